@@ -1,0 +1,1 @@
+"""Lightning callbacks: one monitor or technique a file."""

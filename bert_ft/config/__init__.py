@@ -1,0 +1,1 @@
+"""The configuration is checked here as a whole, and built from here only."""

@@ -1,0 +1,114 @@
+"""A command's overrides judged before it runs: what Hydra refuses and what ``problems`` finds, all together."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import hydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import CompactHydraException
+from omegaconf import DictConfig, OmegaConf
+
+from bert_ft.config.check import problems
+from bert_ft.config.paths import conf_dir
+from bert_ft.errors import ConfigError
+
+
+def judged(config_name: str, overrides: Sequence[str], *, sweep: bool = False) -> DictConfig:
+    """The composed configuration, Hydra's own part included; of a sweep that of its first job.
+
+    In a sweep every value of every override is judged, one at a time beside the first of the others.
+
+    Raises:
+        ConfigError: naming everything that is wrong.
+    """
+    first, rest = _jobs(overrides) if sweep else (list(overrides), [])
+    config = _compose(config_name, first)
+    if not isinstance(config, DictConfig):
+        raise ConfigError(listed(_composition_problems(config, config_name, first)))
+    found = problems(config)
+    for job in rest:
+        other = _compose(config_name, job)
+        found += problems(other) if isinstance(other, DictConfig) else [_sentence(other)]
+    if found:
+        raise ConfigError(listed(list(dict.fromkeys(found))))
+    return config
+
+
+def listed(found: Sequence[str]) -> str:
+    """One problem as it is, several as a list under their number."""
+    if len(found) == 1:
+        return found[0]
+    return "\n".join([f"{len(found)} problems in the configuration:", *(f"  {line}" for line in found)])
+
+
+def _jobs(overrides: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+    """The first value of every override, and one list for each further value of one of them."""
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    except CompactHydraException as error:
+        raise ConfigError(_sentence(error)) from error
+    choices = []
+    for text, override in zip(overrides, parsed, strict=True):
+        if not override.is_sweep_override():
+            choices.append([text])
+        elif override.is_discrete_sweep():
+            key = override.get_key_element()
+            choices.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+        # an interval has no values to list: its sampler draws them
+    first = [values[0] for values in choices]
+    rest = [
+        [*first[:position], value, *first[position + 1 :]]
+        for position, values in enumerate(choices)
+        for value in values[1:]
+    ]
+    return first, rest
+
+
+def _composition_problems(error: Exception, config_name: str, overrides: Sequence[str]) -> list[str]:
+    """All overrides that Hydra refuses, where it names only the first, and what is wrong with the others."""
+    config = _compose(config_name, [])
+    if not isinstance(config, DictConfig):  # a broken file under conf/, which no override could mend
+        return [_sentence(error)]
+    accepted: list[str] = []
+    found: list[str] = []
+    for override in overrides:
+        attempt = _compose(config_name, [*accepted, override])
+        if isinstance(attempt, DictConfig):
+            accepted.append(override)
+            config = attempt
+        else:
+            found.append(_refused(override, attempt, config))
+    return found + problems(config)
+
+
+def _compose(config_name: str, overrides: Sequence[str]) -> DictConfig | Exception:
+    with hydra.initialize_config_dir(config_dir=str(conf_dir())):
+        try:
+            return hydra.compose(config_name, list(overrides), return_hydra_config=True)
+        except CompactHydraException as error:
+            return error
+
+
+def _refused(override: str, error: Exception, config: DictConfig) -> str:
+    key = override.split("=")[0].lstrip("+~")
+    if "not in struct" not in str(error) and "Could not override" not in str(error):
+        return f"{override}: {_sentence(error)}"
+    names = list(_all_keys(OmegaConf.to_container(config, resolve=False)))
+    close = difflib.get_close_matches(key, names, n=1, cutoff=0.6)
+    same_leaf = [name for name in names if name.rpartition(".")[2] == key.rpartition(".")[2]]
+    suggested = close or same_leaf
+    hint = f"; did you mean {suggested[0]}?" if suggested else "; --cfg job lists the keys"
+    return f"{override}: there is no key {key}{hint}"
+
+
+def _sentence(error: Exception) -> str:
+    return " ".join(line.strip() for line in str(error).splitlines() if line.strip())
+
+
+def _all_keys(node: Any, prefix: str = "") -> Iterator[str]:
+    for name, child in node.items() if isinstance(node, dict) else ():
+        yield f"{prefix}{name}"
+        yield from _all_keys(child, f"{prefix}{name}.")

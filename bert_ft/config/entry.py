@@ -1,0 +1,106 @@
+"""The command line: Hydra's, with one clear message and exit code 2 for whatever the user got wrong."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import logging
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.errors import CompactHydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from bert_ft.config.check import problems
+from bert_ft.config.composition import judged, listed
+from bert_ft.config.paths import conf_dir
+from bert_ft.config.run_folder import RunFolder, claim
+from bert_ft.errors import ConfigError, UserError
+
+Task = Callable[[DictConfig], Any]
+
+
+def entry_point(config_name: str) -> Callable[[Task], Callable[..., Any]]:
+    """Make ``task(config)`` a command: called without arguments it reads the command line.
+
+    Called with a configuration it runs the task and returns its result.
+    """
+
+    def decorate(task: Task) -> Callable[..., Any]:
+        @functools.wraps(task)
+        def checked(config: DictConfig) -> Any:
+            found = problems(config)
+            if found:
+                raise ConfigError(listed(found))
+            return task(config)
+
+        @functools.wraps(task)
+        def command(config: DictConfig | None = None) -> Any:
+            return _run(checked, config_name) if config is None else checked(config)
+
+        return command
+
+    return decorate
+
+
+def _run(task: Task, config_name: str) -> None:
+    # Hydra hands exceptions through instead of ending the process itself, so that we choose what is
+    # printed and the exit code
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        folder = _before(config_name, get_args_parser().parse_intermixed_args())
+        hydra.main(config_path=str(conf_dir()), config_name=config_name)(_stopping(task, folder))()
+    except (UserError, CompactHydraException) as error:
+        _stop(error)
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _before(config_name: str, arguments: argparse.Namespace) -> RunFolder | None:
+    """Judge the command and claim its folder, before Hydra writes anything; ``None`` where it has no own."""
+    only_shows = arguments.cfg or arguments.help or arguments.hydra_help or arguments.info
+    # with a search path of the user's own the job itself is left to judge its configuration
+    elsewhere = arguments.config_dir or arguments.config_path or arguments.config_name
+    if only_shows or elsewhere or arguments.shell_completion or arguments.experimental_rerun:
+        return None
+    config = judged(config_name, arguments.overrides, sweep=arguments.multirun)
+    if arguments.multirun or config.hydra.output_subdir is None:
+        return None
+    folder = claim(config, arguments.overrides)
+    # Hydra would compose the name, which holds the time, once more
+    sys.argv.append(f"hydra.run.dir={QuotedString(str(folder.path), Quote.single).with_quotes()}")
+    return folder
+
+
+def _stopping(task: Task, folder: RunFolder | None) -> Task:
+    """``task``, whose refusal ends a single run at once, before Hydra adds words of its own.
+
+    In a sweep the error is the sweeper's.
+    """
+
+    @functools.wraps(task)
+    def run(config: DictConfig) -> Any:
+        try:
+            return task(config)
+        except UserError as error:
+            if HydraConfig.get().mode != RunMode.RUN:
+                raise
+            if folder is not None:
+                logging.shutdown()  # the log lies in the folder
+                folder.give_back()
+            _stop(error)
+
+    return run
+
+
+def _stop(error: Exception) -> None:
+    print(error, file=sys.stderr)
+    sys.exit(2)

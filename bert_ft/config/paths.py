@@ -1,0 +1,12 @@
+"""Where the shipped configuration lies."""
+
+from pathlib import Path
+
+import bert_ft
+
+
+def conf_dir() -> Path:
+    """The folder ``conf``: inside the package when installed, beside it in a checkout."""
+    package = Path(bert_ft.__file__).parent
+    installed = package / "conf"
+    return installed if installed.is_dir() else package.parent / "conf"

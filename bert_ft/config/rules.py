@@ -1,0 +1,185 @@
+"""What each configuration key may hold, so that a whole configuration is judged before anything is loaded.
+
+The constructors that the keys feed are heavy to import (torch, lightning); this table is not. A test
+holds it complete: each key of each shipped file has its rule, and each default keeps it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A type with its limits; ``None`` is allowed only where ``nullable``.
+
+    Attributes:
+        kind: ``integer``, ``number``, ``text``, ``boolean``, ``list of integers`` or ``any``.
+        at_least: smallest value (of each entry, in a list).
+        at_most: largest value.
+        above: value that it must exceed.
+        below: value that it must stay under.
+        choices: the only values allowed.
+        nullable: whether ``null`` is allowed.
+        also: other single values allowed beside the kind (``auto``, ``-1``).
+    """
+
+    kind: str
+    at_least: float | None = None
+    at_most: float | None = None
+    above: float | None = None
+    below: float | None = None
+    choices: tuple[Any, ...] = ()
+    nullable: bool = False
+    also: tuple[Any, ...] = ()
+
+    def accepts(self, value: Any) -> bool:
+        if value is None:
+            return self.nullable
+        if any(value == other and type(value) is type(other) for other in self.also):
+            return True
+        if self.choices:
+            return value in self.choices
+        if self.kind == "list of integers":
+            return isinstance(value, list) and all(
+                _is_kind("integer", v) and self._in_range(v) for v in value
+            )
+        return _is_kind(self.kind, value) and self._in_range(value)
+
+    def _in_range(self, value: Any) -> bool:
+        return not (
+            (self.at_least is not None and value < self.at_least)
+            or (self.at_most is not None and value > self.at_most)
+            or (self.above is not None and value <= self.above)
+            or (self.below is not None and value >= self.below)
+        )
+
+    def __str__(self) -> str:
+        if self.choices:
+            parts = ["one of " + ", ".join(map(str, self.choices))]
+        else:
+            limits = [
+                f"{sign} {limit}"
+                for sign, limit in (
+                    ("≥", self.at_least),
+                    (">", self.above),
+                    ("≤", self.at_most),
+                    ("<", self.below),
+                )
+                if limit is not None
+            ]
+            article = "an" if self.kind[0] in "aeiou" else "a"
+            parts = [" ".join([article, self.kind, " and ".join(limits)]).strip()]
+        parts += [str(other) for other in self.also]
+        if self.nullable:
+            parts.append("null")
+        return " or ".join(parts)
+
+
+def _is_kind(kind: str, value: Any) -> bool:
+    if isinstance(value, bool):
+        return kind in ("boolean", "any")
+    types: dict[str, tuple[type, ...]] = {
+        "integer": (int,),
+        "number": (int, float),
+        "text": (str,),
+        "any": (object,),
+    }
+    # value == value: NaN is no number here
+    return isinstance(value, types.get(kind, ())) and value == value
+
+
+COUNT = Rule("integer", at_least=1)
+SHARE = Rule("number", at_least=0, below=1)
+FLAG = Rule("boolean")
+TEXT = Rule("text")
+NULL_OR_TEXT = Rule("text", nullable=True)
+NULL_OR_RATE = Rule("number", at_least=0, below=1, nullable=True)
+LIMIT = Rule("number", at_least=0)
+
+PRECISIONS: tuple[int | str, ...] = (16, 32, 64, "16", "32", "64", "bf16", "16-mixed", "bf16-mixed")
+PRECISIONS += ("16-true", "bf16-true", "32-true", "64-true")
+
+RULES: dict[str, Rule] = {
+    "seed": Rule("integer", at_least=0, at_most=2**32 - 1),
+    "resume_from": NULL_OR_TEXT,
+    "objective.metric": Rule("text", choices=("val/accuracy", "val/f1_macro", "val/loss")),
+    "objective.mode": Rule("text", choices=("max", "min")),
+    "encoder.name_or_path": TEXT,
+    "encoder.revision": NULL_OR_TEXT,
+    "encoder.attn_implementation": Rule("text", choices=("sdpa", "eager", "flash_attention_2")),
+    "encoder.hidden_dropout": NULL_OR_RATE,
+    "encoder.attention_dropout": NULL_OR_RATE,
+    "encoder.gradient_checkpointing": FLAG,
+    "model.pooling": Rule("text", choices=("cls", "mean", "max", "attention")),
+    "model.pooling_layers": COUNT,
+    "model.head.hidden_sizes": Rule("list of integers", at_least=1),
+    "model.head.dropout": SHARE,
+    "model.dropout": NULL_OR_RATE,
+    "data.max_length": Rule("integer", at_least=3, nullable=True),
+    "data.batch_size": COUNT,
+    "data.max_tokens": COUNT,
+    "data.eval_batch_size": COUNT,
+    "data.validation_ratio": Rule("number", above=0, below=1),
+    "data.test_ratio": SHARE,
+    "data.deduplicate": FLAG,
+    "data.cache_dir": NULL_OR_TEXT,
+    "data.num_workers": Rule("integer", at_least=0),
+    "data.train_file": TEXT,
+    "data.validation_file": NULL_OR_TEXT,
+    "data.test_file": NULL_OR_TEXT,
+    "data.text_column": NULL_OR_TEXT,
+    "data.text_pair_column": NULL_OR_TEXT,
+    "data.label_column": TEXT,
+    "data.dataset": TEXT,
+    "data.subset": NULL_OR_TEXT,
+    "data.revision": NULL_OR_TEXT,
+    "data.train_split": TEXT,
+    "data.validation_split": NULL_OR_TEXT,
+    "data.test_split": NULL_OR_TEXT,
+    "loss.label_smoothing": SHARE,
+    "optimizer.lr": Rule("number", above=0),
+    "optimizer.layer_decay": Rule("number", above=0, at_most=1),
+    "optimizer.head_lr": Rule("number", above=0, nullable=True),
+    "optimizer.weight_decay": Rule("number", at_least=0),
+    "optimizer.algorithm.betas": Rule("any"),
+    "optimizer.algorithm.eps": Rule("number", above=0),
+    "optimizer.algorithm.fused": Rule("boolean", nullable=True),
+    "schedule.warmup_ratio": Rule("number", at_least=0, at_most=1, nullable=True),
+    "schedule.warmup_steps": Rule("integer", at_least=0, nullable=True),
+    "trainer.accelerator": TEXT,
+    "trainer.devices": Rule("any"),
+    "trainer.num_nodes": COUNT,
+    "trainer.strategy": Rule("any"),
+    "trainer.precision": Rule("text", choices=PRECISIONS),
+    "trainer.max_epochs": Rule("integer", at_least=1, also=(-1,)),
+    "trainer.max_steps": Rule("integer", at_least=1, also=(-1,)),
+    "trainer.max_time": Rule("any", nullable=True),
+    "trainer.accumulate_grad_batches": COUNT,
+    "trainer.gradient_clip_val": Rule("number", above=0, nullable=True),
+    "trainer.gradient_clip_algorithm": Rule("text", choices=("norm", "value")),
+    "trainer.val_check_interval": Rule("number", above=0, nullable=True),
+    "trainer.check_val_every_n_epoch": Rule("integer", at_least=1, nullable=True),
+    "trainer.log_every_n_steps": COUNT,
+    "trainer.num_sanity_val_steps": Rule("integer", at_least=0, also=(-1,)),
+    "trainer.limit_train_batches": LIMIT,
+    "trainer.limit_val_batches": LIMIT,
+    "trainer.limit_test_batches": LIMIT,
+    "trainer.overfit_batches": LIMIT,
+    "trainer.deterministic": Rule("boolean", also=("warn",)),
+    "trainer.detect_anomaly": FLAG,
+    "trainer.profiler": Rule("text", choices=("simple", "advanced"), nullable=True),
+    "trainer.enable_progress_bar": FLAG,
+    "trainer.enable_model_summary": FLAG,
+    "bundle": TEXT,
+    "input": TEXT,
+    "output": TEXT,
+    "text_column": NULL_OR_TEXT,
+    "text_pair_column": NULL_OR_TEXT,
+    "batch_size": COUNT,
+    "max_tokens": COUNT,
+    "accelerator": Rule("text", choices=("auto", "cpu", "cuda")),
+    "callbacks.early_stopping.patience": COUNT,
+    "callbacks.early_stopping.min_delta": Rule("number", at_least=0),
+}

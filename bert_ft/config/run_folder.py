@@ -1,0 +1,87 @@
+"""The folder of a run: claimed before anything is written, given back when the run is refused."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from omegaconf import DictConfig
+
+from bert_ft.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A folder that this run may fill.
+
+    Attributes:
+        path: the folder; it exists and was empty, unless a run is continued in it.
+        created: the folders that were made for it, the deepest first.
+        resumed: whether it holds a run that is continued.
+    """
+
+    path: Path
+    created: tuple[Path, ...] = ()
+    resumed: bool = False
+
+    def give_back(self) -> None:
+        """Remove what this run has written; a continued run keeps everything."""
+        if self.resumed:
+            return
+        for child in self.path.iterdir():
+            shutil.rmtree(child) if child.is_dir() else child.unlink()
+        for folder in self.created:
+            if any(folder.iterdir()):
+                break
+            folder.rmdir()
+
+
+def claim(config: DictConfig, overrides: Sequence[str]) -> RunFolder:
+    """The folder that ``hydra.run.dir`` names; one named by the time alone gets a number if it is taken.
+
+    Raises:
+        ConfigError: it isn't empty, or a run is to be continued with other settings than its own.
+    """
+    path = Path(config.hydra.run.dir).absolute()
+    if config.get("resume_from") is not None:
+        _check_same_settings(Path(config.resume_from), overrides)
+        return RunFolder(path, resumed=True)
+    if not any(override.startswith("hydra.run.dir=") for override in overrides):
+        return _new_folder(path)
+    if not path.exists():
+        return _new_folder(path)
+    if not path.is_dir() or any(path.iterdir()):
+        raise ConfigError(
+            f"hydra.run.dir={path}: isn't an empty folder; give another, or continue its run by resume_from"
+        )
+    return RunFolder(path)
+
+
+def _new_folder(wanted: Path) -> RunFolder:
+    path, number = wanted, 1
+    missing = [parent for parent in path.parents if not parent.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        try:
+            path.mkdir()  # atomic: of two runs that start in one second only one gets the name
+            return RunFolder(path, (path, *missing))
+        except FileExistsError:
+            number += 1
+            path = wanted.with_name(f"{wanted.name}_{number}")
+
+
+def _check_same_settings(checkpoint: Path, overrides: Sequence[str]) -> None:
+    record = checkpoint.absolute().parents[1] / ".hydra" / "overrides.yaml"
+    if not record.is_file():
+        return
+    before = set(yaml.safe_load(record.read_text(encoding="utf-8")) or ())
+    now = {text for text in overrides if not text.startswith(("hydra.", "resume_from="))}
+    before = {text for text in before if not text.startswith("resume_from=")}
+    if now != before:
+        raise ConfigError(
+            f"resume_from={checkpoint}: a run goes on with its own settings; it was started with "
+            f"{' '.join(sorted(before)) or 'none'}, now given are {' '.join(sorted(now)) or 'none'}"
+        )

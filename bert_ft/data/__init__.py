@@ -1,0 +1,1 @@
+"""Sources to rows to ids to packed batches. Pure: no Lightning, no Hydra."""

@@ -1,0 +1,96 @@
+"""Arrow files in the cache folder: written whole or not at all, read by memory-mapping."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import pyarrow as pa
+from datasets import Dataset
+
+from bert_ft.errors import DataError
+
+# What an Arrow stream ends with: a file cut short (a full disk, a copy that was broken off) lacks it.
+_END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
+
+
+def cache_folder(cache_dir: Path | str | None) -> Path:
+    """``cache_dir``, made if need be; without one ``$BERT_FT_CACHE``, else ``bert_ft`` in the user's cache.
+
+    Raises:
+        DataError: the folder can't be made.
+    """
+    folder = Path(cache_dir).expanduser() if cache_dir is not None else _default_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    return folder
+
+
+def _default_folder() -> Path:
+    if own := os.environ.get("BERT_FT_CACHE"):
+        return Path(own).expanduser()
+    shared = os.environ.get("XDG_CACHE_HOME")
+    return (Path(shared) if shared else Path.home() / ".cache") / "bert_ft"
+
+
+def _unwritable(folder: Path, error: OSError) -> DataError:
+    return DataError(
+        f"data.cache_dir={folder}: can't be written ({error.strerror}); give another folder there or in "
+        "the environment variable BERT_FT_CACHE"
+    )
+
+
+@contextmanager
+def temporary_file(folder: Path) -> Iterator[Path]:
+    """A new file in ``folder`` to be written and then moved; whatever is left there is removed."""
+    path = folder / f".{uuid4().hex}.tmp"
+    try:
+        path.touch()
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def write_stream(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+    """An Arrow stream of ``batches`` at ``path``."""
+    with pa.ipc.new_stream(str(path), schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+
+
+def is_complete(path: Path) -> bool:
+    """Whether there is an Arrow stream at ``path`` that reaches to its end."""
+    try:
+        with path.open("rb") as file:
+            file.seek(-len(_END_OF_STREAM), os.SEEK_END)
+            return file.read() == _END_OF_STREAM
+    except OSError:  # no such file, or one shorter than the mark
+        return False
+
+
+def stored_dataset(
+    schema: pa.Schema, batches: Iterable[pa.RecordBatch], cache_dir: Path | str | None
+) -> Dataset:
+    """``batches`` as a memory-mapped dataset, kept in the cache under a name made of its content.
+
+    The batches are written before their name is known. So the source is read and checked in each run,
+    which costs little beside tokenization, and no stale copy of it can ever be taken.
+    """
+    folder = cache_folder(cache_dir)
+    with temporary_file(folder) as unfinished:
+        write_stream(unfinished, schema, batches)
+        with unfinished.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        path = folder / f"rows-{digest[:40]}.arrow"
+        if not is_complete(path):
+            os.replace(unfinished, path)
+    return Dataset.from_file(str(path))

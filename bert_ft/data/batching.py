@@ -1,0 +1,127 @@
+"""Which rows form a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+
+class RandomBatches:
+    """Training batches: lists of row indices in a new random order each epoch.
+
+    Rows are drawn without regard to their length, so that each batch is a fair sample. With replicas all
+    have equally many batches: the first rows of the order fill up what is missing, as in torch's
+    ``DistributedSampler``, or the rest is left out with ``drop_last``.
+
+    An epoch that was iterated to its end moves on to the next by itself; ``set_epoch`` with the same number
+    then changes nothing. One that was broken off goes on where it stopped. Workers of a data loader fetch
+    ahead: then ``position`` is that of the fetched batches, and who resumes sets it from the trained ones.
+
+    Attributes:
+        epoch: decides the order, together with the seed.
+        position: batches of this epoch that were given out.
+    """
+
+    def __init__(
+        self,
+        num_rows: int,
+        batch_size: int,
+        seed: int,
+        num_replicas: int = 1,
+        rank: int = 0,
+        drop_last: bool = False,
+    ) -> None:
+        self.num_rows = num_rows
+        self.batch_size = batch_size
+        self.seed = seed
+        self.num_replicas = num_replicas
+        self.rank = rank
+        self.drop_last = drop_last
+        self.epoch = 0
+        self.position = 0
+
+    def __len__(self) -> int:
+        """Batches in a whole epoch, on each replica."""
+        if self.drop_last:
+            return self.num_rows // self.num_replicas // self.batch_size
+        return -(-self.num_rows // self.num_replicas // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        rows = self._rows()
+        while self.position < len(self):
+            start = self.position * self.batch_size
+            self.position += 1
+            yield rows[start : start + self.batch_size].tolist()
+        self.set_epoch(self.epoch + 1)
+
+    def _rows(self) -> np.ndarray:
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.num_rows)
+        rows_each = -(-self.num_rows // self.num_replicas)
+        return np.resize(order, rows_each * self.num_replicas)[self.rank :: self.num_replicas]
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the start of ``epoch``, unless it is the present one."""
+        if epoch != self.epoch:
+            self.epoch, self.position = epoch, 0
+
+    def state_dict(self) -> dict[str, int]:
+        return {"epoch": self.epoch, "position": self.position}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.epoch, self.position = state["epoch"], state["position"]
+
+
+class SortedBatches:
+    """Evaluation batches: every row once, in order of falling length, so that too little memory shows at once.
+
+    With replicas each has equally many batches, as far as there are enough rows: large ones are halved
+    until the count is a multiple of the replicas.
+
+    Args:
+        lengths: ``(num_rows,)`` tokens in each row.
+        batch_size: most rows in a batch.
+        max_tokens: most tokens in a batch; a longer row is a batch of its own. ``None``: no limit.
+    """
+
+    def __init__(
+        self,
+        lengths: np.ndarray,
+        batch_size: int,
+        max_tokens: int | None = None,
+        num_replicas: int = 1,
+        rank: int = 0,
+    ) -> None:
+        batches = _even_out(_fill(np.asarray(lengths), batch_size, max_tokens), num_replicas)
+        self._batches = batches[rank::num_replicas]
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self._batches)
+
+
+def _fill(lengths: np.ndarray, batch_size: int, max_tokens: int | None) -> list[list[int]]:
+    batches: list[list[int]] = []
+    num_tokens = 0
+    for row in np.argsort(-lengths, kind="stable").tolist():
+        length = int(lengths[row])
+        is_full = max_tokens is not None and num_tokens + length > max_tokens
+        if not batches or is_full or len(batches[-1]) == batch_size:
+            batches.append([])
+            num_tokens = 0
+        batches[-1].append(row)
+        num_tokens += length
+    return batches
+
+
+def _even_out(batches: list[list[int]], num_replicas: int) -> list[list[int]]:
+    while len(batches) % num_replicas:
+        largest = max(range(len(batches)), key=lambda index: len(batches[index]))
+        rows = batches[largest]
+        if len(rows) == 1:
+            break
+        half = len(rows) // 2
+        batches[largest : largest + 1] = [rows[:half], rows[half:]]
+    return batches

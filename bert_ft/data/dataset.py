@@ -1,0 +1,94 @@
+"""One split: its token ids, labels and texts, from which batches are cut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from datasets import Dataset
+
+from bert_ft.data.packing import TextBatch, pack
+from bert_ft.data.tokenization import TokenizedColumns
+
+
+@dataclass(frozen=True)
+class TokenizedSplit:
+    """Rows of a source as ids.
+
+    Attributes:
+        name: ``train``, ``validation`` or ``test``, or another for unlabelled rows.
+        columns: the ids of the whole source, shared by the splits that are cut from it.
+        index: ``(num_rows,)`` int64, which rows of ``columns`` are in this split.
+        texts: the split's rows as they were read.
+        rows: ``(num_rows,)`` int64, the number of each row in its source, from 1.
+        labels: ``(num_rows,)`` int64 class ids, or ``None``.
+        origin: the source, as messages name it.
+    """
+
+    name: str
+    columns: TokenizedColumns
+    index: np.ndarray
+    texts: Dataset
+    rows: np.ndarray
+    labels: np.ndarray | None = None
+    origin: str = ""
+
+    @classmethod
+    def from_columns(cls, name: str, columns: TokenizedColumns, texts: Dataset) -> TokenizedSplit:
+        """All rows of ``texts``, unlabelled."""
+        index = np.arange(len(texts))
+        return cls(name, columns, index, texts, rows=index + 1, origin=name)
+
+    def select(self, positions: np.ndarray, name: str | None = None) -> TokenizedSplit:
+        """The rows at ``positions`` of this split, as one of its own."""
+        return TokenizedSplit(
+            name=name or self.name,
+            columns=self.columns,
+            index=self.index[positions],
+            texts=self.texts.select(positions),
+            rows=self.rows[positions],
+            labels=None if self.labels is None else self.labels[positions],
+            origin=self.origin,
+        )
+
+    @property
+    def known_labels(self) -> np.ndarray:
+        """``labels`` of a split that has them."""
+        assert self.labels is not None
+        return self.labels
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """``(num_rows,)`` int64, tokens in each row as it is fed to the encoder."""
+        return self.columns.lengths[self.index]
+
+    @property
+    def num_truncated(self) -> np.ndarray:
+        """``(num_rows,)`` int32, tokens that each row lost to the length limit."""
+        return self.columns.num_truncated[self.index]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, positions: int | Sequence[int]) -> TextBatch:
+        """One row, or several, as a packed batch."""
+        positions = [positions] if isinstance(positions, int | np.integer) else positions
+        source_rows = self.index[positions]
+        return pack(
+            self._pieces(self.columns.input_ids, source_rows),
+            positions,
+            token_type_ids=(
+                None
+                if self.columns.token_type_ids is None
+                else self._pieces(self.columns.token_type_ids, source_rows)
+            ),
+            labels=None if self.labels is None else self.labels[positions],
+        )
+
+    def _pieces(self, values: np.ndarray, source_rows: np.ndarray) -> list[np.ndarray]:
+        offsets = self.columns.offsets
+        return [
+            values[start:stop]
+            for start, stop in zip(offsets[source_rows], offsets[source_rows + 1], strict=True)
+        ]

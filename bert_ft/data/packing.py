@@ -1,0 +1,159 @@
+"""Packed batches: the real tokens of several sequences, one after the other, without padding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class LengthGroup:
+    """A run of neighbouring sequences of one length: tokens ``start : start + count * length``."""
+
+    start: int
+    count: int
+    length: int
+
+
+@dataclass  # not frozen: Lightning sets the fields of a copy when it converts a batch's precision
+class TextBatch:
+    """Several sequences packed into one row of real tokens, in the order of rising length.
+
+    Sequences of equal length lie side by side, so that attention is computed a length at a time on
+    plain views (see ``length_groups``).
+
+    Attributes:
+        input_ids: ``(num_tokens,)`` int64.
+        position_ids: ``(num_tokens,)`` int64, from 0 within each sequence.
+        cu_seqlens: ``(num_sequences + 1,)`` int32, the cumulated lengths; sequence ``i`` is
+            ``input_ids[cu_seqlens[i] : cu_seqlens[i + 1]]``.
+        lengths: the length of each sequence, on the host, so that nobody asks the device for it.
+        rows: ``(num_sequences,)`` int64, the row of each sequence in its split.
+        token_type_ids: ``(num_tokens,)`` int64, or ``None`` where the encoder needs none.
+        labels: ``(num_sequences,)`` int64 class ids, or ``None`` for unlabelled text.
+    """
+
+    input_ids: Tensor
+    position_ids: Tensor
+    cu_seqlens: Tensor
+    lengths: tuple[int, ...]
+    rows: Tensor
+    token_type_ids: Tensor | None = None
+    labels: Tensor | None = None
+
+    @property
+    def num_sequences(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def num_tokens(self) -> int:
+        return self.input_ids.shape[0]
+
+    def __len__(self) -> int:
+        return self.num_sequences
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> TextBatch:
+        """The same batch with its tensors on ``device``."""
+        tensors: dict[str, Any] = {
+            name: value.to(device, non_blocking=non_blocking)
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor)
+        }
+        return replace(self, **tensors)
+
+    def split(self, max_tokens: int) -> list[TextBatch]:
+        """Neighbouring pieces of at most ``max_tokens`` tokens, or of one sequence if it alone is longer."""
+        pieces: list[TextBatch] = []
+        first, size = 0, 0
+        for index, length in enumerate(self.lengths):
+            if size and size + length > max_tokens:
+                pieces.append(self._slice(first, index))
+                first, size = index, 0
+            size += length
+        if first == 0:
+            return [self]
+        pieces.append(self._slice(first, self.num_sequences))
+        return pieces
+
+    def _slice(self, first: int, last: int) -> TextBatch:
+        start = sum(self.lengths[:first])
+        stop = start + sum(self.lengths[first:last])
+        return TextBatch(
+            input_ids=self.input_ids[start:stop],
+            position_ids=self.position_ids[start:stop],
+            cu_seqlens=self.cu_seqlens[first : last + 1] - start,
+            lengths=self.lengths[first:last],
+            rows=self.rows[first:last],
+            token_type_ids=None if self.token_type_ids is None else self.token_type_ids[start:stop],
+            labels=None if self.labels is None else self.labels[first:last],
+        )
+
+
+def length_groups(lengths: Sequence[int]) -> list[LengthGroup]:
+    """The runs of equal neighbours in ``lengths``; sequences without tokens belong to none."""
+    groups: list[LengthGroup] = []
+    start = 0
+    for length, run in groupby(lengths):
+        count = sum(1 for _ in run)
+        if length:
+            groups.append(LengthGroup(start, count, length))
+        start += count * length
+    return groups
+
+
+def pack(
+    sequences: Sequence[np.ndarray],
+    rows: Sequence[int] | np.ndarray,
+    *,
+    token_type_ids: Sequence[np.ndarray] | None = None,
+    labels: Sequence[int] | np.ndarray | None = None,
+) -> TextBatch:
+    """A batch of ``sequences`` (one integer array of ids each), ordered by length.
+
+    The order is stable: sequences of one length keep the order in which they were given.
+    """
+    lengths = np.fromiter((len(ids) for ids in sequences), dtype=np.int64, count=len(sequences))
+    order = np.argsort(lengths, kind="stable")
+    lengths = lengths[order]
+    ends = np.cumsum(lengths)
+    starts = ends - lengths
+    positions = np.arange(int(lengths.sum())) - np.repeat(starts, lengths)  # (num_tokens,)
+    return TextBatch(
+        input_ids=_concatenate(sequences, order),
+        position_ids=torch.from_numpy(positions),
+        cu_seqlens=torch.from_numpy(np.concatenate(([0], ends)).astype(np.int32)),
+        lengths=tuple(lengths.tolist()),
+        rows=torch.from_numpy(np.asarray(rows, dtype=np.int64)[order]),
+        token_type_ids=None if token_type_ids is None else _concatenate(token_type_ids, order),
+        labels=None if labels is None else torch.from_numpy(np.asarray(labels, dtype=np.int64)[order]),
+    )
+
+
+def _concatenate(parts: Sequence[np.ndarray], order: np.ndarray) -> Tensor:
+    joined = np.concatenate([parts[index] for index in order]) if len(parts) else np.empty(0)
+    return torch.from_numpy(joined.astype(np.int64))
+
+
+def pad(packed: Tensor, batch: TextBatch, value: float = 0) -> Tensor:
+    """``(num_tokens, ...)`` as ``(num_sequences, longest, ...)``, filled up with ``value``."""
+    shape = (batch.num_sequences, max(batch.lengths), *packed.shape[1:])
+    padded = packed.new_full(shape, value)
+    padded[padding_mask(batch)] = packed
+    return padded
+
+
+def unpad(padded: Tensor, batch: TextBatch) -> Tensor:
+    """``(num_sequences, longest, ...)`` as ``(num_tokens, ...)``: the inverse of ``pad``."""
+    return padded[padding_mask(batch)]
+
+
+def padding_mask(batch: TextBatch) -> Tensor:
+    """``(num_sequences, longest)``, True where there is a real token."""
+    lengths = batch.cu_seqlens.diff()
+    return torch.arange(max(batch.lengths), device=lengths.device) < lengths[:, None]

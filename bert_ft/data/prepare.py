@@ -1,0 +1,155 @@
+"""From a source and a tokenizer to splits that are ready for training, and the report on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from bert_ft.data.checks import DataReport, make_report
+from bert_ft.data.dataset import TokenizedSplit
+from bert_ft.data.labels import LabelMap
+from bert_ft.data.sources import RawSplit, Source
+from bert_ft.data.splits import SPLIT_NAMES, first_occurrences, split
+from bert_ft.data.texts import TextKeys
+from bert_ft.data.tokenization import FastTokenizer, length_limit, tokenize
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """What training needs to know of its data.
+
+    Attributes:
+        splits: ``train``, ``validation`` and ``test`` in this order; one may be missing if its ratio is 0.
+        labels: the classes of the training rows.
+        report: on the splits as they are here.
+        notes: sentences on what was done, e.g. which split was cut from the training rows.
+        max_length: the length limit in tokens.
+        text_column: the name under which the source has the text.
+        text_pair_column: likewise for the second text of a pair.
+    """
+
+    splits: dict[str, TokenizedSplit]
+    labels: LabelMap
+    report: DataReport
+    notes: list[str]
+    max_length: int
+    text_column: str = "text"
+    text_pair_column: str | None = None
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Rows and the keys of their texts."""
+
+    rows: TokenizedSplit
+    keys: TextKeys
+
+    def select(self, positions: np.ndarray, name: str | None = None) -> _Part:
+        return _Part(self.rows.select(positions, name), self.keys.select(positions))
+
+
+def prepare(
+    source: Source,
+    tokenizer: FastTokenizer,
+    *,
+    max_length: int | None = None,
+    seed: int,
+    validation_ratio: float = 0.1,
+    test_ratio: float = 0.1,
+    deduplicate: bool = False,
+    cache_dir: Path | str | None = None,
+) -> PreparedData:
+    """Load, tokenize, split and check.
+
+    The rows are tokenized as the source gives them, before they are split, so that all seeds share one
+    cached file.
+
+    Args:
+        source: gives the rows.
+        tokenizer: the encoder's.
+        max_length: most tokens in a row; ``None`` takes the tokenizer's limit.
+        seed: decides which rows are set aside.
+        validation_ratio: share of the training rows to set aside if the source has no validation split.
+        test_ratio: likewise.
+        deduplicate: drop exact copies within each split, keeping the first. Leaks between given splits are
+            only reported: which side is at fault isn't ours to say.
+        cache_dir: see ``arrow_cache.cache_folder``.
+
+    Raises:
+        DataError: the data can't be used.
+        ConfigError: a ratio or length can't be.
+    """
+    max_length = length_limit(tokenizer, max_length)
+    loaded = source.load(cache_dir)
+    notes = list(loaded.notes)
+    train = loaded.splits["train"]
+    labels = LabelMap.from_training(_label_column(train), train.origin)
+    parts = {}
+    for name, raw in loaded.splits.items():
+        ids = labels.encode(_label_column(raw), origin=raw.origin, rows=raw.rows)
+        parts[name] = _part(name, raw, ids, tokenizer, max_length, cache_dir)
+    if deduplicate:
+        parts = {name: _without_copies(part, notes) for name, part in parts.items()}
+    ratios = {"validation": validation_ratio, "test": test_ratio}
+    missing = {name: ratio for name, ratio in ratios.items() if name not in parts}
+    parts |= _set_aside(parts["train"], missing, seed, notes)
+    splits = {name: parts[name].rows for name in SPLIT_NAMES if name in parts}
+    report = make_report(splits, {name: parts[name].keys for name in splits}, labels, max_length)
+    return PreparedData(
+        splits, labels, report, notes, max_length, loaded.text_column, loaded.text_pair_column
+    )
+
+
+def _label_column(raw: RawSplit) -> pa.ChunkedArray:
+    return raw.dataset.select_columns("label").with_format("arrow")[:]["label"]
+
+
+def _part(
+    name: str,
+    raw: RawSplit,
+    labels: np.ndarray,
+    tokenizer: FastTokenizer,
+    max_length: int,
+    cache_dir: Path | str | None,
+) -> _Part:
+    rows = TokenizedSplit(
+        name=name,
+        columns=tokenize(raw.dataset, tokenizer, max_length, cache_dir),
+        index=np.arange(len(raw.dataset)),
+        texts=raw.dataset,
+        rows=raw.rows,
+        labels=labels,
+        origin=raw.origin,
+    )
+    return _Part(rows, TextKeys.of(raw.dataset))
+
+
+def _without_copies(part: _Part, notes: list[str]) -> _Part:
+    kept = first_occurrences(part.keys.exact)
+    dropped = len(part.rows) - len(kept)
+    if dropped == 0:
+        return part
+    notes.append(f"{part.rows.origin}: {dropped} rows were dropped that repeat the text of an earlier one")
+    return part.select(kept)
+
+
+def _set_aside(train: _Part, missing: dict[str, float], seed: int, notes: list[str]) -> dict[str, _Part]:
+    """The missing splits, and what is left of ``train``; near copies of a text stay on one side."""
+    if not any(missing.values()):
+        return {}
+    pieces = split(
+        train.rows.known_labels,
+        train.keys.near,
+        validation_ratio=missing.get("validation", 0),
+        test_ratio=missing.get("test", 0),
+        seed=seed,
+    )
+    notes.extend(
+        f"{name}: {len(pieces[name])} rows were set aside from {train.rows.origin}, stratified, with seed {seed}"
+        for name in missing
+        if len(pieces[name])
+    )
+    return {name: train.select(rows, name) for name, rows in pieces.items() if len(rows)}

@@ -1,0 +1,137 @@
+"""From records as they are read to checked rows of texts and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from reprlib import repr  # cuts long values short
+from typing import Any
+
+import pyarrow as pa
+
+from bert_ft.errors import DataError
+
+BATCH_ROWS = 1000  # records held in memory at a time
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of a source hold what.
+
+    Attributes:
+        text: the text, or the first of a pair.
+        text_pair: the second text of a pair.
+        label: ``None`` for unlabelled rows.
+        class_names: names of labels that are stored as their numbers; -1 then stands for none.
+        allow_half_pairs: accept a pair with one empty text.
+    """
+
+    text: str
+    text_pair: str | None = None
+    label: str | None = None
+    class_names: Sequence[str] | None = None
+    allow_half_pairs: bool = False
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name in (self.text, self.text_pair, self.label) if name is not None]
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Of the checked rows: ``text``, ``text_pair`` and ``label`` as far as there are such."""
+        given = {"text": self.text, "text_pair": self.text_pair, "label": self.label}
+        return pa.schema([(name, pa.string()) for name, column in given.items() if column is not None])
+
+    def check_present(self, existing: Iterable[str], origin: str) -> None:
+        """Raise ``DataError`` if a column isn't among the ``existing``, or two of ours are one."""
+        existing = list(existing)
+        for key in ("text", "text_pair", "label"):
+            name = getattr(self, key)
+            if name is not None and name not in existing:
+                raise DataError(
+                    f"{origin}: no column {name!r} (data.{key}_column); the columns are {', '.join(map(repr, existing))}"
+                )
+        if len(set(self.names)) < len(self.names):
+            raise DataError(f"{origin}: one column can't be two things: {', '.join(self.names)}")
+
+
+def checked_rows(
+    batches: Iterable[dict[str, list[Any]]], columns: Columns, origin: str
+) -> Iterator[pa.RecordBatch]:
+    """Batches of ``columns.schema``; every text and label in them is there.
+
+    Raises:
+        DataError: a row can't be used, or there are none.
+    """
+    first_row = 1
+    for batch in batches:
+        check_texts(batch, columns, origin, first_row)
+        arrays = {"text": batch[columns.text]}
+        if columns.text_pair is not None:
+            arrays["text_pair"] = batch[columns.text_pair]
+        if columns.label is not None:
+            arrays["label"] = _labels(batch[columns.label], columns, origin, first_row)
+        yield pa.RecordBatch.from_pydict(arrays, schema=columns.schema)
+        first_row += len(batch[columns.text])
+    if first_row == 1:
+        raise DataError(f"{origin}: there are no rows")
+
+
+def check_texts(batch: dict[str, list[Any]], columns: Columns, origin: str, first_row: int) -> None:
+    """Raise ``DataError`` at the first text of ``batch`` that isn't one or is empty."""
+    names = [columns.text] if columns.text_pair is None else [columns.text, columns.text_pair]
+    for row, texts in enumerate(zip(*(batch[name] for name in names), strict=True), first_row):
+        blank = [
+            _is_blank(text, f"{origin}, row {row}, column {name!r}")
+            for text, name in zip(texts, names, strict=True)
+        ]
+        if all(blank) or (any(blank) and not columns.allow_half_pairs):
+            name = names[blank.index(True)]
+            raise DataError(
+                f"{origin}, row {row}, column {name!r}: the text is empty; fill it or drop the row"
+            )
+
+
+def _is_blank(text: Any, place: str) -> bool:
+    if isinstance(text, str):
+        return not text.strip()
+    if text is None:
+        raise DataError(f"{place}: the text is missing; fill it or drop the row")
+    raise DataError(f"{place}: {repr(text)} ({type(text).__name__}) is no text; write it as a string")
+
+
+def _labels(values: list[Any], columns: Columns, origin: str, first_row: int) -> list[str]:
+    names = []
+    for row, value in enumerate(values, first_row):
+        place = f"{origin}, row {row}, column {columns.label!r}"
+        names.append(
+            label_name(value, place)
+            if columns.class_names is None
+            else _class_name(value, columns.class_names, place)
+        )
+    return names
+
+
+def label_name(value: Any, place: str) -> str:
+    """The name of a label as it is read: a text is kept, an integer written in decimals, a boolean as in JSON.
+
+    Raises:
+        DataError: the label is missing or something else, e.g. a fraction.
+    """
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise DataError(f"{place}: the label is missing")
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        return str(value)
+    raise DataError(
+        f"{place}: {repr(value)} ({type(value).__name__}) is no label; allowed are texts, integers and booleans"
+    )
+
+
+def _class_name(value: int | None, class_names: Sequence[str], place: str) -> str:
+    if value is None or not 0 <= value < len(class_names):
+        raise DataError(f"{place}: the label is missing ({value!r} is none of {', '.join(class_names)})")
+    return class_names[value]

@@ -1,0 +1,88 @@
+"""Setting rows aside for validation and test, and dropping copies."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bert_ft.errors import ConfigError
+
+SPLIT_NAMES = ("train", "validation", "test")
+
+
+def first_occurrences(keys: np.ndarray) -> np.ndarray:
+    """Sorted indices of the rows whose key doesn't occur before them."""
+    return np.sort(np.unique(keys, return_index=True)[1])
+
+
+def split(
+    labels: np.ndarray, keys: np.ndarray, *, validation_ratio: float, test_ratio: float, seed: int
+) -> dict[str, np.ndarray]:
+    """Sorted row indices for ``train``, ``validation`` and ``test``, stratified by label.
+
+    Rows of one key stay together. Each class keeps a row in training, so a class of few rows may be
+    missing elsewhere. The size of a split is its ratio of the rows, rounded but at least 1; it can fall
+    short of that where many rows share a key. A ratio of 0 gives an empty split.
+
+    Args:
+        labels: ``(num_rows,)`` class ids.
+        keys: ``(num_rows,)``, equal for equal texts.
+        validation_ratio: share of all rows.
+        test_ratio: likewise.
+        seed: decides which rows; equal seeds give equal splits on any machine.
+
+    Raises:
+        ConfigError: the ratios leave nothing for training or one is negative, or there are too few rows.
+    """
+    ratios = {"test": test_ratio, "validation": validation_ratio}
+    _check_ratios(ratios)
+    rng = np.random.default_rng(seed)
+    _, first, group_of, sizes = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
+    rank = rng.permutation(len(sizes))[group_of]  # rows of one key have one rank
+    quotas = {name: _quotas(labels, ratio, rng) for name, ratio in ratios.items()}
+    kept = _one_group_per_class(labels, rank, group_of)
+
+    part_of = np.zeros(len(sizes), dtype=np.int8)
+    by_rank = np.argsort(rank[first])
+    for group in by_rank[~np.isin(by_rank, kept)].tolist():
+        size, label = int(sizes[group]), labels[first[group]]
+        for name in ratios:
+            if size <= quotas[name][label]:
+                quotas[name][label] -= size
+                part_of[group] = SPLIT_NAMES.index(name)
+                break
+    parts = {name: np.flatnonzero(part_of[group_of] == part) for part, name in enumerate(SPLIT_NAMES)}
+    for name in (name for name, ratio in ratios.items() if ratio and not len(parts[name])):
+        raise ConfigError(
+            f"data.{name}_ratio={ratios[name]}: {len(labels)} rows ({len(sizes)} different texts) are too few "
+            f"to set some aside; give data.{name}_file or more rows"
+        )
+    return parts
+
+
+def _check_ratios(ratios: dict[str, float]) -> None:
+    for name, ratio in ratios.items():
+        if not 0 <= ratio < 1:
+            raise ConfigError(f"data.{name}_ratio={ratio}: must be at least 0 and below 1")
+    if sum(ratios.values()) >= 1:
+        given = ", ".join(f"data.{name}_ratio={ratio}" for name, ratio in ratios.items())
+        raise ConfigError(f"{given}: together they must be below 1, so that training keeps rows")
+
+
+def _quotas(labels: np.ndarray, ratio: float, rng: np.random.Generator) -> np.ndarray:
+    """Rows to take of each class, by largest remainder; equal remainders are drawn for."""
+    if ratio == 0:
+        return np.zeros(labels.max() + 1, dtype=np.int64)
+    counts = np.bincount(labels)
+    total = max(1, round(ratio * len(labels)))
+    shares = total * counts / len(labels)
+    quotas = np.floor(shares).astype(np.int64)
+    order = np.lexsort((rng.random(len(counts)), quotas - shares))
+    quotas[order[: total - quotas.sum()]] += 1
+    return quotas
+
+
+def _one_group_per_class(labels: np.ndarray, rank: np.ndarray, group_of: np.ndarray) -> np.ndarray:
+    """For each class the first of its groups by rank."""
+    by_rank = np.argsort(rank, kind="stable")
+    _, position = np.unique(labels[by_rank], return_index=True)
+    return group_of[by_rank[position]]

@@ -1,0 +1,219 @@
+"""Texts to token ids with a fast tokenizer, cached by content and memory-mapped."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import chain
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
+
+import numpy as np
+import pyarrow as pa
+from datasets import Dataset
+from tokenizers import Encoding, Tokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
+
+from bert_ft.data.arrow_cache import cache_folder, is_complete, temporary_file, write_stream
+from bert_ft.data.texts import iterate_texts, text_columns, texts_digest
+from bert_ft.errors import CheckpointError, ConfigError, DataError
+
+FastTokenizer = PreTrainedTokenizerFast  # by this name for modules that are to import no transformers
+
+_FORMAT = "1"  # part of the cache's key: raise it when the files' content changes
+_BATCH_ROWS = 2000  # enough to keep the tokenizer's threads busy
+
+
+def load_tokenizer(name_or_path: Path | str, revision: str | None = None) -> FastTokenizer:
+    """The fast tokenizer of an encoder, by hub name or folder.
+
+    Raises:
+        CheckpointError: there is none, or it has no vocabulary.
+    """
+    where = f"encoder.name_or_path={name_or_path}"
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(name_or_path), revision=revision)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(
+            f"{where}: no tokenizer can be loaded: {reason} Give a folder with tokenizer.json, or a name on "
+            "the hub (with HF_HUB_OFFLINE=1 or without network: one that was downloaded before)"
+        ) from error
+    if not isinstance(tokenizer, FastTokenizer):
+        raise CheckpointError(f"{where}: {type(tokenizer).__name__} has no fast version (tokenizer.json)")
+    # Without vocabulary files transformers 5 makes a tokenizer of nothing but special tokens.
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise CheckpointError(
+            f"{where}: its tokenizer has no vocabulary; tokenizer.json or vocab.txt is missing"
+        )
+    return tokenizer
+
+
+def length_limit(tokenizer: FastTokenizer, max_length: int | None) -> int:
+    """``max_length``, or where it is ``None`` the most tokens that the tokenizer's encoder takes.
+
+    Raises:
+        DataError: the tokenizer doesn't know.
+    """
+    if max_length is not None:
+        return max_length
+    if tokenizer.model_max_length >= VERY_LARGE_INTEGER:
+        raise DataError(
+            f"data.max_length=null: the tokenizer of {tokenizer.name_or_path} has no limit to take; "
+            "set data.max_length to a number of tokens"
+        )
+    return tokenizer.model_max_length
+
+
+@dataclass(frozen=True)
+class TokenizedColumns:
+    """The ids of all rows, one after the other; row ``i`` is ``input_ids[offsets[i] : offsets[i + 1]]``.
+
+    Attributes:
+        input_ids: ``(num_tokens,)`` int32, memory-mapped.
+        offsets: ``(num_rows + 1,)`` int64, memory-mapped.
+        num_truncated: ``(num_rows,)`` int32, the tokens that each row lost to ``max_length``.
+        token_type_ids: ``(num_tokens,)`` int8, memory-mapped; for pairs, if the encoder takes them.
+    """
+
+    input_ids: np.ndarray
+    offsets: np.ndarray
+    num_truncated: np.ndarray
+    token_type_ids: np.ndarray | None = None
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.diff(self.offsets)
+
+
+def tokenize(
+    dataset: Dataset,
+    tokenizer: FastTokenizer,
+    max_length: int,
+    cache_dir: Path | str | None = None,
+) -> TokenizedColumns:
+    """The ids that ``tokenizer(text, text_pair, truncation=True, max_length=max_length)`` gives for each row.
+
+    They are written to the cache, under a name made of all texts, the tokenizer and ``max_length``, and
+    taken from there the next time. The tokenizer's own settings stay as they are.
+
+    Args:
+        dataset: with the column ``text``, and ``text_pair`` for pairs.
+        tokenizer: a fast one.
+        max_length: most tokens in a row, special ones counted.
+        cache_dir: see ``arrow_cache.cache_folder``.
+
+    Raises:
+        ConfigError: ``max_length`` leaves no room for text.
+    """
+    columns = text_columns(dataset)
+    is_pair = len(columns) == 2
+    encoder = _RowEncoder(tokenizer, max_length, is_pair)
+    key = sha256("\0".join([_FORMAT, encoder.identity, *columns, texts_digest(dataset)]).encode()).hexdigest()
+    folder = cache_folder(cache_dir)
+    path = folder / f"tokens-{key[:40]}.arrow"
+    if not is_complete(path):
+        with temporary_file(folder) as unfinished:
+            _write_tokens(dataset, encoder, unfinished)
+            os.replace(unfinished, path)
+    return _read_tokens(path)
+
+
+class _RowEncoder:
+    """A private copy of a tokenizer that also counts what truncation takes away."""
+
+    def __init__(self, tokenizer: FastTokenizer, max_length: int, is_pair: bool) -> None:
+        self.num_special_tokens = tokenizer.num_special_tokens_to_add(pair=is_pair)
+        if max_length <= self.num_special_tokens:
+            raise ConfigError(
+                f"data.max_length={max_length}: the tokenizer adds {self.num_special_tokens} special tokens; "
+                f"at least {self.num_special_tokens + 1} are needed"
+            )
+        self.with_token_types = is_pair and "token_type_ids" in tokenizer.model_input_names
+        # Copies: on the tokenizer itself these settings would stay behind for whoever uses it next.
+        serialized = tokenizer.backend_tokenizer.to_str()
+        self._full = Tokenizer.from_str(serialized)
+        self._full.no_padding()
+        self._full.no_truncation()
+        self._full.encode_special_tokens = tokenizer.split_special_tokens
+        content = self._full.to_str()
+        self._cut = Tokenizer.from_str(content)
+        self._cut.enable_truncation(max_length, direction=tokenizer.truncation_side)
+        settings = (
+            max_length,
+            tokenizer.truncation_side,
+            tokenizer.split_special_tokens,
+            self.with_token_types,
+        )
+        self.identity = f"{settings}{content}"
+
+    def encode(self, texts: Sequence[list[str]]) -> tuple[list[Encoding], np.ndarray]:
+        """Of each row the encoding, and the number of tokens lost.
+
+        The whole text is encoded first and cut afterwards, by the tokenizer's own post-processing: its
+        list of what overflows doesn't tell for pairs how much was lost.
+        """
+        full = [self._full.encode_batch_fast(column, add_special_tokens=False) for column in texts]
+        encodings = [self._cut.post_process(*row) for row in zip(*full, strict=True)]
+        full_lengths = sum(_lengths(column) for column in full) + self.num_special_tokens
+        return encodings, full_lengths - _lengths(encodings)
+
+
+def _lengths(encodings: Sequence[Encoding]) -> np.ndarray:
+    return np.fromiter(map(len, encodings), dtype=np.int64, count=len(encodings))
+
+
+def _write_tokens(dataset: Dataset, encoder: _RowEncoder, path: Path) -> None:
+    """One record batch, so that what is mapped later is flat.
+
+    Its length is known only at the end: ids go to an unnamed file first, and only the lengths stay in memory.
+    """
+    lengths, losses = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    with TemporaryFile(dir=path.parent) as ids, TemporaryFile(dir=path.parent) as types:
+        for texts in iterate_texts(dataset, _BATCH_ROWS):
+            encodings, num_truncated = encoder.encode(texts)
+            lengths.append(_lengths(encodings))
+            losses.append(num_truncated)
+            num_tokens = int(lengths[-1].sum())
+            ids.write(_flat((row.ids for row in encodings), np.int32, num_tokens))
+            if encoder.with_token_types:
+                types.write(_flat((row.type_ids for row in encodings), np.int8, num_tokens))
+        offsets = np.concatenate([[0], np.cumsum(np.concatenate(lengths))])
+        columns = {
+            "input_ids": _list_array(offsets, _mapped(ids, np.int32)),
+            "num_truncated": pa.array(np.concatenate(losses).astype(np.int32)),
+        }
+        if encoder.with_token_types:
+            columns["token_type_ids"] = _list_array(offsets, _mapped(types, np.int8))
+        batch = pa.RecordBatch.from_pydict(columns)
+        write_stream(path, batch.schema, [batch])
+
+
+def _flat(rows: Iterable[list[int]], dtype: type[np.integer], count: int) -> memoryview:
+    return np.fromiter(chain.from_iterable(rows), dtype=dtype, count=count).data
+
+
+def _mapped(file: IO[bytes], dtype: type[np.integer]) -> np.ndarray:
+    file.flush()
+    # numpy can't map a file without content (a tokenizer without special tokens, on texts of none)
+    return np.memmap(file, dtype=dtype, mode="r") if file.tell() else np.empty(0, dtype)
+
+
+def _list_array(offsets: np.ndarray, values: np.ndarray) -> pa.LargeListArray:
+    return pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(values))
+
+
+def _read_tokens(path: Path) -> TokenizedColumns:
+    (batch,) = pa.ipc.open_stream(pa.memory_map(str(path)))
+    rows = batch["input_ids"]
+    types = batch["token_type_ids"].values.to_numpy() if "token_type_ids" in batch.schema.names else None
+    return TokenizedColumns(
+        input_ids=rows.values.to_numpy(),
+        offsets=rows.offsets.to_numpy(),
+        num_truncated=batch["num_truncated"].to_numpy(),
+        token_type_ids=types,
+    )

@@ -1,0 +1,96 @@
+"""A file of texts in, the same file with labels out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from datasets import Dataset
+
+from bert_ft.data.dataset import TokenizedSplit
+from bert_ft.data.sources import read_rows
+from bert_ft.data.tokenization import tokenize
+from bert_ft.errors import DataError
+from bert_ft.inference.classify import classify
+from bert_ft.models.bundle import Bundle
+
+ADDED_COLUMNS = ("prediction", "probability")
+
+WRITERS: dict[str, Callable[[Dataset, Path], object]] = {
+    ".csv": lambda rows, path: rows.to_csv(path, index=False),
+    ".tsv": lambda rows, path: rows.to_csv(path, index=False, sep="\t"),
+    ".jsonl": lambda rows, path: rows.to_json(path, lines=True, force_ascii=False),
+    ".parquet": lambda rows, path: rows.to_parquet(path),
+}
+
+
+def predict_file(
+    bundle: Bundle,
+    source: Path | str,
+    target: Path | str,
+    *,
+    text_column: str,
+    text_pair_column: str | None = None,
+    batch_size: int = 128,
+    max_tokens: int = 2048,
+    device: torch.device | str = "cpu",
+) -> int:
+    """Write ``source`` with the columns ``prediction`` and ``probability`` to ``target``; the number of rows.
+
+    The order of the rows is kept. ``target`` appears only when it is complete.
+
+    Raises:
+        DataError: a file or column can't be used, or ``target`` would overwrite ``source``.
+    """
+    source, target = Path(source), Path(target)
+    check_target(source, target)
+    with TemporaryDirectory(prefix="bert_ft_") as folder:  # what is labelled once needs no lasting cache
+        rows = read_rows(source, text_column, text_pair_column, folder)
+        taken = sorted(set(ADDED_COLUMNS) & set(rows.column_names))
+        if taken:
+            raise DataError(
+                f"{source}: has a column {taken[0]!r} already, which the output would add; rename it"
+            )
+        split = _tokenized(bundle, rows, text_column, text_pair_column, folder)
+        found = classify(
+            bundle.classifier, split, batch_size=batch_size, max_tokens=max_tokens, device=device
+        )
+        names = [bundle.labels[index] for index in found.class_ids]
+        labelled = rows.add_column(ADDED_COLUMNS[0], names).add_column(
+            ADDED_COLUMNS[1], found.probabilities.max(axis=1)
+        )
+        write_rows(labelled, target)
+    return len(found.class_ids)
+
+
+def check_target(source: Path, target: Path) -> None:
+    """Refuse a ``target`` that can't be written, before any work is done."""
+    if target.suffix.lower() not in WRITERS:
+        allowed = ", ".join(WRITERS)
+        raise DataError(f"output={target}: unknown kind of file {target.suffix!r}; choose one of {allowed}")
+    if source.exists() and target.exists() and source.samefile(target):
+        raise DataError(f"output={target}: is the input itself; give another file")
+    if not target.absolute().parent.is_dir():
+        raise DataError(f"output={target}: there is no folder {target.parent}")
+
+
+def write_rows(rows: Dataset, target: Path) -> None:
+    """Write a table by the suffix of ``target``, which is replaced at once when all is written."""
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        WRITERS[target.suffix.lower()](rows, unfinished)
+        os.replace(unfinished, target)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _tokenized(
+    bundle: Bundle, rows: Dataset, text_column: str, pair_column: str | None, folder: str
+) -> TokenizedSplit:
+    names = {text_column: "text"} | ({pair_column: "text_pair"} if pair_column else {})
+    texts = rows.select_columns(list(names)).rename_columns(names)
+    columns = tokenize(texts, bundle.tokenizer, bundle.max_length, folder)
+    return TokenizedSplit.from_columns("input", columns, texts)

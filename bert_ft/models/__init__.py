@@ -1,0 +1,1 @@
+"""The encoder, the classifier on top of it, and the folder that is saved."""

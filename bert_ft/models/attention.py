@@ -1,0 +1,125 @@
+"""Attention over packed tokens, registered with transformers so that its own encoder code runs on them.
+
+Sequences of equal length lie side by side in a batch (see ``bert_ft.data.packing``), so each run of
+them is one plain ``(count, heads, length, head_dim)`` view: no padding, no mask, no copy on the way in.
+With dropout, on a CPU, ``bert_ft.nn.packed_attention`` does the same in fewer steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import AttentionInterface, AttentionMaskInterface
+
+from bert_ft.data.packing import LengthGroup, length_groups
+from bert_ft.nn.packed_attention import BucketLayout, packed_attention
+from bert_ft.nn.precision import at_least_float32
+
+PACKED_SDPA = "bert_ft_packed_sdpa"
+PACKED_EAGER = "bert_ft_packed_eager"
+
+Kernel = Callable[[Tensor, Tensor, Tensor, Tensor | None, float, float], Tensor]
+
+
+class SequenceLayout:
+    """How the sequences of one batch lie in it; made once, asked by every layer."""
+
+    def __init__(self, lengths: Sequence[int], num_heads: int) -> None:
+        self.lengths = [length for length in lengths if length]
+        self.num_heads = num_heads
+
+    @cached_property
+    def groups(self) -> list[LengthGroup]:
+        """The runs of equal length."""
+        return length_groups(self.lengths)
+
+    @cached_property
+    def buckets(self) -> BucketLayout:
+        """The runs of similar length."""
+        return BucketLayout.of(self.lengths, self.num_heads)
+
+
+def _sdpa(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float, scaling: float
+) -> Tensor:
+    return F.scaled_dot_product_attention(query, key, value, mask, dropout_p=dropout, scale=scaling)
+
+
+def _eager(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float, scaling: float
+) -> Tensor:
+    scores = query @ key.transpose(-1, -2) * scaling
+    if mask is not None:
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    weights = at_least_float32(scores).softmax(dim=-1).to(query.dtype)
+    return F.dropout(weights, dropout) @ value
+
+
+def _by_group(
+    kernel: Kernel,
+    states: tuple[Tensor, Tensor, Tensor],
+    layout: SequenceLayout,
+    dropout: float,
+    scaling: float,
+    sliding_window: int | None,
+) -> Tensor:
+    """``kernel`` on each run of equal length; states and result are ``(num_tokens, heads, head_dim)``."""
+    sizes = [group.count * group.length for group in layout.groups]
+    outputs = []
+    # split, not slices: the gradient of a slice is as large as what it was cut from
+    for group, *parts in zip(layout.groups, *(state.split(sizes) for state in states), strict=True):
+        query, key, value = (
+            part.unflatten(0, (group.count, group.length)).transpose(1, 2) for part in parts
+        )  # (count, heads, length, head_dim)
+        mask = _window_mask(group.length, sliding_window, query.device)
+        outputs.append(kernel(query, key, value, mask, dropout, scaling).transpose(1, 2).flatten(0, 1))
+    return torch.cat(outputs)
+
+
+def _packed_attention(kernel: Kernel) -> Callable[..., tuple[Tensor, None]]:
+    def attention(
+        module: nn.Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None,
+        *,
+        layout: SequenceLayout,
+        dropout: float = 0.0,
+        scaling: float | None = None,
+        sliding_window: int | None = None,
+        **_: Any,
+    ) -> tuple[Tensor, None]:
+        """``(1, heads, num_tokens, head_dim)`` each, to ``(1, num_tokens, heads, head_dim)``."""
+        assert attention_mask is None, "packed batches have no mask"
+        states = (query[0].transpose(0, 1), key[0].transpose(0, 1), value[0].transpose(0, 1))
+        scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+        if dropout and kernel is _sdpa and sliding_window is None and query.device.type == "cpu":
+            output = packed_attention(*states, layout.buckets, dropout=dropout, scaling=scaling)
+        else:
+            output = _by_group(kernel, states, layout, dropout, scaling, sliding_window)
+        return output[None], None
+
+    return attention
+
+
+def _window_mask(length: int, sliding_window: int | None, device: torch.device) -> Tensor | None:
+    """``(length, length)``, True where ``|i - j| < sliding_window``; None where that is everywhere."""
+    if sliding_window is None or length <= sliding_window:
+        return None
+    positions = torch.arange(length, device=device)
+    return (positions[:, None] - positions).abs() < sliding_window
+
+
+def _no_mask(**_: Any) -> None:
+    """Packed tokens need no mask: who attends to whom follows from the layout."""
+
+
+for _name, _kernel in ((PACKED_SDPA, _sdpa), (PACKED_EAGER, _eager)):
+    AttentionInterface.register(_name, _packed_attention(_kernel))
+    AttentionMaskInterface.register(_name, _no_mask)

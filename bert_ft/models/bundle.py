@@ -1,0 +1,146 @@
+"""The saved folder: a Hugging Face model folder plus ``bert_ft.yaml``, all that a prediction needs.
+
+``bert_linear`` is written so that ``transformers.AutoModelForSequenceClassification`` loads it; of
+``bert_residual`` transformers' ``AutoModel`` loads the encoder, and this module the whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    PretrainedConfig,
+    PreTrainedTokenizerFast,
+)
+
+import bert_ft
+from bert_ft.data.tokenization import load_tokenizer
+from bert_ft.errors import CheckpointError
+from bert_ft.models.classifier import Classifier, LinearClassifier, ResidualClassifier
+from bert_ft.models.encoder import empty_encoder, empty_sequence_classifier
+
+FORMAT = 1
+SPECIFICATION = "bert_ft.yaml"
+WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A classifier with what its input has to go through.
+
+    Attributes:
+        classifier: the model, in evaluation mode.
+        tokenizer: the tokenizer that it was trained with.
+        labels: class names in the order of the logits.
+        max_length: tokens that a text is cut at.
+        text_column: the column of the training data that the text stood in.
+        text_pair_column: likewise for the second text of a pair; ``None`` for single texts.
+        training: what the run wrote about itself (free form, plain types).
+    """
+
+    classifier: Classifier
+    tokenizer: PreTrainedTokenizerFast
+    labels: tuple[str, ...]
+    max_length: int
+    text_column: str
+    text_pair_column: str | None
+    training: dict[str, Any]
+
+
+def save_bundle(
+    folder: Path | str,
+    classifier: Classifier,
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    max_length: int,
+    text_column: str = "text",
+    text_pair_column: str | None = None,
+    training: dict[str, Any] | None = None,
+) -> Path:
+    """Write the folder and return it; files of an earlier bundle in it are overwritten."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    linear = isinstance(classifier, LinearClassifier)
+    auto = AutoModelForSequenceClassification if linear else AutoModel
+    config = type(classifier.config).from_dict(classifier.config.to_dict())
+    config.architectures = [cast(type, auto._model_mapping[type(config)]).__name__]
+    config.save_pretrained(folder)
+    tokenizer.save_pretrained(str(folder))
+    state = {name: value.detach().cpu().contiguous() for name, value in classifier.saved_state().items()}
+    save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+    specification = {
+        "format": FORMAT,
+        "bert_ft": bert_ft.__version__,
+        "model": "bert_linear" if linear else "bert_residual",
+        "architecture": classifier.architecture,
+        "max_length": max_length,
+        "text_column": text_column,
+        "text_pair_column": text_pair_column,
+        "training": training or {},
+    }
+    (folder / SPECIFICATION).write_text(yaml.safe_dump(specification, sort_keys=False), encoding="utf-8")
+    return folder
+
+
+def load_bundle(folder: Path | str) -> Bundle:
+    """Read a folder that ``save_bundle`` wrote; the classifier comes in evaluation mode, on the CPU.
+
+    Nothing in the folder is executed: weights are safetensors, the rest is plain data.
+
+    Raises:
+        CheckpointError: the folder isn't a bundle, is of another format, or is damaged.
+    """
+    folder = Path(folder)
+    specification = _read_specification(folder)
+    try:
+        state = load_file(folder / WEIGHTS)
+        config = AutoConfig.from_pretrained(folder)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise CheckpointError(f"bundle={folder} is damaged: {error}") from error
+    classifier = _empty_classifier(specification, config)
+    try:
+        classifier.load_saved_state(state)
+    except RuntimeError as error:
+        raise CheckpointError(f"bundle={folder}: {WEIGHTS} doesn't fit {SPECIFICATION}: {error}") from error
+    return Bundle(
+        classifier=classifier.eval(),
+        tokenizer=load_tokenizer(str(folder)),
+        labels=tuple(config.id2label[index] for index in range(config.num_labels)),
+        max_length=specification["max_length"],
+        text_column=specification["text_column"],
+        text_pair_column=specification["text_pair_column"],
+        training=specification["training"],
+    )
+
+
+def _read_specification(folder: Path) -> dict[str, Any]:
+    path = folder / SPECIFICATION
+    if not path.is_file():
+        raise CheckpointError(
+            f"bundle={folder} isn't a saved folder: it has no {SPECIFICATION}; "
+            "give the folder `model` of a finished run"
+        )
+    try:
+        specification = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = specification["format"]
+    except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError) as error:
+        raise CheckpointError(f"bundle={folder}: {SPECIFICATION} is damaged: {error}") from error
+    if found != FORMAT:
+        raise CheckpointError(
+            f"bundle={folder} has format {found}; this version of bert_ft reads format {FORMAT}"
+        )
+    return specification
+
+
+def _empty_classifier(specification: dict[str, Any], config: PretrainedConfig) -> Classifier:
+    if specification["model"] == "bert_linear":
+        return LinearClassifier(empty_sequence_classifier(config))
+    return ResidualClassifier(empty_encoder(config), **specification["architecture"])

@@ -1,0 +1,233 @@
+"""An encoder with a classification head, on packed batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+from torch import Tensor, nn
+from transformers import PretrainedConfig, PreTrainedModel
+
+from bert_ft.data.packing import TextBatch
+from bert_ft.errors import ConfigError
+from bert_ft.models.encoder import EncoderSpec, encode
+from bert_ft.nn.head import ResidualHead
+from bert_ft.nn.pooling import ClsPooling, MeanPooling, build_pooling, mean_of_layers
+
+
+class Classifier(nn.Module):
+    """Base of the classifiers: ``logits = head(features(batch))``.
+
+    Parameters are named ``encoder.<transformers' own name>``, ``pooling.*`` and ``head.*``.
+    """
+
+    encoder: PreTrainedModel
+
+    @property
+    def config(self) -> PretrainedConfig:
+        """The encoder's configuration, with ``id2label`` in it."""
+        return self.encoder.config
+
+    @property
+    def num_labels(self) -> int:
+        return len(self.config.id2label or ())
+
+    def features(self, batch: TextBatch) -> Tensor:
+        """What the head sees of each sequence, ``(num_sequences, hidden_size)``."""
+        raise TypeError(f"{type(self).__name__} doesn't say what its features are")
+
+    def logits(self, features: Tensor) -> Tensor:
+        """``(num_sequences, num_labels)`` from the features."""
+        raise TypeError(f"{type(self).__name__} doesn't say what its logits are")
+
+    def forward(self, batch: TextBatch) -> Tensor:
+        """``(num_sequences, num_labels)``, in the batch's order."""
+        return self.logits(self.features(batch))
+
+    def saved_state(self) -> dict[str, Tensor]:
+        """The weights under the names of the saved folder: the encoder under its family's prefix."""
+        prefix = self.encoder.base_model_prefix
+        return {
+            f"{prefix}.{name.removeprefix('encoder.')}" if name.startswith("encoder.") else name: value
+            for name, value in self.state_dict().items()
+        }
+
+    def load_saved_state(self, state: dict[str, Tensor]) -> None:
+        """The inverse of ``saved_state``; a name too many or too few raises ``RuntimeError``."""
+        prefix = self.encoder.base_model_prefix + "."
+        self.load_state_dict(
+            {
+                f"encoder.{name.removeprefix(prefix)}" if name.startswith(prefix) else name: value
+                for name, value in state.items()
+            }
+        )
+
+
+class ResidualClassifier(Classifier):
+    """Encoder → pooled vector → residual blocks → logits."""
+
+    def __init__(
+        self,
+        encoder: PreTrainedModel,
+        *,
+        pooling: str = "mean",
+        pooling_layers: int = 1,
+        hidden_sizes: Sequence[int] = (),
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        available = int(encoder.config.num_hidden_layers)
+        if not 1 <= pooling_layers <= available:
+            raise ConfigError(
+                f"model.pooling_layers={pooling_layers}: this encoder has 1 to {available} layers"
+            )
+        self.encoder = encoder
+        self.pooling_layers = pooling_layers
+        self.pooling = build_pooling(pooling, encoder.config.hidden_size)
+        self.head = ResidualHead(
+            encoder.config.hidden_size,
+            self.num_labels,
+            hidden_sizes=list(hidden_sizes),
+            dropout=dropout,
+        )
+        self.architecture = {
+            "pooling": pooling,
+            "pooling_layers": pooling_layers,
+            "hidden_sizes": list(hidden_sizes),
+            "dropout": dropout,
+        }
+
+    def features(self, batch: TextBatch) -> Tensor:
+        states = encode(self.encoder, batch, self.pooling_layers)
+        return self.pooling(mean_of_layers(states), batch.cu_seqlens)
+
+    def logits(self, features: Tensor) -> Tensor:
+        return self.head(features)
+
+
+class LinearClassifier(Classifier):
+    """transformers' own ``...ForSequenceClassification``, on packed batches: the plain baseline.
+
+    For BERT that is pooler → tanh → dropout → linear.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        if model.config.model_type not in _HEADS:
+            allowed = ", ".join(sorted(_HEADS))
+            raise ConfigError(
+                f"model=bert_linear: no head is known for model type {model.config.model_type!r} "
+                f"(known: {allowed}); use model=bert_residual"
+            )
+        self.encoder = cast(PreTrainedModel, model.base_model)
+        self.head = nn.Module()
+        for name, child in model.named_children():
+            if child is not model.base_model:
+                self.head.add_module(name, child)
+        mean = getattr(model.config, "classifier_pooling", "cls") == "mean"
+        self.pooling = MeanPooling() if mean else ClsPooling()
+        self.architecture: dict[str, Any] = {}
+
+    def features(self, batch: TextBatch) -> Tensor:
+        return self.pooling(encode(self.encoder, batch)[0], batch.cu_seqlens)
+
+    def logits(self, features: Tensor) -> Tensor:
+        return _HEADS[self.config.model_type](self.encoder, self.head, features)
+
+    def saved_state(self) -> dict[str, Tensor]:
+        return {name.removeprefix("head."): value for name, value in super().saved_state().items()}
+
+    def load_saved_state(self, state: dict[str, Tensor]) -> None:
+        prefix = self.encoder.base_model_prefix + "."
+        super().load_saved_state(
+            {name if name.startswith(prefix) else f"head.{name}": value for name, value in state.items()}
+        )
+
+
+HeadFunction = Callable[[Any, Any, Tensor], Tensor]
+
+
+def _pooler_in_encoder(encoder: Any, head: Any, first: Tensor) -> Tensor:
+    return head.classifier(head.dropout(encoder.pooler(first[:, None])))
+
+
+def _albert(encoder: Any, head: Any, first: Tensor) -> Tensor:
+    return head.classifier(head.dropout(encoder.pooler_activation(encoder.pooler(first))))
+
+
+def _classification_head(encoder: Any, head: Any, first: Tensor) -> Tensor:
+    return head.classifier(first[:, None])
+
+
+def _distilbert(encoder: Any, head: Any, first: Tensor) -> Tensor:
+    return head.classifier(head.dropout(head.pre_classifier(first).relu()))
+
+
+def _modernbert(encoder: Any, head: Any, pooled: Tensor) -> Tensor:
+    return head.classifier(head.drop(head.head(pooled)))
+
+
+def _deberta(encoder: Any, head: Any, first: Tensor) -> Tensor:
+    return head.classifier(head.dropout(head.pooler(first[:, None])))
+
+
+# How each family's ...ForSequenceClassification.forward goes on from the first token's state; compared
+# with it in tests/models/test_classifier.py.
+_HEADS: dict[str, HeadFunction] = {
+    "bert": _pooler_in_encoder,
+    "ernie": _pooler_in_encoder,
+    "albert": _albert,
+    "roberta": _classification_head,
+    "xlm-roberta": _classification_head,
+    "camembert": _classification_head,
+    "electra": _classification_head,
+    "distilbert": _distilbert,
+    "modernbert": _modernbert,
+    "deberta": _deberta,
+    "deberta-v2": _deberta,
+}
+
+
+# under which the families know the rate before the last layer, where it isn't `classifier_dropout`
+_DROPOUT_NAMES = {
+    "albert": "classifier_dropout_prob",
+    "distilbert": "seq_classif_dropout",
+    "deberta": "cls_dropout",
+    "deberta-v2": "cls_dropout",
+}
+
+
+def build_residual(
+    encoder: EncoderSpec,
+    labels: Sequence[str],
+    *,
+    pooling: str,
+    pooling_layers: int,
+    head: dict[str, Any],
+) -> ResidualClassifier:
+    """A ``ResidualClassifier`` on the loaded encoder, its head fresh (``model=bert_residual``)."""
+    config = encoder.load_config(**label_names(labels))
+    return ResidualClassifier(encoder.load(config), pooling=pooling, pooling_layers=pooling_layers, **head)
+
+
+def build_linear(encoder: EncoderSpec, labels: Sequence[str], *, dropout: float | None) -> LinearClassifier:
+    """A ``LinearClassifier`` on the loaded encoder, its head fresh (``model=bert_linear``).
+
+    Args:
+        encoder: what to load.
+        labels: the class names, in the order of their ids.
+        dropout: the rate before the last layer; ``None`` keeps the checkpoint's.
+    """
+    config = encoder.load_config(**label_names(labels))
+    if dropout is not None:
+        setattr(config, _DROPOUT_NAMES.get(config.model_type, "classifier_dropout"), dropout)
+    return LinearClassifier(encoder.load_sequence_classifier(config))
+
+
+def label_names(labels: Sequence[str]) -> dict[str, Any]:
+    """The configuration entries by which transformers knows the classes."""
+    return {
+        "id2label": dict(enumerate(labels)),
+        "label2id": {name: index for index, name in enumerate(labels)},
+        "problem_type": "single_label_classification",
+    }

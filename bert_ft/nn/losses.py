@@ -1,0 +1,146 @@
+"""Losses of classification and what can be added to them; all in float32, also under autocast.
+
+``logits`` are ``(batch, num_labels)``, ``labels`` ``(batch,)`` int64, results scalars.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bert_ft.errors import ConfigError
+from bert_ft.nn.precision import at_least_float32, autocast_off
+
+
+class ClassificationLoss(nn.Module, ABC):
+    """Mean of the rows' losses, each weighed by its label's class weight (1 without class weights).
+
+    The mean over a batch equals that over its pieces only if each piece is weighed by its
+    ``total_weight``.
+    """
+
+    class_weights: Tensor | None
+
+    def __init__(self, class_weights: Sequence[float] | None = None) -> None:
+        super().__init__()
+        weights = None
+        if class_weights is not None:
+            weights = torch.tensor(list(class_weights), dtype=torch.float32)
+            if not (weights.isfinite() & (weights > 0)).all():
+                raise ConfigError(f"loss.class_weights={list(class_weights)} must be finite and above 0")
+        # not persistent: the weights come from the configuration, and validation's plain loss has none
+        self.register_buffer("class_weights", weights, persistent=False)
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        losses = self.per_row(at_least_float32(logits), labels)
+        if self.class_weights is None:
+            return losses.mean()
+        if len(self.class_weights) != logits.shape[1]:
+            raise ConfigError(
+                f"loss.class_weights has {len(self.class_weights)} weights for {logits.shape[1]} labels"
+            )
+        weights = self.class_weights[labels]
+        return (losses * weights).sum() / weights.sum()
+
+    def total_weight(self, labels: Tensor) -> Tensor:
+        """The sum of the rows' weights, a scalar: what ``forward`` has divided by."""
+        if self.class_weights is None:
+            return torch.tensor(float(len(labels)), device=labels.device)
+        return self.class_weights[labels].sum()
+
+    @abstractmethod
+    def per_row(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The unweighted loss of each row, ``(batch,)``."""
+
+
+class CrossEntropy(ClassificationLoss):
+    """Cross entropy; the smoothing mass goes to all classes alike.
+
+    Source: Szegedy et al. 2016, arXiv 1512.00567 (label smoothing). Differs from
+    ``torch.nn.CrossEntropyLoss`` with both smoothing and class weights: there the smoothing mass is
+    spread by class weight (pytorch #104776), so that rare classes are smoothed toward themselves.
+    """
+
+    def __init__(self, label_smoothing: float = 0.0, class_weights: Sequence[float] | None = None) -> None:
+        super().__init__(class_weights)
+        if not 0 <= label_smoothing < 1:
+            raise ConfigError(f"loss.label_smoothing={label_smoothing} must be at least 0 and below 1")
+        self.label_smoothing = label_smoothing
+
+    def per_row(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing, reduction="none")
+
+
+class Focal(ClassificationLoss):
+    """Cross entropy times ``(1 - p) ** gamma``, ``p`` the probability of the true label.
+
+    Source: Lin et al. 2017, arXiv 1708.02002; ours is the mean over all rows.
+    """
+
+    def __init__(self, gamma: float = 2.0, class_weights: Sequence[float] | None = None) -> None:
+        super().__init__(class_weights)
+        if not gamma >= 0:
+            raise ConfigError(f"loss.gamma={gamma} must be at least 0")
+        self.gamma = gamma
+
+    def per_row(self, logits: Tensor, labels: Tensor) -> Tensor:
+        cross_entropy = F.cross_entropy(logits, labels, reduction="none")
+        # expm1 keeps 1 - p exact for p near 1; at 0 the power has no finite slope for gamma below 1
+        missed = -torch.expm1(-cross_entropy)
+        return missed.clamp(min=torch.finfo(missed.dtype).tiny) ** self.gamma * cross_entropy
+
+
+class SupervisedContrastive(nn.Module):
+    """Draws the features of one label together and those of others apart, on the unit sphere.
+
+    ``forward(features (batch, hidden_size), labels (batch,))`` is the mean over the anchors that
+    share their label with another row; 0, with a gradient of zero, if there are none.
+
+    Source: Khosla et al. 2020, arXiv 2004.11362, equation 2 (L_out), without the factor
+    ``temperature / 0.07`` of their code.
+    """
+
+    def __init__(self, temperature: float = 0.1) -> None:
+        super().__init__()
+        if not temperature > 0:
+            raise ConfigError(f"loss.temperature={temperature} must be above 0")
+        self.temperature = temperature
+
+    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
+        features = F.normalize(at_least_float32(features), dim=-1)
+        with autocast_off(features):
+            similarity = features @ features.T / self.temperature  # (batch, batch)
+        itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+        positive = (labels[:, None] == labels) & ~itself
+        # with -inf the only row of a batch would pass through NaN, which detect_anomaly stops at
+        log_probs = similarity.masked_fill(itself, torch.finfo(similarity.dtype).min).log_softmax(-1)
+        num_positives = positive.sum(-1)
+        per_anchor = -log_probs.masked_fill(~positive, 0).sum(-1) / num_positives.clamp(min=1)  # (batch,)
+        return per_anchor.sum() / (num_positives > 0).sum().clamp(min=1)
+
+
+def symmetric_kl(logits_a: Tensor, logits_b: Tensor) -> Tensor:
+    """Mean over rows of ``(KL(a || b) + KL(b || a)) / 2``; the gradient flows into both.
+
+    Source: Liang et al. 2021, arXiv 2106.14448 (R-Drop), of two passes with different dropout.
+    """
+    log_a = at_least_float32(logits_a).log_softmax(-1)
+    log_b = at_least_float32(logits_b).log_softmax(-1)
+    return ((log_a.exp() - log_b.exp()) * (log_a - log_b)).sum(-1).mean() / 2
+
+
+def balanced_class_weights(label_counts: Sequence[int]) -> list[float]:
+    """Weights by which each class weighs alike in all: ``num_rows / (num_labels * count)``.
+
+    Raises:
+        ConfigError: a label has no rows.
+    """
+    for label, count in enumerate(label_counts):
+        if count <= 0:
+            raise ConfigError(
+                f"loss.class_weights=balanced: label {label} has {count} training rows, needs at least 1"
+            )
+    num_rows = sum(label_counts)
+    return [num_rows / (len(label_counts) * count) for count in label_counts]

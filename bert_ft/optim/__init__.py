@@ -1,0 +1,1 @@
+"""Which parameter learns how fast, and when. Pure: no Lightning, no Hydra."""

@@ -1,0 +1,119 @@
+"""Parameter groups with layer-wise lr decay.
+
+Source: Howard and Ruder 2018, arXiv 1801.06146 (discriminative fine-tuning); Clark et al. 2020,
+arXiv 2003.10555 (one factor per layer). As there, the head is undecayed and embeddings are lowest.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from bert_ft.errors import ConfigError
+from bert_ft.optim.layers import layer_of
+
+
+@dataclass(frozen=True)
+class GroupRow:
+    """One line of the table of groups; ``num_parameters`` counts scalars."""
+
+    layer: str
+    num_parameters: int
+    lr: float
+    weight_decay: float
+
+
+def parameter_groups(
+    named_parameters: Iterable[tuple[str, nn.Parameter]],
+    *,
+    num_layers: int,
+    lr: float,
+    layer_decay: float,
+    weight_decay: float,
+    head_lr: float | None = None,
+) -> list[dict[str, Any]]:
+    """Groups for a torch optimizer, from the embeddings up: each trainable parameter in exactly one.
+
+    A group has ``params``, ``name``, ``weight_decay`` and its real ``lr``, which is
+    ``lr * layer_decay ** (num_layers + 1 - depth)``; a scale for a scheduler to apply would be
+    ignored by every scheduler that doesn't know of it. Groups are named ``embeddings``,
+    ``layer.0`` (the lowest, as in the encoder's own names) and ``head``.
+
+    Parameters with at most one dimension, which are the biases and the weights of norms, are not
+    decayed and stand in a group of their own beside their layer's, e.g. ``layer.0/no_decay``.
+    A parameter that is shared under several names counts under the first.
+
+    Args:
+        named_parameters: as ``layer_of`` knows them; frozen ones are left out.
+        num_layers: of the encoder.
+        lr: of the head, where ``head_lr`` is ``None``, and what the layers' lr decay from.
+        layer_decay: above 0, at most 1; 1 gives every layer the same lr.
+        weight_decay: of everything that is decayed.
+        head_lr: of the head, the pooling and the encoder's own pooler and final norm; ``None`` = ``lr``.
+
+    Raises:
+        ConfigError: a value is out of range, or a name unknown (see ``layer_of``).
+    """
+    _check(lr, layer_decay, weight_decay, head_lr)
+    head_depth = num_layers + 1
+    groups = []
+    for (depth, decayed), params in sorted(_by_depth(named_parameters, num_layers).items(), key=_order):
+        is_head = depth == head_depth
+        groups.append(
+            {
+                "name": _layer_name(depth, head_depth) + ("" if decayed else "/no_decay"),
+                "params": params,
+                "lr": head_lr
+                if is_head and head_lr is not None
+                else lr * layer_decay ** (head_depth - depth),
+                "weight_decay": weight_decay if decayed else 0.0,
+            }
+        )
+    return groups
+
+
+def group_table(groups: Sequence[dict[str, Any]]) -> list[GroupRow]:
+    """What each group holds and how fast it learns, in the order of the groups."""
+    return [
+        GroupRow(
+            group["name"], sum(param.numel() for param in group["params"]), group["lr"], group["weight_decay"]
+        )
+        for group in groups
+    ]
+
+
+def _by_depth(
+    named_parameters: Iterable[tuple[str, nn.Parameter]], num_layers: int
+) -> dict[tuple[int, bool], list[nn.Parameter]]:
+    """Trainable parameters by (depth, whether they are decayed)."""
+    seen: set[int] = set()
+    by_depth: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    for name, param in named_parameters:
+        if not param.requires_grad or id(param) in seen:
+            continue
+        seen.add(id(param))
+        by_depth.setdefault((layer_of(name, num_layers), param.ndim > 1), []).append(param)
+    return by_depth
+
+
+def _order(item: tuple[tuple[int, bool], list[nn.Parameter]]) -> tuple[int, bool]:
+    (depth, decayed), _ = item
+    return depth, not decayed
+
+
+def _layer_name(depth: int, head_depth: int) -> str:
+    if depth == 0:
+        return "embeddings"
+    return "head" if depth == head_depth else f"layer.{depth - 1}"
+
+
+def _check(lr: float, layer_decay: float, weight_decay: float, head_lr: float | None) -> None:
+    if not lr > 0:
+        raise ConfigError(f"optimizer.lr={lr} must be above 0")
+    if not 0 < layer_decay <= 1:
+        raise ConfigError(f"optimizer.layer_decay={layer_decay} must be above 0 and at most 1")
+    if not weight_decay >= 0:
+        raise ConfigError(f"optimizer.weight_decay={weight_decay} must be at least 0")
+    if head_lr is not None and not head_lr > 0:
+        raise ConfigError(f"optimizer.head_lr={head_lr} must be above 0, or null for optimizer.lr")

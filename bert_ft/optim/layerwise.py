@@ -1,0 +1,46 @@
+"""The optimizer of a run: which algorithm, and each layer's learning rate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from torch import nn
+from torch.optim import Optimizer
+
+from bert_ft.optim.groups import parameter_groups
+
+
+@dataclass(frozen=True)
+class LayerwiseOptimizer:
+    """Builds ``algorithm`` over layer-wise groups.
+
+    Attributes:
+        algorithm: a torch optimizer class with its own settings bound, called with the groups.
+        lr: of the head, and what the layers' rates decay from.
+        layer_decay: factor from a layer to the one below it; 1 gives all layers one rate.
+        weight_decay: of all that is decayed (see ``parameter_groups``).
+        head_lr: of all above the encoder's layers; ``None`` = ``lr``.
+    """
+
+    algorithm: Callable[..., Optimizer]
+    lr: float
+    layer_decay: float = 1.0
+    weight_decay: float = 0.0
+    head_lr: float | None = None
+
+    def build(self, named_parameters: Iterable[tuple[str, nn.Parameter]], num_layers: int) -> Optimizer:
+        """The optimizer over the trainable parameters.
+
+        Raises:
+            ConfigError: a value is out of range.
+        """
+        groups = parameter_groups(
+            named_parameters,
+            num_layers=num_layers,
+            lr=self.lr,
+            layer_decay=self.layer_decay,
+            weight_decay=self.weight_decay,
+            head_lr=self.head_lr,
+        )
+        return self.algorithm(groups, lr=self.lr)

@@ -1,0 +1,36 @@
+"""``python -m bert_ft.predict``: label the rows of a file with a saved model."""
+
+from omegaconf import DictConfig
+
+from bert_ft.config.entry import entry_point
+
+
+@entry_point("predict")
+def main(config: DictConfig) -> None:
+    """Write the input's rows with their labels and probabilities."""
+    from pathlib import Path
+
+    import datasets
+
+    from bert_ft.inference.device import choose_device
+    from bert_ft.inference.files import check_target, predict_file
+    from bert_ft.models.bundle import load_bundle
+
+    datasets.disable_progress_bars()
+    check_target(Path(config.input), Path(config.output))
+    bundle = load_bundle(config.bundle)
+    num_rows = predict_file(
+        bundle,
+        config.input,
+        config.output,
+        text_column=config.text_column or bundle.text_column,
+        text_pair_column=config.text_pair_column or bundle.text_pair_column,
+        batch_size=config.batch_size,
+        max_tokens=config.max_tokens,
+        device=choose_device(config.accelerator),
+    )
+    print(f"{num_rows} rows labelled: {config.output}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,23 @@
+"""``python -m bert_ft.train``: fine-tune an encoder on labelled text."""
+
+from omegaconf import DictConfig
+
+from bert_ft.config.entry import entry_point
+
+
+@entry_point("train")
+def main(config: DictConfig) -> float:
+    """Run the main job and return the objective of the checkpoint that was kept."""
+    # heavy: torch, lightning, transformers
+    from bert_ft.config.build import build_training
+    from bert_ft.training.summary import print_result
+
+    run = build_training(config)
+    result = run.run()
+    if run.trainer.is_global_zero:
+        print_result(result)
+    return result.objective
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The Lightning side: data module, training module, the run itself."""

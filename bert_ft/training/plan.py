@@ -1,0 +1,56 @@
+"""How long a run will be, known before it starts, so that settings that contradict it are refused."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from lightning.pytorch import Trainer
+
+from bert_ft.data.batching import RandomBatches
+from bert_ft.errors import ConfigError
+from bert_ft.optim.schedules import Schedule
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The length of training on each process.
+
+    Attributes:
+        batches: in an epoch.
+        steps: of the optimizer in all; infinite where only a time limit ends training.
+    """
+
+    batches: int
+    steps: float
+
+
+def plan_of(trainer: Trainer, num_rows: int, batch_size: int) -> Plan:
+    """The plan for ``num_rows`` training rows and ``batch_size`` rows to a batch and process."""
+    batches = len(RandomBatches(num_rows, batch_size, seed=0, num_replicas=trainer.world_size))
+    limit = trainer.limit_train_batches
+    batches = min(batches, limit) if isinstance(limit, int) else int(batches * (limit or 0))
+    steps = math.inf if trainer.max_steps == -1 else float(trainer.max_steps)
+    if trainer.max_epochs is not None and trainer.max_epochs != -1:
+        steps = min(steps, trainer.max_epochs * math.ceil(batches / trainer.accumulate_grad_batches))
+    return Plan(batches, steps)
+
+
+def check_plan(trainer: Trainer, plan: Plan, schedule: Schedule, num_validation_rows: int) -> None:
+    """Refuse settings that this training can't have.
+
+    Raises:
+        ConfigError: naming the key, its value and what it contradicts.
+    """
+    interval = trainer.val_check_interval
+    if isinstance(interval, int) and trainer.check_val_every_n_epoch is not None and interval > plan.batches:
+        raise ConfigError(
+            f"trainer.val_check_interval={interval}: an epoch has only {plan.batches} batches; lower it, or set "
+            "trainer.check_val_every_n_epoch=null to count over all epochs"
+        )
+    if num_validation_rows < trainer.world_size:
+        raise ConfigError(
+            f"trainer.devices: {trainer.world_size} processes for {num_validation_rows} validation rows; each "
+            "needs one at least"
+        )
+    schedule.multiplier(plan.steps)  # refuses a warm-up that is too long, and an end that is unknown

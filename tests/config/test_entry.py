@@ -1,0 +1,114 @@
+"""The command line as a user meets it: exit codes, messages, and what is left on the disk."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+def run(*arguments: str, cwd, module: str = "bert_ft.train") -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments], cwd=cwd, capture_output=True, text=True, timeout=120
+    )
+
+
+def refused(result: subprocess.CompletedProcess, cwd) -> str:
+    """The message of a run that must have been refused cleanly."""
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (cwd / "outputs").exists()
+    return result.stderr
+
+
+def test_a_misspelt_key_names_the_right_one(tmp_path):
+    message = refused(run("trainer.max_epoch=3", cwd=tmp_path), tmp_path)
+    assert message == (
+        "trainer.max_epoch=3: there is no key trainer.max_epoch; did you mean trainer.max_epochs?\n"
+    )
+
+
+def test_misspelt_keys_wrong_values_and_unknown_choices_together(tmp_path):
+    message = refused(run("optimizer.lrr=1", "optimizer.lr=-1", "model=tree", cwd=tmp_path), tmp_path)
+    assert message.startswith("3 problems in the configuration:\n")
+    assert "did you mean optimizer.lr?" in message
+    assert "optimizer.lr=-1: must be a number > 0" in message
+    assert "model=tree: In 'train': Could not find 'model/tree'" in message
+
+
+def test_a_wrong_value(tmp_path):
+    message = refused(run("trainer.max_epochs=abc", cwd=tmp_path), tmp_path)
+    assert message == "trainer.max_epochs=abc: must be an integer ≥ 1 or -1\n"
+
+
+def test_a_broken_override(tmp_path):
+    assert "optimizer.lr=[1" in refused(run("optimizer.lr=[1", cwd=tmp_path), tmp_path)
+
+
+def tree(folder) -> dict[str, bytes | None]:
+    """Everything below a folder: files with their content."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+    }
+
+
+@pytest.mark.parametrize("override", ["seed=-1", "seed=7", "data.source._target_=bert_ft.errors.DataError"])
+def test_a_folder_that_was_there_is_left_alone(tmp_path, override):
+    """Neither a wrong value nor a sound command nor refused data touch what is in the folder."""
+    folder = tmp_path / "mine"
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / ".hydra/config.yaml").write_text("seed: 1")
+    (folder / "train.log").write_text("keep me")
+    before = tree(tmp_path)
+    result = run(override, f"hydra.run.dir={folder}", cwd=tmp_path)
+    assert result.returncode == 2
+    assert tree(tmp_path) == before
+
+
+def test_empty_folders_that_were_there_stay(tmp_path):
+    folder = tmp_path / "a/b/mine"
+    folder.mkdir(parents=True)
+    run("seed=-1", f"hydra.run.dir={folder}", cwd=tmp_path)
+    assert folder.is_dir()
+
+
+def test_every_value_of_a_sweep_is_judged_before_the_first_job(tmp_path):
+    message = refused(run("--multirun", "seed=0,-1,2", "optimizer.lr=1e-4,0", cwd=tmp_path), tmp_path)
+    assert "seed=-1: must be an integer ≥ 0" in message
+    assert "optimizer.lr=0: must be a number > 0" in message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_cfg_with_a_wrong_key_names_it_alone(tmp_path):
+    message = refused(run("--cfg", "job", "seeed=1", cwd=tmp_path), tmp_path)
+    assert "seeed" in message
+    assert "job" not in message
+
+
+def test_predict_leaves_an_empty_folder_alone(tmp_path):
+    result = run("bundle=nowhere", "input=x.csv", "output=y.csv", cwd=tmp_path, module="bert_ft.predict")
+    assert result.returncode == 2
+    assert "bundle=nowhere" in result.stderr
+    assert tmp_path.exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("module", ["bert_ft.train", "bert_ft.predict"])
+@pytest.mark.parametrize("flags", [["--help"], ["--cfg", "job"]])
+def test_help_and_cfg_import_nothing_heavy(module, flags, tmp_path):
+    script = (
+        "import sys, runpy\n"
+        f"sys.argv = ['{module}', *{flags!r}]\n"
+        "try:\n"
+        f"    runpy.run_module('{module}', run_name='__main__')\n"
+        "except SystemExit as stop:\n"
+        "    assert not stop.code, stop.code\n"
+        "heavy = {'torch', 'lightning', 'transformers', 'datasets', 'numpy', 'optuna'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert result.returncode == 0, result.stderr
+    assert "batch_size" in result.stdout
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,72 @@
+"""Claiming a run's folder, and giving it back."""
+
+import pytest
+import yaml
+from omegaconf import OmegaConf
+
+from bert_ft.config.run_folder import claim
+from bert_ft.errors import ConfigError
+
+
+def config(path, resume_from=None):
+    return OmegaConf.create({"hydra": {"run": {"dir": str(path)}}, "resume_from": resume_from})
+
+
+def test_two_runs_of_one_second_get_two_folders(tmp_path):
+    first, second, third = (claim(config(tmp_path / "outputs/noon"), []) for _ in range(3))
+    names = [folder.path.name for folder in (first, second, third)]
+    assert names == ["noon", "noon_2", "noon_3"]
+    assert all(folder.path.is_dir() for folder in (first, second, third))
+
+
+def test_what_was_made_is_removed_again(tmp_path):
+    (tmp_path / "kept").mkdir()
+    folder = claim(config(tmp_path / "kept/a/b/run"), [])
+    (folder.path / ".hydra").mkdir()
+    (folder.path / "train.log").touch()
+    folder.give_back()
+    assert [path.name for path in tmp_path.rglob("*")] == ["kept"]
+
+
+def test_a_parent_that_another_run_uses_meanwhile_stays(tmp_path):
+    folder = claim(config(tmp_path / "outputs/one"), [])
+    claim(config(tmp_path / "outputs/two"), [])
+    folder.give_back()
+    assert [path.name for path in (tmp_path / "outputs").iterdir()] == ["two"]
+
+
+def test_an_empty_folder_of_the_users_is_emptied_but_stays(tmp_path):
+    path = tmp_path / "mine"
+    path.mkdir()
+    folder = claim(config(path), [f"hydra.run.dir={path}"])
+    (path / "train.log").touch()
+    folder.give_back()
+    assert list(path.iterdir()) == []
+
+
+def test_a_folder_with_something_in_it_is_refused(tmp_path):
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(ConfigError, match=r"hydra\.run\.dir=.*: isn't an empty folder"):
+        claim(config(tmp_path), [f"hydra.run.dir={tmp_path}"])
+
+
+def started_with(tmp_path, *overrides):
+    record = tmp_path / "run/.hydra/overrides.yaml"
+    record.parent.mkdir(parents=True)
+    record.write_text(yaml.safe_dump(list(overrides)))
+    return tmp_path / "run/checkpoints/last.ckpt"
+
+
+def test_a_resumed_run_keeps_everything(tmp_path):
+    last = started_with(tmp_path, "seed=1")
+    folder = claim(
+        config(tmp_path / "run", str(last)), ["seed=1", f"resume_from={last}", "hydra.run.dir=run"]
+    )
+    folder.give_back()
+    assert (tmp_path / "run/.hydra/overrides.yaml").is_file()
+
+
+def test_a_resumed_run_has_its_own_settings(tmp_path):
+    last = started_with(tmp_path, "seed=1", "optimizer.lr=1e-5")
+    with pytest.raises(ConfigError, match=r"started with optimizer\.lr=1e-5 seed=1, now given are seed=2"):
+        claim(config(tmp_path / "run", str(last)), ["seed=2", f"resume_from={last}"])

@@ -1,0 +1,78 @@
+"""What tests share: no network, a tiny encoder, a small data set that can be learnt.
+
+What isn't installed or made by the test itself isn't there.
+"""
+
+import csv
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is first imported
+# Tensors here are tiny, and two processes of pytest-xdist on two cores would wait for each other's threads.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+GOOD = ["good", "fine", "lovely", "bright", "warm", "clever"]
+BAD = ["bad", "dull", "awful", "grey", "cold", "stupid"]
+NEUTRAL = ["film", "plot", "actor", "scene", "music", "the", "a", "and", "of", "story", "camera", "ending"]
+
+
+def make_rows(num_rows: int, seed: int) -> list[tuple[str, str]]:
+    """``(text, label)``: a text is positive if it has more good words than bad ones."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for _ in range(num_rows):
+        label = ["negative", "positive"][rng.integers(2)]
+        words = list(rng.choice(NEUTRAL, size=rng.integers(2, 12)))
+        words += list(rng.choice(GOOD if label == "positive" else BAD, size=rng.integers(1, 4)))
+        rng.shuffle(words)
+        rows.append((" ".join(words), label))
+    return rows
+
+
+def write_csv(path: Path, rows: list[tuple[str, str]], header: tuple[str, str] = ("text", "label")) -> Path:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)
+    return path
+
+
+@pytest.fixture(scope="session")
+def reviews(tmp_path_factory) -> dict[str, Path]:
+    """Csv files of 160, 40 and 40 rows."""
+    folder = tmp_path_factory.mktemp("reviews")
+    sizes = {"train": 160, "validation": 40, "test": 40}
+    return {
+        name: write_csv(folder / f"{name}.csv", make_rows(size, seed))
+        for seed, (name, size) in enumerate(sizes.items())
+    }
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory) -> Path:
+    """The folder of a BERT of 2 layers, 32 wide, with random weights and a WordPiece tokenizer."""
+    from transformers import BertConfig, BertModel, BertTokenizer
+
+    folder = tmp_path_factory.mktemp("tiny_encoder")
+    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
+    words += [*GOOD, *BAD, *(word for word in NEUTRAL if len(word) > 1)]
+    vocabulary = folder / "vocab.txt"
+    vocabulary.write_text("\n".join(words) + "\n", encoding="utf-8")
+    BertTokenizer(vocab={word: index for index, word in enumerate(words)}).save_pretrained(folder)
+    import torch
+
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(words),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+    )
+    BertModel(config).save_pretrained(folder)
+    return folder

@@ -1,0 +1,139 @@
+"""Reading files: what is kept to the letter, and what each kind of damage says."""
+
+import csv
+import gzip
+import io
+import json
+import random
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from bert_ft.data.readers import open_reader
+from bert_ft.errors import DataError
+
+
+def read(path, columns=None, batch_size=3):
+    reader = open_reader(path)
+    values = {name: [] for name in columns or reader.columns}
+    for batch in reader.batches(list(values), batch_size):
+        for name in values:
+            values[name] += batch[name]
+    return values
+
+
+NASTY = [
+    "NA",
+    "null",
+    "None",
+    "nan",
+    "123",
+    "1e5",
+    "True",
+    "",
+    " pad ",
+    'say "hi"',
+    "a,b",
+    "a\tb",
+    "two\nlines",
+]
+NASTY += ["cr\r\nlf", "\u2028sep", "naïve £ 漢字 😀", "'", "\\", "#", "\x00", "x" * 200_000]
+
+
+def write_columns(path, columns, ascii_only):
+    """A file of the kind that its suffix says, packed if it ends in .gz."""
+    rows = list(zip(*columns.values(), strict=True))
+    if path.suffix == ".parquet":
+        pq.write_table(pa.table(columns), path)
+        return
+    file = io.StringIO(newline="")
+    if "jsonl" in path.suffixes[0]:
+        for row in rows:
+            file.write(json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=ascii_only) + "\n")
+    else:
+        writer = csv.writer(file, delimiter="\t" if ".tsv" in path.suffixes else ",")
+        writer.writerows([tuple(columns), *rows])
+    content = file.getvalue().encode()
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+
+
+@pytest.mark.parametrize(
+    "suffix", [".csv", ".tsv", ".jsonl", ".parquet", ".csv.gz", ".tsv.gz", ".jsonl.gz", ".CSV"]
+)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_texts_are_read_to_the_letter(tmp_path, suffix, seed):
+    texts = random.Random(seed).sample(NASTY, len(NASTY))
+    columns = {"text": texts, "other": texts[::-1]}
+    path = tmp_path / f"x{suffix}"
+    write_columns(path, columns, ascii_only=seed == 0)
+    assert read(path) == columns
+    assert read(path, ["other"], batch_size=1000) == {"other": texts[::-1]}
+
+
+def test_the_limit_of_the_csv_module_is_put_back(tmp_path):
+    (tmp_path / "x.csv").write_text("text\n" + "x" * 200_000)
+    before = csv.field_size_limit()
+    read(tmp_path / "x.csv")
+    assert csv.field_size_limit() == before
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_byte_order_mark_and_empty_lines_are_no_content(tmp_path, suffix):
+    content = (
+        "\ufefftext,label\r\n\r\na,1\r\n\r\n"
+        if suffix == ".csv"
+        else '\ufeff{"text":"a","label":"1"}\r\n\r\n'
+    )
+    (tmp_path / f"x{suffix}").write_bytes(content.encode())
+    assert read(tmp_path / f"x{suffix}") == {"text": ["a"], "label": ["1"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.csv", b"", r"x\.csv: the file is empty"),
+        ("x.csv", b"\n\n", r"x\.csv: the file is empty; a header"),
+        ("x.csv", b"\xef\xbb\xbf", r"x\.csv: the file is empty; a header"),
+        ("x.csv", b"a,b,a\n1,2,3\n", r"x\.csv: the header has column 'a' twice"),
+        ("x.csv", b"text,label\na,1\nb\n", r"x\.csv, row 2: 1 fields, but the header has 2: text, label"),
+        ("x.csv", b"text,label\na,b,1\n", r"x\.csv, row 1: 3 fields"),
+        ("x.csv", b'text,label\na,1\n"b"c,1\n', r"x\.csv, row 2: malformed: .* expected after"),
+        ("x.csv", b'text,label\na,1\n"b,1\n', r"x\.csv, row 2: malformed: unexpected end of data"),
+        # rows are counted as records: the first has a line break, and an empty line is none
+        (
+            "x.csv",
+            b'text,label\n"a\nb",1\n\nc \xa35,1\n',
+            r"x\.csv, row 2, column 'text': byte 0xA3 isn't UTF-8",
+        ),
+        ("x.csv", b"text,label\na,\xff\n", r"x\.csv, row 1, column 'label': byte 0xFF"),
+        ("x.csv", b"te\xe4xt,label\n", r"x\.csv, header: byte 0xE4"),
+        ("x.csv.gz", b"text,label\n", r"x\.csv\.gz: can't be read: Not a gzipped file"),
+        ("x.csv.gz", gzip.compress(b"text\na\n", mtime=0)[:-9], r"x\.csv\.gz: can't be read"),
+        ("x.jsonl", b"\n \n", r"x\.jsonl: the file is empty; one JSON object"),
+        ("x.jsonl", b'{"text": "a"}\n\n{"text": "b"\n', r"x\.jsonl, row 2: not valid JSON: .*object a line"),
+        ("x.jsonl", b'[{"text": "a"}]\n', r"x\.jsonl, row 1: list instead of an object"),
+        ("x.jsonl", b'{"text": "a"}\n{"text": "\xa3"}\n', r"x\.jsonl, row 2: byte 0xA3 isn't UTF-8"),
+        ("x.jsonl", b'{"text": "\\ud83d"}\n', r"x\.jsonl, row 1: \\ud83d is half a character"),
+        ("x.parquet", b"text,label\n", r"x\.parquet: not a parquet file"),
+        (
+            "x.json",
+            b"{}",
+            r"x\.json: unknown suffix '\.json'; choose one of \.csv, \.tsv, \.jsonl, \.parquet",
+        ),
+        ("x", b"a", r"x: unknown suffix ''"),
+        ("x.parquet.gz", b"a", r"unknown suffix '\.gz'"),
+    ],
+)
+def test_damage_is_told_with_its_place(tmp_path, name, content, message):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        read(path)
+
+
+def test_missing_file_and_folder(tmp_path):
+    with pytest.raises(DataError, match=r"nothing\.csv: no such file"):
+        open_reader(tmp_path / "nothing.csv")
+    with pytest.raises(DataError, match=r"is a folder"):
+        open_reader(tmp_path)

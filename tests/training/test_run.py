@@ -1,0 +1,343 @@
+"""Whole runs on a tiny encoder: what they reach, report and save, and that they repeat."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import accuracy_score, f1_score
+from torch.nn import functional as F
+from transformers import AutoModel, AutoModelForSequenceClassification, pipeline
+
+from bert_ft.data.packing import pack
+from bert_ft.data.prepare import prepare
+from bert_ft.data.sources import Files
+from bert_ft.errors import CheckpointError, ConfigError, UserError
+from bert_ft.models.bundle import load_bundle
+from bert_ft.training.module import ClassificationModule
+
+from .running import train
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, tiny_encoder, reviews):
+    folder = tmp_path_factory.mktemp("finished")
+    objective, metrics = train(folder, tiny_encoder, reviews, "trainer.max_epochs=4")
+    return folder, objective, metrics
+
+
+def test_it_learns(finished):
+    _, objective, metrics = finished
+    assert metrics["test"]["accuracy"] >= 0.9
+    assert objective == metrics["val"]["accuracy"] == metrics["objective"]["value"]
+
+
+def test_it_learns_nothing_from_nothing(tmp_path, tiny_encoder, reviews):
+    """The negative control: with a learning rate of practically 0 it stays at chance."""
+    _, metrics = train(tmp_path, tiny_encoder, reviews, "trainer.max_epochs=2", "optimizer.lr=1e-12")
+    assert metrics["test"]["accuracy"] < 0.8
+
+
+def test_what_it_writes(finished):
+    folder, _, metrics = finished
+    for path in (
+        "metrics.json",
+        "data_report.json",
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+        "csv/version_0/metrics.csv",
+        "model/model.safetensors",
+        "model/config.json",
+        "model/tokenizer.json",
+        "model/bert_ft.yaml",
+    ):
+        assert (folder / path).is_file(), path
+    assert list((folder / "tensorboard").glob("events.out.tfevents.*"))
+    assert metrics["weights"] == "raw"
+    assert metrics["checkpoint"]["path"] == "checkpoints/best.ckpt"
+    assert metrics["precision"] == {"requested": "32", "effective": "32-true"}
+    assert metrics["labels"] == ["negative", "positive"]
+    assert metrics["rows"] == {"train": 160, "validation": 40, "test": 40}
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_the_reloaded_folder_gives_what_was_reported(finished, reviews, split, tmp_path):
+    """Metrics recomputed by scikit-learn and torch from the saved folder, row by row."""
+    folder, _, metrics = finished
+    bundle = load_bundle(folder / "model")
+    data = prepare(
+        Files(**{f"{name}_file": str(path) for name, path in reviews.items()}),
+        bundle.tokenizer,
+        max_length=bundle.max_length,
+        seed=0,
+        cache_dir=tmp_path,
+    ).splits[split]
+    with torch.no_grad():
+        logits = torch.cat([bundle.classifier(data[row]) for row in range(len(data))])
+    labels = torch.from_numpy(data.labels)
+    reported = metrics["val" if split == "validation" else "test"]
+    predicted = logits.argmax(dim=1)
+    assert reported["accuracy"] == pytest.approx(accuracy_score(labels, predicted), abs=1e-6)
+    assert reported["f1_macro"] == pytest.approx(f1_score(labels, predicted, average="macro"), abs=1e-6)
+    assert reported["loss"] == pytest.approx(F.cross_entropy(logits, labels).item(), abs=1e-6)
+
+
+def test_the_kept_checkpoint_is_the_best_validated(finished):
+    folder, objective, metrics = finished
+    with (folder / "csv/version_0/metrics.csv").open() as file:
+        values = [float(row["val/accuracy"]) for row in csv.DictReader(file) if row["val/accuracy"]]
+    assert objective == pytest.approx(max(values), abs=1e-7)
+    assert metrics["checkpoint"]["epoch"] == values.index(max(values)) + 1
+    assert metrics["checkpoint"]["step"] == 10 * metrics["checkpoint"]["epoch"]
+
+
+def test_runs_repeat_to_the_last_bit(tmp_path, tiny_encoder, reviews):
+    weights = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        train(tmp_path / name, tiny_encoder, reviews, "trainer.max_epochs=1", f"seed={seed}")
+        weights.append(load_bundle(tmp_path / name / "model").classifier.state_dict())
+    first, same, other = weights
+    assert all(torch.equal(first[name], same[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+def test_a_batch_over_the_token_budget_trains_alike(tmp_path, tiny_encoder, reviews):
+    """In pieces or whole: equal losses with dropout off (with it on, masks differ)."""
+    still = ["encoder.hidden_dropout=0.0", "encoder.attention_dropout=0.0", "model.head.dropout=0.0"]
+    losses = []
+    for budget in (64, 4096):
+        folder = tmp_path / str(budget)
+        train(folder, tiny_encoder, reviews, "trainer.max_epochs=1", f"data.max_tokens={budget}", *still)
+        lines = (folder / "csv/version_0/metrics.csv").read_text().splitlines()
+        column = lines[0].split(",").index("train/loss")
+        losses.append([float(line.split(",")[column]) for line in lines[1:] if line.split(",")[column]])
+    assert len(losses[0]) == 10
+    assert losses[0] == pytest.approx(losses[1], abs=2e-5)
+
+
+@pytest.fixture(scope="module")
+def linear(tmp_path_factory, tiny_encoder, reviews):
+    folder = tmp_path_factory.mktemp("linear")
+    _, metrics = train(folder, tiny_encoder, reviews, "model=bert_linear", "trainer.max_epochs=2")
+    return folder, metrics
+
+
+def test_bert_linear_loads_in_plain_transformers(linear, reviews):
+    """``AutoModelForSequenceClassification`` gives our logits; its test accuracy is what we reported."""
+    folder, metrics = linear
+    bundle = load_bundle(folder / "model")
+    plain, info = AutoModelForSequenceClassification.from_pretrained(
+        folder / "model", output_loading_info=True
+    )
+    assert not any(info.values())
+    with reviews["test"].open() as file:
+        rows = list(csv.DictReader(file))
+    inputs = bundle.tokenizer([row["text"] for row in rows], padding=True, return_tensors="pt")
+    with torch.no_grad():
+        logits = plain.eval()(**inputs).logits
+        sequences = [
+            ids[mask.bool()].numpy()
+            for ids, mask in zip(inputs["input_ids"], inputs["attention_mask"], strict=True)
+        ]
+        batch = pack(sequences, range(len(rows)))
+        torch.testing.assert_close(bundle.classifier(batch), logits[batch.rows], rtol=0, atol=1e-5)
+    predicted = [plain.config.id2label[index] for index in logits.argmax(dim=1).tolist()]
+    accuracy = accuracy_score([row["label"] for row in rows], predicted)
+    assert accuracy == pytest.approx(metrics["test"]["accuracy"], abs=1e-6)
+
+
+def test_bert_linear_works_in_a_pipeline(linear):
+    folder, _ = linear
+    bundle = load_bundle(folder / "model")
+    text = "a lovely film"
+    classify = pipeline("text-classification", model=str(folder / "model"), device="cpu")
+    found = classify(text)[0]
+    with torch.no_grad():
+        ours = bundle.classifier(pack([np.array(bundle.tokenizer(text)["input_ids"])], [0])).softmax(dim=-1)[
+            0
+        ]
+    assert found["label"] == bundle.labels[int(ours.argmax())]
+    assert found["score"] == pytest.approx(ours.max().item(), abs=1e-6)
+
+
+def test_transformers_loads_the_encoder_of_bert_residual(finished):
+    folder, _, _ = finished
+    bundle = load_bundle(folder / "model")
+    encoder, info = AutoModel.from_pretrained(
+        folder / "model", add_pooling_layer=False, output_loading_info=True
+    )
+    assert not info["missing_keys"]
+    for name, value in bundle.classifier.encoder.state_dict().items():
+        assert torch.equal(encoder.state_dict()[name], value), name
+
+
+def test_early_stopping_ends_the_run_and_says_why(tmp_path, tiny_encoder, reviews):
+    _, metrics = train(
+        tmp_path,
+        tiny_encoder,
+        reviews,
+        "trainer.max_epochs=9",
+        "optimizer.lr=1e-12",
+        "callbacks.early_stopping.patience=2",
+    )
+    assert metrics["stopped"] == "no better val/accuracy for 2 validations"
+    assert metrics["checkpoint"]["epoch"] == 1
+
+
+def test_half_precision_on_a_cpu_is_named(tmp_path, tiny_encoder, reviews, caplog):
+    _, metrics = train(tmp_path, tiny_encoder, reviews, "trainer.max_epochs=1", "trainer.precision=16")
+    assert metrics["precision"] == {"requested": "16", "effective": "bf16-mixed"}
+    assert "trainer.precision=16: a CPU computes no float16; bf16-mixed is used instead" in caplog.text
+
+
+def interrupted(monkeypatch, hook, condition, folder, *arguments):
+    """The run broken off in ``hook`` when ``condition`` of the module holds; its last checkpoint."""
+
+    def break_off(module, *_):
+        if condition(module):
+            raise RuntimeError("broken off")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ClassificationModule, hook, break_off)
+        with pytest.raises(RuntimeError, match="broken off"):
+            train(folder, *arguments)
+    return folder / "checkpoints/last.ckpt"
+
+
+@pytest.mark.parametrize(
+    ("hook", "condition", "overrides"),
+    [
+        ("on_train_epoch_start", lambda module: module.current_epoch == 1, []),
+        # seven batches into the first epoch of ten; the last validation was after five
+        ("on_train_batch_start", lambda m: m.global_step == 7, ["trainer.val_check_interval=0.5"]),
+        ("on_train_batch_start", lambda m: m.global_step == 17, ["trainer.val_check_interval=0.5"]),
+    ],
+    ids=["between epochs", "in the first epoch", "in the second epoch"],
+)
+def test_a_resumed_run_equals_the_uninterrupted_one(
+    tmp_path, tiny_encoder, reviews, monkeypatch, hook, condition, overrides
+):
+    arguments = (tiny_encoder, reviews, "trainer.max_epochs=2", *overrides)
+    train(tmp_path / "whole", *arguments)
+    last = interrupted(monkeypatch, hook, condition, tmp_path / "broken", *arguments)
+    _, metrics = train(tmp_path / "broken", *arguments, f"resume_from={last}")
+    whole, resumed = (
+        torch.load(tmp_path / name / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+        for name in ("whole", "broken")
+    )
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert len(list((tmp_path / "broken/csv").glob("version_*/metrics.csv"))) == 2
+    assert metrics == json.loads((tmp_path / "whole/metrics.json").read_text()) | {
+        "fit_seconds": metrics["fit_seconds"]
+    }
+
+
+def test_resume_into_another_folder(tmp_path, tiny_encoder, reviews):
+    elsewhere = tmp_path / "elsewhere/checkpoints/last.ckpt"
+    elsewhere.parent.mkdir(parents=True)
+    elsewhere.touch()
+    with pytest.raises(ConfigError, match=r"add hydra\.run\.dir=.*/elsewhere"):
+        train(tmp_path / "run", tiny_encoder, reviews, f"resume_from={elsewhere}")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "isn't a checkpoint"),
+        (b"no checkpoint", "isn't a checkpoint"),
+        ({"state_dict": {}}, "is of another model"),
+    ],
+)
+def test_resume_from_something_else(tmp_path, tiny_encoder, reviews, content, reason):
+    path = tmp_path / "checkpoints/last.ckpt"
+    path.parent.mkdir()
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    with pytest.raises(CheckpointError, match=rf"resume_from=.*last\.ckpt: {reason}"):
+        train(tmp_path, tiny_encoder, reviews, f"resume_from={path}")
+
+
+def test_max_length_beyond_the_encoder(tmp_path, tiny_encoder, reviews):
+    with pytest.raises(ConfigError, match=r"data\.max_length=65: .* has positions for 64 tokens"):
+        train(tmp_path, tiny_encoder, reviews, "data.max_length=65")
+
+
+def test_max_length_null_is_the_encoders_own(tmp_path, tiny_encoder, reviews):
+    train(tmp_path, tiny_encoder, reviews, "data.max_length=null", "trainer.max_epochs=1")
+    assert load_bundle(tmp_path / "model").max_length == 64
+
+
+def test_a_finished_run_is_not_overwritten(tmp_path, tiny_encoder, reviews):
+    (tmp_path / "metrics.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"hydra\.run\.dir=.* holds a finished run"):
+        train(tmp_path, tiny_encoder, reviews)
+    assert (tmp_path / "metrics.json").read_text() == "{}"
+
+
+@pytest.mark.filterwarnings("ignore:.*could not find the monitored key")
+def test_a_run_that_ends_before_its_first_validation_is_validated_then(tmp_path, tiny_encoder, reviews):
+    objective, metrics = train(tmp_path, tiny_encoder, reviews, "trainer.max_steps=3")
+    assert objective == metrics["val"]["accuracy"]
+    assert metrics["checkpoint"] == {"path": None, "epoch": 0.3, "step": 3}
+
+
+def test_a_run_that_diverges_says_so(tmp_path, tiny_encoder, reviews):
+    _, metrics = train(
+        tmp_path,
+        tiny_encoder,
+        reviews,
+        "optimizer.lr=1e30",
+        "trainer.gradient_clip_val=null",
+        "trainer.max_epochs=1",
+    )
+    assert metrics["val"]["loss"] is None
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["logger=none"],
+        ["trainer.precision=bf16-true"],
+        ["trainer.precision=64"],
+        ["encoder.attn_implementation=eager"],
+        ["encoder.gradient_checkpointing=true"],
+        ["data.num_workers=1"],
+        ["data.test_ratio=0", "data.test_file=null"],
+        ["model.pooling=attention", "model.pooling_layers=2"],
+    ],
+    ids=lambda overrides: overrides[0],
+)
+def test_documented_settings_run(tmp_path, tiny_encoder, reviews, overrides):
+    _, metrics = train(tmp_path, tiny_encoder, reviews, "debug=fast", *overrides)
+    assert metrics["checkpoint"]["step"] == 4
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("trainer.val_check_interval=500", r"trainer\.val_check_interval=500: an epoch has only 10 batches"),
+        ("+trainer.max_epoch=3", "max_epoch"),
+        ("trainer.accelerator=gpu", "Trainer: "),
+        ("encoder.attn_implementation=flash_attention_2", "encoder.*[Ff]lash"),
+    ],
+)
+def test_settings_that_cannot_be_had(tmp_path, tiny_encoder, reviews, override, message):
+    with pytest.raises(UserError, match=message):
+        train(tmp_path, tiny_encoder, reviews, override)
+    assert {path.name for path in tmp_path.iterdir()} <= {"cache", "checkpoints"}
+
+
+def test_a_warm_up_longer_than_training(tmp_path, tiny_encoder, reviews):
+    with pytest.raises(ConfigError, match=r"schedule\.warmup_steps=500 exceeds total_steps=30"):
+        train(
+            tmp_path,
+            tiny_encoder,
+            reviews,
+            "schedule.warmup_ratio=null",
+            "schedule.warmup_steps=500",
+            "trainer.max_epochs=3",
+        )
+    assert {path.name for path in tmp_path.iterdir()} <= {"cache"}
