@@ -29,6 +29,7 @@ from bert_ft.training.plan import check_plan, plan_of
 from bert_ft.training.precision import Precision, effective_precision
 from bert_ft.training.run import TrainingRun, write_json
 from bert_ft.training.summary import print_data_report
+from bert_ft.training.vocabulary import train_used_rows_only
 
 # What a configuration file may construct: a file from a stranger can't run os.system.
 EXECUTION_WHITELIST = [
@@ -77,6 +78,9 @@ def build_training(config: DictConfig) -> TrainingRun:
     check_plan(trainer, plan, schedule, len(data.splits["validation"]))
     seed_everything(config.seed, workers=True, verbose=False)
     classifier = build(config.model)(encoder, data.labels.names)
+    train_used_rows_only(
+        classifier.encoder, data.splits["train"], tokenizer, optimizer, trainer.strategy.root_device
+    )
     if trainer.is_global_zero:
         _report_data(data, folder)
         if precision.notice:

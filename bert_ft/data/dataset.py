@@ -11,6 +11,8 @@ from datasets import Dataset
 from bert_ft.data.packing import TextBatch, pack
 from bert_ft.data.tokenization import TokenizedColumns
 
+USED_TOKENS_ROWS = 10_000  # that are looked at together: bounds the memory that this takes
+
 
 @dataclass(frozen=True)
 class TokenizedSplit:
@@ -67,6 +69,14 @@ class TokenizedSplit:
     def num_truncated(self) -> np.ndarray:
         """``(num_rows,)`` int32, tokens that each row lost to the length limit."""
         return self.columns.num_truncated[self.index]
+
+    def used_tokens(self, vocab_size: int) -> np.ndarray:
+        """``(vocab_size,)`` bool, the ids that occur in this split."""
+        used = np.zeros(vocab_size, dtype=bool)
+        for first in range(0, len(self), USED_TOKENS_ROWS):
+            rows = self.index[first : first + USED_TOKENS_ROWS]
+            used[np.concatenate(self._pieces(self.columns.input_ids, rows))] = True
+        return used
 
     def __len__(self) -> int:
         return len(self.index)

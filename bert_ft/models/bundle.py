@@ -26,6 +26,7 @@ from bert_ft.data.tokenization import load_tokenizer
 from bert_ft.errors import CheckpointError
 from bert_ft.models.classifier import Classifier, LinearClassifier, ResidualClassifier
 from bert_ft.models.encoder import empty_encoder, empty_sequence_classifier
+from bert_ft.nn.linear import replace_linear
 
 FORMAT = 1
 SPECIFICATION = "bert_ft.yaml"
@@ -110,6 +111,7 @@ def load_bundle(folder: Path | str) -> Bundle:
         classifier.load_saved_state(state)
     except RuntimeError as error:
         raise CheckpointError(f"bundle={folder}: {WEIGHTS} doesn't fit {SPECIFICATION}: {error}") from error
+    replace_linear(classifier.encoder)
     return Bundle(
         classifier=classifier.eval(),
         tokenizer=load_tokenizer(str(folder)),

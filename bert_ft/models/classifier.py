@@ -10,7 +10,8 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from bert_ft.data.packing import TextBatch
 from bert_ft.errors import ConfigError
-from bert_ft.models.encoder import EncoderSpec, encode
+from bert_ft.models.encoder import EncoderSpec, encode, encode_first_tokens
+from bert_ft.models.first_token import prepare_first_tokens
 from bert_ft.nn.head import ResidualHead
 from bert_ft.nn.pooling import ClsPooling, MeanPooling, build_pooling, mean_of_layers
 
@@ -43,6 +44,11 @@ class Classifier(nn.Module):
     def forward(self, batch: TextBatch) -> Tensor:
         """``(num_sequences, num_labels)``, in the batch's order."""
         return self.logits(self.features(batch))
+
+    def _pooled(self, batch: TextBatch, pooling: nn.Module, num_layers: int = 1) -> Tensor:
+        if isinstance(pooling, ClsPooling) and num_layers == 1:
+            return encode_first_tokens(self.encoder, batch)
+        return pooling(mean_of_layers(encode(self.encoder, batch, num_layers)), batch.cu_seqlens)
 
     def saved_state(self) -> dict[str, Tensor]:
         """The weights under the names of the saved folder: the encoder under its family's prefix."""
@@ -84,6 +90,8 @@ class ResidualClassifier(Classifier):
         self.encoder = encoder
         self.pooling_layers = pooling_layers
         self.pooling = build_pooling(pooling, encoder.config.hidden_size)
+        if pooling == "cls" and pooling_layers == 1:
+            prepare_first_tokens(encoder)
         self.head = ResidualHead(
             encoder.config.hidden_size,
             self.num_labels,
@@ -98,8 +106,7 @@ class ResidualClassifier(Classifier):
         }
 
     def features(self, batch: TextBatch) -> Tensor:
-        states = encode(self.encoder, batch, self.pooling_layers)
-        return self.pooling(mean_of_layers(states), batch.cu_seqlens)
+        return self._pooled(batch, self.pooling, self.pooling_layers)
 
     def logits(self, features: Tensor) -> Tensor:
         return self.head(features)
@@ -126,10 +133,12 @@ class LinearClassifier(Classifier):
                 self.head.add_module(name, child)
         mean = getattr(model.config, "classifier_pooling", "cls") == "mean"
         self.pooling = MeanPooling() if mean else ClsPooling()
+        if not mean:
+            prepare_first_tokens(self.encoder)
         self.architecture: dict[str, Any] = {}
 
     def features(self, batch: TextBatch) -> Tensor:
-        return self.pooling(encode(self.encoder, batch)[0], batch.cu_seqlens)
+        return self._pooled(batch, self.pooling)
 
     def logits(self, features: Tensor) -> Tensor:
         return _HEADS[self.config.model_type](self.encoder, self.head, features)

@@ -32,7 +32,10 @@ from transformers.utils import logging as transformers_logging
 from bert_ft.data.packing import TextBatch, pad, padding_mask, unpad
 from bert_ft.errors import CheckpointError, ConfigError
 from bert_ft.models.attention import PACKED_EAGER, PACKED_SDPA, SequenceLayout
+from bert_ft.models.first_token import computes_first_tokens
 from bert_ft.nn.dropout import replace_dropout
+from bert_ft.nn.linear import replace_linear
+from bert_ft.nn.pooling import ClsPooling
 
 PACKED_MODEL_TYPES = frozenset(
     {"albert", "bert", "camembert", "distilbert", "electra", "ernie", "modernbert", "roberta", "xlm-roberta"}
@@ -124,6 +127,7 @@ class EncoderSpec:
 
     def _ready(self, encoder: PreTrainedModel) -> PreTrainedModel:
         replace_dropout(encoder)
+        replace_linear(encoder)
         if self.gradient_checkpointing:
             encoder.activation_checkpointing_enable({"use_reentrant": False})
         # from_pretrained returns eval mode, and Lightning keeps each module's mode: without this
@@ -182,9 +186,7 @@ def resolve_name(name_or_path: str) -> str:
 
 def encode(encoder: PreTrainedModel, batch: TextBatch, num_layers: int = 1) -> list[Tensor]:
     """The hidden states of the last ``num_layers`` layers, deepest last, each ``(num_tokens, hidden_size)``."""
-    inputs: dict[str, Any] = {"output_hidden_states": num_layers > 1}
-    if batch.token_type_ids is not None and takes_token_types(encoder):
-        inputs["token_type_ids"] = batch.token_type_ids
+    inputs: dict[str, Any] = {"output_hidden_states": num_layers > 1, **_token_types(encoder, batch)}
     if is_packed(encoder):
         output = _run_packed(encoder, batch, inputs)
     else:
@@ -193,8 +195,26 @@ def encode(encoder: PreTrainedModel, batch: TextBatch, num_layers: int = 1) -> l
     return [state[0] if is_packed(encoder) else unpad(state, batch) for state in states]
 
 
+def encode_first_tokens(encoder: PreTrainedModel, batch: TextBatch) -> Tensor:
+    """The last hidden state of each sequence's first token, ``(num_sequences, hidden_size)``; zeros for an empty one.
+
+    Where ``prepare_first_tokens`` took effect the last layer is computed for these tokens alone.
+    """
+    if not computes_first_tokens(encoder) or min(batch.lengths, default=0) == 0:
+        return ClsPooling()(encode(encoder, batch)[0], batch.cu_seqlens)
+    inputs = {**_token_types(encoder, batch), "cu_first": batch.cu_seqlens}
+    return _run_packed(encoder, batch, inputs).last_hidden_state[0]
+
+
+def _token_types(encoder: PreTrainedModel, batch: TextBatch) -> dict[str, Tensor]:
+    if batch.token_type_ids is None or not takes_token_types(encoder):
+        return {}
+    return {"token_type_ids": batch.token_type_ids}
+
+
 def _run_packed(encoder: PreTrainedModel, batch: TextBatch, inputs: dict[str, Any]) -> Any:
-    inputs = {name: value[None] if isinstance(value, Tensor) else value for name, value in inputs.items()}
+    if "token_type_ids" in inputs:
+        inputs["token_type_ids"] = inputs["token_type_ids"][None]
     if encoder.config._attn_implementation == PACKED_IMPLEMENTATIONS["flash_attention_2"]:
         inputs |= {
             "cu_seq_lens_q": batch.cu_seqlens,

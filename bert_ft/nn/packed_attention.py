@@ -19,6 +19,8 @@ from bert_ft.nn.dropout import keep_mask
 # What a bucket of its own costs, in elements of the score matrix: about ten operations of some 5 µs each,
 # against 2 to 3 ns an element for softmax, mask and products
 BUCKET_COST = 16_384
+# Elements of a bucket's score matrix, 2 MB: what one step leaves there the next still finds in the cache
+MAX_BUCKET = 1 << 19
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def make_buckets(lengths: Sequence[int], num_heads: int) -> list[Bucket]:
             longest = lengths[last]
             count = last - first
             padding = num_heads * count * (longest**2 - lengths[last - 1] ** 2)
-            if padding <= BUCKET_COST:
+            if padding <= BUCKET_COST and num_heads * (count + 1) * longest**2 <= MAX_BUCKET:
                 continue
         buckets.append(Bucket(first, last, lengths[last - 1]))
         first = last

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from torch import nn
 from torch.optim import Optimizer
@@ -28,6 +29,11 @@ class LayerwiseOptimizer:
     layer_decay: float = 1.0
     weight_decay: float = 0.0
     head_lr: float | None = None
+
+    @property
+    def algorithm_type(self) -> Callable[..., Optimizer]:
+        """The optimizer's class, without its bound settings."""
+        return self.algorithm.func if isinstance(self.algorithm, partial) else self.algorithm
 
     def build(self, named_parameters: Iterable[tuple[str, nn.Parameter]], num_layers: int) -> Optimizer:
         """The optimizer over the trainable parameters.

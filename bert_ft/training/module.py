@@ -22,6 +22,7 @@ from bert_ft.models.classifier import Classifier
 from bert_ft.models.encoder import num_encoder_layers
 from bert_ft.optim.layerwise import LayerwiseOptimizer
 from bert_ft.optim.schedules import Schedule
+from bert_ft.training.vocabulary import decay_unused_rows
 
 VAL_METRICS_KEY = "val_metrics"
 
@@ -89,6 +90,7 @@ class ClassificationModule(LightningModule):
         optimizer = self.optimizer.build(
             self.classifier.named_parameters(), num_encoder_layers(self.classifier.encoder)
         )
+        decay_unused_rows(self.classifier, optimizer)
         multiplier = self.schedule.multiplier(self.trainer.estimated_stepping_batches)
         scheduler = LambdaLR(optimizer, multiplier)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

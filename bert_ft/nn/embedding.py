@@ -1,0 +1,104 @@
+"""A token embedding that trains only the rows that the training texts use.
+
+A row that no text uses has zero gradient, yet costs the optimizer as much as any other: its moments are
+read, halved and written, its gradient is cleared and counted into the norm. Of BERT's 30,522 rows, half of
+MiniLM's weights, a corpus of 10,000 short texts uses 13,700. AdamW moves an unused row by its weight
+decay alone, ``1 - lr * weight_decay`` a step, which is applied here when the row is next read.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Optimizer
+
+
+class SplitEmbedding(nn.Module):
+    """``embedding`` in two parts; its state is saved and loaded as one, under the name ``weight``.
+
+    Args:
+        embedding: what is split; ``padding_idx`` is kept, if it is used.
+        used: ``(vocab_size,)`` bool, the rows to train.
+
+    Attributes:
+        weight: ``(num_used, dim)``, trainable.
+        unused: ``(vocab_size - num_used, dim)``, frozen.
+        row_of: ``(vocab_size,)`` int64, the row of each id in ``weight``, or ``num_used`` + that in ``unused``.
+    """
+
+    row_of: Tensor
+
+    def __init__(self, embedding: nn.Embedding, used: Tensor) -> None:
+        super().__init__()
+        order = torch.argsort(~used, stable=True)
+        self.num_used = int(used.sum())
+        self.weight = nn.Parameter(embedding.weight.detach()[order[: self.num_used]])
+        self.unused = nn.Parameter(embedding.weight.detach()[order[self.num_used :]], requires_grad=False)
+        self.weight.requires_grad_(embedding.weight.requires_grad)
+        row_of = torch.empty_like(order)
+        row_of[order] = torch.arange(len(order))
+        self.register_buffer("row_of", row_of, persistent=False)
+        padding = embedding.padding_idx
+        self.padding_row = int(row_of[padding]) if padding is not None and used[padding] else None
+        self._decay = 1.0
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        """``(..., dim)`` of ``input_ids (...)``.
+
+        Raises:
+            RuntimeError: an unused row is trained on.
+        """
+        rows = self.row_of[input_ids]
+        is_unused = rows >= self.num_used
+        if not is_unused.any():
+            return F.embedding(rows, self.weight, self.padding_row)
+        if self.training and torch.is_grad_enabled():
+            token = int(input_ids[is_unused][0])
+            raise RuntimeError(f"token {token} is trained on, but wasn't among the training texts' tokens")
+        self._settle()
+        values = F.embedding(rows.clamp(max=self.num_used - 1), self.weight)
+        values[is_unused] = self.unused[rows[is_unused] - self.num_used].to(values.dtype)
+        return values
+
+    def follow(self, optimizer: Optimizer) -> None:
+        """Decay the unused rows as ``optimizer``, an AdamW, would after each of its steps."""
+        places = [
+            index
+            for index, group in enumerate(optimizer.param_groups)
+            if any(parameter is self.weight for parameter in group["params"])
+        ]
+
+        def note_decay(stepped: Optimizer, args: Any, kwargs: Any) -> None:
+            for index in places:
+                group = stepped.param_groups[index]
+                self._decay *= 1 - float(group["lr"]) * float(group["weight_decay"])
+
+        optimizer.register_step_post_hook(note_decay)
+
+    @torch.no_grad()
+    def _settle(self) -> None:
+        if self._decay != 1:
+            self.unused.mul_(self._decay)
+            self._decay = 1.0
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        self._settle()
+        whole = torch.cat([self.weight.detach(), self.unused])[self.row_of]
+        destination[prefix + "weight"] = whole
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        whole = state_dict.get(prefix + "weight")
+        if whole is not None and len(whole) == len(self.row_of):
+            order = torch.argsort(self.row_of)
+            state_dict = {
+                **state_dict,
+                prefix + "weight": whole[order[: self.num_used]],
+                prefix + "unused": whole[order[self.num_used :]],
+            }
+            self._decay = 1.0
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

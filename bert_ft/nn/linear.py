@@ -1,0 +1,76 @@
+"""Linear layers by oneDNN, on processors that torch's own matrix products don't make full use of.
+
+torch multiplies float32 matrices with Intel's MKL, which takes its AVX2 kernels on every processor that isn't
+Intel's; oneDNN, which torch carries as well, goes by the instruction set. On an AMD processor with AVX-512
+BERT's products take half the time (measured: 210 and 400 to 480 GFLOP/s on two cores of Zen 5).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@cache
+def onednn_is_faster() -> bool:
+    """Whether this processor has AVX-512 and isn't Intel's, as far as the system tells."""
+    if torch.backends.cpu.get_cpu_capability() != "AVX512" or not torch.backends.mkldnn.is_available():
+        return False
+    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        return False
+    cpuinfo = Path("/proc/cpuinfo")
+    return cpuinfo.exists() and "AuthenticAMD" in cpuinfo.read_text()
+
+
+def _product(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``left @ right.T + bias`` of matrices; the operator is the one that torch.compile calls."""
+    return torch.ops.mkldnn._linear_pointwise(left, right, bias, "none", [], "")
+
+
+class _OneDnnLinear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(inputs, weight)
+        return _product(inputs, weight, bias)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        inputs, weight = ctx.saved_tensors
+        gradient = gradients[0].contiguous()
+        needs_inputs, needs_weight, needs_bias = ctx.needs_input_grad
+        return (
+            _product(gradient, weight.t()) if needs_inputs else None,
+            _product(gradient.t(), inputs.t()) if needs_weight else None,
+            gradient.sum(0) if needs_bias else None,
+        )
+
+
+def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``torch.nn.functional.linear``, for float32 on a CPU by oneDNN."""
+    is_plain = inputs.dtype is weight.dtype is torch.float32 and inputs.device.type == "cpu"
+    if not is_plain or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling():
+        return F.linear(inputs, weight, bias)
+    rows = inputs.reshape(-1, inputs.shape[-1])
+    return _OneDnnLinear.apply(rows.contiguous(), weight, bias).view(*inputs.shape[:-1], -1)
+
+
+class Linear(nn.Linear):
+    """``torch.nn.Linear`` by oneDNN where that applies."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return linear(input, self.weight, self.bias)
+
+
+def replace_linear(module: nn.Module) -> None:
+    """Turn every ``torch.nn.Linear`` below ``module`` into ours, in place, where oneDNN is faster."""
+    if not onednn_is_faster():
+        return
+    for child in module.modules():
+        if type(child) is nn.Linear:
+            child.__class__ = Linear

@@ -1,0 +1,40 @@
+"""Which rows of the token embedding a run trains."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.optim import AdamW
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from bert_ft.data.dataset import TokenizedSplit
+from bert_ft.nn.embedding import SplitEmbedding
+from bert_ft.optim.layerwise import LayerwiseOptimizer
+
+
+def train_used_rows_only(
+    encoder: PreTrainedModel,
+    train: TokenizedSplit,
+    tokenizer: PreTrainedTokenizerFast,
+    optimizer: LayerwiseOptimizer,
+    device: torch.device,
+) -> None:
+    """Leave rows of the embedding that no training text uses to closed form, where that is exact and pays.
+
+    It is exact with AdamW (see ``bert_ft.nn.embedding``) and pays on a CPU, where the memory that an
+    optimizer step goes through is a good part of the step's time.
+    """
+    embedding = encoder.get_input_embeddings()
+    if device.type != "cpu" or optimizer.algorithm_type is not AdamW or type(embedding) is not nn.Embedding:
+        return
+    used = torch.from_numpy(train.used_tokens(embedding.num_embeddings))
+    used[[token for token in tokenizer.all_special_ids if token < len(used)]] = True
+    if not used.all():
+        encoder.set_input_embeddings(SplitEmbedding(embedding, used))
+
+
+def decay_unused_rows(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Let split embeddings below ``model`` follow the optimizer's weight decay."""
+    for module in model.modules():
+        if isinstance(module, SplitEmbedding):
+            module.follow(optimizer)
