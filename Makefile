@@ -34,10 +34,17 @@ lint: $(INSTALLED) ## ruff (rules and format) and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(INSTALLED) ## measure against the Hugging Face Trainer and the bare tokenizer (20 minutes; run nothing else)
+bench: $(INSTALLED) ## measure against the Hugging Face Trainer, ONNX Runtime and the bare tokenizer (about 2 hours; run nothing else)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
-	$(BIN)/python -m benchmarks.rotten_tomatoes_parity
+	$(BIN)/python -m benchmarks.training_speed --workloads short-minilm long-minilm # the others: two hours more
+	$(BIN)/python -m benchmarks.prediction_speed
+	$(BIN)/python -m benchmarks.startup
+	$(BIN)/python -m benchmarks.peak_memory
+	$(BIN)/python -m benchmarks.frozen_layers
+	$(BIN)/python -m benchmarks.scale
 	$(BIN)/python -m benchmarks.tokenization
+	$(BIN)/python -m benchmarks.tokenization --rows 1000000 --repeats 1
+	$(BIN)/python -m benchmarks.rotten_tomatoes_parity
 
 clean: ## remove the environment, runs and caches
 	rm -rf $(VENV) outputs multirun dist build .pytest_cache .mypy_cache .ruff_cache

@@ -1,8 +1,12 @@
 """Tokenization of short texts: our speed beside the bare tokenizer's, and how memory grows with the rows.
 
     python -m benchmarks.tokenization [--rows 100000] [--repeats 3]
+    python -m benchmarks.tokenization --rows 1000000 --repeats 1
 
 Texts are the Rotten Tomatoes snippets over and over, each with a number of its own, so that no cache helps.
+``peak_megabytes`` counts pages of memory-mapped files as far as they were read, which the system can drop;
+``mapped_megabytes`` is the size of those files, and what is left without them should not grow with the rows.
+The json file has the default's figures at its top, those of another ``--rows`` under its number.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from statistics import median
 
 from benchmarks.corpora import rotten_tomatoes
 
+DEFAULT_ROWS = 100_000
 RESULT = Path(__file__).with_suffix(".json")
 BARE_BATCH = 1_000  # the bare tokenizer's best of 100, 1,000 and 10,000
 
@@ -28,29 +33,37 @@ def texts(rows: int, offset: int) -> list[str]:
     return [f"{snippets[index % len(snippets)]} {index + offset}" for index in range(rows)]
 
 
-def peak_megabytes(rows: int) -> float:
-    """The most memory that a process of its own holds while it reads and tokenizes a csv file of ``rows``."""
+def memory(rows: int) -> tuple[float, float]:
+    """While a process of its own reads and tokenizes a csv file: its peak, and the files that it maps, in MB."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "texts.csv"
         with path.open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows([("text",), *([text] for text in texts(rows, 0))])
         code = (
-            "import resource\n"
             "from bert_ft.data.sources import read_rows\n"
             "from bert_ft.data.tokenization import load_tokenizer, tokenize\n"
             "from bert_ft.models.encoder import resolve_name\n"
+            "from benchmarks.memory import peak_megabytes\n"
             "tokenizer = load_tokenizer(resolve_name('embedded/all-MiniLM-L6-v2'))\n"
             f"tokenize(read_rows({str(path)!r}, 'text', cache_dir={folder!r}), tokenizer, 128, {folder!r})\n"
-            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)\n"
+            "print(peak_megabytes())\n"
         )
         result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-        return float(result.stdout.split()[-1])
+        mapped = sum(file.stat().st_size for file in Path(folder).glob("*.arrow"))
+        return float(result.stdout.split()[-1]), mapped / 2**20
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--rows", type=int, default=DEFAULT_ROWS)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument(
+        "--memory-rows",
+        type=int,
+        nargs="+",
+        default=[DEFAULT_ROWS, 10 * DEFAULT_ROWS],
+        help="for peak_megabytes",
+    )
     options = parser.parse_args()
 
     from datasets import Dataset, disable_progress_bars
@@ -78,17 +91,20 @@ def main() -> None:
             started = time.monotonic()
             tokenize(dataset, tokenizer, 128, folder / "cache")
             our_seconds.append(time.monotonic() - started)
+    memories = {str(rows): memory(rows) for rows in options.memory_rows}
     result = {
         "rows": options.rows,
         "bare_rows_per_second": options.rows / median(bare_seconds),
         "our_rows_per_second": options.rows / median(our_seconds),
         "ratio": median(bare_seconds) / median(our_seconds),
-        "peak_megabytes": {
-            str(rows): round(peak_megabytes(rows)) for rows in (options.rows, 10 * options.rows)
-        },
+        "peak_megabytes": {rows: round(peak) for rows, (peak, _) in memories.items()},
+        "mapped_megabytes": {rows: round(mapped) for rows, (_, mapped) in memories.items()},
+        "beyond_mapped_megabytes": {rows: round(peak - mapped) for rows, (peak, mapped) in memories.items()},
     }
     print(json.dumps(result, indent=2))
-    RESULT.write_text(json.dumps(result, indent=2) + "\n")
+    measured = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    measured |= result if options.rows == DEFAULT_ROWS else {str(options.rows): result}
+    RESULT.write_text(json.dumps(measured, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -50,16 +50,10 @@ class Stopwatch:
 
 def ours(workload: Workload, seed: int, *overrides: str) -> float:
     """By the command line's own configuration, with its progress bar, loggers and checkpoints off."""
-    import hydra
-    from hydra.core.hydra_config import HydraConfig
-    from lightning.pytorch import Callback
-    from omegaconf import open_dict
-
     from bert_ft.training.memory import keep_freed_memory
 
-    keep_freed_memory()  # as bert_ft.train does
-    from bert_ft.config.build import build_training
-    from bert_ft.config.paths import conf_dir
+    keep_freed_memory()  # as bert_ft.train does, before torch is imported
+    from lightning.pytorch import Callback
 
     stopwatch = Stopwatch()
 
@@ -67,6 +61,19 @@ def ours(workload: Workload, seed: int, *overrides: str) -> float:
         def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, index: int) -> None:
             stopwatch.tokens.append(batch.num_tokens)
             stopwatch.step_ended()
+
+    fit_ours(workload, seed, Steps(), *overrides)
+    return stopwatch.tokens_per_second()
+
+
+def fit_ours(workload: Workload, seed: int, callback: Any, *overrides: str) -> Any:
+    """The ``TrainingRun`` after its training, which ``callback`` has seen; ``overrides`` come last."""
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import open_dict
+
+    from bert_ft.config.build import build_training
+    from bert_ft.config.paths import conf_dir
 
     with tempfile.TemporaryDirectory() as folder:
         with hydra.initialize_config_dir(config_dir=str(conf_dir()), job_name="train"):
@@ -89,9 +96,9 @@ def ours(workload: Workload, seed: int, *overrides: str) -> float:
             config.hydra.runtime.output_dir = folder
         HydraConfig.instance().set_config(config)
         run = build_training(config)
-        run.trainer.callbacks.append(Steps())
+        run.trainer.callbacks.append(callback)
         run.trainer.fit(run.module, run.data)
-    return stopwatch.tokens_per_second()
+    return run
 
 
 def our_settings(workload: Workload, seed: int) -> list[str]:

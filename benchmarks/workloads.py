@@ -7,10 +7,12 @@ from pathlib import Path
 
 from benchmarks.corpora import Rows, cache_folder, rotten_tomatoes
 from benchmarks.files import write_split
-from bert_ft.models.encoder import resolve_name
+
+# torch is imported where it is needed: our sides set up their memory before it is (bert_ft.training.memory)
 
 MINILM = "embedded/all-MiniLM-L6-v2"
 BASE = "bert-12x768"
+LONG_PIECE_WORDS = 480  # at least 528 of MiniLM's tokens
 
 
 @dataclass(frozen=True)
@@ -18,8 +20,9 @@ class Workload:
     """One corpus with one encoder.
 
     Attributes:
-        corpus: ``rotten_tomatoes`` (short texts) or ``bbc_news`` (long ones).
-        encoder: ``MINILM``, or ``BASE``, a 12-layer 768-wide BERT with random weights.
+        corpus: ``rotten_tomatoes`` (short texts), ``bbc_news`` (long ones) or ``bbc_pieces`` (at least 512 tokens,
+            so that ``max_length`` is the length of every row).
+        encoder: ``MINILM``, or ``bert-<layers>x<width>``, a BERT of that shape with random weights.
         max_length: where texts are cut, in tokens.
         batch_size: sequences in a training batch.
         steps: optimizer steps that are timed; LengthGroupedSampler sorts 50 batches at a time, so that a
@@ -41,7 +44,7 @@ class Workload:
         return folder
 
     def encoder_folder(self) -> str:
-        return resolve_name(MINILM) if self.encoder == MINILM else str(base_encoder())
+        return _minilm() if self.encoder == MINILM else str(random_encoder(self.encoder))
 
 
 WORKLOADS = {
@@ -52,17 +55,33 @@ WORKLOADS = {
 }
 
 
-def base_encoder() -> Path:
-    """The folder of a 12-layer, 768-wide BERT with random weights and MiniLM's tokenizer; made once."""
-    import torch
-    from transformers import AutoTokenizer, BertConfig, BertModel
+def random_encoder(name: str) -> Path:
+    """The folder of ``bert-<layers>x<width>`` with random weights and MiniLM's tokenizer; made once.
 
-    folder = cache_folder() / BASE
+    Heads are 64 wide and the inner layers four times the width, as in BERT.
+    """
+    folder = cache_folder() / name
     if not (folder / "model.safetensors").exists():
+        import torch
+        from transformers import AutoTokenizer, BertConfig, BertModel
+
+        layers, width = (int(part) for part in name.removeprefix("bert-").split("x"))
+        config = BertConfig(
+            num_hidden_layers=layers,
+            hidden_size=width,
+            num_attention_heads=width // 64,
+            intermediate_size=4 * width,
+        )
         torch.manual_seed(0)
-        BertModel(BertConfig(), add_pooling_layer=True).save_pretrained(folder)
-        AutoTokenizer.from_pretrained(resolve_name(MINILM)).save_pretrained(folder)
+        BertModel(config, add_pooling_layer=True).save_pretrained(folder)
+        AutoTokenizer.from_pretrained(_minilm()).save_pretrained(folder)
     return folder
+
+
+def _minilm() -> str:
+    from bert_ft.models.encoder import resolve_name
+
+    return resolve_name(MINILM)
 
 
 def _bbc_news() -> Rows:
@@ -72,4 +91,14 @@ def _bbc_news() -> Rows:
     return list(zip(train["text"], train["label"], strict=True))
 
 
-_CORPORA = {"rotten_tomatoes": rotten_tomatoes, "bbc_news": _bbc_news}
+def _bbc_pieces() -> Rows:
+    """All articles joined and cut every ``LONG_PIECE_WORDS`` words, with the topic that a piece begins in."""
+    words = [(word, topic) for text, topic in _bbc_news() for word in text.split()]
+    starts = range(0, len(words) - LONG_PIECE_WORDS, LONG_PIECE_WORDS)
+    return [
+        (" ".join(word for word, _ in words[start : start + LONG_PIECE_WORDS]), words[start][1])
+        for start in starts
+    ]
+
+
+_CORPORA = {"rotten_tomatoes": rotten_tomatoes, "bbc_news": _bbc_news, "bbc_pieces": _bbc_pieces}

@@ -10,6 +10,11 @@ def main(config: DictConfig) -> None:
     """Write the input's rows with their labels and probabilities."""
     from pathlib import Path
 
+    from bert_ft.config.lean_imports import defer_unused_imports
+    from bert_ft.training.memory import keep_freed_memory
+
+    defer_unused_imports()
+    keep_freed_memory()  # before torch is imported
     import datasets
 
     from bert_ft.inference.device import choose_device

@@ -16,14 +16,17 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import LearningRateMonitor, ProgressBar
 from lightning.pytorch.loggers import Logger
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from bert_ft.data.prepare import PreparedData, prepare
 from bert_ft.data.tokenization import load_tokenizer
 from bert_ft.errors import ConfigError, UserError
+from bert_ft.models.classifier import Classifier
+from bert_ft.models.compilation import compile_encoder
 from bert_ft.models.encoder import EncoderSpec, max_positions
 from bert_ft.optim.layerwise import LayerwiseOptimizer
 from bert_ft.training.data_module import TextDataModule
+from bert_ft.training.frozen_cache import FrozenStates
 from bert_ft.training.module import ClassificationModule
 from bert_ft.training.plan import check_plan, plan_of
 from bert_ft.training.precision import Precision, effective_precision
@@ -81,6 +84,9 @@ def build_training(config: DictConfig) -> TrainingRun:
     train_used_rows_only(
         classifier.encoder, data.splits["train"], tokenizer, optimizer, trainer.strategy.root_device
     )
+    frozen_states = _frozen_states(encoder, classifier, data, config.data.max_tokens)
+    if config.trainer.compile:
+        compile_encoder(classifier.encoder)
     if trainer.is_global_zero:
         _report_data(data, folder)
         if precision.notice:
@@ -92,6 +98,7 @@ def build_training(config: DictConfig) -> TrainingRun:
             optimizer=optimizer,
             schedule=schedule,
             max_tokens=config.data.max_tokens,
+            frozen_states=frozen_states,
         ),
         data=TextDataModule(
             data,
@@ -123,7 +130,7 @@ def build_trainer(config: DictConfig, precision: Precision) -> Trainer:
     if not config.trainer.enable_progress_bar:
         useless += (ProgressBar,)
     return build(
-        config.trainer,
+        OmegaConf.masked_copy(config.trainer, [name for name in config.trainer if name != "compile"]),
         precision=precision.effective,
         callbacks=[callback for callback in callbacks if not isinstance(callback, useless)],
         logger=loggers or False,
@@ -176,6 +183,15 @@ def _prepare(config: DictConfig, tokenizer: Any, max_length: int) -> PreparedDat
         deduplicate=config.data.deduplicate,
         cache_dir=config.data.cache_dir,
     )
+
+
+def _frozen_states(
+    spec: EncoderSpec, classifier: Classifier, data: PreparedData, max_tokens: int
+) -> FrozenStates | None:
+    if not spec.cache_frozen or spec.freeze_layers is None:
+        return None
+    lengths = {name: split.lengths for name, split in data.splits.items()}
+    return FrozenStates(classifier.encoder, lengths, num_layers=spec.freeze_layers, max_tokens=max_tokens)
 
 
 def _report_data(data: PreparedData, folder: Path) -> None:

@@ -61,6 +61,8 @@ def _between_keys(get: Any) -> Iterator[str]:
     ratio, steps = get("schedule.warmup_ratio"), get("schedule.warmup_steps")
     if ratio is not None and steps is not None:
         yield f"schedule.warmup_steps={steps}: schedule.warmup_ratio={ratio} is set too; set one of them to null"
+    if get("encoder.cache_frozen") and get("encoder.freeze_layers") is None:
+        yield "encoder.cache_frozen=True: needs a number of frozen layers; give encoder.freeze_layers"
     max_steps = get("trainer.max_steps")
     if steps is not None and max_steps is not None and 0 < max_steps < steps:
         yield f"schedule.warmup_steps={steps}: exceeds trainer.max_steps={max_steps}; lower it or raise the other"

@@ -37,6 +37,9 @@ class TextBatch:
         rows: ``(num_sequences,)`` int64, the row of each sequence in its split.
         token_type_ids: ``(num_tokens,)`` int64, or ``None`` where the encoder needs none.
         labels: ``(num_sequences,)`` int64 class ids, or ``None`` for unlabelled text.
+        states: ``(num_tokens, hidden_size)`` output of the encoder's lower part, for an encoder to go on from;
+            ``None`` where it starts from the ids.
+        num_layers_done: the layers, above the embeddings, that ``states`` have been through.
     """
 
     input_ids: Tensor
@@ -46,6 +49,8 @@ class TextBatch:
     rows: Tensor
     token_type_ids: Tensor | None = None
     labels: Tensor | None = None
+    states: Tensor | None = None
+    num_layers_done: int = 0
 
     @property
     def num_sequences(self) -> int:
@@ -92,6 +97,8 @@ class TextBatch:
             rows=self.rows[first:last],
             token_type_ids=None if self.token_type_ids is None else self.token_type_ids[start:stop],
             labels=None if self.labels is None else self.labels[first:last],
+            states=None if self.states is None else self.states[start:stop],
+            num_layers_done=self.num_layers_done,
         )
 
 

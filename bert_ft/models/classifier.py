@@ -12,6 +12,7 @@ from bert_ft.data.packing import TextBatch
 from bert_ft.errors import ConfigError
 from bert_ft.models.encoder import EncoderSpec, encode, encode_first_tokens
 from bert_ft.models.first_token import prepare_first_tokens
+from bert_ft.models.frozen import check_pooling_layers
 from bert_ft.nn.head import ResidualHead
 from bert_ft.nn.pooling import ClsPooling, MeanPooling, build_pooling, mean_of_layers
 
@@ -216,6 +217,8 @@ def build_residual(
 ) -> ResidualClassifier:
     """A ``ResidualClassifier`` on the loaded encoder, its head fresh (``model=bert_residual``)."""
     config = encoder.load_config(**label_names(labels))
+    if encoder.cache_frozen and encoder.freeze_layers is not None:
+        check_pooling_layers(config, encoder.freeze_layers, pooling_layers)
     return ResidualClassifier(encoder.load(config), pooling=pooling, pooling_layers=pooling_layers, **head)
 
 

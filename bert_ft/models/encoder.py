@@ -31,8 +31,10 @@ from transformers.utils import logging as transformers_logging
 
 from bert_ft.data.packing import TextBatch, pad, padding_mask, unpad
 from bert_ft.errors import CheckpointError, ConfigError
-from bert_ft.models.attention import PACKED_EAGER, PACKED_SDPA, SequenceLayout
+from bert_ft.models.attention import PACKED_EAGER, PACKED_SDPA
 from bert_ft.models.first_token import computes_first_tokens
+from bert_ft.models.frozen import check_freezing, encode_from, freeze
+from bert_ft.models.inputs import layer_arguments, packed_inputs, token_types
 from bert_ft.nn.dropout import replace_dropout
 from bert_ft.nn.linear import replace_linear
 from bert_ft.nn.pooling import ClsPooling
@@ -59,6 +61,9 @@ class EncoderSpec:
         hidden_dropout: replaces the checkpoint's rate on hidden states; ``None`` keeps it.
         attention_dropout: replaces the checkpoint's rate on attention weights; ``None`` keeps it.
         gradient_checkpointing: recompute each layer in the backward pass instead of keeping it.
+        freeze_layers: train neither the embeddings nor so many layers above them; ``None`` trains all.
+        cache_frozen: whoever trains shall compute the frozen part's output once for each row and keep it
+            (see ``bert_ft.training.frozen_cache``): the frozen part then has no dropout.
     """
 
     name_or_path: str
@@ -67,6 +72,8 @@ class EncoderSpec:
     hidden_dropout: float | None = None
     attention_dropout: float | None = None
     gradient_checkpointing: bool = False
+    freeze_layers: int | None = None
+    cache_frozen: bool = False
 
     def resolve(self) -> str:
         """The hub name or folder that transformers is asked for."""
@@ -77,9 +84,11 @@ class EncoderSpec:
 
         Raises:
             CheckpointError: it isn't in the folder, the hub's cache or on the hub.
+            ConfigError: the encoder has no such dropout rate, or can't be frozen as wanted.
         """
         with _loading(self.name_or_path):
             config = AutoConfig.from_pretrained(self.resolve(), revision=self.revision, **overrides)
+        check_freezing(config, self.freeze_layers, cache=self.cache_frozen)
         set_dropout(config, self.hidden_dropout, self.attention_dropout)
         return config
 
@@ -130,6 +139,8 @@ class EncoderSpec:
         replace_linear(encoder)
         if self.gradient_checkpointing:
             encoder.activation_checkpointing_enable({"use_reentrant": False})
+        if self.freeze_layers is not None:
+            freeze(encoder, self.freeze_layers)
         # from_pretrained returns eval mode, and Lightning keeps each module's mode: without this
         # the encoder would train without dropout
         return encoder.train()
@@ -185,8 +196,13 @@ def resolve_name(name_or_path: str) -> str:
 
 
 def encode(encoder: PreTrainedModel, batch: TextBatch, num_layers: int = 1) -> list[Tensor]:
-    """The hidden states of the last ``num_layers`` layers, deepest last, each ``(num_tokens, hidden_size)``."""
-    inputs: dict[str, Any] = {"output_hidden_states": num_layers > 1, **_token_types(encoder, batch)}
+    """The hidden states of the last ``num_layers`` layers, deepest last, each ``(num_tokens, hidden_size)``.
+
+    A batch with ``states`` goes on from them.
+    """
+    if batch.states is not None:
+        return encode_from(encoder, batch, num_layers)
+    inputs = {"output_hidden_states": num_layers > 1}
     if is_packed(encoder):
         output = _run_packed(encoder, batch, inputs)
     else:
@@ -200,64 +216,31 @@ def encode_first_tokens(encoder: PreTrainedModel, batch: TextBatch) -> Tensor:
 
     Where ``prepare_first_tokens`` took effect the last layer is computed for these tokens alone.
     """
-    if not computes_first_tokens(encoder) or min(batch.lengths, default=0) == 0:
+    is_computed = batch.num_layers_done == num_encoder_layers(encoder)
+    if is_computed or not computes_first_tokens(encoder) or min(batch.lengths, default=0) == 0:
         return ClsPooling()(encode(encoder, batch)[0], batch.cu_seqlens)
-    inputs = {**_token_types(encoder, batch), "cu_first": batch.cu_seqlens}
-    return _run_packed(encoder, batch, inputs).last_hidden_state[0]
+    if batch.states is not None:
+        return encode_from(encoder, batch, cu_first=batch.cu_seqlens)[0]
+    return _run_packed(encoder, batch, {"cu_first": batch.cu_seqlens}).last_hidden_state[0]
 
 
-def _token_types(encoder: PreTrainedModel, batch: TextBatch) -> dict[str, Tensor]:
-    if batch.token_type_ids is None or not takes_token_types(encoder):
-        return {}
-    return {"token_type_ids": batch.token_type_ids}
+def _run_packed(encoder: PreTrainedModel, batch: TextBatch, options: dict[str, Any]) -> Any:
+    return encoder(**packed_inputs(encoder, batch), **layer_arguments(encoder, batch), **options)
 
 
-def _run_packed(encoder: PreTrainedModel, batch: TextBatch, inputs: dict[str, Any]) -> Any:
-    if "token_type_ids" in inputs:
-        inputs["token_type_ids"] = inputs["token_type_ids"][None]
-    if encoder.config._attn_implementation == PACKED_IMPLEMENTATIONS["flash_attention_2"]:
-        inputs |= {
-            "cu_seq_lens_q": batch.cu_seqlens,
-            "cu_seq_lens_k": batch.cu_seqlens,
-            "max_length_q": max(batch.lengths),
-            "max_length_k": max(batch.lengths),
-        }
-    else:
-        inputs["layout"] = SequenceLayout(batch.lengths, encoder.config.num_attention_heads)
-    return encoder(
-        input_ids=batch.input_ids[None],
-        position_ids=(batch.position_ids + position_offset(encoder))[None],
-        **inputs,
-    )
-
-
-def _run_padded(encoder: PreTrainedModel, batch: TextBatch, inputs: dict[str, Any]) -> Any:
-    inputs = {
-        name: pad(value, batch) if isinstance(value, Tensor) else value for name, value in inputs.items()
-    }
+def _run_padded(encoder: PreTrainedModel, batch: TextBatch, options: dict[str, Any]) -> Any:
+    types = {name: pad(value, batch) for name, value in token_types(encoder, batch).items()}
     return encoder(
         input_ids=pad(batch.input_ids, batch, encoder.config.pad_token_id or 0),
         attention_mask=padding_mask(batch).long(),
-        **inputs,
+        **types,
+        **options,
     )
 
 
 def is_packed(encoder: PreTrainedModel) -> bool:
     """Whether the encoder runs on packed tokens (the rule stands at this file's top)."""
     return encoder.config.model_type in PACKED_MODEL_TYPES
-
-
-def takes_token_types(encoder: PreTrainedModel) -> bool:
-    """Whether the encoder tells the two texts of a pair apart by ``token_type_ids``."""
-    return "token_type_ids" in inspect.signature(encoder.forward).parameters
-
-
-def position_offset(encoder: PreTrainedModel) -> int:
-    """What the family adds to a position: RoBERTa's kin count on from behind the padding id."""
-    embeddings = encoder.get_submodule("embeddings")
-    if hasattr(embeddings, "create_position_ids_from_input_ids"):
-        return cast(int, embeddings.padding_idx) + 1
-    return 0
 
 
 def max_positions(config: PretrainedConfig) -> int | None:

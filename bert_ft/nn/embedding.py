@@ -72,6 +72,8 @@ class SplitEmbedding(nn.Module):
         ]
 
         def note_decay(stepped: Optimizer, args: Any, kwargs: Any) -> None:
+            if self.weight.grad is None:  # the optimizer left it as it was, decay included
+                return
             for index in places:
                 group = stepped.param_groups[index]
                 self._decay *= 1 - float(group["lr"]) * float(group["weight_decay"])

@@ -52,9 +52,10 @@ class _OneDnnLinear(torch.autograd.Function):
 
 
 def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``torch.nn.functional.linear``, for float32 on a CPU by oneDNN."""
+    """``torch.nn.functional.linear``, for float32 on a CPU by oneDNN, which knows no empty matrices."""
     is_plain = inputs.dtype is weight.dtype is torch.float32 and inputs.device.type == "cpu"
-    if not is_plain or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling():
+    elsewhere = torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling()
+    if not is_plain or elsewhere or inputs.numel() == 0:
         return F.linear(inputs, weight, bias)
     rows = inputs.reshape(-1, inputs.shape[-1])
     return _OneDnnLinear.apply(rows.contiguous(), weight, bias).view(*inputs.shape[:-1], -1)

@@ -18,12 +18,15 @@ from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from bert_ft.data.packing import TextBatch
+from bert_ft.errors import CheckpointError
 from bert_ft.models.classifier import Classifier
 from bert_ft.models.encoder import num_encoder_layers
 from bert_ft.optim.layerwise import LayerwiseOptimizer
 from bert_ft.optim.schedules import Schedule
-from bert_ft.training.vocabulary import decay_unused_rows
+from bert_ft.training.frozen_cache import FrozenStates
+from bert_ft.training.vocabulary import decay_unused_rows, trained_rows
 
+TRAINED_ROWS_KEY = "trained_rows"
 VAL_METRICS_KEY = "val_metrics"
 
 
@@ -38,6 +41,7 @@ class ClassificationModule(LightningModule):
         schedule: learning-rate multiplier over all optimizer steps.
         max_tokens: a training batch with more tokens is computed in pieces, each recomputed in the
             backward pass: the result is that of the whole batch, memory that of one piece.
+        frozen_states: gives each batch the output of the encoder's frozen part; ``None`` runs it every time.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class ClassificationModule(LightningModule):
         optimizer: LayerwiseOptimizer,
         schedule: Schedule,
         max_tokens: int,
+        frozen_states: FrozenStates | None = None,
     ) -> None:
         super().__init__()
         self.classifier = classifier
@@ -55,6 +60,7 @@ class ClassificationModule(LightningModule):
         self.optimizer = optimizer
         self.schedule = schedule
         self.max_tokens = max_tokens
+        self.frozen_states = frozen_states
         self.val_metrics = classification_metrics(classifier.num_labels, "val/")
         self.test_metrics = classification_metrics(classifier.num_labels, "test/")
 
@@ -62,6 +68,7 @@ class ClassificationModule(LightningModule):
         return self.classifier(batch)
 
     def training_step(self, batch: TextBatch, batch_index: int) -> Tensor:
+        batch = self._with_states(batch, "train")
         loss = self.loss(self._training_logits(batch), batch.labels)
         self.log("train/loss", loss.detach(), batch_size=len(batch), prog_bar=True)
         return loss
@@ -73,10 +80,13 @@ class ClassificationModule(LightningModule):
         return torch.cat([checkpoint(self.classifier, piece, use_reentrant=False) for piece in pieces])
 
     def validation_step(self, batch: TextBatch, batch_index: int) -> None:
-        self._evaluate(batch, "val/loss", self.val_metrics)
+        self._evaluate(self._with_states(batch, "validation"), "val/loss", self.val_metrics)
 
     def test_step(self, batch: TextBatch, batch_index: int) -> None:
-        self._evaluate(batch, "test/loss", self.test_metrics)
+        self._evaluate(self._with_states(batch, "test"), "test/loss", self.test_metrics)
+
+    def _with_states(self, batch: TextBatch, split: str) -> TextBatch:
+        return batch if self.frozen_states is None else self.frozen_states.attach(batch, split)
 
     def _evaluate(self, batch: TextBatch, loss_name: str, metrics: MetricCollection) -> None:
         assert batch.labels is not None
@@ -122,6 +132,15 @@ class ClassificationModule(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The validation values of these very weights travel with them."""
         checkpoint[VAL_METRICS_KEY] = split_metrics(self.trainer.callback_metrics, "val/")
+        checkpoint[TRAINED_ROWS_KEY] = trained_rows(self.classifier)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse an optimizer whose moments are of other rows: fused AdamW would take them as they lie."""
+        if checkpoint.get(TRAINED_ROWS_KEY, []) != trained_rows(self.classifier):
+            raise CheckpointError(
+                "resume_from: the run trained other rows of the token embedding than this one would; go on "
+                "with the same training texts, on the same kind of device"
+            )
 
 
 def classification_metrics(num_labels: int, prefix: str) -> MetricCollection:

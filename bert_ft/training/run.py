@@ -84,6 +84,13 @@ class TrainingRun:
         Raises:
             CheckpointError: ``resume_from`` can't be read.
         """
+        try:
+            return self._run()
+        finally:  # at once: the next job of a sweep needs the space
+            if self.module.frozen_states is not None:
+                self.module.frozen_states.close()
+
+    def _run(self) -> RunResult:
         fit_seconds = self._fit()
         kept = self._take_best()
         test = self._test()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 import torch
 from torch import nn
 from torch.optim import AdamW
@@ -27,10 +29,23 @@ def train_used_rows_only(
     embedding = encoder.get_input_embeddings()
     if device.type != "cpu" or optimizer.algorithm_type is not AdamW or type(embedding) is not nn.Embedding:
         return
+    if not embedding.weight.requires_grad:  # no optimizer goes through it
+        return
     used = torch.from_numpy(train.used_tokens(embedding.num_embeddings))
-    used[[token for token in tokenizer.all_special_ids if token < len(used)]] = True
+    # the encoder's own padding, which its tokenizer may know under another id, is what padded families see
+    special = [*tokenizer.all_special_ids, encoder.config.pad_token_id or 0]
+    used[[token for token in special if token < len(used)]] = True
     if not used.all():
         encoder.set_input_embeddings(SplitEmbedding(embedding, used))
+
+
+def trained_rows(model: nn.Module) -> list[int]:
+    """A number for each split embedding below ``model`` that tells which rows it trains, in which order."""
+    return [
+        zlib.crc32(module.row_of.cpu().numpy().tobytes())
+        for module in model.modules()
+        if isinstance(module, SplitEmbedding)
+    ]
 
 
 def decay_unused_rows(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:

@@ -42,6 +42,12 @@ from .test_conf import compose
             "data.validation_ratio=0.5: with data.test_ratio=0.5 it leaves no training rows",
         ),
         (["trainer.max_epochs=-1"], "trainer.max_epochs=-1: no end is set"),
+        (["encoder.freeze_layers=-1"], "encoder.freeze_layers=-1: must be an integer ≥ 0 or null"),
+        (["encoder.cache_frozen=2"], "encoder.cache_frozen=2: must be a boolean"),
+        (
+            ["encoder.cache_frozen=true"],
+            "encoder.cache_frozen=True: needs a number of frozen layers; give encoder.freeze_layers",
+        ),
         (["data.max_tokens=100"], "data.max_tokens=100: less than data.max_length"),
     ],
 )

@@ -93,9 +93,12 @@ def test_predict_leaves_an_empty_folder_alone(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("module", ["bert_ft.train", "bert_ft.predict"])
+@pytest.mark.parametrize(
+    ("module", "key"),
+    [("bert_ft.train", "batch_size"), ("bert_ft.predict", "batch_size"), ("bert_ft.export", "optimize")],
+)
 @pytest.mark.parametrize("flags", [["--help"], ["--cfg", "job"]])
-def test_help_and_cfg_import_nothing_heavy(module, flags, tmp_path):
+def test_help_and_cfg_import_nothing_heavy(module, key, flags, tmp_path):
     script = (
         "import sys, runpy\n"
         f"sys.argv = ['{module}', *{flags!r}]\n"
@@ -110,5 +113,5 @@ def test_help_and_cfg_import_nothing_heavy(module, flags, tmp_path):
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60
     )
     assert result.returncode == 0, result.stderr
-    assert "batch_size" in result.stdout
+    assert key in result.stdout
     assert list(tmp_path.iterdir()) == []

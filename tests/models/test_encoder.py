@@ -19,8 +19,8 @@ from bert_ft.models.encoder import (
     is_packed,
     max_positions,
     set_dropout,
-    takes_token_types,
 )
+from bert_ft.models.inputs import takes_token_types
 
 from .families import FAMILIES, MAX_LENGTH, PADDED_FAMILIES, random_batch, tiny_config
 

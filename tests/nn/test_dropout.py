@@ -22,6 +22,18 @@ def test_rate_and_scale(probability):
     assert abs(exact - probability) <= 0.5 / LEVELS
 
 
+@pytest.mark.parametrize("probability", [0.1, 0.3])
+def test_the_module_drops_at_the_exact_rate(probability):
+    torch.manual_seed(0)
+    values = torch.ones(1201, 1001)
+    dropped = Dropout(probability)(values)
+    exact = round(probability * LEVELS) / LEVELS
+    rate = (dropped == 0).double().mean().item()
+    # four standard deviations of a binomial share
+    assert rate == pytest.approx(exact, abs=4 * (exact * (1 - exact) / values.numel()) ** 0.5)
+    assert torch.equal(Dropout(probability).eval()(values), values)
+
+
 def test_elements_are_independent():
     """Neighbours within a random word, rows and columns: correlations within five standard errors of 0."""
     torch.manual_seed(0)

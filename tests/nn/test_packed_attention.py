@@ -1,11 +1,14 @@
 """Bucketed attention against torch's own, one sequence at a time."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
 from bert_ft.nn import packed_attention as module
+from bert_ft.nn.dropout import LEVELS
 from bert_ft.nn.packed_attention import BucketLayout, make_buckets, packed_attention
 
 HEADS, HEAD_DIM = 3, 5
@@ -72,6 +75,22 @@ def test_dropout_falls_on_weights_at_its_rate():
     torch.testing.assert_close(same, values)
 
 
+def test_the_rate_of_dropped_weights():
+    """Equal scores, and values that show each weight in a feature of its own."""
+    torch.manual_seed(0)
+    count, length, rate = 400, 32, 0.1
+    states = torch.zeros(count * length, HEADS, length)
+    values = torch.eye(length)[:, None].expand(length, HEADS, length).repeat(count, 1, 1)
+    layout = BucketLayout.of([length] * count, HEADS)
+    output = packed_attention(states, states, values, layout, dropout=rate, scaling=1.0)
+    exact = round(rate * LEVELS) / LEVELS
+    assert output.numel() > 1e6
+    dropped = (output == 0).double().mean().item()
+    # four standard deviations of a binomial share
+    assert dropped == pytest.approx(exact, abs=4 * (exact * (1 - exact) / output.numel()) ** 0.5)
+    torch.testing.assert_close(output.max(), torch.tensor(1 / length / (1 - exact)))
+
+
 def test_bfloat16():
     torch.manual_seed(0)
     lengths = [3, 9, 9]
@@ -92,6 +111,44 @@ def test_buckets_cover_every_sequence_once_and_hold_it():
         assert (buckets[0].first, buckets[-1].last) == (0, len(lengths))
         for bucket in buckets:
             assert max(lengths[bucket.first : bucket.last]) == bucket.length
+
+
+def score_elements(bucket, num_heads):
+    return num_heads * (bucket.last - bucket.first) * bucket.length**2
+
+
+@pytest.mark.parametrize("limit", [1, 5_000, module.MAX_BUCKET])
+def test_buckets_are_bounded(limit, monkeypatch):
+    """Even where joining more would cost nothing; only a sequence that is too long by itself goes beyond."""
+    monkeypatch.setattr(module, "MAX_BUCKET", limit)
+    rng = np.random.default_rng(0)
+    for lengths in ([60] * 500, [1] * 2000, sorted(rng.integers(1, 400, size=300).tolist())):
+        buckets = make_buckets(lengths, 12)
+        assert len(buckets) > 1 or score_elements(buckets[0], 12) <= limit
+        for bucket in buckets:
+            assert score_elements(bucket, 12) <= limit or bucket.last - bucket.first == 1
+        # and no smaller than they must be: equal lengths are split for the limit alone
+        for left, right in pairwise(buckets):
+            if lengths[left.first] == lengths[right.first]:
+                joined = (left.last - left.first + 1) * 12 * left.length**2
+                assert joined > limit
+
+
+@pytest.mark.parametrize("lengths", LENGTHS)
+def test_results_do_not_depend_on_the_bound(lengths, monkeypatch):
+    torch.manual_seed(0)
+    states = random_states(sum(lengths))
+    gradient = torch.randn_like(states[0])
+    results, layouts = [], []
+    for limit in (1, 2_000, 10**9):
+        monkeypatch.setattr(module, "MAX_BUCKET", limit)
+        layouts.append(BucketLayout.of(lengths, HEADS))
+        output = packed_attention(*states, layouts[-1], dropout=0.0, scaling=HEAD_DIM**-0.5)
+        results.append([output, *torch.autograd.grad(output, states, gradient)])
+    assert len(layouts[0].shapes) == len(lengths) >= len(layouts[-1].shapes)
+    for other in results[1:]:
+        for first, second in zip(results[0], other, strict=True):
+            torch.testing.assert_close(first, second, rtol=0, atol=1e-12)
 
 
 def test_short_texts_need_few_buckets():

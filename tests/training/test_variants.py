@@ -111,7 +111,10 @@ def test_a_sweep_of_two(tmp_path, tiny_encoder, reviews):
 
 
 @pytest.mark.slow
-def test_two_processes(tmp_path, tiny_encoder, reviews):
+@pytest.mark.parametrize(
+    "overrides", [[], ["encoder.freeze_layers=1", "encoder.cache_frozen=true"]], ids=["whole", "frozen"]
+)
+def test_two_processes(tmp_path, tiny_encoder, reviews, overrides):
     """Each row is evaluated exactly once, and the files are written once."""
     run(
         tmp_path,
@@ -122,6 +125,7 @@ def test_two_processes(tmp_path, tiny_encoder, reviews):
         "trainer.devices=2",
         "trainer.strategy=ddp",
         "trainer.max_epochs=3",
+        *overrides,
     )
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())
     assert metrics["checkpoint"]["step"] % 5 == 0  # 160 rows, 16 to a process and step

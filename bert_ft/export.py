@@ -1,0 +1,22 @@
+"""``python -m bert_ft.export``: write a saved model as one ONNX file."""
+
+from omegaconf import DictConfig
+
+from bert_ft.config.entry import entry_point
+
+
+@entry_point("export")
+def main(config: DictConfig) -> None:
+    """Write the bundle's classifier as an ONNX graph."""
+    from pathlib import Path
+
+    from bert_ft.inference.onnx import check_export, export_onnx
+    from bert_ft.models.bundle import load_bundle
+
+    check_export(Path(config.output))
+    path = export_onnx(load_bundle(config.bundle), config.output, optimize=config.optimize)
+    print(f"{path.stat().st_size / 1e6:.1f} MB written: {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""A saved model as one ONNX file: the whole classifier, for padded batches."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bert_ft.errors import ConfigError, DataError
+from bert_ft.models.bundle import Bundle
+from bert_ft.models.inputs import takes_token_types
+from bert_ft.models.padded import ORT_MODEL_TYPES, PaddedClassifier
+
+OPSET = 20  # the first with GELU as one operator
+MAX_BYTES = 2**31 - 2**20  # protobuf's limit of one file, less what the graph itself may take
+_NOISY = (
+    "torch.onnx._internal.exporter._registration",  # torchvision, which nothing here needs, isn't installed
+    # shapes behind a ReduceMax aren't known to the optimizer (it prints that as well): then layer norms are
+    # left to be fused by the session
+    "fusion_skiplayernorm",
+)
+
+
+def export_onnx(bundle: Bundle, path: Path | str, *, optimize: bool = False) -> Path:
+    """Write the classifier to ``path`` and return it; the file appears only when it is complete.
+
+    Inputs are int64 ``(batch, length)``, of any batch and any length up to the encoder's: ``input_ids``,
+    ``attention_mask`` and, where the bundle's tokenizer gives them, ``token_type_ids``. The padding stands
+    behind the tokens. The output is ``logits``, float32 ``(batch, num_labels)``.
+
+    Args:
+        bundle: what is exported; it stays as it is.
+        path: a new file.
+        optimize: with ONNX Runtime's own operators (attention, GELU and layer norm with what stands
+            before them), which no other runtime knows.
+
+    Raises:
+        ConfigError: the packages of the extra ``onnx`` aren't installed, or the encoder can't be optimized.
+        DataError: ``path`` can't be written, or one ONNX file can't hold the weights.
+    """
+    path = Path(path)
+    check_export(path)
+    _check_size(bundle, path)
+    model_type = bundle.classifier.config.model_type
+    if optimize and model_type not in ORT_MODEL_TYPES:
+        raise ConfigError(
+            f"optimize=true: ONNX Runtime has no operators for the layers of {model_type!r} (but for those of "
+            f"{', '.join(sorted(ORT_MODEL_TYPES))}); set optimize=false"
+        )
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with _quiet():
+            _write(bundle, unfinished, optimize)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return path
+
+
+def check_export(path: Path) -> None:
+    """Refuse an export that can't be done, before any work is done."""
+    packages = ("onnx", "onnxscript", "onnxruntime")
+    missing = [package for package in packages if importlib.util.find_spec(package) is None]
+    if missing:
+        raise ConfigError(
+            f"output={path}: an export needs the extra `onnx` ({', '.join(missing)} can't be found); "
+            "install it with: pip install 'bert_ft[onnx]'"
+        )
+    if path.exists():
+        raise DataError(f"output={path}: exists already; give a new file or remove this one")
+    if not path.absolute().parent.is_dir():
+        raise DataError(f"output={path}: there is no folder {path.parent}")
+
+
+def _check_size(bundle: Bundle, path: Path) -> None:
+    size = sum(4 * value.numel() for value in bundle.classifier.saved_state().values())
+    if size > MAX_BYTES:
+        raise DataError(
+            f"output={path}: the weights take {size / 1e9:.1f} GB, and one ONNX file holds "
+            f"{MAX_BYTES / 1e9:.1f} GB at most; export a smaller encoder"
+        )
+
+
+def _input_names(bundle: Bundle) -> list[str]:
+    names = ["input_ids", "attention_mask"]
+    if "token_type_ids" in bundle.tokenizer.model_input_names and takes_token_types(
+        bundle.classifier.encoder
+    ):
+        names.append("token_type_ids")
+    return names
+
+
+def _write(bundle: Bundle, path: Path, optimize: bool) -> None:
+    names = _input_names(bundle)
+    axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length")}
+    program = torch.onnx.export(
+        PaddedClassifier(bundle.classifier, ort_attention=optimize).eval(),
+        tuple(_example()[name] for name in names),
+        input_names=names,
+        output_names=["logits"],
+        dynamic_shapes=dict.fromkeys(names, axes),
+        opset_version=OPSET,
+        dynamo=True,
+        verbose=False,
+    )
+    assert program is not None
+    if not optimize:
+        program.save(path, external_data=False)
+        return
+    from onnxruntime.transformers.fusion_options import FusionOptions
+    from onnxruntime.transformers.optimizer import optimize_by_fusion
+
+    config: Any = bundle.classifier.config
+    options = FusionOptions("bert")
+    options.enable_embed_layer_norm = False  # it takes the attention's mask away
+    optimized = optimize_by_fusion(
+        program.model_proto,
+        model_type="bert",
+        num_heads=config.num_attention_heads,
+        hidden_size=config.hidden_size,
+        optimization_options=options,
+    )
+    optimized.save_model_to_file(str(path))
+
+
+def _example() -> dict[str, torch.Tensor]:
+    """Inputs to trace. Both axes are above 1 and there is padding: transformers leaves out a mask of ones."""
+    ids = torch.ones(2, 3, dtype=torch.int64)
+    mask = torch.tensor([[1, 1, 1], [1, 1, 0]])
+    return {"input_ids": ids, "attention_mask": mask, "token_type_ids": torch.zeros_like(ids)}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what the exporter and the optimizer say about themselves."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.INFO)  # each step, by loggers of a dozen names
+    loggers = [logging.getLogger(name) for name in _NOISY]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings(), redirect_stdout(None):
+        # torch's own use of what it has deprecated
+        warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated", category=FutureWarning)
+        # all inputs have the same axes, so that those of the first name them
+        warnings.filterwarnings("ignore", message="# The axis name: (batch|length) will not be used")
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+            logging.disable(disabled)

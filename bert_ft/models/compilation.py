@@ -1,0 +1,20 @@
+"""``torch.compile`` for an encoder on packed batches."""
+
+from __future__ import annotations
+
+import torch
+from transformers import AttentionInterface, PreTrainedModel
+
+from bert_ft.models.attention import PACKED_EAGER, PACKED_SDPA
+
+
+def compile_encoder(encoder: PreTrainedModel) -> None:
+    """Compile the encoder in place, for any number of tokens; it happens at the first batches.
+
+    Packed attention stays outside of the graphs: how a batch is divided into lengths would be compiled in, once
+    for each batch. So a layer is two graphs, from one attention to the next.
+    """
+    for name in (PACKED_EAGER, PACKED_SDPA):
+        attention = AttentionInterface._global_mapping[name]
+        AttentionInterface.register(name, torch.compiler.disable(attention))
+    encoder.compile(dynamic=True)

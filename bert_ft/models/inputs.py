@@ -1,0 +1,56 @@
+"""What transformers' own code is given of a batch: positions, token types, and where the sequences lie."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, cast
+
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from bert_ft.data.packing import TextBatch
+from bert_ft.models.attention import SequenceLayout
+
+
+def packed_inputs(encoder: PreTrainedModel, batch: TextBatch) -> dict[str, Tensor]:
+    """The arguments of the embeddings of a packed batch, each ``(1, num_tokens)``."""
+    inputs = {
+        "input_ids": batch.input_ids,
+        "position_ids": batch.position_ids + position_offset(encoder),
+        **token_types(encoder, batch),
+    }
+    return {name: value[None] for name, value in inputs.items()}
+
+
+def layer_arguments(encoder: PreTrainedModel, batch: TextBatch) -> dict[str, Any]:
+    """What every layer is given beside the states of a packed batch: where its sequences lie."""
+    if (
+        encoder.config._attn_implementation == "flash_attention_2"
+    ):  # transformers' own, which takes cu_seqlens
+        return {
+            "cu_seq_lens_q": batch.cu_seqlens,
+            "cu_seq_lens_k": batch.cu_seqlens,
+            "max_length_q": max(batch.lengths),
+            "max_length_k": max(batch.lengths),
+        }
+    return {"layout": SequenceLayout(batch.lengths, encoder.config.num_attention_heads)}
+
+
+def token_types(encoder: PreTrainedModel, batch: TextBatch) -> dict[str, Tensor]:
+    """``token_type_ids`` as a keyword argument, where the batch has and the encoder takes them."""
+    if batch.token_type_ids is None or not takes_token_types(encoder):
+        return {}
+    return {"token_type_ids": batch.token_type_ids}
+
+
+def takes_token_types(encoder: PreTrainedModel) -> bool:
+    """Whether the encoder tells the two texts of a pair apart by ``token_type_ids``."""
+    return "token_type_ids" in inspect.signature(encoder.forward).parameters
+
+
+def position_offset(encoder: PreTrainedModel) -> int:
+    """What the family adds to a position: RoBERTa's kin count on from behind the padding id."""
+    embeddings = encoder.get_submodule("embeddings")
+    if hasattr(embeddings, "create_position_ids_from_input_ids"):
+        return cast(int, embeddings.padding_idx) + 1
+    return 0

@@ -1,0 +1,95 @@
+"""What the process asks of glibc, and that it asks in time."""
+
+import ctypes
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from bert_ft.training.memory import keep_freed_memory
+
+VARIABLE = "THP_MEM_ALLOC_ENABLE"
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """What mallopt is told; this process's own memory is left as it is."""
+    told = []
+    library = SimpleNamespace(mallopt=lambda *given: told.append(given))
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(os, "environ", {})
+    return told
+
+
+def test_what_it_asks_for(calls):
+    keep_freed_memory()
+    assert os.environ[VARIABLE] == "1"
+    # M_MMAP_MAX and M_TRIM_THRESHOLD of glibc's malloc.h
+    assert calls == [(-4, 0), (-1, 2**31 - 1)]
+
+
+def test_a_users_own_value_stays(calls):
+    os.environ[VARIABLE] = "0"
+    keep_freed_memory()
+    assert os.environ[VARIABLE] == "0"
+
+
+def test_a_libc_without_mallopt(calls, monkeypatch):
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace())
+    keep_freed_memory()
+    assert os.environ[VARIABLE] == "1"
+
+
+def test_another_system(calls, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "win32")
+    keep_freed_memory()
+    assert not calls
+
+
+def python(code: str, *arguments: str) -> str:
+    environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
+    result = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120, env=environment
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc alone is asked")
+def test_the_c_library_takes_it():
+    code = (
+        "import ctypes\n"
+        "plain = ctypes.CDLL\n"
+        "class Library:\n"
+        "    def __init__(self, name): self.library = plain(name)\n"
+        "    def mallopt(self, *given): print(self.library.mallopt(*given))\n"
+        "ctypes.CDLL = Library\n"
+        "from bert_ft.training.memory import keep_freed_memory\n"
+        "keep_freed_memory()\n"
+    )
+    assert python(code).split() == ["1", "1"]  # 0 would be an error
+
+
+def test_neither_it_nor_the_command_imports_torch():
+    python("import sys, bert_ft.train, bert_ft.training.memory; assert 'torch' not in sys.modules")
+
+
+@pytest.mark.slow
+def test_the_command_asks_before_torch_is_there(tmp_path, tiny_encoder, reviews):
+    """Composing the configuration, plugins of Hydra's included, brings no torch either."""
+    code = (
+        "import sys\n"
+        "from bert_ft.training import memory\n"
+        "def stop():\n"
+        "    print('torch' in sys.modules)\n"
+        "    sys.exit(0)\n"
+        "memory.keep_freed_memory = stop\n"
+        "from bert_ft.train import main\n"
+        "main()\n"
+    )
+    overrides = ["data=files", f"data.train_file={reviews['train']}", f"hydra.run.dir={tmp_path / 'run'}"]
+    told = python(code, *overrides, "encoder=any", f"encoder.name_or_path={tiny_encoder}")
+    assert told.split() == ["False"]
