@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 StandIn = Callable[[], Any]
 
@@ -53,7 +53,7 @@ def load(module: ModuleType) -> None:
     """Execute a deferred module; its own names replace the stand-ins."""
     if isinstance(module, _Deferred):
         loader = module.__dict__.pop("_deferred_loader")
-        module.__class__ = ModuleType
+        cast(ModuleType, module).__class__ = ModuleType
         loader.exec_module(module)
 
 
