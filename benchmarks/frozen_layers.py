@@ -50,10 +50,10 @@ def first_rows(count: int, folder: Path) -> Path:
 
 def train(side: str, file: str, epochs: int, seed: int) -> dict[str, float]:
     """``tokens_per_second`` after the first epoch, and the ``seconds`` of the whole training."""
-    from bert_ft.training.memory import keep_freed_memory
+    from bert_ft.config.startup import heavy_imports
 
-    keep_freed_memory()  # as bert_ft.train does, before torch is imported
-    from lightning.pytorch import Callback
+    with heavy_imports():  # as bert_ft.train does
+        from lightning.pytorch import Callback
 
     class Epochs(Callback):
         def __init__(self) -> None:

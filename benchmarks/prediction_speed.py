@@ -71,14 +71,14 @@ def prepare(workload: Workload, num_rows: int, folder: Path) -> None:
 
 def ours(folder: Path) -> tuple[Classify, np.ndarray]:
     """As ``bert_ft.predict`` classifies, with the batches of ``conf/predict.yaml``."""
-    from bert_ft.training.memory import keep_freed_memory
-
-    keep_freed_memory()  # before torch is imported
     import yaml
 
     from bert_ft.config.paths import conf_dir
-    from bert_ft.inference.classify import classify
-    from bert_ft.models.bundle import load_bundle
+    from bert_ft.config.startup import heavy_imports
+
+    with heavy_imports():  # as bert_ft.predict does
+        from bert_ft.inference.classify import classify
+        from bert_ft.models.bundle import load_bundle
 
     defaults = yaml.safe_load((conf_dir() / "predict.yaml").read_text(encoding="utf-8"))
     batches = {name: defaults[name] for name in ("batch_size", "max_tokens")}

@@ -33,11 +33,11 @@ def training(point: Point) -> dict[str, float]:
 
 def losses(point: Point) -> dict[str, Any]:
     """The loss of each step without dropout; the trained weights go to the file ``weights``."""
-    from bert_ft.training.memory import keep_freed_memory
+    from bert_ft.config.startup import heavy_imports
 
-    keep_freed_memory()
-    import torch
-    from lightning.pytorch import Callback
+    with heavy_imports():
+        import torch
+        from lightning.pytorch import Callback
 
     found: list[float] = []
 

@@ -38,15 +38,13 @@ def first_step_ended() -> None:
 
 def ours() -> None:
     """``python -m bert_ft.train`` with a callback more; its imports are what the command imports."""
-    from bert_ft.config.lean_imports import defer_unused_imports
-    from bert_ft.training.memory import keep_freed_memory
+    from bert_ft.config.startup import heavy_imports
 
-    defer_unused_imports()
-    keep_freed_memory()
-    from lightning.pytorch import Callback
+    with heavy_imports():
+        from lightning.pytorch import Callback
 
-    from bert_ft.config import build
-    from bert_ft.train import main
+        from bert_ft.config import build
+        from bert_ft.train import main
 
     class FirstStep(Callback):
         def on_train_batch_end(self, trainer, *args) -> None:

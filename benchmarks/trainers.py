@@ -50,13 +50,10 @@ class Stopwatch:
 
 def ours(workload: Workload, seed: int, *overrides: str) -> float:
     """By the command line's own configuration, with its progress bar, loggers and checkpoints off."""
-    from bert_ft.config.lean_imports import defer_unused_imports
-    from bert_ft.training.memory import keep_freed_memory
+    from bert_ft.config.startup import heavy_imports
 
-    # as bert_ft.train does, before torch is imported
-    defer_unused_imports()
-    keep_freed_memory()
-    from lightning.pytorch import Callback
+    with heavy_imports():  # as bert_ft.train does
+        from lightning.pytorch import Callback
 
     stopwatch = Stopwatch()
 

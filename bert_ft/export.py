@@ -10,8 +10,11 @@ def main(config: DictConfig) -> None:
     """Write the bundle's classifier as an ONNX graph."""
     from pathlib import Path
 
-    from bert_ft.inference.onnx import check_export, export_onnx
-    from bert_ft.models.bundle import load_bundle
+    from bert_ft.config.startup import heavy_imports
+
+    with heavy_imports(compiles=True):
+        from bert_ft.inference.onnx import check_export, export_onnx
+        from bert_ft.models.bundle import load_bundle
 
     check_export(Path(config.output))
     path = export_onnx(load_bundle(config.bundle), config.output, optimize=config.optimize)

@@ -10,16 +10,14 @@ def main(config: DictConfig) -> None:
     """Write the input's rows with their labels and probabilities."""
     from pathlib import Path
 
-    from bert_ft.config.lean_imports import defer_unused_imports
-    from bert_ft.training.memory import keep_freed_memory
+    from bert_ft.config.startup import heavy_imports
 
-    defer_unused_imports()
-    keep_freed_memory()  # before torch is imported
-    import datasets
+    with heavy_imports():
+        import datasets
 
-    from bert_ft.inference.device import choose_device
-    from bert_ft.inference.files import check_target, predict_file
-    from bert_ft.models.bundle import load_bundle
+        from bert_ft.inference.device import choose_device
+        from bert_ft.inference.files import check_target, predict_file
+        from bert_ft.models.bundle import load_bundle
 
     datasets.disable_progress_bars()
     check_target(Path(config.input), Path(config.output))

@@ -8,15 +8,11 @@ from bert_ft.config.entry import entry_point
 @entry_point("train")
 def main(config: DictConfig) -> float:
     """Run the main job and return the objective of the checkpoint that was kept."""
-    from bert_ft.config.lean_imports import defer_unused_imports
-    from bert_ft.training.memory import keep_freed_memory
+    from bert_ft.config.startup import heavy_imports
 
-    if not config.trainer.compile:
-        defer_unused_imports()
-    keep_freed_memory()  # before torch is imported
-    # heavy: torch, lightning, transformers
-    from bert_ft.config.build import build_training
-    from bert_ft.training.summary import print_result
+    with heavy_imports(compiles=config.trainer.compile):
+        from bert_ft.config.build import build_training
+        from bert_ft.training.summary import print_result
 
     run = build_training(config)
     result = run.run()

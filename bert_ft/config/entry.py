@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import gc
 import logging
 import os
 import sys
@@ -54,6 +55,7 @@ def _run(task: Task, config_name: str) -> None:
     # Hydra hands exceptions through instead of ending the process itself, so that we choose what is
     # printed and the exit code
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    gc.disable()  # until the heavy imports are done: bert_ft.config.startup
     try:
         folder = _before(config_name, get_args_parser().parse_intermixed_args())
         hydra.main(config_path=str(conf_dir()), config_name=config_name)(_stopping(task, folder))()

@@ -39,7 +39,8 @@ class _Deferred(ModuleType):
         if stand_in is not None:
             return state.setdefault(name, stand_in())
         submodule = f"{self.__name__}.{name}"
-        if submodule.startswith(BY_THEMSELVES) and importlib.util.find_spec(submodule) is not None:
+        by_itself = "__path__" in state and submodule.startswith(BY_THEMSELVES)
+        if by_itself and importlib.util.find_spec(submodule) is not None:
             return importlib.import_module(submodule)
         load(self)
         return getattr(self, name)
@@ -50,11 +51,20 @@ _UNANSWERED = {"__path__", "__wrapped__"}
 
 
 def load(module: ModuleType) -> None:
-    """Execute a deferred module; its own names replace the stand-ins."""
+    """Execute a deferred module, its packages before it; its own names replace the stand-ins."""
+    name = module.__name__
+    for parent in _parents(name):
+        if isinstance(sys.modules.get(parent), _Deferred):
+            load(sys.modules[parent])
     if isinstance(module, _Deferred):
         loader = module.__dict__.pop("_deferred_loader")
         cast(ModuleType, module).__class__ = ModuleType
         loader.exec_module(module)
+
+
+def _parents(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[:end]) for end in range(1, len(parts))]
 
 
 class _Loader(importlib.abc.Loader):
@@ -121,10 +131,23 @@ def _function_of(module: str, name: str) -> StandIn:
 def _class_of(module: str, name: str) -> StandIn:
     """A class without instances as long as the module isn't loaded, and then the real one's double."""
 
+    def real() -> Any:
+        deferred = sys.modules[module]
+        load(deferred)
+        return getattr(deferred, name)
+
     class Meta(type):
         def __instancecheck__(cls, instance: Any) -> bool:
-            deferred = sys.modules[module]
-            return not isinstance(deferred, _Deferred) and isinstance(instance, getattr(deferred, name))
+            return not isinstance(sys.modules[module], _Deferred) and isinstance(instance, real())
+
+        def __subclasscheck__(cls, other: type) -> bool:
+            return not isinstance(sys.modules[module], _Deferred) and issubclass(other, real())
+
+        def __getattr__(cls, attribute: str) -> Any:
+            return getattr(real(), attribute)
+
+        def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+            return real()(*args, **kwargs)
 
     return lambda: Meta(name, (), {})
 
@@ -141,10 +164,13 @@ _ANY: StandIn = lambda: Any  # noqa: E731
 # submodules of deferred modules that can be imported before them
 BY_THEMSELVES = (
     "torchmetrics.",
+    "torch.distributed.checkpoint.hf_storage",
     "torch._dynamo._trace_wrapped_higher_order_op",
     "torch._inductor.config",
     "torch._inductor.custom_graph_pass",
     "torch.distributed.elastic.agent.server.api",
+    "torch.distributed.tensor._utils",
+    "torch.distributed.tensor.placement_types",
 )
 
 DEFERRED: Mapping[str, Mapping[str, StandIn]] = {
@@ -180,4 +206,35 @@ DEFERRED: Mapping[str, Mapping[str, StandIn]] = {
     "torch.distributed.elastic.agent.server.api": {
         "_get_fq_hostname": _function_of("torch.distributed.elastic.agent.server.api", "_get_fq_hostname")
     },
+    # sharded tensors, asked for by transformers at each checkpoint that it loads
+    "torch.distributed.tensor": {
+        "distribute_tensor": _function_of("torch.distributed.tensor", "distribute_tensor"),
+        **{
+            name: _class_of("torch.distributed.tensor", name)
+            for name in ("DTensor", "Replicate", "Shard", "Partial")
+        },
+    },
+    "torch.distributed.tensor._utils": {
+        "compute_local_shape_and_global_offset": _function_of(
+            "torch.distributed.tensor._utils", "compute_local_shape_and_global_offset"
+        )
+    },
+    "torch.distributed.tensor.placement_types": {
+        name: _class_of("torch.distributed.tensor.placement_types", name)
+        for name in ("Shard", "_StridedShard")
+    },
+    "torch.distributed._composable.fsdp": {
+        "fully_shard": _function_of("torch.distributed._composable.fsdp", "fully_shard")
+    },
+    "torch.distributed.fsdp": {
+        name: _class_of("torch.distributed.fsdp", name)
+        for name in ("CPUOffloadPolicy", "FullyShardedDataParallel", "MixedPrecisionPolicy")
+    },
+    "torch.distributed.checkpoint": {},
+    "torch.distributed.checkpoint.hf_storage": {
+        name: _class_of("torch.distributed.checkpoint.hf_storage", name)
+        for name in ("HuggingFaceStorageReader", "HuggingFaceStorageWriter")
+    },
+    # for the losses of object detection
+    "scipy.optimize": {"linear_sum_assignment": _function_of("scipy.optimize", "linear_sum_assignment")},
 }
