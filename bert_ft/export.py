@@ -17,7 +17,8 @@ def main(config: DictConfig) -> None:
         from bert_ft.models.bundle import load_bundle
 
     check_export(Path(config.output))
-    path = export_onnx(load_bundle(config.bundle), config.output, optimize=config.optimize)
+    bundle = load_bundle(config.bundle, config.trust)
+    path = export_onnx(bundle, config.output, optimize=config.optimize)
     print(f"{path.stat().st_size / 1e6:.1f} MB written: {path}")
 
 

@@ -21,7 +21,7 @@ def main(config: DictConfig) -> None:
 
     datasets.disable_progress_bars()
     check_target(Path(config.input), Path(config.output))
-    bundle = load_bundle(config.bundle)
+    bundle = load_bundle(config.bundle, config.trust)
     num_rows = predict_file(
         bundle,
         config.input,

@@ -10,9 +10,12 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bert_ft.config.rules import RULES
+from bert_ft.trust import IN_CONFIGURATIONS, PATTERN, is_trusted, refusal
 
 FILE_KEYS = ("data.train_file", "data.validation_file", "data.test_file", "resume_from")
 OBJECTIVE_MODES = {"val/accuracy": "max", "val/f1_macro": "max", "val/loss": "min"}
+AUGMENTATION = "bert_ft.data.augmentation.Augmentation"
+TARGET = "_target_"
 
 
 def problems(config: DictConfig) -> list[str]:
@@ -25,6 +28,7 @@ def problems(config: DictConfig) -> list[str]:
         return None if key in wrong_keys else _select(config, key)
 
     found += _between_keys(get)
+    found += _own_classes(config, get)
     found += [
         f"{key}={path}: no such file (searched from {Path.cwd()})"
         for key in FILE_KEYS
@@ -46,9 +50,9 @@ def _value_problems(config: DictConfig, key: str, rule: Any) -> Iterator[str]:
     except OmegaConfBaseException as error:
         yield f"{key}: {error}"
         return
-    if isinstance(value, DictConfig):  # somebody's own class by _target_: its constructor judges it
+    if isinstance(value, DictConfig) and rule.own_class and TARGET in value:  # its constructor judges it
         return
-    if isinstance(value, ListConfig):
+    if isinstance(value, DictConfig | ListConfig):
         value = OmegaConf.to_container(value)
     if not rule.accepts(value):
         yield f"{key}={'null' if value is None else value}: must be {rule}"
@@ -56,13 +60,18 @@ def _value_problems(config: DictConfig, key: str, rule: Any) -> Iterator[str]:
 
 def _between_keys(get: Any) -> Iterator[str]:
     metric, mode = get("objective.metric"), get("objective.mode")
-    if metric and mode and OBJECTIVE_MODES[metric] != mode:
+    known = [*OBJECTIVE_MODES, *(f"val/{name}" for name, node in _plain(get("metrics")) if node is not None)]
+    if metric and metric not in known:
+        yield f"objective.metric={metric}: must be one of {', '.join(known)}"
+    elif metric and mode and OBJECTIVE_MODES.get(metric, mode) != mode:
         yield f"objective.mode={mode}: contradicts objective.metric={metric}; set it to {OBJECTIVE_MODES[metric]}"
     ratio, steps = get("schedule.warmup_ratio"), get("schedule.warmup_steps")
     if ratio is not None and steps is not None:
         yield f"schedule.warmup_steps={steps}: schedule.warmup_ratio={ratio} is set too; set one of them to null"
     if get("encoder.cache_frozen") and get("encoder.freeze_layers") is None:
         yield "encoder.cache_frozen=True: needs a number of frozen layers; give encoder.freeze_layers"
+    if get("encoder.cache_frozen"):
+        yield from _against_cache(get)
     max_steps = get("trainer.max_steps")
     if steps is not None and max_steps is not None and 0 < max_steps < steps:
         yield f"schedule.warmup_steps={steps}: exceeds trainer.max_steps={max_steps}; lower it or raise the other"
@@ -75,6 +84,53 @@ def _between_keys(get: Any) -> Iterator[str]:
     length, tokens = get("data.max_length"), get("data.max_tokens")
     if length and tokens and length > tokens:
         yield f"data.max_tokens={tokens}: less than data.max_length={length}; raise it"
+
+
+def _own_classes(config: DictConfig, get: Any) -> Iterator[str]:
+    """Names of classes that aren't trusted, and metrics that can't be had."""
+    for name, metric in _plain(get("metrics")):
+        if f"val/{name}" in OBJECTIVE_MODES:
+            yield f"metrics.{name}: a run has it already; give yours another name"
+        elif metric is not None and not (isinstance(metric, dict) and TARGET in metric):
+            yield f"metrics.{name}={metric}: must name a class; give metrics.{name}.{TARGET}, or null"
+    trust = get("trust") or ()
+    wrong = [pattern for pattern in trust if not PATTERN.fullmatch(pattern)]
+    for pattern in wrong:
+        yield f"trust=[{pattern}]: must be a full name, or a package with .* behind it, e.g. my_package.*"
+    for key, target in _targets({name: node for name, node in _plain(config) if name != "hydra"}):
+        if not wrong and not is_trusted(target, (*IN_CONFIGURATIONS, *trust)):
+            yield refusal(key, target)
+
+
+def _targets(node: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Key and value of each ``_target_`` that is given as it is."""
+    children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for name, value in children:
+        key = f"{path}.{name}" if path else str(name)
+        if name == TARGET and isinstance(value, str) and value != "???" and "${" not in value:
+            yield key, value
+        yield from _targets(value, key)
+
+
+def _against_cache(get: Any) -> Iterator[str]:
+    """What changes the frozen part's input, so that its output can't be kept."""
+    target = get("data.augmentation._target_")
+    if target is not None and target != AUGMENTATION:
+        yield f"data.augmentation._target_={target}: encoder.cache_frozen=true keeps what texts gave unchanged; set one off"
+    for name in ("token_dropout", "token_swap", "span_masking"):
+        if value := get(f"data.augmentation.{name}"):
+            yield f"data.augmentation.{name}={value}: encoder.cache_frozen=true keeps what texts gave unchanged; set one off"
+    if epsilon := get("loss.adversarial_epsilon"):
+        yield (
+            f"loss.adversarial_epsilon={epsilon}: encoder.cache_frozen=true leaves out the word embeddings that it "
+            "would change; set one off"
+        )
+
+
+def _plain(node: Any) -> list[tuple[Any, Any]]:
+    """The entries of a mapping, interpolations as they are written; none for what isn't a mapping."""
+    plain = OmegaConf.to_container(node, resolve=False) if isinstance(node, DictConfig) else {}
+    return list(plain.items()) if isinstance(plain, dict) else []
 
 
 def _select(config: DictConfig, key: str) -> Any:

@@ -9,13 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+LISTS = {"list of integers": "integer", "list of numbers": "number", "list of texts": "text"}
+
 
 @dataclass(frozen=True)
 class Rule:
     """A type with its limits; ``None`` is allowed only where ``nullable``.
 
     Attributes:
-        kind: ``integer``, ``number``, ``text``, ``boolean``, ``list of integers`` or ``any``.
+        kind: ``integer``, ``number``, ``text``, ``boolean``, ``mapping``, ``any``, or a list (see ``LISTS``).
         at_least: smallest value (of each entry, in a list).
         at_most: largest value.
         above: value that it must exceed.
@@ -23,6 +25,7 @@ class Rule:
         choices: the only values allowed.
         nullable: whether ``null`` is allowed.
         also: other single values allowed beside the kind (``auto``, ``-1``).
+        own_class: whether a class of the user's own is allowed, as a mapping with ``_target_``.
     """
 
     kind: str
@@ -33,6 +36,7 @@ class Rule:
     choices: tuple[Any, ...] = ()
     nullable: bool = False
     also: tuple[Any, ...] = ()
+    own_class: bool = False
 
     def accepts(self, value: Any) -> bool:
         if value is None:
@@ -41,9 +45,9 @@ class Rule:
             return True
         if self.choices:
             return value in self.choices
-        if self.kind == "list of integers":
+        if self.kind in LISTS:
             return isinstance(value, list) and all(
-                _is_kind("integer", v) and self._in_range(v) for v in value
+                _is_kind(LISTS[self.kind], entry) and self._in_range(entry) for entry in value
             )
         return _is_kind(self.kind, value) and self._in_range(value)
 
@@ -72,6 +76,8 @@ class Rule:
             article = "an" if self.kind[0] in "aeiou" else "a"
             parts = [" ".join([article, self.kind, " and ".join(limits)]).strip()]
         parts += [str(other) for other in self.also]
+        if self.own_class:
+            parts.append("a class of your own ({_target_: ...})")
         if self.nullable:
             parts.append("null")
         return " or ".join(parts)
@@ -84,6 +90,7 @@ def _is_kind(kind: str, value: Any) -> bool:
         "integer": (int,),
         "number": (int, float),
         "text": (str,),
+        "mapping": (dict,),
         "any": (object,),
     }
     # value == value: NaN is no number here
@@ -92,6 +99,7 @@ def _is_kind(kind: str, value: Any) -> bool:
 
 COUNT = Rule("integer", at_least=1)
 SHARE = Rule("number", at_least=0, below=1)
+RATIO = Rule("number", at_least=0, at_most=1)
 FLAG = Rule("boolean")
 TEXT = Rule("text")
 NULL_OR_TEXT = Rule("text", nullable=True)
@@ -104,7 +112,9 @@ PRECISIONS += ("16-true", "bf16-true", "32-true", "64-true")
 RULES: dict[str, Rule] = {
     "seed": Rule("integer", at_least=0, at_most=2**32 - 1),
     "resume_from": NULL_OR_TEXT,
-    "objective.metric": Rule("text", choices=("val/accuracy", "val/f1_macro", "val/loss")),
+    "objective.metric": TEXT,
+    "metrics": Rule("mapping"),
+    "trust": Rule("list of texts"),
     "objective.mode": Rule("text", choices=("max", "min")),
     "encoder.name_or_path": TEXT,
     "encoder.revision": NULL_OR_TEXT,
@@ -112,9 +122,10 @@ RULES: dict[str, Rule] = {
     "encoder.hidden_dropout": NULL_OR_RATE,
     "encoder.attention_dropout": NULL_OR_RATE,
     "encoder.gradient_checkpointing": FLAG,
+    "encoder.reinit_layers": Rule("integer", at_least=0),
     "encoder.freeze_layers": Rule("integer", at_least=0, nullable=True),
     "encoder.cache_frozen": FLAG,
-    "model.pooling": Rule("text", choices=("cls", "mean", "max", "attention")),
+    "model.pooling": Rule("text", choices=("cls", "mean", "max", "attention"), own_class=True),
     "model.pooling_layers": COUNT,
     "model.head.hidden_sizes": Rule("list of integers", at_least=1),
     "model.head.dropout": SHARE,
@@ -127,6 +138,10 @@ RULES: dict[str, Rule] = {
     "data.test_ratio": SHARE,
     "data.deduplicate": FLAG,
     "data.cache_dir": NULL_OR_TEXT,
+    "data.augmentation.token_dropout": SHARE,
+    "data.augmentation.token_swap": SHARE,
+    "data.augmentation.span_masking": SHARE,
+    "data.augmentation.mean_span_length": Rule("number", at_least=1),
     "data.num_workers": Rule("integer", at_least=0),
     "data.train_file": TEXT,
     "data.validation_file": NULL_OR_TEXT,
@@ -141,15 +156,37 @@ RULES: dict[str, Rule] = {
     "data.validation_split": NULL_OR_TEXT,
     "data.test_split": NULL_OR_TEXT,
     "loss.label_smoothing": SHARE,
+    "loss.gamma": LIMIT,
+    "loss.class_weights": Rule("list of numbers", above=0, nullable=True, also=("balanced",)),
+    "loss.contrastive_weight": LIMIT,
+    "loss.contrastive_temperature": Rule("number", above=0),
+    "loss.r_drop_weight": LIMIT,
+    "loss.adversarial_epsilon": LIMIT,
+    "loss.adversarial_weight": LIMIT,
     "optimizer.lr": Rule("number", above=0),
     "optimizer.layer_decay": Rule("number", above=0, at_most=1),
     "optimizer.head_lr": Rule("number", above=0, nullable=True),
     "optimizer.weight_decay": Rule("number", at_least=0),
+    "optimizer.show_groups": FLAG,
     "optimizer.algorithm.betas": Rule("any"),
     "optimizer.algorithm.eps": Rule("number", above=0),
     "optimizer.algorithm.fused": Rule("boolean", nullable=True),
     "schedule.warmup_ratio": Rule("number", at_least=0, at_most=1, nullable=True),
     "schedule.warmup_steps": Rule("integer", at_least=0, nullable=True),
+    "schedule.min_lr_ratio": RATIO,
+    "schedule.timescale": Rule("integer", at_least=1, nullable=True),
+    "schedule.decay_ratio": RATIO,
+    "schedule.shape": Rule("text", choices=("linear", "cosine", "1-sqrt")),
+    "weight_decay_schedule.end_ratio": LIMIT,
+    "averaging.start_ratio": RATIO,
+    "averaging.every_n_steps": COUNT,
+    "averaging.lr_ratio": Rule("number", above=0, nullable=True),
+    "averaging.cycle_steps": Rule("integer", at_least=2, nullable=True),
+    "averaging.cycle_end_ratio": RATIO,
+    "averaging.follow_schedule": FLAG,
+    "averaging.decay": SHARE,
+    "unfreezing.epochs_per_layer": COUNT,
+    "unfreezing.layers_at_start": Rule("integer", at_least=0),
     "trainer.accelerator": TEXT,
     "trainer.devices": Rule("any"),
     "trainer.num_nodes": COUNT,
@@ -157,6 +194,7 @@ RULES: dict[str, Rule] = {
     "trainer.precision": Rule("text", choices=PRECISIONS),
     "trainer.max_epochs": Rule("integer", at_least=1, also=(-1,)),
     "trainer.max_steps": Rule("integer", at_least=1, also=(-1,)),
+    "trainer.at_least_steps": Rule("integer", at_least=0),
     "trainer.max_time": Rule("any", nullable=True),
     "trainer.accumulate_grad_batches": COUNT,
     "trainer.gradient_clip_val": Rule("number", above=0, nullable=True),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -47,7 +48,7 @@ class RandomBatches:
             return self.num_rows // self.num_replicas // self.batch_size
         return -(-self.num_rows // self.num_replicas // self.batch_size)
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self) -> Iterator[Any]:
         rows = self._rows()
         while self.position < len(self):
             start = self.position * self.batch_size
@@ -70,6 +71,14 @@ class RandomBatches:
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         self.epoch, self.position = state["epoch"], state["position"]
+
+
+class NumberedBatches(RandomBatches):
+    """``RandomBatches`` that tells the epoch with each batch: ``(epoch, rows)``."""
+
+    def __iter__(self) -> Iterator[Any]:
+        for rows in super().__iter__():
+            yield self.epoch, rows
 
 
 class SortedBatches:

@@ -84,16 +84,21 @@ class TokenizedSplit:
     def __getitem__(self, positions: int | Sequence[int]) -> TextBatch:
         """One row, or several, as a packed batch."""
         positions = [positions] if isinstance(positions, int | np.integer) else positions
-        source_rows = self.index[positions]
+        sequences, types = self.sequences(positions)
         return pack(
-            self._pieces(self.columns.input_ids, source_rows),
+            sequences,
             positions,
-            token_type_ids=(
-                None
-                if self.columns.token_type_ids is None
-                else self._pieces(self.columns.token_type_ids, source_rows)
-            ),
+            token_type_ids=types,
             labels=None if self.labels is None else self.labels[positions],
+        )
+
+    def sequences(self, positions: Sequence[int]) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
+        """The ids of each row at ``positions``, and their token types, or ``None`` where there are none."""
+        source_rows = self.index[positions]
+        types = self.columns.token_type_ids
+        return (
+            self._pieces(self.columns.input_ids, source_rows),
+            None if types is None else self._pieces(types, source_rows),
         )
 
     def _pieces(self, values: np.ndarray, source_rows: np.ndarray) -> list[np.ndarray]:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -91,13 +92,15 @@ def save_bundle(
     return folder
 
 
-def load_bundle(folder: Path | str) -> Bundle:
+def load_bundle(folder: Path | str, trust: Sequence[str] = ()) -> Bundle:
     """Read a folder that ``save_bundle`` wrote; the classifier comes in evaluation mode, on the CPU.
 
-    Nothing in the folder is executed: weights are safetensors, the rest is plain data.
+    Nothing in the folder is executed: weights are safetensors, the rest is plain data. Classes of one's own that
+    the model was built with are named in it, and imported only where ``trust`` has a pattern for their names.
 
     Raises:
         CheckpointError: the folder isn't a bundle, is of another format, or is damaged.
+        ConfigError: it names a class that isn't trusted.
     """
     folder = Path(folder)
     specification = _read_specification(folder)
@@ -106,7 +109,7 @@ def load_bundle(folder: Path | str) -> Bundle:
         config = AutoConfig.from_pretrained(folder)
     except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"bundle={folder} is damaged: {error}") from error
-    classifier = _empty_classifier(specification, config)
+    classifier = _empty_classifier(specification, config, trust)
     try:
         classifier.load_saved_state(state)
     except RuntimeError as error:
@@ -142,7 +145,9 @@ def _read_specification(folder: Path) -> dict[str, Any]:
     return specification
 
 
-def _empty_classifier(specification: dict[str, Any], config: PretrainedConfig) -> Classifier:
+def _empty_classifier(
+    specification: dict[str, Any], config: PretrainedConfig, trust: Sequence[str]
+) -> Classifier:
     if specification["model"] == "bert_linear":
         return LinearClassifier(empty_sequence_classifier(config))
-    return ResidualClassifier(empty_encoder(config), **specification["architecture"])
+    return ResidualClassifier(empty_encoder(config), trust=trust, **specification["architecture"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from bert_ft.errors import ConfigError
 from bert_ft.models.encoder import EncoderSpec, encode, encode_first_tokens
 from bert_ft.models.first_token import prepare_first_tokens
 from bert_ft.models.frozen import check_pooling_layers
+from bert_ft.models.parts import TARGET, build_part
 from bert_ft.nn.head import ResidualHead
 from bert_ft.nn.pooling import ClsPooling, MeanPooling, build_pooling, mean_of_layers
 
@@ -71,16 +72,30 @@ class Classifier(nn.Module):
 
 
 class ResidualClassifier(Classifier):
-    """Encoder → pooled vector → residual blocks → logits."""
+    """Encoder → pooled vector → residual blocks → logits.
+
+    Args:
+        encoder: with the labels in its configuration.
+        pooling: a name, or a class of one's own (see ``build_part``): called with ``hidden_size``, its module maps
+            ``(num_tokens, hidden_size)`` and ``cu_seqlens (num_sequences + 1,)`` to ``(num_sequences, hidden_size)``.
+        pooling_layers: pool the mean of the last so many layers.
+        hidden_sizes: one block for each.
+        dropout: in the blocks, and before the last layer.
+        head: a class of one's own in place of the blocks: called with ``hidden_size`` and ``num_labels``, its module
+            maps ``(num_sequences, hidden_size)`` to ``(num_sequences, num_labels)``.
+        trust: names that ``pooling`` and ``head`` may have.
+    """
 
     def __init__(
         self,
         encoder: PreTrainedModel,
         *,
-        pooling: str = "mean",
+        pooling: str | Mapping[str, Any] = "mean",
         pooling_layers: int = 1,
         hidden_sizes: Sequence[int] = (),
         dropout: float = 0.1,
+        head: Mapping[str, Any] | None = None,
+        trust: Sequence[str] = (),
     ) -> None:
         super().__init__()
         available = int(encoder.config.num_hidden_layers)
@@ -90,21 +105,28 @@ class ResidualClassifier(Classifier):
             )
         self.encoder = encoder
         self.pooling_layers = pooling_layers
-        self.pooling = build_pooling(pooling, encoder.config.hidden_size)
+        hidden_size = int(encoder.config.hidden_size)
+        if isinstance(pooling, str):
+            self.pooling = build_pooling(pooling, hidden_size)
+        else:
+            self.pooling = build_part("model.pooling", pooling, trust, hidden_size=hidden_size)
         if pooling == "cls" and pooling_layers == 1:
             prepare_first_tokens(encoder)
-        self.head = ResidualHead(
-            encoder.config.hidden_size,
-            self.num_labels,
-            hidden_sizes=list(hidden_sizes),
-            dropout=dropout,
-        )
-        self.architecture = {
-            "pooling": pooling,
+        self.architecture: dict[str, Any] = {
+            "pooling": pooling if isinstance(pooling, str) else dict(pooling),
             "pooling_layers": pooling_layers,
-            "hidden_sizes": list(hidden_sizes),
-            "dropout": dropout,
         }
+        self.head: nn.Module
+        if head is None:
+            self.head = ResidualHead(
+                hidden_size, self.num_labels, hidden_sizes=list(hidden_sizes), dropout=dropout
+            )
+            self.architecture |= {"hidden_sizes": list(hidden_sizes), "dropout": dropout}
+        else:
+            self.head = build_part(
+                "model.head", head, trust, hidden_size=hidden_size, num_labels=self.num_labels
+            )
+            self.architecture |= {"head": dict(head)}
 
     def features(self, batch: TextBatch) -> Tensor:
         return self._pooled(batch, self.pooling, self.pooling_layers)
@@ -211,24 +233,31 @@ def build_residual(
     encoder: EncoderSpec,
     labels: Sequence[str],
     *,
-    pooling: str,
+    pooling: str | Mapping[str, Any],
     pooling_layers: int,
-    head: dict[str, Any],
+    head: Mapping[str, Any],
+    trust: Sequence[str] = (),
 ) -> ResidualClassifier:
     """A ``ResidualClassifier`` on the loaded encoder, its head fresh (``model=bert_residual``)."""
     config = encoder.load_config(**label_names(labels))
     if encoder.cache_frozen and encoder.freeze_layers is not None:
         check_pooling_layers(config, encoder.freeze_layers, pooling_layers)
-    return ResidualClassifier(encoder.load(config), pooling=pooling, pooling_layers=pooling_layers, **head)
+    settings: dict[str, Any] = {"head": head} if TARGET in head else dict(head)
+    return ResidualClassifier(
+        encoder.load(config), pooling=pooling, pooling_layers=pooling_layers, trust=trust, **settings
+    )
 
 
-def build_linear(encoder: EncoderSpec, labels: Sequence[str], *, dropout: float | None) -> LinearClassifier:
+def build_linear(
+    encoder: EncoderSpec, labels: Sequence[str], *, dropout: float | None, trust: Sequence[str] = ()
+) -> LinearClassifier:
     """A ``LinearClassifier`` on the loaded encoder, its head fresh (``model=bert_linear``).
 
     Args:
         encoder: what to load.
         labels: the class names, in the order of their ids.
         dropout: the rate before the last layer; ``None`` keeps the checkpoint's.
+        trust: nothing of it is asked for here.
     """
     config = encoder.load_config(**label_names(labels))
     if dropout is not None:

@@ -35,6 +35,7 @@ from bert_ft.models.attention import PACKED_EAGER, PACKED_SDPA
 from bert_ft.models.first_token import computes_first_tokens
 from bert_ft.models.frozen import check_freezing, encode_from, freeze
 from bert_ft.models.inputs import layer_arguments, packed_inputs, token_types
+from bert_ft.models.reinitialization import check_reinitialization, reinitialize
 from bert_ft.nn.dropout import replace_dropout
 from bert_ft.nn.linear import replace_linear
 from bert_ft.nn.pooling import ClsPooling
@@ -61,6 +62,8 @@ class EncoderSpec:
         hidden_dropout: replaces the checkpoint's rate on hidden states; ``None`` keeps it.
         attention_dropout: replaces the checkpoint's rate on attention weights; ``None`` keeps it.
         gradient_checkpointing: recompute each layer in the backward pass instead of keeping it.
+        reinit_layers: so many of the highest layers start from random weights (see
+            ``bert_ft.models.reinitialization``).
         freeze_layers: train neither the embeddings nor so many layers above them; ``None`` trains all.
         cache_frozen: whoever trains shall compute the frozen part's output once for each row and keep it
             (see ``bert_ft.training.frozen_cache``): the frozen part then has no dropout.
@@ -72,6 +75,7 @@ class EncoderSpec:
     hidden_dropout: float | None = None
     attention_dropout: float | None = None
     gradient_checkpointing: bool = False
+    reinit_layers: int = 0
     freeze_layers: int | None = None
     cache_frozen: bool = False
 
@@ -88,6 +92,7 @@ class EncoderSpec:
         """
         with _loading(self.name_or_path):
             config = AutoConfig.from_pretrained(self.resolve(), revision=self.revision, **overrides)
+        check_reinitialization(config, self.reinit_layers)
         check_freezing(config, self.freeze_layers, cache=self.cache_frozen)
         set_dropout(config, self.hidden_dropout, self.attention_dropout)
         return config
@@ -135,6 +140,7 @@ class EncoderSpec:
         }
 
     def _ready(self, encoder: PreTrainedModel) -> PreTrainedModel:
+        reinitialize(encoder, self.reinit_layers)
         replace_dropout(encoder)
         replace_linear(encoder)
         if self.gradient_checkpointing:

@@ -58,7 +58,7 @@ class SplitEmbedding(nn.Module):
         if self.training and torch.is_grad_enabled():
             token = int(input_ids[is_unused][0])
             raise RuntimeError(f"token {token} is trained on, but wasn't among the training texts' tokens")
-        self._settle()
+        self.settle()
         values = F.embedding(rows.clamp(max=self.num_used - 1), self.weight)
         values[is_unused] = self.unused[rows[is_unused] - self.num_used].to(values.dtype)
         return values
@@ -81,13 +81,13 @@ class SplitEmbedding(nn.Module):
         optimizer.register_step_post_hook(note_decay)
 
     @torch.no_grad()
-    def _settle(self) -> None:
+    def settle(self) -> None:
         if self._decay != 1:
             self.unused.mul_(self._decay)
             self._decay = 1.0
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
-        self._settle()
+        self.settle()
         whole = torch.cat([self.weight.detach(), self.unused])[self.row_of]
         destination[prefix + "weight"] = whole
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
@@ -35,13 +36,15 @@ class LayerwiseOptimizer:
         """The optimizer's class, without its bound settings."""
         return self.algorithm.func if isinstance(self.algorithm, partial) else self.algorithm
 
-    def build(self, named_parameters: Iterable[tuple[str, nn.Parameter]], num_layers: int) -> Optimizer:
-        """The optimizer over the trainable parameters.
+    def groups(
+        self, named_parameters: Iterable[tuple[str, nn.Parameter]], num_layers: int
+    ) -> list[dict[str, Any]]:
+        """The groups of the trainable parameters (see ``parameter_groups``).
 
         Raises:
             ConfigError: a value is out of range.
         """
-        groups = parameter_groups(
+        return parameter_groups(
             named_parameters,
             num_layers=num_layers,
             lr=self.lr,
@@ -49,4 +52,11 @@ class LayerwiseOptimizer:
             weight_decay=self.weight_decay,
             head_lr=self.head_lr,
         )
-        return self.algorithm(groups, lr=self.lr)
+
+    def build(self, named_parameters: Iterable[tuple[str, nn.Parameter]], num_layers: int) -> Optimizer:
+        """The optimizer over the trainable parameters.
+
+        Raises:
+            ConfigError: a value is out of range.
+        """
+        return self.algorithm(self.groups(named_parameters, num_layers), lr=self.lr)

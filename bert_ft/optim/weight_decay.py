@@ -19,14 +19,14 @@ class WeightDecaySchedule(ABC):
     """Turns the number of training steps into a function step -> multiplier of each group's weight decay."""
 
     @abstractmethod
-    def multiplier(self, total_steps: int) -> Callable[[int], float]:
+    def multiplier(self, total_steps: float) -> Callable[[int], float]:
         """The function from an optimizer step, counted from 0, to the multiplier; it stays put after the end."""
 
 
 class Constant(WeightDecaySchedule):
     """The full weight decay throughout."""
 
-    def multiplier(self, total_steps: int) -> Callable[[int], float]:
+    def multiplier(self, total_steps: float) -> Callable[[int], float]:
         return lambda step: 1.0
 
 
@@ -43,7 +43,7 @@ class _ToEndRatio(WeightDecaySchedule):
         if not self.end_ratio >= 0:
             raise ConfigError(f"weight_decay_schedule.end_ratio={self.end_ratio} must be at least 0")
 
-    def multiplier(self, total_steps: int) -> Callable[[int], float]:
+    def multiplier(self, total_steps: float) -> Callable[[int], float]:
         def multiplier(step: int) -> float:
             progress = min(step / max(1, total_steps), 1.0)
             return self.end_ratio + (1.0 - self.end_ratio) * self._remaining(progress)

@@ -8,7 +8,8 @@ from lightning.pytorch import LightningDataModule
 from torch import Generator
 from torch.utils.data import DataLoader, Dataset
 
-from bert_ft.data.batching import RandomBatches, SortedBatches
+from bert_ft.data.augmentation import AugmentedSplit
+from bert_ft.data.batching import NumberedBatches, RandomBatches, SortedBatches
 from bert_ft.data.dataset import TokenizedSplit
 from bert_ft.data.prepare import PreparedData
 
@@ -23,6 +24,7 @@ class TextDataModule(LightningDataModule):
         max_tokens: most tokens in an evaluation batch.
         seed: of the training order.
         num_workers: processes that cut batches; 0 = in the training process.
+        augmented: the training split with its texts changed; ``None`` trains on them as they are.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class TextDataModule(LightningDataModule):
         max_tokens: int,
         seed: int,
         num_workers: int = 0,
+        augmented: AugmentedSplit | None = None,
     ) -> None:
         super().__init__()
         self.data = data
@@ -42,6 +45,7 @@ class TextDataModule(LightningDataModule):
         self.max_tokens = max_tokens
         self.seed = seed
         self.num_workers = num_workers
+        self.augmented = augmented
         self._resume_at: dict[str, int] | None = None
 
     def state_dict(self) -> dict[str, int]:
@@ -56,11 +60,12 @@ class TextDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         split = self.data.splits["train"]
         num_replicas, rank = self._replicas()
-        batches = RandomBatches(len(split), self.batch_size, self.seed, num_replicas=num_replicas, rank=rank)
+        kind = RandomBatches if self.augmented is None else NumberedBatches
+        batches = kind(len(split), self.batch_size, self.seed, num_replicas=num_replicas, rank=rank)
         if self._resume_at is not None and self._resume_at["position"] < len(batches):
             batches.load_state_dict(self._resume_at)
         self._resume_at = None
-        return self._loader(split, batches)
+        return self._loader(split if self.augmented is None else self.augmented, batches)
 
     def val_dataloader(self) -> DataLoader:
         return self._evaluation_loader("validation")
@@ -76,7 +81,9 @@ class TextDataModule(LightningDataModule):
         )
         return self._loader(split, batches)
 
-    def _loader(self, split: TokenizedSplit, batches: RandomBatches | SortedBatches) -> DataLoader:
+    def _loader(
+        self, split: TokenizedSplit | AugmentedSplit, batches: RandomBatches | SortedBatches
+    ) -> DataLoader:
         # As `sampler`, not `batch_sampler`: that is where Lightning looks for set_epoch. A generator of
         # its own keeps the loader from drawing on the run's random numbers.
         return DataLoader(

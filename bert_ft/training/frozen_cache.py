@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,6 +56,10 @@ class FrozenStates:
         self._max_tokens = max_tokens
         self._kept: dict[str, _RowFile] = {}
         _check_space(sum(int(split.sum()) for split in lengths.values()), encoder.config.hidden_size)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> FrozenStates:
+        """Itself: a copy of the module, made to average its weights, reads the same files."""
+        return self
 
     def attach(self, batch: TextBatch, split: str) -> TextBatch:
         """``batch`` with its ``states``: read where all of its rows are kept, else computed and kept."""

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from typing import Any, Protocol
 
-import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.plugins.precision import MixedPrecision
-from torch import Tensor, nn
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from torch import Tensor
 from torch.nn import functional as F
-from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.checkpoint import checkpoint
-from torchmetrics import MetricCollection
+from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from bert_ft.data.packing import TextBatch
@@ -22,12 +21,32 @@ from bert_ft.errors import CheckpointError
 from bert_ft.models.classifier import Classifier
 from bert_ft.models.encoder import num_encoder_layers
 from bert_ft.optim.layerwise import LayerwiseOptimizer
-from bert_ft.optim.schedules import Schedule
+from bert_ft.optim.weight_decay import Constant, WeightDecayScheduler
+from bert_ft.training.accumulation import AccumulationWindow
+from bert_ft.training.clipping import clip_gradients
 from bert_ft.training.frozen_cache import FrozenStates
+from bert_ft.training.objective import Objective
 from bert_ft.training.vocabulary import decay_unused_rows, trained_rows
 
 TRAINED_ROWS_KEY = "trained_rows"
 VAL_METRICS_KEY = "val_metrics"
+WEIGHTS_KEY = "weights"
+
+
+class MultiplierSchedule(Protocol):
+    """A learning-rate or weight-decay schedule."""
+
+    def multiplier(self, total_steps: float) -> Callable[[int], float]:
+        """The function from an optimizer step, counted from 0, to what the optimizer's own value is multiplied by."""
+
+
+class AveragedWeights(Protocol):
+    """Who averages the weights while they train."""
+
+    name: str
+
+    def averaged_weights(self) -> dict[str, Tensor] | None:
+        """What is validated, saved and tested in place of the module's state; ``None`` = that state itself."""
 
 
 class ClassificationModule(LightningModule):
@@ -35,49 +54,64 @@ class ClassificationModule(LightningModule):
 
     Args:
         classifier: the model.
-        loss: of ``(logits, labels)``, for training; validation and test take plain cross entropy, so
-            that runs with different losses compare.
+        objective: what training minimizes; validation and test take plain cross entropy, so that runs with
+            different losses compare.
         optimizer: builds the optimizer over layer-wise groups.
         schedule: learning-rate multiplier over all optimizer steps.
-        max_tokens: a training batch with more tokens is computed in pieces, each recomputed in the
-            backward pass: the result is that of the whole batch, memory that of one piece.
+        weight_decay_schedule: the same of the weight decay; ``None`` = constant.
+        max_tokens: a training batch with more tokens is computed in pieces (see ``Objective``).
         frozen_states: gives each batch the output of the encoder's frozen part; ``None`` runs it every time.
+        metrics: of ``(logits, labels)`` over a whole split, beside ``accuracy`` and ``f1_macro``; they are copied.
+
+    Attributes:
+        averaging: set by a callback that averages the weights.
     """
+
+    averaging: AveragedWeights | None = None
 
     def __init__(
         self,
         classifier: Classifier,
         *,
-        loss: nn.Module,
+        objective: Objective,
         optimizer: LayerwiseOptimizer,
-        schedule: Schedule,
+        schedule: MultiplierSchedule,
+        weight_decay_schedule: MultiplierSchedule | None = None,
         max_tokens: int,
         frozen_states: FrozenStates | None = None,
+        metrics: Mapping[str, Metric] | None = None,
     ) -> None:
         super().__init__()
         self.classifier = classifier
-        self.loss = loss
+        self.objective = objective
         self.optimizer = optimizer
         self.schedule = schedule
+        self.weight_decay_schedule = weight_decay_schedule or Constant()
         self.max_tokens = max_tokens
         self.frozen_states = frozen_states
-        self.val_metrics = classification_metrics(classifier.num_labels, "val/")
-        self.test_metrics = classification_metrics(classifier.num_labels, "test/")
+        self.val_metrics = classification_metrics(classifier.num_labels, "val/", metrics)
+        self.test_metrics = classification_metrics(classifier.num_labels, "test/", metrics)
+        self._window = AccumulationWindow()
+        self._window_ends = True
+        self._weight_decay: WeightDecayScheduler | None = None
 
     def forward(self, batch: TextBatch) -> Tensor:
         return self.classifier(batch)
 
     def training_step(self, batch: TextBatch, batch_index: int) -> Tensor:
         batch = self._with_states(batch, "train")
-        loss = self.loss(self._training_logits(batch), batch.labels)
+        assert batch.labels is not None
+        loss, terms = self.objective(self.classifier, batch, self.max_tokens)
         self.log("train/loss", loss.detach(), batch_size=len(batch), prog_bar=True)
-        return loss
+        self.log_dict({f"train/loss_{name}": value for name, value in terms.items()}, batch_size=len(batch))
+        accumulate = self.trainer.accumulate_grad_batches
+        self._window_ends = self.trainer.is_last_batch or (batch_index + 1) % accumulate == 0
+        return self._window.add(loss, self.objective.weight(batch.labels), len(batch))
 
-    def _training_logits(self, batch: TextBatch) -> Tensor:
-        pieces = batch.split(self.max_tokens)
-        if len(pieces) == 1:
-            return self.classifier(batch)
-        return torch.cat([checkpoint(self.classifier, piece, use_reentrant=False) for piece in pieces])
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        super().backward(loss, *args, **kwargs)
+        if self._window_ends:  # here, so that every later hook sees the gradients that count
+            self._window.finish(self.classifier.parameters(), self.trainer.accumulate_grad_batches)
 
     def validation_step(self, batch: TextBatch, batch_index: int) -> None:
         self._evaluate(self._with_states(batch, "validation"), "val/loss", self.val_metrics)
@@ -101,9 +135,16 @@ class ClassificationModule(LightningModule):
             self.classifier.named_parameters(), num_encoder_layers(self.classifier.encoder)
         )
         decay_unused_rows(self.classifier, optimizer)
-        multiplier = self.schedule.multiplier(self.trainer.estimated_stepping_batches)
-        scheduler = LambdaLR(optimizer, multiplier)
+        total_steps = self.trainer.estimated_stepping_batches
+        scheduler = LambdaLR(optimizer, self.schedule.multiplier(total_steps))
+        self._weight_decay = WeightDecayScheduler(
+            optimizer, self.weight_decay_schedule.multiplier(total_steps)
+        )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        assert self._weight_decay is not None
+        self._weight_decay.step(self.trainer.global_step)
 
     def configure_gradient_clipping(
         self,
@@ -111,28 +152,41 @@ class ClassificationModule(LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Lightning's clipping, and that of a fused optimizer under mixed precision, which it refuses.
+        """Clip, and log the norm before and after.
 
-        It refuses since such an optimizer unscales gradients only in its step. Unscaled here, before
-        they are clipped, torch's scaler knows not to do it again.
+        That includes a fused optimizer under mixed precision, which Lightning refuses since such an optimizer
+        unscales gradients only in its step. Unscaled here, before they are clipped, torch's scaler knows not to do
+        it again. Sharded strategies clip in their own way, and log nothing.
         """
+        if not isinstance(self.trainer.strategy, SingleDeviceStrategy | DDPStrategy):
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+            return
         plugin = self.trainer.precision_plugin
         fused = any(group.get("fused") for group in optimizer.param_groups)
-        if not (gradient_clip_val and fused and isinstance(plugin, MixedPrecision)):
-            super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
-            return
-        if plugin.scaler is not None:
+        if fused and isinstance(plugin, MixedPrecision) and plugin.scaler is not None:
             plugin.scaler.unscale_(optimizer)
+        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # Lightning sets it late
+        if not gradient_clip_val and (self.trainer.global_step + 1) % every:
+            return  # nobody would read the norm
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        if gradient_clip_algorithm == "value":
-            clip_grad_value_(parameters, gradient_clip_val)
-        else:
-            clip_grad_norm_(parameters, gradient_clip_val)
+        before, after = clip_gradients(parameters, gradient_clip_val, gradient_clip_algorithm or "norm")
+        self.log_dict({"train/grad_norm": before, "train/grad_norm_clipped": after})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The validation values of these very weights travel with them."""
         checkpoint[VAL_METRICS_KEY] = split_metrics(self.trainer.callback_metrics, "val/")
+        checkpoint[WEIGHTS_KEY] = self.weights_name
+        if self.averaging is not None and (averaged := self.averaging.averaged_weights()) is not None:
+            # a checkpoint of weights alone doesn't pass through callbacks
+            checkpoint["state_dict"] = averaged
         checkpoint[TRAINED_ROWS_KEY] = trained_rows(self.classifier)
+
+    @property
+    def weights_name(self) -> str:
+        """Which weights are validated and saved: ``raw``, or the name of the averaging."""
+        if self.averaging is None or self.averaging.averaged_weights() is None:
+            return "raw"
+        return self.averaging.name
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse an optimizer whose moments are of other rows: fused AdamW would take them as they lie."""
@@ -143,12 +197,15 @@ class ClassificationModule(LightningModule):
             )
 
 
-def classification_metrics(num_labels: int, prefix: str) -> MetricCollection:
-    """``accuracy`` and ``f1_macro`` over a whole split, as scikit-learn computes them."""
+def classification_metrics(
+    num_labels: int, prefix: str, more: Mapping[str, Metric] | None = None
+) -> MetricCollection:
+    """``accuracy`` and ``f1_macro`` over a whole split, as scikit-learn computes them, and copies of ``more``."""
     return MetricCollection(
         {
             "accuracy": MulticlassAccuracy(num_labels, average="micro"),
             "f1_macro": MulticlassF1Score(num_labels, average="macro"),
+            **deepcopy(dict(more or {})),
         },
         prefix=prefix,
     )

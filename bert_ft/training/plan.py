@@ -18,22 +18,30 @@ class Plan:
 
     Attributes:
         batches: in an epoch.
+        epochs: in all; ``None`` or -1 where something else ends training.
         steps: of the optimizer in all; infinite where only a time limit ends training.
     """
 
     batches: int
+    epochs: int | None
     steps: float
 
 
-def plan_of(trainer: Trainer, num_rows: int, batch_size: int) -> Plan:
-    """The plan for ``num_rows`` training rows and ``batch_size`` rows to a batch and process."""
+def plan_of(trainer: Trainer, num_rows: int, batch_size: int, at_least_steps: int = 0) -> Plan:
+    """The plan for ``num_rows`` training rows and ``batch_size`` rows to a batch and process.
+
+    Epochs are added to ``trainer.max_epochs`` until they have ``at_least_steps`` optimizer steps.
+    """
     batches = len(RandomBatches(num_rows, batch_size, seed=0, num_replicas=trainer.world_size))
     limit = trainer.limit_train_batches
     batches = min(batches, limit) if isinstance(limit, int) else int(batches * (limit or 0))
     steps = math.inf if trainer.max_steps == -1 else float(trainer.max_steps)
-    if trainer.max_epochs is not None and trainer.max_epochs != -1:
-        steps = min(steps, trainer.max_epochs * math.ceil(batches / trainer.accumulate_grad_batches))
-    return Plan(batches, steps)
+    epochs = trainer.max_epochs
+    if epochs is not None and epochs != -1:
+        steps_each = math.ceil(batches / trainer.accumulate_grad_batches)
+        epochs = max(epochs, math.ceil(at_least_steps / max(1, steps_each)))
+        steps = min(steps, epochs * steps_each)
+    return Plan(batches, epochs, steps)
 
 
 def check_plan(trainer: Trainer, plan: Plan, schedule: Schedule, num_validation_rows: int) -> None:

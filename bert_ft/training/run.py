@@ -19,7 +19,7 @@ from bert_ft.errors import CheckpointError
 from bert_ft.models.bundle import save_bundle
 from bert_ft.training.data_module import TextDataModule
 from bert_ft.training.environment import package_versions
-from bert_ft.training.module import VAL_METRICS_KEY, ClassificationModule, split_metrics
+from bert_ft.training.module import VAL_METRICS_KEY, WEIGHTS_KEY, ClassificationModule, split_metrics
 from bert_ft.training.precision import Precision
 
 
@@ -32,12 +32,14 @@ class KeptWeights:
         epoch: epochs done when they were taken, with a fraction.
         step: optimizer steps done when they were taken.
         val: their validation metrics; empty where nothing was validated.
+        weights: ``raw``, or how they were averaged.
     """
 
     checkpoint: Path | None
     epoch: float
     step: int
     val: dict[str, float]
+    weights: str
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class RunResult:
         test: their test metrics; ``None`` without a labelled test split.
         fit_seconds: wall time of training and validation.
         stopped: why training ended.
+        precision: that it ran in.
         folder: the run's folder.
     """
 
@@ -60,6 +63,7 @@ class RunResult:
     test: dict[str, float] | None
     fit_seconds: float
     stopped: str
+    precision: str
     folder: Path
 
 
@@ -101,6 +105,7 @@ class TrainingRun:
             test=test,
             fit_seconds=fit_seconds,
             stopped=self._why_stopped(),
+            precision=self.precision.effective,
             folder=self.folder,
         )
         if self.trainer.is_global_zero:
@@ -131,11 +136,13 @@ class TrainingRun:
             step = self.trainer.global_step
             self.trainer.validate(self.module, self.data, verbose=False)
             val = split_metrics(self.trainer.callback_metrics, "val/")
-            return KeptWeights(None, self._epochs(step), step, val)
+            return KeptWeights(None, self._epochs(step), step, val, self.module.weights_name)
         checkpoint = torch.load(best, map_location="cpu", weights_only=True)
         self.module.load_state_dict(checkpoint["state_dict"])
         step = checkpoint["global_step"]
-        return KeptWeights(best, self._epochs(step), step, checkpoint[VAL_METRICS_KEY])
+        return KeptWeights(
+            best, self._epochs(step), step, checkpoint[VAL_METRICS_KEY], checkpoint[WEIGHTS_KEY]
+        )
 
     def _epochs(self, step: int) -> float:
         steps_each = -(-self.trainer.num_training_batches // self.trainer.accumulate_grad_batches)
@@ -167,7 +174,6 @@ class TrainingRun:
         return "all steps done"
 
     def _write(self, result: RunResult) -> None:
-        weights = "raw"
         save_bundle(
             self.folder / "model",
             self.module.classifier,
@@ -175,12 +181,12 @@ class TrainingRun:
             max_length=self.max_length,
             text_column=self.data.data.text_column,
             text_pair_column=self.data.data.text_pair_column,
-            training={"weights": weights, "val": result.kept.val, "test": result.test},
+            training={"weights": result.kept.weights, "val": result.kept.val, "test": result.test},
         )
         record = {
             "val": result.kept.val,
             "test": result.test,
-            "weights": weights,
+            "weights": result.kept.weights,
             "objective": {"metric": result.metric, "value": result.objective},
             "checkpoint": {
                 "path": None

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bert_ft.data.checks import DataReport
+from bert_ft.optim.groups import GroupRow
 from bert_ft.training.run import RunResult
 
 MAX_LABEL_ROWS = 20
@@ -26,6 +27,20 @@ def print_data_report(report: DataReport, notes: Sequence[str], console: Console
         console.print(Text(f"• {sentence}", style="yellow"))
 
 
+def print_groups(rows: Sequence[GroupRow], console: Console | None = None) -> None:
+    """The optimizer's groups, from the embeddings up."""
+    table = [
+        {
+            "group": row.layer,
+            "parameters": f"{row.num_parameters:,}",
+            "lr": f"{row.lr:.3g}",
+            "weight decay": f"{row.weight_decay:g}",
+        }
+        for row in rows
+    ]
+    (console or Console()).print(_table("Parameter groups", table))
+
+
 def print_result(result: RunResult, console: Console | None = None) -> None:
     """What was reached, on which weights, and where everything is."""
     console = console or Console()
@@ -38,9 +53,10 @@ def print_result(result: RunResult, console: Console | None = None) -> None:
     ]
     console.print(_table("Result", rows))
     weights = "the last weights" if result.kept.checkpoint is None else f"best {result.metric}"
+    averaged = "" if result.kept.weights == "raw" else f" ({result.kept.weights})"
     facts = {
-        "weights": f"{weights}, after {result.kept.epoch:g} epochs, step {result.kept.step}",
-        "training": f"{result.fit_seconds:.0f} s; {result.stopped}",
+        "weights": f"{weights}{averaged}, after {result.kept.epoch:g} epochs, step {result.kept.step}",
+        "training": f"{result.fit_seconds:.0f} s in {result.precision}; {result.stopped}",
         "run": str(result.folder),
         "model": str(result.folder / "model"),
         "look inside": f"tensorboard --logdir {result.folder}",

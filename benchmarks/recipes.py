@@ -1,0 +1,278 @@
+"""Accuracy of whole recipes on small data: ours, the Hugging Face Trainer's, AutoGluon's, over data sets and seeds.
+
+    python -m benchmarks.recipes                      all recipes, data sets and seeds (hours; goes on where it stopped)
+    python -m benchmarks.recipes --recipes residual linear --datasets amazon --seeds 0 1
+    python -m benchmarks.recipes --table              only what was measured
+
+For each seed a data set is cut anew into at most 1,000 training rows, validation and test rows, by label and without
+repeated texts; all recipes see the same rows. MiniLM, texts cut at 128 tokens. Every job is a process of its own on one
+core, two at a time; its seconds are those of training and validation there.
+
+Recipes:
+    hf           transformers' Trainer with run_classification's defaults: batches of 8, lr 5e-5, linear, 3 epochs
+    hf_tuned     the same with lr and epochs chosen on the validation rows of seed 0 of each data set
+    autogluon    AutoGluon MultiModal's recipe, re-created: lr 1e-4 with layer decay 0.9, cosine with 10% warm-up, batches
+                 of 128, clipping at 1, at most 20 epochs with two validations each and a patience of 10, greedy soup of 3
+    linear       bert_ft, model=bert_linear, defaults
+    residual     bert_ft, defaults
+Any other name is looked up in ``VARIANTS``: settings that were tried, judged on validation rows alone (--key val_accuracy).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from benchmarks.corpora import UCI_DOMAINS, Rows, cache_folder, fortunes, rotten_tomatoes, uci_sentences
+from benchmarks.recipe_data import bbc_news, cut
+
+RESULTS = Path(__file__).with_suffix(".json")
+MAX_LENGTH = 128
+SEEDS = (0, 1, 2, 3, 4)
+DATASETS: dict[str, Callable[[], Rows]] = {
+    "rotten_tomatoes": rotten_tomatoes,
+    **{name: (lambda name=name: uci_sentences(name)) for name in UCI_DOMAINS},
+    "bbc_news": bbc_news,
+    "fortunes": fortunes,
+}
+# with the Hugging Face Trainer's mathematics (benchmarks.rotten_tomatoes_parity), and faster
+HF_GRID = [(lr, epochs) for lr in (2e-5, 5e-5, 1e-4, 2e-4) for epochs in (3, 6, 12)]
+
+AUTOGLUON = [
+    "model=bert_residual",
+    "model.pooling=cls",
+    "model.head.hidden_sizes=[]",
+    "model.head.dropout=0.0",
+    "schedule=cosine",
+    "schedule.warmup_ratio=0.1",
+    "loss.label_smoothing=0.0",
+    "optimizer.lr=1e-4",
+    "optimizer.layer_decay=0.9",
+    "optimizer.head_lr=null",
+    "optimizer.weight_decay=0.001",
+    "data.batch_size=128",
+    "trainer.max_epochs=20",
+    "trainer.val_check_interval=0.5",
+    "trainer.gradient_clip_val=1.0",
+    "callbacks.early_stopping.patience=10",
+    "callbacks.best_checkpoint.save_top_k=3",
+    "callbacks.best_checkpoint.filename=best-{step}",
+]
+OURS: dict[str, list[str]] = {
+    "residual": [],
+    "linear": ["model=bert_linear"],
+    "autogluon": AUTOGLUON,
+}
+# the last weights are judged: choosing a checkpoint by the rows that judge it would favour many validations
+LAST = ["callbacks.best_checkpoint=null", "callbacks.early_stopping=null"]
+BASE = [*LAST, "data.batch_size=16", "trainer.at_least_steps=600"]
+VARIANTS: dict[str, list[str]] = {
+    "base": BASE,
+    "base lr=5e-5": [*BASE, "optimizer.lr=5e-5"],
+    "base lr=2e-4": [*BASE, "optimizer.lr=2e-4"],
+    "base layer_decay=0.8": [*BASE, "optimizer.layer_decay=0.8"],
+    "base steps=300": [*BASE, "trainer.at_least_steps=300"],
+    "base steps=1200": [*BASE, "trainer.at_least_steps=1200"],
+    "base ema": [*BASE, "averaging=ema"],
+    "base swa": [*BASE, "averaging=swa"],
+    "base label_smoothing=0": [*BASE, "loss.label_smoothing=0.0"],
+    "base head_lr=null": [*BASE, "optimizer.head_lr=null"],
+    "base r_drop": [*BASE, "loss=r_drop"],
+    "base adversarial": [*BASE, "loss=adversarial"],
+    "base contrastive": [*BASE, "loss=supervised_contrastive"],
+    "base token_dropout=0.1": [*BASE, "data.augmentation.token_dropout=0.1"],
+    "base span_masking=0.15": [*BASE, "data.augmentation.span_masking=0.15"],
+    "base reinit=1": [*BASE, "encoder.reinit_layers=1"],
+    "base cosine": [*BASE, "schedule=cosine"],
+    "base linear head": [*BASE, "model.head.hidden_sizes=[]"],
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    recipe: str
+    dataset: str
+    seed: int
+
+    def folder(self) -> Path:
+        """The rows, as csv files."""
+        folder = cache_folder() / "recipes" / f"{self.dataset}_{self.seed}"
+        if not (folder / "test.csv").exists():
+            cut(DATASETS[self.dataset](), folder, self.seed)
+        return folder
+
+
+def hf_equivalent(lr: float, epochs: int) -> list[str]:
+    """Overrides for the mathematics of run_classification."""
+    return [
+        "model=bert_linear",
+        "loss.label_smoothing=0.0",
+        f"optimizer.lr={lr}",
+        "optimizer.layer_decay=1.0",
+        "optimizer.head_lr=null",
+        "optimizer.weight_decay=0.0",
+        "schedule.warmup_ratio=0.0",
+        "data.batch_size=8",
+        f"trainer.max_epochs={epochs}",
+        "callbacks.best_checkpoint=null",  # it evaluates what training ends with
+        "callbacks.early_stopping=null",
+        "averaging=none",
+    ]
+
+
+def ours(job: Job, overrides: Iterable[str]) -> dict[str, float]:
+    """By the command line."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = [f"data.{name}_file={job.folder() / name}.csv" for name in ("train", "validation", "test")]
+        command = [sys.executable, "-m", "bert_ft.train", "data=files", *files, f"seed={job.seed}"]
+        command += [f"data.max_length={MAX_LENGTH}", "logger=none", "trainer.enable_progress_bar=false"]
+        command += [f"hydra.run.dir={folder}/run", "trainer.accelerator=cpu", *overrides]
+        _finished(command)
+        metrics = json.loads((Path(folder) / "run/metrics.json").read_text())
+        result = _scores(metrics["test"], metrics["val"], metrics["fit_seconds"])
+        if job.recipe == "autogluon":
+            command = [sys.executable, "-m", "benchmarks.greedy_soup", f"{folder}/run", str(job.folder())]
+            result |= json.loads(_finished(command).splitlines()[-1])
+        return result
+
+
+def hugging_face(job: Job, lr: float = 5e-5, epochs: int = 3) -> dict[str, float]:
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.hf_recipe",
+        str(job.folder()),
+        str(job.seed),
+        str(lr),
+        str(epochs),
+    ]
+    return json.loads(_finished(command).splitlines()[-1])
+
+
+def run(job: Job, results: dict[str, Any]) -> dict[str, Any]:
+    """The job's scores."""
+    if job.recipe == "hf":
+        return hugging_face(job)
+    if job.recipe == "hf_tuned":
+        lr, epochs = _best_of_grid(job.dataset, results)
+        return {**hugging_face(job, lr, epochs), "lr": lr, "epochs": epochs}
+    if job.recipe.startswith("grid_"):
+        _, lr, epochs = job.recipe.split("_")
+        return ours(job, hf_equivalent(float(lr), int(epochs)))
+    return ours(job, (OURS | VARIANTS)[job.recipe])
+
+
+def _best_of_grid(dataset: str, results: dict[str, Any]) -> tuple[float, int]:
+    def score(setting: tuple[float, int]) -> tuple[float, float]:
+        found = results[f"grid_{setting[0]}_{setting[1]}"][dataset]["0"]
+        return found["val_accuracy"], -found["val_loss"]
+
+    return max(HF_GRID, key=score)
+
+
+def _scores(test: dict[str, float], val: dict[str, float], seconds: float) -> dict[str, float]:
+    return {
+        "accuracy": test["accuracy"],
+        "f1_macro": test["f1_macro"],
+        **{f"val_{name}": value for name, value in val.items()},
+        "seconds": round(seconds, 1),
+    }
+
+
+def _finished(command: list[str]) -> str:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
+    return done.stdout
+
+
+def read() -> dict[str, Any]:
+    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+
+
+def write(job: Job, scores: dict[str, Any]) -> dict[str, Any]:
+    results = read()
+    results.setdefault(job.recipe, {}).setdefault(job.dataset, {})[str(job.seed)] = scores
+    RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
+    return results
+
+
+def missing(recipes: Iterable[str], datasets: Iterable[str], seeds: Iterable[int]) -> list[Job]:
+    """Jobs without a result: seed by seed, so that a first picture is there early."""
+    results = read()
+    jobs = [Job(recipe, name, seed) for seed in seeds for name in datasets for recipe in recipes]
+    return [job for job in jobs if str(job.seed) not in results.get(job.recipe, {}).get(job.dataset, {})]
+
+
+def work(jobs: list[Job], workers: int) -> None:
+    for job in jobs:
+        job.folder()  # cut before two processes want it
+    with ThreadPoolExecutor(workers) as pool:
+        started = time.monotonic()
+        running = {pool.submit(lambda job=job: run(job, read())): job for job in jobs}
+        for done, future in enumerate(as_completed(running), start=1):
+            job = running[future]
+            scores = future.result()
+            write(job, scores)
+            print(
+                f"{done}/{len(jobs)} {time.monotonic() - started:6.0f} s  {job.recipe:<24} {job.dataset:<16} "
+                f"seed {job.seed}  val {scores.get('val_accuracy', float('nan')):.4f}  "
+                f"test {scores['accuracy']:.4f}  {scores['seconds']:.0f} s",
+                flush=True,
+            )
+
+
+def table(recipes: Iterable[str], key: str) -> str:
+    """Mean ± sd over seeds, and the mean over data sets."""
+    results = read()
+    lines = [f"{key:<24}" + "".join(f"{name:>20}" for name in [*DATASETS, "mean", "seconds"])]
+    for recipe in recipes:
+        cells, means, seconds = [], [], []
+        for name in DATASETS:
+            found = list(results.get(recipe, {}).get(name, {}).values())
+            values = [100 * scores[key] for scores in found if key in scores]
+            if not values:
+                cells.append("-")
+                continue
+            means.append(mean(values))
+            seconds.append(mean(scores["seconds"] for scores in found))
+            cells.append(
+                f"{mean(values):.1f} ± {stdev(values) if len(values) > 1 else 0:.1f} ({len(values)})"
+            )
+        complete = len(means) == len(DATASETS)
+        cells += [f"{mean(means):.2f}" if complete else "-", f"{mean(seconds):.0f}" if complete else "-"]
+        lines.append(f"{recipe:<24}" + "".join(f"{cell:>20}" for cell in cells))
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--recipes", nargs="+", default=["residual", "linear", "hf", "autogluon", "hf_tuned"])
+    parser.add_argument("--datasets", nargs="+", default=list(DATASETS), choices=list(DATASETS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--table", action="store_true", help="only print what was measured")
+    parser.add_argument("--key", default="accuracy", help="of the table: accuracy, f1_macro, val_accuracy, …")
+    options = parser.parse_args()
+    if not options.table:
+        if "hf_tuned" in options.recipes:
+            grid = [f"grid_{lr}_{epochs}" for lr, epochs in HF_GRID]
+            work(missing(grid, options.datasets, [0]), options.workers)
+        work(missing(options.recipes, options.datasets, options.seeds), options.workers)
+    print(table(options.recipes, options.key))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Layers that join the training one after the other, from the top.
+
+Source: Howard and Ruder 2018, arXiv 1801.06146.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import nn
+
+from bert_ft.errors import ConfigError
+from bert_ft.models.classifier import Classifier
+from bert_ft.models.encoder import num_encoder_layers
+from bert_ft.optim.layers import layer_of
+
+
+class GradualUnfreezing(Callback):
+    """In the first epoch the head is trained alone; then another layer joins, and in the end the embeddings.
+
+    A layer that waits has no gradient, so the optimizer leaves it as it is, weight decay included, and nothing
+    below the lowest trained layer is kept for the backward pass. What ``encoder.freeze_layers`` froze stays frozen.
+
+    Args:
+        epochs_per_layer: from one layer to the next.
+        layers_at_start: how many layers are trained from the first epoch on.
+    """
+
+    def __init__(self, *, epochs_per_layer: int = 1, layers_at_start: int = 0) -> None:
+        if epochs_per_layer < 1:
+            raise ConfigError(f"unfreezing.epochs_per_layer={epochs_per_layer} must be at least 1")
+        if layers_at_start < 0:
+            raise ConfigError(f"unfreezing.layers_at_start={layers_at_start} must be at least 0")
+        self.epochs_per_layer = epochs_per_layer
+        self.layers_at_start = layers_at_start
+        self._waiting: list[tuple[int, nn.Parameter]] = []
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage != "fit":
+            return
+        if trainer.world_size > 1 and not getattr(trainer.strategy, "_ddp_kwargs", {}).get(
+            "find_unused_parameters"
+        ):
+            raise ConfigError(
+                "unfreezing=gradual: several processes wait for the gradient of every layer; set "
+                "trainer.strategy=ddp_find_unused_parameters_true"
+            )
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._open(trainer, pl_module)  # a resumed run's first epoch has no start of its own
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._open(trainer, pl_module)
+
+    def _open(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        classifier = cast(Classifier, pl_module.classifier)
+        num_layers = num_encoder_layers(classifier.encoder)
+        if not self._waiting:  # the optimizer has them all in its groups by now
+            self._waiting = [
+                (layer_of(name, num_layers), parameter)
+                for name, parameter in classifier.named_parameters()
+                if parameter.requires_grad
+            ]
+        num_trained = self.layers_at_start + trainer.current_epoch // self.epochs_per_layer
+        for depth, parameter in self._waiting:
+            parameter.requires_grad_(depth > num_layers - num_trained)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        for _, parameter in self._waiting:
+            parameter.requires_grad_(True)
+        self._waiting = []

@@ -1,0 +1,161 @@
+"""Training texts changed a little each time that they are read.
+
+Sources: Wei and Zou 2019, arXiv 1901.11196 (random deletion and swap); Joshi et al. 2020, arXiv 1907.10529
+(spans of geometric length).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bert_ft.data.dataset import TokenizedSplit
+from bert_ft.data.packing import TextBatch, pack
+from bert_ft.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """Deletes tokens, swaps neighbours' places, hides spans; special tokens stay where they are.
+
+    Attributes:
+        token_dropout: the probability of each token to be deleted; one token of a text always stays.
+        token_swap: swaps for each token: so many times two tokens of one text change places.
+        span_masking: the share of tokens that become [MASK], in spans.
+        mean_span_length: of the spans, in tokens; their lengths are geometric, cut at 10.
+    """
+
+    token_dropout: float = 0.0
+    token_swap: float = 0.0
+    span_masking: float = 0.0
+    mean_span_length: float = 3.0
+
+    def __post_init__(self) -> None:
+        for name in ("token_dropout", "token_swap", "span_masking"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(
+                    f"data.augmentation.{name}={getattr(self, name)} must be at least 0 and below 1"
+                )
+        if not self.mean_span_length >= 1:
+            raise ConfigError(
+                f"data.augmentation.mean_span_length={self.mean_span_length} must be at least 1"
+            )
+
+    def __bool__(self) -> bool:
+        """Whether it changes anything."""
+        return any((self.token_dropout, self.token_swap, self.span_masking))
+
+    def __call__(
+        self, ids: np.ndarray, segments: np.ndarray, mask_id: int | None, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The changed ids, and for each the position that its neighbourhood comes from.
+
+        Args:
+            ids: ``(length,)`` token ids.
+            segments: ``(length,)``, the number of the text that a token belongs to (a pair has two), -1 for
+                special tokens.
+            mask_id: of [MASK]; ``None`` where there is none and nothing is to be masked.
+            rng: all chance comes from it.
+        """
+        kept = delete(segments, self.token_dropout, rng)
+        ids, segments = swap(ids[kept], segments[kept], self.token_swap, rng), segments[kept]
+        if self.span_masking:
+            assert mask_id is not None
+            hidden = spans(segments >= 0, self.span_masking, self.mean_span_length, rng)
+            ids = np.where(hidden, mask_id, ids)
+        return ids, kept
+
+
+def delete(segments: np.ndarray, probability: float, rng: np.random.Generator) -> np.ndarray:
+    """The positions that stay, rising; at least one of each text."""
+    if not probability:
+        return np.arange(len(segments))
+    stays = (rng.random(len(segments)) >= probability) | (segments < 0)
+    for segment in np.unique(segments[segments >= 0]):
+        places = np.flatnonzero(segments == segment)
+        if not stays[places].any():
+            stays[rng.choice(places)] = True
+    return np.flatnonzero(stays)
+
+
+def swap(ids: np.ndarray, segments: np.ndarray, rate: float, rng: np.random.Generator) -> np.ndarray:
+    """``ids`` after ``rate`` swaps a token (rounded) of two different places of one text."""
+    if not rate:
+        return ids
+    ids = ids.copy()
+    for segment in np.unique(segments[segments >= 0]):
+        places = np.flatnonzero(segments == segment)
+        if len(places) < 2:
+            continue
+        for _ in range(round(rate * len(places))):
+            first, second = rng.choice(places, size=2, replace=False)
+            ids[[first, second]] = ids[[second, first]]
+    return ids
+
+
+def spans(allowed: np.ndarray, share: float, mean_length: float, rng: np.random.Generator) -> np.ndarray:
+    """``(length,)`` bool: ``share`` of the allowed tokens (rounded), in spans that special tokens interrupt."""
+    hidden = np.zeros(len(allowed), dtype=bool)
+    places = np.flatnonzero(allowed)
+    wanted = round(share * len(places))
+    while (missing := wanted - int(hidden.sum())) > 0:
+        length = min(int(rng.geometric(1 / mean_length)), 10, missing)
+        start = int(rng.choice(places))
+        span = np.arange(start, min(start + length, len(allowed)))
+        hidden[span[allowed[span]]] = True
+    return hidden
+
+
+@dataclass(frozen=True)
+class AugmentedSplit:
+    """A training split whose texts come changed, anew in each epoch.
+
+    The change of a row depends on the seed, the epoch and the row alone: not on the batch that it is in, nor on the
+    process that reads it, so that a resumed run repeats it.
+
+    Attributes:
+        split: what is changed.
+        augmentation: how.
+        seed: of the run.
+        special_ids: that no change touches.
+        mask_id: of [MASK].
+    """
+
+    split: TokenizedSplit
+    augmentation: Any
+    seed: int
+    special_ids: Sequence[int]
+    mask_id: int | None
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, batch: tuple[int, Sequence[int]]) -> TextBatch:
+        """The rows of ``(epoch, rows)`` as a packed batch."""
+        epoch, rows = batch
+        sequences, types = self.split.sequences(rows)
+        changed, changed_types = [], []
+        for position, (row, ids) in enumerate(zip(rows, sequences, strict=True)):
+            special = np.isin(ids, self.special_ids)
+            segments = np.where(special, -1, _texts(special))
+            rng = np.random.default_rng([self.seed, epoch, int(row)])
+            new_ids, kept = self.augmentation(ids, segments, self.mask_id, rng)
+            changed.append(new_ids)
+            if types is not None:
+                changed_types.append(types[position][kept])
+        labels = self.split.labels
+        return pack(
+            changed,
+            rows,
+            token_type_ids=None if types is None else changed_types,
+            labels=None if labels is None else labels[rows],
+        )
+
+
+def _texts(special: np.ndarray) -> np.ndarray:
+    """The number of each token's text: a new one begins behind every run of special tokens."""
+    runs_begin = special & ~np.concatenate(([False], special[:-1]))
+    return np.cumsum(runs_begin)

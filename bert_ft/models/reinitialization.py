@@ -1,0 +1,53 @@
+"""The top of a pre-trained encoder put back to random weights, before it is fine-tuned.
+
+Source: Zhang et al. 2021, arXiv 2006.05987: the highest layers are specialized in what the encoder was
+pre-trained for, and with few rows a fresh start serves them better.
+"""
+
+from __future__ import annotations
+
+import torch
+from transformers import PretrainedConfig, PreTrainedModel
+
+from bert_ft.errors import ConfigError
+from bert_ft.optim.layers import layer_of
+
+
+def check_reinitialization(config: PretrainedConfig, num_layers: int) -> None:
+    """Refuse what this encoder can't have.
+
+    Raises:
+        ConfigError: there are fewer layers, or they share their weights.
+    """
+    available = int(config.num_hidden_layers)
+    if num_layers > available:
+        raise ConfigError(
+            f"encoder.reinit_layers={num_layers}: this encoder has {available} layers; lower it"
+        )
+    if num_layers and config.model_type == "albert":
+        raise ConfigError(
+            f"encoder.reinit_layers={num_layers}: the layers of an albert are one and the same; give 0"
+        )
+
+
+@torch.no_grad()
+def reinitialize(encoder: PreTrainedModel, num_layers: int) -> None:
+    """Draw the weights of the highest ``num_layers`` layers anew, as the model family initializes them, in place.
+
+    With them go what comes above: BERT's pooler, ModernBERT's last norm. 0 changes nothing.
+    """
+    if num_layers == 0:
+        return
+    depth = int(encoder.config.num_hidden_layers)
+
+    def is_redrawn(name: str) -> bool:
+        return layer_of(f"encoder.{name}", depth) > depth - num_layers
+
+    for name, parameter in encoder.named_parameters():
+        if is_redrawn(name):  # transformers' mark of loaded weights, which it leaves alone
+            parameter._is_hf_initialized = False  # type: ignore[attr-defined]
+    # children first, as transformers does it: ModernBERT's blocks draw their linear layers once more, narrower
+    for module_name, module in reversed(list(encoder.named_modules())):
+        names = [name for name, _ in module.named_parameters(prefix=module_name)]
+        if names and all(is_redrawn(name) for name in names):
+            encoder._init_weights(module)

@@ -1,0 +1,89 @@
+"""Weights averaged over the steps of training: when, how, and what the learning rate does meanwhile.
+
+Sources: Izmailov et al. 2018, arXiv 1803.05407 (SWA: the mean of the weights at the ends of cycles, or under a
+constant rate); Lu et al. 2022, arXiv 2212.05956 (for fine-tuning: over steps, started early, with a high rate).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bert_ft.errors import ConfigError
+from bert_ft.optim.schedules import Schedule
+
+
+def first_averaged_step(total_steps: float, start_ratio: float) -> int:
+    """The optimizer step, counted from 1, whose weights are the first in the average.
+
+    Raises:
+        ConfigError: the training has no end that a share could be of.
+    """
+    if math.isinf(total_steps):
+        raise ConfigError(
+            f"averaging.start_ratio={start_ratio}: the number of steps is infinite; set trainer.max_epochs or "
+            "trainer.max_steps"
+        )
+    return max(1, math.ceil(start_ratio * total_steps))
+
+
+@dataclass(frozen=True, kw_only=True)
+class AveragingTail:
+    """A schedule up to the first averaged step, from there on a rate that keeps the weights moving.
+
+    It multiplies the lr of every group, so that the layers' rates keep their ratio.
+
+    Attributes:
+        schedule: what is followed until then.
+        start_ratio: of all steps, where averaging starts.
+        lr_ratio: of the full lr; ``None`` = what the schedule has come down to at the start.
+        cycle_steps: ``None`` = constant; else the rate falls from ``lr_ratio`` on a straight line within each
+            cycle of so many steps, and starts anew.
+        cycle_end_ratio: where a cycle ends, as a share of where it began.
+    """
+
+    schedule: Schedule
+    start_ratio: float
+    lr_ratio: float | None = None
+    cycle_steps: int | None = None
+    cycle_end_ratio: float = 0.1
+
+    def multiplier(self, total_steps: float) -> Callable[[int], float]:
+        """The function from an optimizer step, counted from 0, to the multiplier."""
+        before = self.schedule.multiplier(total_steps)
+        start = first_averaged_step(total_steps, self.start_ratio)
+        top = before(start) if self.lr_ratio is None else self.lr_ratio
+
+        def multiplier(step: int) -> float:
+            if step < start:
+                return before(step)
+            if self.cycle_steps is None:
+                return top
+            # the last step of a cycle, whose weights are averaged, has the lowest rate
+            done = ((step - start) % self.cycle_steps) / max(1, self.cycle_steps - 1)
+            return top * (1 - done * (1 - self.cycle_end_ratio))
+
+        return multiplier
+
+
+@torch.no_grad()
+def move_towards(averaged: Sequence[Tensor], current: Sequence[Tensor], weight: float) -> None:
+    """Replace each of ``averaged`` by ``(1 - weight) * averaged + weight * current``, in its own precision.
+
+    What isn't a floating-point number is copied.
+    """
+    floats = [
+        (mean, value.to(mean.dtype))
+        for mean, value in zip(averaged, current, strict=True)
+        if mean.is_floating_point()
+    ]
+    if floats:
+        means, values = zip(*floats, strict=True)
+        torch._foreach_lerp_(list(means), list(values), weight)
+    for mean, value in zip(averaged, current, strict=True):
+        if not mean.is_floating_point():
+            mean.copy_(value)

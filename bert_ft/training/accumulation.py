@@ -1,0 +1,47 @@
+"""Gradient accumulation whose result is that of one batch of all rows, however these are divided."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, distributed, nn
+
+
+class AccumulationWindow:
+    """The batches of one optimizer step.
+
+    Lightning divides each batch's loss by ``accumulate_grad_batches``, which is the mean over all rows only as long
+    as the batches weigh alike and the window is full. Here each loss counts by its batch's weight, and at the end of
+    the window the gradients are divided by the weight of them all, on all processes.
+    """
+
+    def __init__(self) -> None:
+        self._nominal: float = 0.0
+        self._total: Tensor | float = 0.0
+
+    def add(self, loss: Tensor, weight: Tensor | int, num_rows: int) -> Tensor:
+        """The loss to give to Lightning.
+
+        Args:
+            loss: the mean over the batch.
+            weight: what that mean has divided by.
+            num_rows: of the batch; a window's first sets the scale at which gradients are accumulated.
+        """
+        if not self._nominal:
+            self._nominal = float(num_rows)
+        self._total = self._total + weight
+        return loss * (weight / self._nominal)
+
+    def finish(self, parameters: Iterable[nn.Parameter], accumulate_grad_batches: int) -> None:
+        """Make the accumulated gradients those of the mean over the window, and begin a new one."""
+        total, nominal = self._total, self._nominal * accumulate_grad_batches
+        self._total, self._nominal = 0.0, 0.0
+        if isinstance(total, Tensor) and distributed.is_available() and distributed.is_initialized():
+            # gradients are the mean over the processes, so the weight is, too; counts of rows are alike on all
+            distributed.all_reduce(total)
+            total = total / distributed.get_world_size()
+        elif not isinstance(total, Tensor) and total == nominal:
+            return
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        torch._foreach_mul_(gradients, nominal / total)

@@ -1,0 +1,175 @@
+"""What a training step minimizes: the loss of the labels, and what can be added to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
+
+from bert_ft.data.packing import TextBatch
+from bert_ft.errors import ConfigError
+from bert_ft.models.classifier import Classifier
+from bert_ft.nn.adversarial import fgm_perturbation
+from bert_ft.nn.losses import ClassificationLoss, SupervisedContrastive, symmetric_kl
+
+# float16 gradients of a single value are close to its smallest number; a perturbation has no scale of its own
+_GRADIENT_SCALE = 2.0**10
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """What is added to the loss of the labels; 0 switches a term off.
+
+    Attributes:
+        contrastive_weight: of ``SupervisedContrastive`` on the vectors that the head sees.
+        contrastive_temperature: its temperature.
+        r_drop_weight: of the divergence between two passes with different dropout; the loss of the labels is then
+            the mean of both passes'.
+        adversarial_epsilon: length of the perturbation of each text's word embeddings.
+        adversarial_weight: of the loss of the perturbed texts.
+    """
+
+    contrastive_weight: float = 0.0
+    contrastive_temperature: float = 0.1
+    r_drop_weight: float = 0.0
+    adversarial_epsilon: float = 0.0
+    adversarial_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not value >= 0:
+                raise ConfigError(f"loss.{name}={value} must be at least 0")
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """One pass over a batch: logits, the head's inputs, and each piece's word embeddings where asked for."""
+
+    logits: Tensor
+    features: Tensor
+    embeddings: list[Tensor]
+
+
+class Objective(nn.Module):
+    """The loss of a batch, with its terms by name.
+
+    Args:
+        loss: of ``(logits, labels)``.
+        terms: what is added.
+    """
+
+    def __init__(self, loss: nn.Module, terms: LossTerms | None = None) -> None:
+        super().__init__()
+        self.loss = loss
+        self.terms = terms or LossTerms()
+        self.contrastive = SupervisedContrastive(self.terms.contrastive_temperature)
+
+    def forward(
+        self, classifier: Classifier, batch: TextBatch, max_tokens: int
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The scalar to minimize, and its terms (detached, unweighted) where there are any besides the loss.
+
+        A batch of more than ``max_tokens`` tokens is computed in pieces, each recomputed in the backward pass:
+        the result is that of the whole batch, memory that of one piece.
+        """
+        labels = batch.labels
+        assert labels is not None
+        pieces = batch.split(max_tokens)
+        terms = self.terms
+        parts: dict[str, Tensor] = {}
+        adversarial = terms.adversarial_epsilon > 0 and terms.adversarial_weight > 0
+        first = _run(classifier, pieces, wants_embeddings=adversarial)
+        total = parts["labels"] = self.loss(first.logits, labels)
+        if terms.contrastive_weight:
+            parts["contrastive"] = self.contrastive(first.features, labels)
+        if terms.r_drop_weight:
+            second = _run(classifier, pieces)
+            total = parts["labels"] = (total + self.loss(second.logits, labels)) / 2
+            parts["r_drop"] = symmetric_kl(first.logits, second.logits)
+            total = total + terms.r_drop_weight * parts["r_drop"]
+        if terms.contrastive_weight:
+            total = total + terms.contrastive_weight * parts["contrastive"]
+        if adversarial:
+            perturbations = self._perturbations(parts["labels"], first.embeddings, pieces)
+            perturbed = _run(classifier, pieces, perturbations)
+            parts["adversarial"] = self.loss(perturbed.logits, labels)
+            total = total + terms.adversarial_weight * parts["adversarial"]
+        return total, {name: value.detach() for name, value in parts.items()} if len(parts) > 1 else {}
+
+    def weight(self, labels: Tensor) -> Tensor | int:
+        """What the mean over a batch has divided by: its rows, or the sum of their class weights."""
+        if getattr(self.loss, "class_weights", None) is None:
+            return len(labels)
+        return cast(ClassificationLoss, self.loss).total_weight(labels)
+
+    def _perturbations(
+        self, loss: Tensor, embeddings: list[Tensor], pieces: list[TextBatch]
+    ) -> list[Tensor | None]:
+        gradients = torch.autograd.grad(loss * _GRADIENT_SCALE, embeddings, retain_graph=True)
+        return [
+            _perturbation(gradient, self.terms.adversarial_epsilon, piece)
+            for gradient, piece in zip(gradients, pieces, strict=True)
+        ]
+
+
+def _perturbation(gradient: Tensor, epsilon: float, piece: TextBatch) -> Tensor:
+    """As ``fgm_perturbation``, for ``(1, num_tokens, dim)`` of a packed or ``(batch, longest, dim)`` of a padded run."""
+    num_sequences, length, dim = gradient.shape
+    if num_sequences == 1:
+        cu_seqlens = piece.cu_seqlens
+    else:
+        cu_seqlens = length * torch.arange(num_sequences + 1, dtype=torch.int32, device=gradient.device)
+    return fgm_perturbation(gradient.reshape(-1, dim), epsilon, cu_seqlens).view_as(gradient)
+
+
+def _run(
+    classifier: Classifier,
+    pieces: list[TextBatch],
+    perturbations: list[Tensor | None] | None = None,
+    *,
+    wants_embeddings: bool = False,
+) -> _Pass:
+    def run(piece: TextBatch, perturbation: Tensor | None) -> tuple[Tensor, ...]:
+        if perturbation is None and not wants_embeddings:
+            features = classifier.features(piece)
+            return classifier.logits(features), features
+        with _word_embeddings(classifier.encoder, perturbation) as seen:
+            features = classifier.features(piece)
+        return classifier.logits(features), features, *(seen if wants_embeddings else ())
+
+    added = perturbations or [None] * len(pieces)
+    if len(pieces) == 1:
+        outputs = [run(pieces[0], added[0])]
+    else:
+        outputs = [
+            checkpoint(run, piece, perturbation, use_reentrant=False)
+            for piece, perturbation in zip(pieces, added, strict=True)
+        ]
+    logits, features, *embeddings = zip(*outputs, strict=True)
+    return _Pass(torch.cat(logits), torch.cat(features), list(embeddings[0]) if embeddings else [])
+
+
+@contextmanager
+def _word_embeddings(encoder: PreTrainedModel, perturbation: Tensor | None) -> Iterator[list[Tensor]]:
+    """The word embeddings of the pass inside, with ``perturbation`` added."""
+    seen: list[Tensor] = []
+
+    def hook(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        if perturbation is not None:
+            output = output + perturbation.to(output.dtype)
+        elif not output.requires_grad and torch.is_grad_enabled():  # frozen
+            output = output.detach().requires_grad_()
+        seen.append(output)
+        return output
+
+    handle = encoder.get_input_embeddings().register_forward_hook(hook)
+    try:
+        yield seen
+    finally:
+        handle.remove()

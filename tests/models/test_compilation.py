@@ -1,0 +1,214 @@
+"""A compiled encoder against the same one uncompiled, on batches of several shapes; by torch's tracing alone."""
+
+import copy
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import pytest
+import torch
+from torch import nn
+from transformers import AttentionInterface
+
+from bert_ft import train as command
+from bert_ft.config import lean_imports
+from bert_ft.models.attention import PACKED_EAGER, PACKED_SDPA
+from bert_ft.models.classifier import ResidualClassifier, label_names
+from bert_ft.models.compilation import compile_encoder
+from bert_ft.models.encoder import attention_name, empty_encoder, encode, set_dropout
+from bert_ft.models.frozen import freeze
+from tests.training.running import compose_run, file_overrides, train
+
+from .families import random_batch, tiny_config
+
+pytestmark = pytest.mark.slow
+
+SHAPES = ([3, 9, 9], [1, 4, 4, 17, 30], [5], [2, 2, 2, 2, 8, 8, 64])
+
+
+@pytest.fixture(autouse=True)
+def compiler(monkeypatch):
+    """torch's compiler with a backend that runs what was traced as it is; afterwards as if it hadn't been used."""
+    import torch._dynamo
+
+    lean_imports.load(torch._dynamo)  # an earlier run of this process may have deferred it
+    original = nn.Module.compile
+    traced = []
+
+    def backend(graph, inputs):
+        traced.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(nn.Module, "compile", lambda module, **kw: original(module, **kw, backend=backend))
+    for name in (PACKED_EAGER, PACKED_SDPA):
+        mapping = AttentionInterface._global_mapping
+        monkeypatch.setitem(mapping, name, mapping[name])
+    torch._dynamo.reset()
+    yield traced
+    torch._dynamo.reset()
+
+
+def encoder(family="bert", implementation="sdpa", dropout=0.0):
+    torch.manual_seed(0)
+    config = tiny_config(family)
+    set_dropout(config, dropout, dropout)
+    model = empty_encoder(config).double().train()
+    model.set_attn_implementation(attention_name(config, implementation))
+    return model
+
+
+def outputs_and_gradients(model, batch):
+    model.zero_grad()
+    states = encode(model, batch)[0]
+    states.square().sum().backward()
+    return states.detach(), {
+        name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None
+    }
+
+
+@pytest.mark.parametrize(
+    ("family", "implementation"),
+    [
+        ("bert", "sdpa"),
+        ("bert", "eager"),
+        ("roberta", "sdpa"),
+        ("electra", "sdpa"),
+        ("distilbert", "sdpa"),
+        ("modernbert", "sdpa"),
+    ],
+)
+def test_outputs_and_gradients_are_those_of_the_uncompiled_encoder(compiler, family, implementation):
+    plain = encoder(family, implementation)
+    compiled = copy.deepcopy(plain)
+    compile_encoder(compiled)
+    for seed, lengths in enumerate(SHAPES):
+        batch = random_batch(lengths, seed=seed)
+        states, gradients = outputs_and_gradients(compiled, batch)
+        expected_states, expected_gradients = outputs_and_gradients(plain, batch)
+        torch.testing.assert_close(states, expected_states, rtol=0, atol=1e-10)
+        assert gradients.keys() == expected_gradients.keys()
+        for name, gradient in gradients.items():
+            torch.testing.assert_close(gradient, expected_gradients[name], rtol=1e-9, atol=1e-9, msg=name)
+    assert compiler  # it was compiled
+
+
+def test_other_lengths_of_as_many_tokens_compile_nothing_anew(compiler):
+    """How a batch is divided isn't part of the graphs, nor, from the second size on, is the number of tokens."""
+    model = encoder()
+    compile_encoder(model)
+    for lengths in ([3, 9, 9], [4, 17, 30]):
+        encode(model, random_batch(lengths))
+    num_traced = len(compiler)
+    assert num_traced > 1
+    for lengths in ([3, 9, 9], [21], [7, 7, 7], [1, 2, 3, 4, 5, 6], [2, 40], [13, 13, 13, 13]):
+        encode(model, random_batch(lengths))
+    assert len(compiler) == num_traced
+
+
+def test_attention_stays_outside(compiler):
+    model = encoder()
+    compile_encoder(model)
+    encode(model, random_batch([3, 9, 9]))
+    targets = {str(node.target) for graph in compiler for node in graph.graph.nodes}
+    assert any("linear" in target for target in targets)
+    assert not any("scaled_dot_product_attention" in target for target in targets)
+
+
+def test_with_frozen_layers_and_checkpoints():
+    plain = encoder()
+    freeze(plain, 1)
+    plain.activation_checkpointing_enable({"use_reentrant": False})
+    compiled = copy.deepcopy(plain)
+    compile_encoder(compiled)
+    for lengths in SHAPES[:2]:
+        batch = random_batch(lengths)
+        states, gradients = outputs_and_gradients(compiled, batch)
+        expected_states, expected_gradients = outputs_and_gradients(plain, batch)
+        torch.testing.assert_close(states, expected_states, rtol=0, atol=1e-10)
+        assert gradients.keys() == expected_gradients.keys()
+        for name, gradient in gradients.items():
+            torch.testing.assert_close(gradient, expected_gradients[name], rtol=1e-9, atol=1e-9, msg=name)
+
+
+def test_the_pooled_first_tokens():
+    torch.manual_seed(0)
+    config = tiny_config("bert", **label_names(("a", "b")))
+    set_dropout(config, 0.0, 0.0)
+    plain = ResidualClassifier(empty_encoder(config), pooling="cls", dropout=0.0).double().train()
+    compiled = copy.deepcopy(plain)
+    compile_encoder(compiled.encoder)
+    for lengths in SHAPES:
+        batch = random_batch(lengths)
+        torch.testing.assert_close(compiled(batch), plain(batch), rtol=0, atol=1e-10)
+
+
+def test_dropout_acts():
+    model = encoder(dropout=0.2)
+    compile_encoder(model)
+    batch = random_batch([3, 9, 9])
+    first, second = (encode(model, batch)[0] for _ in range(2))
+    assert not torch.equal(first, second)
+    dropped = (encode(model.eval(), batch)[0] - encode(encoder(dropout=0.2).eval(), batch)[0]).abs().max()
+    assert dropped < 1e-10
+
+
+def test_a_run_learns_and_is_saved_as_ever(tmp_path, tiny_encoder, reviews, compiler):
+    still = ["encoder.hidden_dropout=0.0", "encoder.attention_dropout=0.0", "trainer.max_epochs=2"]
+    found = []
+    for compiles in ("false", "true"):
+        folder = tmp_path / compiles
+        assert not compiler
+        found.append(train(folder, tiny_encoder, reviews, *still, f"trainer.compile={compiles}")[1])
+    assert compiler
+    for split in ("val", "test"):
+        assert found[0][split] == pytest.approx(found[1][split], abs=1e-3)
+
+
+@pytest.mark.parametrize("compiles", [False, True])
+def test_the_command_says_whether_it_compiles(tmp_path, tiny_encoder, reviews, monkeypatch, compiles):
+    said = []
+
+    @contextmanager
+    def imports(*, compiles):
+        said.append(compiles)
+        raise RuntimeError("broken off")
+        yield
+
+    monkeypatch.setattr("bert_ft.config.startup.heavy_imports", imports)
+    config = compose_run(
+        tmp_path,
+        "data=files",
+        "encoder=any",
+        *file_overrides(reviews),
+        f"encoder.name_or_path={tiny_encoder}",
+        f"trainer.compile={str(compiles).lower()}",
+    )
+    with pytest.raises(RuntimeError, match="broken off"):
+        command.main(config)
+    assert said == [compiles]
+
+
+def deferred(code: str) -> set[str]:
+    """Which modules of torch's compiler are there without being executed, after ``code``."""
+    code += """
+import sys
+from bert_ft.config import lean_imports
+print(*(name for name, module in sys.modules.items() if isinstance(module, lean_imports._Deferred)))
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return {name for name in result.stdout.split() if name.startswith("torch._")}
+
+
+IMPORTS = """
+from bert_ft.config.startup import heavy_imports
+with heavy_imports(compiles={}):
+    import bert_ft.config.build
+"""
+
+
+def test_nothing_is_deferred_for_the_compiler():
+    assert "torch._dynamo" in deferred(IMPORTS.format(False))
+    assert deferred(IMPORTS.format(True)) == set()
+    # a sweep over trainer.compile: the next run in the same process
+    assert deferred(IMPORTS.format(False) + IMPORTS.format(True)) == set()

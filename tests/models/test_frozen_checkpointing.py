@@ -1,0 +1,134 @@
+"""``encoder.gradient_checkpointing`` over a partly frozen encoder: it keeps less and changes nothing."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from bert_ft.models.classifier import build_linear, build_residual
+from bert_ft.models.encoder import EncoderSpec, empty_encoder, encode
+from tests.training.running import train
+from tests.training.test_frozen_cache import losses
+
+from .families import FAMILIES, random_batch, tiny_config
+
+LABELS = ("a", "b", "c")
+LENGTHS = [1, 4, 4, 9, 30]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A function of a family that gives the folder of an encoder with dropout."""
+    folders = {}
+
+    def folder_of(family):
+        if family not in folders:
+            folders[family] = tmp_path_factory.mktemp(family)
+            torch.manual_seed(0)
+            empty_encoder(tiny_config(family)).save_pretrained(folders[family])
+        return folders[family]
+
+    return folder_of
+
+
+def pair(folder, freeze_layers, build=build_residual, **options):
+    """Two classifiers of the same weights, the second with gradient checkpointing; dropout is 0.2."""
+    models = []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        spec = EncoderSpec(
+            str(folder),
+            hidden_dropout=0.2,
+            attention_dropout=0.2,
+            freeze_layers=freeze_layers,
+            gradient_checkpointing=checkpointing,
+        )
+        models.append(build(spec, LABELS, **options).train())
+    return models
+
+
+def gradients(model, batch, seed=1) -> dict[str, torch.Tensor]:
+    torch.manual_seed(seed)  # of the dropout
+    nn.functional.cross_entropy(model(batch), batch.labels).backward()
+    found = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    return found
+
+
+RESIDUAL = {"pooling": "mean", "pooling_layers": 1, "head": {}}
+
+
+@pytest.mark.parametrize("freeze_layers", [None, 0, 2])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_gradients_are_the_same(checkpoint, family, freeze_layers):
+    if family == "albert" and freeze_layers == 2:
+        pytest.skip("its layers are one")
+    plain, checkpointed = pair(checkpoint(family), freeze_layers, **RESIDUAL)
+    batch = random_batch(LENGTHS)
+    expected, found = gradients(plain, batch), gradients(checkpointed, batch)
+    assert found.keys() == expected.keys() == {n for n, p in plain.named_parameters() if p.requires_grad}
+    assert all(torch.equal(gradient, expected[name]) for name, gradient in found.items())
+    other = gradients(plain, batch, seed=2)  # dropout is on
+    assert not all(torch.equal(gradient, other[name]) for name, gradient in found.items())
+
+
+@pytest.mark.parametrize("freeze_layers", [None, 1])
+def test_with_transformers_own_head(checkpoint, freeze_layers):
+    plain, checkpointed = pair(checkpoint("bert"), freeze_layers, build_linear, dropout=0.1)
+    batch = random_batch(LENGTHS)
+    expected, found = gradients(plain, batch), gradients(checkpointed, batch)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(gradient, expected[name]) for name, gradient in found.items())
+
+
+def saved_bytes(model, batch) -> int:
+    """What autograd keeps of the encoder's forward pass, parameters left out."""
+    total = 0
+
+    def count(tensor):
+        nonlocal total
+        total += 0 if isinstance(tensor, nn.Parameter) else tensor.nbytes
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        encode(model.encoder, batch)
+    return total
+
+
+@pytest.mark.parametrize("freeze_layers", [None, 0, 1, 2])
+@pytest.mark.parametrize("family", sorted(set(FAMILIES) - {"albert"}))
+def test_it_keeps_less(checkpoint, family, freeze_layers):
+    plain, checkpointed = pair(checkpoint(family), freeze_layers, **RESIDUAL)
+    batch = random_batch(LENGTHS)
+    kept = saved_bytes(checkpointed, batch)
+    assert kept < saved_bytes(plain, batch) / 2
+    if freeze_layers is not None:  # the more are frozen the less
+        fewer = copy.deepcopy(checkpointed)
+        for parameter in fewer.parameters():
+            parameter.requires_grad_(True)
+        assert kept <= saved_bytes(fewer, batch)
+
+
+@pytest.mark.parametrize("family", ["bert", "modernbert", "deberta"])
+def test_layers_run_again_in_the_backward_pass(checkpoint, family):
+    batch = random_batch(LENGTHS)
+    for model, expected in zip(pair(checkpoint(family), 1, **RESIDUAL), (1, 2), strict=True):
+        encoder = model.encoder
+        top = (encoder.layers if family == "modernbert" else encoder.encoder.layer)[-1]
+        (norm, *_) = [module for module in top.modules() if isinstance(module, nn.Linear)]
+        calls = []
+        norm.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        gradients(model, batch)
+        assert len(calls) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("overrides", [[], ["encoder.freeze_layers=1"], ["data.max_tokens=64"]], ids=str)
+def test_a_run_is_the_same_to_the_last_bit(tmp_path, tiny_encoder, reviews, overrides):
+    found = []
+    for value in ("false", "true"):
+        options = [f"encoder.gradient_checkpointing={value}", "trainer.max_epochs=1", *overrides]
+        train(tmp_path / value, tiny_encoder, reviews, *options)
+        found.append(losses(tmp_path / value))
+    assert found[0] == found[1]

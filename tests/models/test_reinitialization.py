@@ -1,0 +1,225 @@
+"""The top of an encoder drawn anew: as its family draws fresh weights, and nothing below it touched."""
+
+import copy
+import csv
+
+import pytest
+import torch
+from transformers import AutoModel, AutoModelForSequenceClassification
+
+from bert_ft.errors import ConfigError
+from bert_ft.models.classifier import build_linear, build_residual, label_names
+from bert_ft.models.encoder import EncoderSpec, empty_encoder, empty_sequence_classifier
+from bert_ft.models.reinitialization import reinitialize
+from bert_ft.optim.layers import layer_of
+from tests.training.running import train
+
+from .families import FAMILIES, tiny_config
+
+LABELS = ("a", "b", "c")
+SHARED = "albert"  # its layers are one
+REDRAWN = sorted(set(FAMILIES) - {SHARED})
+# wide enough to tell a standard deviation by
+WIDE = {"hidden_size": 128, "intermediate_size": 192}
+WIDE_NAMES = {"distilbert": {"dim": 128, "hidden_dim": 192}}
+
+
+def wide_config(family, **changes):
+    return tiny_config(family, **(WIDE_NAMES.get(family, WIDE) | {"initializer_range": 0.05} | changes))
+
+
+def trained(model):
+    """``model`` far from where any initialization puts it: three times as wide, and off zero."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(3).add_(0.5)
+    return model
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A function of a family that gives the folder of a trained encoder."""
+    folders = {}
+
+    def folder_of(family):
+        if family not in folders:
+            folders[family] = tmp_path_factory.mktemp(family)
+            torch.manual_seed(0)
+            trained(AutoModel.from_config(wide_config(family))).save_pretrained(folders[family])
+        return folders[family]
+
+    return folder_of
+
+
+def load(folder, num_layers, *, seed=1, **options):
+    torch.manual_seed(seed)
+    return EncoderSpec(str(folder), reinit_layers=num_layers, **options).load()
+
+
+def depth_of(encoder, name: str) -> int:
+    return layer_of(f"encoder.{name}", encoder.config.num_hidden_layers)
+
+
+def is_redrawn(encoder, name: str, num_layers: int) -> bool:
+    return num_layers > 0 and depth_of(encoder, name) > encoder.config.num_hidden_layers - num_layers
+
+
+def assert_as_fresh(value, fresh, name):
+    """Of one distribution, as far as their moments and ends tell; constants are equal."""
+    if fresh.std() == 0:  # zeros or ones
+        assert torch.equal(value, fresh), name
+        return
+    assert not torch.equal(value, fresh), name
+    assert value.numel() >= 128**2
+    assert value.mean().abs() < 0.1 * fresh.std(), name
+    assert value.std().item() == pytest.approx(fresh.std().item(), rel=0.05), name
+    # where a truncated distribution ends, and a normal one doesn't
+    assert value.abs().max().item() == pytest.approx(fresh.abs().max().item(), rel=0.4), name
+
+
+@pytest.mark.parametrize("family", REDRAWN)
+def test_the_top_is_as_fresh_and_the_rest_is_the_checkpoint(checkpoint, family):
+    untouched = AutoModel.from_pretrained(checkpoint(family))
+    before = untouched.state_dict()
+    torch.manual_seed(2)
+    fresh = empty_encoder(wide_config(family)).state_dict()
+    total = wide_config(family).num_hidden_layers
+    for num_layers in range(total + 1):
+        encoder = load(checkpoint(family), num_layers)
+        depths = set()
+        for name, value in encoder.named_parameters():
+            if is_redrawn(encoder, name, num_layers):
+                assert_as_fresh(value.detach(), fresh[name], name)
+                depths.add(depth_of(encoder, name))
+            else:
+                assert torch.equal(value, before[name]), name
+        above = {total + 1} if family == "modernbert" and num_layers else set()
+        assert depths == {*range(total - num_layers + 1, total + 1)} | above
+        for name, value in encoder.named_buffers():
+            assert torch.equal(value, untouched.get_buffer(name)), name
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "deberta"])
+def test_weights_have_the_configured_spread(checkpoint, family):
+    encoder = load(checkpoint(family), 1)
+    layer = encoder.encoder.layer[-1]
+    for name, value in layer.named_parameters():
+        if "LayerNorm" in name:
+            assert torch.equal(value, torch.full_like(value, float(name.endswith("weight")))), name
+        elif value.ndim == 1:
+            assert not value.any(), name
+        else:
+            assert value.std().item() == pytest.approx(0.05, rel=0.03), name
+    assert encoder.encoder.layer[-2].output.dense.weight.std().item() == pytest.approx(0.15, rel=0.03)
+
+
+def test_modernberts_output_projections_are_narrower_and_all_are_cut_off(checkpoint):
+    """Which transformers does in the blocks that hold the projections, after it has drawn these once."""
+    encoder = load(checkpoint("modernbert"), 2)
+    layer = encoder.layers[-1]
+    # of a normal distribution cut off at two standard deviations, 0.880 of one is left
+    for projection, spread in (
+        (layer.attn.Wqkv, 0.05),
+        (layer.mlp.Wi, 0.05),
+        (layer.attn.Wo, 0.05 / 8**0.5),
+        (layer.mlp.Wo, 0.05 / 8**0.5),
+    ):
+        assert projection.weight.std().item() == pytest.approx(0.880 * spread, rel=0.03)
+        assert projection.weight.abs().max() <= 2 * spread
+
+
+@pytest.mark.parametrize("family", REDRAWN)
+def test_it_follows_from_the_seed(checkpoint, family):
+    first, same, other = (load(checkpoint(family), 1, seed=seed).state_dict() for seed in (3, 3, 4))
+    assert all(torch.equal(first[name], same[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+@pytest.mark.parametrize("family", ["bert", "albert"])
+def test_0_draws_nothing_at_all(family):
+    torch.manual_seed(0)
+    encoder = empty_encoder(tiny_config(family))
+    before = copy.deepcopy(encoder.state_dict())
+    generator = torch.get_rng_state()
+    reinitialize(encoder, 0)
+    assert torch.equal(torch.get_rng_state(), generator)
+    assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
+
+
+def test_layers_are_trained_and_frozen_as_without_it(checkpoint):
+    encoder = load(checkpoint("bert"), 1, freeze_layers=1)
+    assert encoder.training
+    for name, parameter in encoder.named_parameters():
+        assert parameter.requires_grad == (depth_of(encoder, name) > 1), name
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "modernbert", "electra"])
+def test_with_transformers_own_head(tmp_path, family):
+    """A pooler in the encoder is redrawn with the layers below it; the head is fresh anyway."""
+    torch.manual_seed(0)
+    model = trained(empty_sequence_classifier(wide_config(family, **label_names(LABELS))))
+    model.save_pretrained(tmp_path)
+    before = AutoModelForSequenceClassification.from_pretrained(tmp_path).base_model.state_dict()
+    torch.manual_seed(2)
+    fresh = empty_sequence_classifier(wide_config(family)).base_model.state_dict()
+    torch.manual_seed(1)
+    encoder = build_linear(EncoderSpec(str(tmp_path), reinit_layers=1), LABELS, dropout=None).encoder
+    redrawn = [name for name in before if is_redrawn(encoder, name, 1)]
+    assert any(name.startswith("pooler") for name in redrawn) == (family == "bert")
+    for name, value in encoder.named_parameters():
+        if name in redrawn:
+            assert_as_fresh(value.detach(), fresh[name], name)
+        else:
+            assert torch.equal(value, before[name]), name
+
+
+def test_a_pooler_stays_where_no_layer_is_redrawn(tmp_path):
+    trained(empty_sequence_classifier(wide_config("bert", **label_names(LABELS)))).save_pretrained(tmp_path)
+    before = AutoModelForSequenceClassification.from_pretrained(tmp_path).base_model.state_dict()
+    encoder = build_linear(EncoderSpec(str(tmp_path)), LABELS, dropout=None).encoder
+    assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
+
+
+def test_the_residual_classifier_has_it(checkpoint):
+    spec = EncoderSpec(str(checkpoint("bert")), reinit_layers=1)
+    torch.manual_seed(1)
+    model = build_residual(spec, LABELS, pooling="mean", pooling_layers=1, head={})
+    expected = load(checkpoint("bert"), 1).state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in model.encoder.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("family", "num_layers", "message"),
+    [
+        ("bert", 4, r"encoder\.reinit_layers=4: this encoder has 3 layers; lower it"),
+        ("distilbert", 4, r"encoder\.reinit_layers=4: this encoder has 3 layers"),
+        ("albert", 1, r"encoder\.reinit_layers=1: the layers of an albert are one and the same; give 0"),
+    ],
+)
+def test_what_an_encoder_cannot_have(tmp_path, family, num_layers, message):
+    tiny_config(family).save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match=message):
+        EncoderSpec(str(tmp_path), reinit_layers=num_layers).load_config()
+
+
+def first_loss(folder) -> float:
+    with (folder / "csv/version_0/metrics.csv").open() as file:
+        return next(float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"])
+
+
+@pytest.mark.parametrize("model", ["bert_residual", "bert_linear"])
+def test_a_run_starts_elsewhere_and_learns(tmp_path, tiny_encoder, reviews, model):
+    still = ["encoder.hidden_dropout=0.0", "encoder.attention_dropout=0.0", "trainer.max_epochs=3"]
+    losses = []
+    for num_layers in (0, 1, 2):
+        folder = tmp_path / str(num_layers)
+        options = [f"model={model}", f"encoder.reinit_layers={num_layers}", *still]
+        _, metrics = train(folder, tiny_encoder, reviews, *options)
+        assert metrics["test"]["accuracy"] > 0.8
+        losses.append(first_loss(folder))
+    assert len(set(losses)) == 3
+
+
+def test_a_run_that_cannot_be(tmp_path, tiny_encoder, reviews):
+    with pytest.raises(ConfigError, match=r"encoder\.reinit_layers=3: this encoder has 2 layers; lower it"):
+        train(tmp_path, tiny_encoder, reviews, "encoder.reinit_layers=3")
