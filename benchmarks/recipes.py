@@ -224,6 +224,9 @@ def work(jobs: list[Job], workers: int) -> None:
         running = {pool.submit(lambda job=job: run(job, read())): job for job in jobs}
         for done, future in enumerate(as_completed(running), start=1):
             job = running[future]
+            if (error := future.exception()) is not None:  # the others go on; what is missing is run next time
+                print(f"{job} failed: {error}", flush=True)
+                continue
             scores = future.result()
             write(job, scores)
             print(

@@ -16,16 +16,17 @@ BELOW = {
     "data": {"errors"},
     "nn": {"errors"},
     "optim": {"errors"},
-    "models": {"errors", "data", "nn", "optim"},
+    "trust": set(),
+    "models": {"errors", "trust", "data", "nn", "optim"},
     "inference": {"errors", "data", "nn", "optim", "models"},
     "training": {"errors", "data", "nn", "optim", "models"},
     "callbacks": {"errors", "data", "nn", "optim", "models", "training"},
-    "config": {"errors", "data", "nn", "optim", "models", "training", "callbacks"},
+    "config": {"errors", "trust", "data", "nn", "optim", "models", "training", "callbacks"},
 }
 # library → the layers that may import it; entry points may import any
 HOMES = {
     "lightning": {"training", "callbacks", "config"},
-    "torchmetrics": {"training", "callbacks"},
+    "torchmetrics": {"training", "callbacks", "config"},
     "hydra": {"config"},
     "omegaconf": {"config"},
     "optuna": set(),

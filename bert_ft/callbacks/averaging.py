@@ -73,11 +73,14 @@ class Averaging(WeightAveraging, ABC):
         if stage != "fit":
             return
         pl_module.averaging = None  # type: ignore[assignment]  # isn't to be copied along
+        self._device = trainer.strategy.root_device  # where the module is moved to only after this
         super().setup(trainer, pl_module, stage)
         assert self._average_model is not None
+        # likewise the module is converted to its precision only after this
+        dtype = torch.float64 if trainer.precision == "64-true" else torch.float32
         for value in _weights(self._average_model.module):
-            if value.dtype in (torch.float16, torch.bfloat16):
-                value.data = value.data.float()
+            if value.is_floating_point():
+                value.data = value.data.to(dtype)
         pl_module.averaging = self  # type: ignore[assignment]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from contextvars import ContextVar
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import datasets
 import numpy as np
@@ -26,7 +26,7 @@ from torch import nn
 from torchmetrics import Metric
 from transformers import PreTrainedTokenizerFast
 
-from bert_ft.data.augmentation import AugmentedSplit, Augmentation
+from bert_ft.data.augmentation import Augmentation, AugmentedSplit
 from bert_ft.data.dataset import TokenizedSplit
 from bert_ft.data.prepare import PreparedData, prepare
 from bert_ft.data.tokenization import load_tokenizer
@@ -54,8 +54,6 @@ OWN_TRAINER_KEYS = ("at_least_steps", "compile")
 _trusted: ContextVar[tuple[str, ...]] = ContextVar("trusted", default=())
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 
 def build(node: Any, **arguments: Any) -> Any:
@@ -247,7 +245,7 @@ def _augmented(
     return AugmentedSplit(train, augmentation, config.seed, special, tokenizer.mask_token_id)
 
 
-def _built(key: str, node: Any, kind: type[T], **arguments: Any) -> T:
+def _built(key: str, node: Any, kind: type, **arguments: Any) -> Any:
     """As ``build``, and of that kind.
 
     Raises:

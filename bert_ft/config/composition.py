@@ -88,7 +88,7 @@ def _compose(config_name: str, overrides: Sequence[str]) -> DictConfig | Excepti
     with hydra.initialize_config_dir(config_dir=str(conf_dir())):
         try:
             return hydra.compose(config_name, list(overrides), return_hydra_config=True)
-        except CompactHydraException as error:
+        except (CompactHydraException, ValueError) as error:  # ValueError: a group is set to null
             return error
 
 

@@ -17,6 +17,7 @@ from bert_ft.errors import ConfigError, DataError
 from bert_ft.models.bundle import Bundle
 from bert_ft.models.inputs import takes_token_types
 from bert_ft.models.padded import ORT_MODEL_TYPES, PaddedClassifier
+from bert_ft.nn.padded_pooling import PADDED_POOLINGS
 
 OPSET = 20  # the first with GELU as one operator
 MAX_BYTES = 2**31 - 2**20  # protobuf's limit of one file, less what the graph itself may take
@@ -42,12 +43,19 @@ def export_onnx(bundle: Bundle, path: Path | str, *, optimize: bool = False) -> 
             before them), which no other runtime knows.
 
     Raises:
-        ConfigError: the packages of the extra ``onnx`` aren't installed, or the encoder can't be optimized.
+        ConfigError: the packages of the extra ``onnx`` aren't installed, the encoder can't be optimized, or
+            the pooling is somebody's own.
         DataError: ``path`` can't be written, or one ONNX file can't hold the weights.
     """
     path = Path(path)
     check_export(path)
     _check_size(bundle, path)
+    pooling = getattr(bundle.classifier, "pooling", None)
+    if type(pooling) not in PADDED_POOLINGS:
+        raise ConfigError(
+            f"model.pooling={type(pooling).__name__}: a class of your own pools packed batches, and a graph "
+            "takes padded ones; only a model with one of this package's poolings can be exported"
+        )
     model_type = bundle.classifier.config.model_type
     if optimize and model_type not in ORT_MODEL_TYPES:
         raise ConfigError(

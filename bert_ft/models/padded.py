@@ -17,6 +17,7 @@ from transformers import (
 from bert_ft.models.classifier import Classifier, LinearClassifier, ResidualClassifier
 from bert_ft.models.encoder import without_pooler
 from bert_ft.models.inputs import position_offset
+from bert_ft.models.parts import TARGET
 from bert_ft.nn.padded_pooling import pool_padded
 from bert_ft.nn.pooling import mean_of_layers
 
@@ -77,7 +78,9 @@ def _padded(classifier: Classifier, attn_implementation: str) -> Classifier:
             config, attn_implementation=attn_implementation, **without_pooler(config)
         )
         architecture: dict[str, Any] = classifier.architecture
-        copied = ResidualClassifier(encoder, **architecture)
+        # those of the given one were trusted when it was built
+        own = [part[TARGET] for part in architecture.values() if isinstance(part, dict)]
+        copied = ResidualClassifier(encoder, trust=own, **architecture)
     else:
         raise TypeError(f"{type(classifier).__name__} has no form for padded batches")
     copied.load_saved_state(classifier.saved_state())

@@ -7,6 +7,8 @@ from torch.nn import functional as F
 from bert_ft.nn.pooling import AttentionPooling, ClsPooling, MaxPooling, MeanPooling
 from bert_ft.nn.precision import at_least_float32
 
+PADDED_POOLINGS = (ClsPooling, MeanPooling, MaxPooling, AttentionPooling)
+
 
 def pool_padded(pooling: nn.Module, hidden: Tensor, attention_mask: Tensor) -> Tensor:
     """What ``pooling`` gives for the same tokens packed, ``(batch, hidden_size)`` in the dtype of ``hidden``.
@@ -14,7 +16,7 @@ def pool_padded(pooling: nn.Module, hidden: Tensor, attention_mask: Tensor) -> T
     Sums are taken in float32. A row of padding only gives zeros.
 
     Args:
-        pooling: a module of ``bert_ft.nn.pooling``.
+        pooling: of one of ``PADDED_POOLINGS``.
         hidden: ``(batch, length, hidden_size)``.
         attention_mask: ``(batch, length)``, 1 for tokens and 0 for the padding behind them.
     """

@@ -28,7 +28,8 @@ def first_averaged_step(total_steps: float, start_ratio: float) -> int:
             f"averaging.start_ratio={start_ratio}: the number of steps is infinite; set trainer.max_epochs or "
             "trainer.max_steps"
         )
-    return max(1, math.ceil(start_ratio * total_steps))
+    # rounded first, as 0.07 * 100 is a little more than 7
+    return max(1, math.ceil(round(start_ratio * total_steps, 6)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +54,18 @@ class AveragingTail:
     cycle_end_ratio: float = 0.1
 
     def multiplier(self, total_steps: float) -> Callable[[int], float]:
-        """The function from an optimizer step, counted from 0, to the multiplier."""
+        """The function from an optimizer step, counted from 0, to the multiplier.
+
+        Raises:
+            ConfigError: the rate at the start is to be kept, but is still that of the warm-up.
+        """
         before = self.schedule.multiplier(total_steps)
         start = first_averaged_step(total_steps, self.start_ratio)
+        if self.lr_ratio is None and before(start) < before(start + 1):
+            raise ConfigError(
+                f"averaging.start_ratio={self.start_ratio}: step {start} of {int(total_steps)} is in the warm-up, "
+                "whose low rate would be kept; start later, or set averaging.lr_ratio"
+            )
         top = before(start) if self.lr_ratio is None else self.lr_ratio
 
         def multiplier(step: int) -> float:

@@ -12,7 +12,7 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor
 from torch.nn import functional as F
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
@@ -140,11 +140,13 @@ class ClassificationModule(LightningModule):
         self._weight_decay = WeightDecayScheduler(
             optimizer, self.weight_decay_schedule.multiplier(total_steps)
         )
+        self._weight_decay.step(0)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+    def lr_scheduler_step(self, scheduler: LRScheduler, metric: Any | None) -> None:
+        super().lr_scheduler_step(scheduler, metric)
         assert self._weight_decay is not None
-        self._weight_decay.step(self.trainer.global_step)
+        self._weight_decay.step(self.trainer.global_step)  # with the lr, so that both are logged as they will act
 
     def configure_gradient_clipping(
         self,
@@ -189,7 +191,16 @@ class ClassificationModule(LightningModule):
         return self.averaging.name
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse an optimizer whose moments are of other rows: fused AdamW would take them as they lie."""
+        """Refuse what would go on with other weights than the run had.
+
+        Those are an average without what averages it, and an optimizer whose moments are of other rows of the
+        embedding: fused AdamW would take them as they lie.
+        """
+        weights = checkpoint.get(WEIGHTS_KEY, "raw")
+        if weights != "raw" and (self.averaging is None or self.averaging.name != weights):
+            raise CheckpointError(
+                f"resume_from: the run averages its weights; go on with the same averaging={weights}"
+            )
         if checkpoint.get(TRAINED_ROWS_KEY, []) != trained_rows(self.classifier):
             raise CheckpointError(
                 "resume_from: the run trained other rows of the token embedding than this one would; go on "

@@ -7,6 +7,9 @@ from bert_ft.config.rules import RULES, Rule
 
 from .test_conf import compose
 
+KAPPA = "+metrics.kappa._target_=torchmetrics.classification.MulticlassCohenKappa"
+CACHED = ["encoder.freeze_layers=1", "encoder.cache_frozen=true"]
+
 
 @pytest.mark.parametrize(
     ("overrides", "expected"),
@@ -49,6 +52,143 @@ from .test_conf import compose
             "encoder.cache_frozen=True: needs a number of frozen layers; give encoder.freeze_layers",
         ),
         (["data.max_tokens=100"], "data.max_tokens=100: less than data.max_length"),
+        (["optimizer.lr={a:1}"], "optimizer.lr={'a': 1}: must be a number > 0"),
+        (["optimizer.show_groups=1"], "optimizer.show_groups=1: must be a boolean"),
+        # model parts
+        (
+            ["model.pooling={share:1}"],
+            "model.pooling={'share': 1}: must be one of cls, mean, max, attention or a class of your own",
+        ),
+        (["model.pooling=null"], "model.pooling=null: must be one of cls"),
+        # metrics and the objective
+        (
+            ["objective.metric=val/kappa"],
+            "objective.metric=val/kappa: must be one of val/accuracy, val/f1_macro, val/loss",
+        ),
+        (
+            ["objective.metric=val/kapa", KAPPA],
+            "objective.metric=val/kapa: must be one of val/accuracy, val/f1_macro, val/loss, val/kappa",
+        ),
+        (["objective.metric=val/kappa", "+metrics.kappa=null"], "objective.metric=val/kappa: must be one of"),
+        (["objective.metric=kappa", KAPPA], "objective.metric=kappa: must be one of"),
+        (["+metrics.x=5"], "metrics.x=5: must name a class; give metrics.x._target_, or null"),
+        (["+metrics.x.top_k=5"], "metrics.x={'top_k': 5}: must name a class"),
+        ([KAPPA.replace("kappa.", "loss.")], "metrics.loss: a run has it already; give yours another name"),
+        ([KAPPA.replace("kappa.", "accuracy.")], "metrics.accuracy: a run has it already"),
+        (["++metrics=3"], "metrics=3: must be a mapping"),
+        # trust
+        (
+            ["model.pooling={_target_:my_package.parts.Pooling}"],
+            "model.pooling._target_=my_package.parts.Pooling: isn't among the trusted classes; if it is your own, "
+            "add trust=[my_package.parts.*]",
+        ),
+        (
+            ["+callbacks.x._target_=os.system"],
+            "callbacks.x._target_=os.system: isn't among the trusted classes",
+        ),
+        (
+            [
+                "+callbacks.x={_target_:bert_ft.callbacks.random_state.RandomState,parts:[{_target_:os.system}]}"
+            ],
+            "callbacks.x.parts.0._target_=os.system: isn't among the trusted classes",
+        ),
+        (
+            ["data.source._target_=my_package.Source", "trust=[my_package_too.*,my_package]"],
+            "data.source._target_=my_package.Source: isn't among the trusted classes",
+        ),
+        (["data.source._target_=bert_ftx.Source"], "data.source._target_=bert_ftx.Source: isn't among"),
+        (
+            ["trust=['*']"],
+            "trust=[*]: must be a full name, or a package with .* behind it, e.g. my_package.*",
+        ),
+        (["trust=[my_*.parts]"], "trust=[my_*.parts]: must be a full name"),
+        (["trust=my_package.*"], "trust=my_package.*: must be a list of texts"),
+        # the loss and its terms
+        (
+            ["loss.class_weights=[1,0]"],
+            "loss.class_weights=[1, 0]: must be a list of numbers > 0 or balanced or",
+        ),
+        (
+            ["loss.class_weights=even"],
+            "loss.class_weights=even: must be a list of numbers > 0 or balanced or null",
+        ),
+        (["loss=focal", "loss.gamma=-1"], "loss.gamma=-1: must be a number ≥ 0"),
+        (["loss.contrastive_weight=-1"], "loss.contrastive_weight=-1: must be a number ≥ 0"),
+        (["loss.contrastive_temperature=0"], "loss.contrastive_temperature=0: must be a number > 0"),
+        (["loss.r_drop_weight=null"], "loss.r_drop_weight=null: must be a number ≥ 0"),
+        (["loss.adversarial_epsilon=-0.5"], "loss.adversarial_epsilon=-0.5: must be a number ≥ 0"),
+        (["loss.adversarial_weight=x"], "loss.adversarial_weight=x: must be a number ≥ 0"),
+        # schedules
+        (
+            ["schedule=cosine", "schedule.min_lr_ratio=1.5"],
+            "schedule.min_lr_ratio=1.5: must be a number ≥ 0 and ≤ 1",
+        ),
+        (
+            ["schedule=inverse_sqrt", "schedule.timescale=0"],
+            "schedule.timescale=0: must be an integer ≥ 1 or null",
+        ),
+        (
+            ["schedule=warmup_stable_decay", "schedule.shape=sqrt"],
+            "schedule.shape=sqrt: must be one of linear, cosine, 1-sqrt",
+        ),
+        (
+            ["schedule=warmup_stable_decay", "schedule.decay_ratio=-1"],
+            "schedule.decay_ratio=-1: must be a number ≥ 0 and ≤ 1",
+        ),
+        (
+            ["weight_decay_schedule=cosine", "weight_decay_schedule.end_ratio=-1"],
+            "weight_decay_schedule.end_ratio=-1: must be a number ≥ 0",
+        ),
+        # averaging and unfreezing
+        (["averaging=ema", "averaging.decay=1"], "averaging.decay=1: must be a number ≥ 0 and < 1"),
+        (
+            ["averaging=ema", "averaging.start_ratio=2"],
+            "averaging.start_ratio=2: must be a number ≥ 0 and ≤ 1",
+        ),
+        (["averaging=swa", "averaging.every_n_steps=0"], "averaging.every_n_steps=0: must be an integer ≥ 1"),
+        (["averaging=swa", "averaging.lr_ratio=0"], "averaging.lr_ratio=0: must be a number > 0 or null"),
+        (
+            ["averaging=swa", "averaging.cycle_steps=1"],
+            "averaging.cycle_steps=1: must be an integer ≥ 2 or null",
+        ),
+        (
+            ["averaging=swa", "averaging.cycle_end_ratio=7"],
+            "averaging.cycle_end_ratio=7: must be a number ≥ 0 and ≤ 1",
+        ),
+        (["averaging=swa", "averaging.follow_schedule=1"], "averaging.follow_schedule=1: must be a boolean"),
+        (
+            ["unfreezing=gradual", "unfreezing.epochs_per_layer=0"],
+            "unfreezing.epochs_per_layer=0: must be an integer ≥ 1",
+        ),
+        (
+            ["unfreezing=gradual", "unfreezing.layers_at_start=-1"],
+            "unfreezing.layers_at_start=-1: must be an integer ≥ 0",
+        ),
+        # augmentation
+        (
+            ["data.augmentation.token_dropout=1"],
+            "data.augmentation.token_dropout=1: must be a number ≥ 0 and < 1",
+        ),
+        (
+            ["data.augmentation.mean_span_length=0"],
+            "data.augmentation.mean_span_length=0: must be a number ≥ 1",
+        ),
+        # the cache of the frozen part against what changes its input
+        *(
+            (
+                [*CACHED, f"data.augmentation.{name}=0.1"],
+                f"data.augmentation.{name}=0.1: encoder.cache_frozen=true keeps what texts gave unchanged",
+            )
+            for name in ("token_dropout", "token_swap", "span_masking")
+        ),
+        (
+            [*CACHED, "data.augmentation._target_=my_package.Noise", "trust=[my_package.*]"],
+            "data.augmentation._target_=my_package.Noise: encoder.cache_frozen=true keeps what texts gave",
+        ),
+        (
+            [*CACHED, "loss=adversarial"],
+            "loss.adversarial_epsilon=1.0: encoder.cache_frozen=true leaves out the word embeddings",
+        ),
     ],
 )
 def test_one_problem(overrides, expected):
@@ -70,8 +210,31 @@ def test_a_sound_configuration_has_none():
     assert problems(compose("trainer.max_epochs=-1", "trainer.max_steps=10", "model=bert_linear")) == []
 
 
-def test_somebodys_own_class_is_left_to_its_constructor():
-    assert problems(compose("+data.label_column={_target_:my.Column}")) == []
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["model.pooling={_target_:my_package.parts.Pooling,share:2}", "trust=[my_package.*]"],
+        ["model.pooling={_target_:my_package.parts.Pooling}", "trust=[my_package.parts.Pooling]"],
+        ["model.pooling={_target_:bert_ft.nn.pooling.AttentionPooling}"],
+        ["objective.metric=val/kappa", KAPPA],
+        ["objective.metric=val/kappa", "objective.mode=min", KAPPA],
+        ["+metrics.kappa=null"],
+        ["loss.class_weights=balanced"],
+        ["loss.class_weights=[1,0.5]"],
+        [*CACHED, "data.augmentation=null"],
+        [*CACHED, "loss=r_drop"],
+        ["encoder.freeze_layers=1", "data.augmentation.token_dropout=0.1", "loss=adversarial"],
+        ["schedule=warmup_stable_decay", "schedule.decay_ratio=0.2", "schedule.shape=cosine"],
+        ["averaging=swa", "averaging.cycle_steps=5", "averaging.lr_ratio=1.5"],
+    ],
+    ids=lambda overrides: " ".join(overrides),
+)
+def test_what_is_left_to_constructors_or_sound_has_no_problem(overrides):
+    assert problems(compose(*overrides)) == []
+
+
+def test_an_interpolated_target_is_left_to_hydra():
+    assert problems(compose("+callbacks.x._target_=${loss._target_}")) == []
 
 
 @pytest.mark.parametrize("key", sorted(RULES))

@@ -2,16 +2,22 @@
 
 import inspect
 import re
+from dataclasses import fields, replace
 from pathlib import Path
 
 import hydra
+import numpy as np
 import pytest
+import torch
 from hydra.utils import get_class, get_object
 from omegaconf import DictConfig, OmegaConf
 
+from bert_ft.config.build import OWN_TRAINER_KEYS, _loss, _optimizer, _terms, build
 from bert_ft.config.check import problems
 from bert_ft.config.paths import conf_dir
 from bert_ft.config.rules import RULES
+from bert_ft.errors import ConfigError
+from bert_ft.training.objective import LossTerms
 
 GROUPS = {
     path.name: sorted(file.stem for file in path.glob("*.yaml") if not file.stem.startswith("_"))
@@ -25,8 +31,10 @@ NEEDED = {
     "data=hub": ["data.dataset=glue"],
     "encoder=any": ["encoder.name_or_path=folder"],
 }
-# nodes whose own constructor judges them, and Hydra's part
-UNRULED = re.compile(r"(^|\.)_(target|partial)_$|^(callbacks|logger|hydra)(\.|$)|^data\.source\.")
+# nodes whose own constructor judges them, what is switched off as a whole, and Hydra's part
+UNRULED = re.compile(
+    r"(^|\.)_(target|partial|recursive)_$|^(callbacks|logger|hydra)(\.|$)|^data\.source\.|^(averaging|unfreezing)$"
+)
 README = Path(__file__).parents[2] / "README.md"
 
 
@@ -69,7 +77,8 @@ def targets(node, path=""):
         yield from targets(value, f"{path}.{key}" if path else key)
 
 
-OURS = {"trainer": {"compile"}}  # read in config/build.py, not handed on
+# read in config/build.py, not handed on
+OURS = {"trainer": set(OWN_TRAINER_KEYS), "loss": {field.name for field in fields(LossTerms)}}
 
 
 @pytest.mark.parametrize("choice", CHOICES)
@@ -97,7 +106,70 @@ def test_the_model_head_takes_its_keys():
 def test_the_optimizer_takes_its_keys():
     from bert_ft.optim.layerwise import LayerwiseOptimizer
 
-    assert set(compose().optimizer) == inspect.signature(LayerwiseOptimizer).parameters.keys()
+    keys = set(compose().optimizer) - {"show_groups"}
+    assert keys == inspect.signature(LayerwiseOptimizer).parameters.keys()
+
+
+BUILT = ("averaging", "loss", "schedule", "unfreezing", "weight_decay_schedule")
+
+
+@pytest.mark.parametrize("choice", [choice for choice in CHOICES if choice.split("=")[0] in BUILT])
+def test_every_technique_is_built_with_its_defaults(choice):
+    group = choice.split("=")[0]
+    config = compose(choice)
+    if config[group]:
+        built = _loss(config) if group == "loss" else build(config[group])
+        assert type(built).__name__ == config[group]._target_.rpartition(".")[2]
+
+
+def test_the_optimizer_is_built_with_its_defaults():
+    algorithm = _optimizer(compose()).algorithm_type
+    assert algorithm is torch.optim.AdamW
+
+
+@pytest.mark.parametrize("group", ["averaging", "unfreezing"])
+def test_none_is_there_and_is_nothing(group):
+    config = compose(f"{group}=none")
+    assert group in config
+    assert not config[group]
+
+
+@pytest.mark.parametrize(
+    ("choice", "terms"),
+    [
+        ("cross_entropy", LossTerms()),
+        ("focal", LossTerms()),
+        ("supervised_contrastive", LossTerms(contrastive_weight=0.5)),
+        ("r_drop", LossTerms(r_drop_weight=1.0)),
+        ("adversarial", LossTerms(adversarial_epsilon=1.0)),
+    ],
+)
+def test_loss_terms_are_read(choice, terms):
+    assert _terms(compose(f"loss={choice}")) == terms
+    changed = compose(f"loss={choice}", "loss.adversarial_weight=0.5", "loss.contrastive_temperature=0.2")
+    assert _terms(changed) == replace(terms, adversarial_weight=0.5, contrastive_temperature=0.2)
+
+
+def test_an_interpolation_into_another_group_is_resolved():
+    config = compose("loss.label_smoothing=${model.head.dropout}", "model.head.dropout=0.25")
+    assert _loss(config).label_smoothing == 0.25
+
+
+def test_class_weights():
+    names = ["a", "b"]
+    labels = np.array([0, 0, 0, 1])
+    assert _loss(compose(), labels, names).class_weights is None
+    balanced = _loss(compose("loss.class_weights=balanced"), labels, names)
+    assert balanced.class_weights.tolist() == pytest.approx([4 / 6, 4 / 2])
+    given = _loss(compose("loss.class_weights=[1,3.5]"), labels, names)
+    assert given.class_weights.tolist() == [1, 3.5]
+    message = (
+        r"loss\.class_weights=\[1, 2, 3\]: 3 weights for the 2 labels a, b; give one for each, in this order"
+    )
+    with pytest.raises(ConfigError, match=message):
+        _loss(compose("loss.class_weights=[1,2,3]"), labels, names)
+    with pytest.raises(ConfigError, match=r"loss\.class_weights=balanced: label 1 has 0 training rows"):
+        _loss(compose("loss.class_weights=balanced"), labels[:3], names)
 
 
 def test_targets_are_real_classes_of_the_libraries_named():

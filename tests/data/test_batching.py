@@ -3,7 +3,7 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from bert_ft.data.batching import RandomBatches, SortedBatches
+from bert_ft.data.batching import NumberedBatches, RandomBatches, SortedBatches
 
 
 @pytest.mark.parametrize("num_rows", [1, 7, 8, 33])
@@ -107,3 +107,23 @@ def test_a_row_beyond_the_token_limit_is_a_batch_by_itself():
 def test_fewer_rows_than_replicas():
     ranks = [list(SortedBatches(np.array([3, 2]), 8, 100, 4, rank)) for rank in range(4)]
     assert ranks == [[[0]], [[1]], [], []]
+
+
+def test_numbered_batches_are_the_random_ones_with_their_epoch():
+    numbered, plain = NumberedBatches(50, 4, seed=2), RandomBatches(50, 4, seed=2)
+    for epoch in range(3):
+        assert list(numbered) == [(epoch, rows) for rows in plain]
+        assert len(numbered) == len(plain)
+
+
+def test_numbered_batches_resume_and_jump_as_the_random_ones():
+    whole = [*(numbered := NumberedBatches(50, 4, seed=2)), *numbered]
+    broken = NumberedBatches(50, 4, seed=2)
+    iterator = iter(broken)
+    seen = [next(iterator) for _ in range(5)]
+    resumed = NumberedBatches(50, 4, seed=2)
+    resumed.load_state_dict(broken.state_dict())
+    resumed.set_epoch(0)
+    assert seen + list(resumed) + list(resumed) == whole
+    resumed.set_epoch(7)
+    assert {epoch for epoch, _ in resumed} == {7}

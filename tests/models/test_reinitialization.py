@@ -208,16 +208,19 @@ def first_loss(folder) -> float:
 
 
 @pytest.mark.parametrize("model", ["bert_residual", "bert_linear"])
-def test_a_run_starts_elsewhere_and_learns(tmp_path, tiny_encoder, reviews, model):
-    still = ["encoder.hidden_dropout=0.0", "encoder.attention_dropout=0.0", "trainer.max_epochs=3"]
+def test_a_run_starts_elsewhere(tmp_path, tiny_encoder, reviews, model):
+    still = ["encoder.hidden_dropout=0.0", "encoder.attention_dropout=0.0", "debug=fast"]
     losses = []
     for num_layers in (0, 1, 2):
         folder = tmp_path / str(num_layers)
-        options = [f"model={model}", f"encoder.reinit_layers={num_layers}", *still]
-        _, metrics = train(folder, tiny_encoder, reviews, *options)
-        assert metrics["test"]["accuracy"] > 0.8
+        train(folder, tiny_encoder, reviews, f"model={model}", f"encoder.reinit_layers={num_layers}", *still)
         losses.append(first_loss(folder))
     assert len(set(losses)) == 3
+
+
+def test_a_run_from_there_learns(tmp_path, tiny_encoder, reviews):
+    _, metrics = train(tmp_path, tiny_encoder, reviews, "encoder.reinit_layers=1", "trainer.max_epochs=4")
+    assert metrics["test"]["accuracy"] >= 0.9
 
 
 def test_a_run_that_cannot_be(tmp_path, tiny_encoder, reviews):

@@ -42,7 +42,8 @@ def classifier(family="bert", *, dropout=0.0, pooling="mean", freeze_layers=None
     config = tiny_config(family, **label_names(LABELS), **changes)
     set_dropout(config, dropout, dropout)
     model = ResidualClassifier(empty_encoder(config), pooling=pooling, hidden_sizes=[32], dropout=dropout)
-    nn.init.normal_(model.head.blocks[0].project.weight, std=0.3)  # at zero the block would count for nothing
+    for layer in (model.head.blocks[0].project, model.head.classifier):
+        nn.init.normal_(layer.weight, std=0.3)  # as fresh ones they would count for little
     if freeze_layers is not None:
         freeze(model.encoder, freeze_layers)
     return model.double().train()
@@ -206,9 +207,11 @@ class TestRDrop:
 def twin_of(model):
     """transformers' own encoder with the same weights, for padded batches, and a copy of the head."""
     config = copy.deepcopy(model.encoder.config)
+    # ModernBERT's eager attention gives NaN where a window holds padding alone
+    attention = "sdpa" if config.model_type == "modernbert" else "eager"
     twin = nn.Module()
     twin.encoder = AutoModel.from_config(
-        config, attn_implementation="eager", **without_pooler(config)
+        config, attn_implementation=attention, **without_pooler(config)
     ).double()
     twin.encoder.load_state_dict(model.encoder.state_dict())
     twin.head = copy.deepcopy(model.head)
@@ -450,7 +453,6 @@ def plain_losses(tmp_path_factory, tiny_encoder, reviews):
     return recorded(folder)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "columns"),
     [
@@ -500,7 +502,6 @@ def test_runs_differ_in_training_and_are_judged_alike(
         assert reported["loss"] == pytest.approx(expected, abs=tolerance)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [
