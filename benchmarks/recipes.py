@@ -205,7 +205,9 @@ def read() -> dict[str, Any]:
 def write(job: Job, scores: dict[str, Any]) -> dict[str, Any]:
     results = read()
     results.setdefault(job.recipe, {}).setdefault(job.dataset, {})[str(job.seed)] = scores
-    RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
+    partial = RESULTS.with_suffix(".partial")
+    partial.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
+    partial.replace(RESULTS)  # others read it meanwhile
     return results
 
 
@@ -224,7 +226,9 @@ def work(jobs: list[Job], workers: int) -> None:
         running = {pool.submit(lambda job=job: run(job, read())): job for job in jobs}
         for done, future in enumerate(as_completed(running), start=1):
             job = running[future]
-            if (error := future.exception()) is not None:  # the others go on; what is missing is run next time
+            if (
+                error := future.exception()
+            ) is not None:  # the others go on; what is missing is run next time
                 print(f"{job} failed: {error}", flush=True)
                 continue
             scores = future.result()

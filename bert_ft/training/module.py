@@ -146,7 +146,9 @@ class ClassificationModule(LightningModule):
     def lr_scheduler_step(self, scheduler: LRScheduler, metric: Any | None) -> None:
         super().lr_scheduler_step(scheduler, metric)
         assert self._weight_decay is not None
-        self._weight_decay.step(self.trainer.global_step)  # with the lr, so that both are logged as they will act
+        self._weight_decay.step(
+            self.trainer.global_step
+        )  # with the lr, so that both are logged as they will act
 
     def configure_gradient_clipping(
         self,

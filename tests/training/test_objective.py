@@ -468,7 +468,7 @@ def plain_losses(tmp_path_factory, tiny_encoder, reviews):
         (["loss.class_weights=balanced"], set()),
         (["loss.class_weights=[1.0,3.0]"], set()),
     ],
-    ids=str,
+    ids=lambda value: " ".join(sorted(value)),
 )
 def test_runs_differ_in_training_and_are_judged_alike(
     tmp_path, tiny_encoder, reviews, plain_losses, overrides, columns
