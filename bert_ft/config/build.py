@@ -24,12 +24,11 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torchmetrics import Metric
-from transformers import PreTrainedTokenizerFast
 
 from bert_ft.data.augmentation import Augmentation, AugmentedSplit
 from bert_ft.data.dataset import TokenizedSplit
 from bert_ft.data.prepare import PreparedData, prepare
-from bert_ft.data.tokenization import load_tokenizer
+from bert_ft.data.tokenization import FastTokenizer, load_tokenizer
 from bert_ft.errors import ConfigError, UserError
 from bert_ft.models.classifier import Classifier
 from bert_ft.models.compilation import compile_encoder
@@ -231,7 +230,7 @@ def _metrics(config: DictConfig, num_labels: int) -> dict[str, Metric]:
 
 
 def _augmented(
-    config: DictConfig, augmentation: Any, train: TokenizedSplit, tokenizer: PreTrainedTokenizerFast
+    config: DictConfig, augmentation: Any, train: TokenizedSplit, tokenizer: FastTokenizer
 ) -> AugmentedSplit | None:
     if augmentation is None:
         return None

@@ -221,6 +221,7 @@ def classification_metrics(
             **deepcopy(dict(more or {})),
         },
         prefix=prefix,
+        compute_groups=False,  # by their first batch torchmetrics would take different metrics for alike
     )
 
 
