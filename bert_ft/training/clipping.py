@@ -19,17 +19,15 @@ def clip_gradients(
         limit: of the norm, or of each value; ``None`` clips nothing.
         algorithm: ``norm`` or ``value``.
     """
-    before = _norm(parameters)
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if not gradients:  # which torch's clipping by value doesn't take
+        return torch.tensor(0.0), torch.tensor(0.0)
+    before = get_total_norm(gradients)
     if limit is None:
         return before, before
     if algorithm == "value":
         clip_grad_value_(parameters, limit)
-        return before, _norm(parameters)
+        return before, get_total_norm(gradients)
     clip_grads_with_norm_(parameters, limit, before)
     # what torch multiplies by: at most 1, with 1e-6 against a norm of 0
     return before, before * (limit / (before + 1e-6)).clamp(max=1.0)
-
-
-def _norm(parameters: Sequence[nn.Parameter]) -> Tensor:
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    return get_total_norm(gradients) if gradients else torch.tensor(0.0)

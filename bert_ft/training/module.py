@@ -12,7 +12,7 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor
 from torch.nn import functional as F
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
@@ -143,12 +143,11 @@ class ClassificationModule(LightningModule):
         self._weight_decay.step(0)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def lr_scheduler_step(self, scheduler: LRScheduler, metric: Any | None) -> None:
+    def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
         super().lr_scheduler_step(scheduler, metric)
         assert self._weight_decay is not None
-        self._weight_decay.step(
-            self.trainer.global_step
-        )  # with the lr, so that both are logged as they will act
+        # along with the lr, so that both are logged as they will act
+        self._weight_decay.step(self.trainer.global_step)
 
     def configure_gradient_clipping(
         self,

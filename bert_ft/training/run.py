@@ -115,6 +115,8 @@ class TrainingRun:
     def _fit(self) -> float:
         if self.resume_from is not None:
             self._check_resumable(self.resume_from)
+            # Lightning does this after it has loaded the weights, which would round those of 64 bits
+            self.trainer.precision_plugin.convert_module(self.module)
         started = time.monotonic()
         self.trainer.fit(self.module, self.data, ckpt_path=self.resume_from, weights_only=True)
         return time.monotonic() - started
