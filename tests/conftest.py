@@ -4,6 +4,7 @@ What isn't installed or made by the test itself isn't there.
 """
 
 import csv
+import logging
 import os
 from pathlib import Path
 
@@ -38,6 +39,15 @@ def write_csv(path: Path, rows: list[tuple[str, str]], header: tuple[str, str] =
         writer.writerow(header)
         writer.writerows(rows)
     return path
+
+
+@pytest.fixture(autouse=True)
+def own_log_handlers():
+    """What Hydra hangs onto the root logger writes into the folder of one test, and that is gone in the next."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level
 
 
 @pytest.fixture(scope="session")

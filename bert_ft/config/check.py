@@ -70,6 +70,11 @@ def _between_keys(get: Any) -> Iterator[str]:
         yield f"schedule.warmup_steps={steps}: schedule.warmup_ratio={ratio} is set too; set one of them to null"
     if get("encoder.cache_frozen") and get("encoder.freeze_layers") is None:
         yield "encoder.cache_frozen=True: needs a number of frozen layers; give encoder.freeze_layers"
+    if get("trainer.compile") and (epsilon := get("loss.adversarial_epsilon")):
+        yield (
+            f"loss.adversarial_epsilon={epsilon}: trainer.compile=true would compile the encoder anew at each step; "
+            "set one off"
+        )
     if get("encoder.cache_frozen"):
         yield from _against_cache(get)
     max_steps = get("trainer.max_steps")

@@ -28,6 +28,13 @@ def defer_unused_imports() -> None:
         sys.meta_path.insert(0, _Finder())
 
 
+def load_deferred() -> None:
+    """Execute the modules that wait to be asked for, and defer no more."""
+    while waiting := [module for name in DEFERRED if isinstance(module := sys.modules.get(name), _Deferred)]:
+        load(waiting[0])  # which may import others, deferred as yet
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _Finder)]
+
+
 class _Deferred(ModuleType):
     """A module that is executed at the first question for something that it has no stand-in for."""
 

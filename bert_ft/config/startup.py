@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from bert_ft.config.lean_imports import defer_unused_imports
+from bert_ft.config.lean_imports import defer_unused_imports, load_deferred
 from bert_ft.training.memory import keep_freed_memory
 
 
@@ -20,7 +20,9 @@ def heavy_imports(*, compiles: bool = False) -> Iterator[None]:
     none of it before is left out of later collections. A command stops it even before, when it begins to compose its
     configuration. ``compiles``: nothing is deferred for torch's compiler.
     """
-    if not compiles:
+    if compiles:
+        load_deferred()  # what an earlier run in the process left, one that compiled nothing
+    else:
         defer_unused_imports()
     keep_freed_memory()
     first = "torch" not in sys.modules

@@ -143,6 +143,11 @@ class EncoderSpec:
         reinitialize(encoder, self.reinit_layers)
         replace_dropout(encoder)
         replace_linear(encoder)
+        if self.gradient_checkpointing and not encoder.supports_gradient_checkpointing:
+            raise ConfigError(
+                f"encoder.gradient_checkpointing=true: transformers' {encoder.config.model_type} can't recompute its "
+                "layers; set it to false"
+            )
         if self.gradient_checkpointing:
             encoder.activation_checkpointing_enable({"use_reentrant": False})
         if self.freeze_layers is not None:

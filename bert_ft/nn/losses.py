@@ -4,7 +4,8 @@
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,14 @@ class ClassificationLoss(nn.Module, ABC):
                 raise ConfigError(f"loss.class_weights={list(class_weights)} must be finite and above 0")
         # not persistent: the weights come from the configuration, and validation's plain loss has none
         self.register_buffer("class_weights", weights, persistent=False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        weights = self.class_weights
+        super()._apply(fn, recurse)
+        if weights is not None and self.class_weights is not None and self.class_weights.itemsize < 4:
+            # training in 16 bits converts the module, and would round them
+            self.class_weights = weights.to(self.class_weights.device)
+        return self
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         losses = self.per_row(at_least_float32(logits), labels)
@@ -105,7 +114,7 @@ class SupervisedContrastive(nn.Module):
     def __init__(self, temperature: float = 0.1) -> None:
         super().__init__()
         if not temperature > 0:
-            raise ConfigError(f"loss.temperature={temperature} must be above 0")
+            raise ConfigError(f"loss.contrastive_temperature={temperature} must be above 0")
         self.temperature = temperature
 
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:

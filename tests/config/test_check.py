@@ -189,6 +189,10 @@ CACHED = ["encoder.freeze_layers=1", "encoder.cache_frozen=true"]
             [*CACHED, "loss=adversarial"],
             "loss.adversarial_epsilon=1.0: encoder.cache_frozen=true leaves out the word embeddings",
         ),
+        (
+            ["trainer.compile=true", "loss=adversarial"],
+            "loss.adversarial_epsilon=1.0: trainer.compile=true would compile the encoder anew",
+        ),
     ],
 )
 def test_one_problem(overrides, expected):

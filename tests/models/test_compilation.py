@@ -218,7 +218,6 @@ def test_nothing_is_deferred_for_the_compiler():
     assert deferred(IMPORTS.format(True)) == set()
 
 
-@pytest.mark.xfail(strict=True, reason="heavy_imports(compiles=True) doesn't load what was deferred before")
 def test_nor_after_a_run_in_the_same_process_that_compiled_nothing():
     """A sweep over trainer.compile: deferred, ``torch.compiler.disable`` would have no effect."""
     assert deferred(IMPORTS.format(False) + IMPORTS.format(True)) == set()

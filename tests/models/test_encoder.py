@@ -194,3 +194,9 @@ def test_transformers_still_passes_our_arguments_on():
         model = empty_encoder(tiny_config(family))
         assert "kwargs" in inspect.signature(model.forward).parameters, family
         assert model._supports_attention_backend, family
+
+
+def test_albert_has_no_gradient_checkpointing(tmp_path):
+    AutoModel.from_config(tiny_config("albert")).save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match=r"encoder\.gradient_checkpointing=true.*albert"):
+        EncoderSpec(str(tmp_path), gradient_checkpointing=True).load()

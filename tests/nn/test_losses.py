@@ -200,7 +200,7 @@ def test_balanced_weights_need_a_row_of_each_label():
         ),
         (Focal, {"class_weights": [1.0, float("nan")]}, r"loss\.class_weights=\[1\.0, nan\] must be"),
         (Focal, {"gamma": -1.0}, r"loss\.gamma=-1\.0 must be"),
-        (SupervisedContrastive, {"temperature": 0.0}, r"loss\.temperature=0\.0 must be"),
+        (SupervisedContrastive, {"temperature": 0.0}, r"loss\.contrastive_temperature=0\.0 must be"),
     ],
 )
 def test_out_of_range(loss, arguments, message):
@@ -211,3 +211,10 @@ def test_out_of_range(loss, arguments, message):
 def test_class_weights_of_another_number_of_labels():
     with pytest.raises(ConfigError, match=r"loss\.class_weights has 5 weights for 4 labels"):
         CrossEntropy(class_weights=[1.0] * 5)(random_logits(), LABELS)
+
+
+def test_class_weights_are_not_rounded_with_the_model():
+    """As ``trainer.precision=bf16-true`` converts it: 1.0321 would become 1.0312."""
+    loss = CrossEntropy(class_weights=[1.0321, 0.9697]).bfloat16()
+    labels = torch.tensor([0, 1, 1, 0, 1])
+    assert float(loss.total_weight(labels)) == pytest.approx(2 * 1.0321 + 3 * 0.9697, abs=1e-6)
