@@ -20,6 +20,7 @@ def python(code: str) -> str:
     return result.stdout
 
 
+@pytest.mark.slow
 def test_start_up_executes_none_of_them():
     left = python(
         "print(*(name for name in lean_imports.DEFERRED if name in sys.modules and is_deferred(name)))"
@@ -27,6 +28,7 @@ def test_start_up_executes_none_of_them():
     assert {"torchmetrics", "torchmetrics.functional", "torch._dynamo"} <= set(left.split())
 
 
+@pytest.mark.slow
 def test_what_is_asked_for_is_the_librarys_own():
     python(
         """
@@ -42,6 +44,7 @@ assert float(function(torch.tensor([1, 0]), torch.tensor([1, 1]), task="binary")
     )
 
 
+@pytest.mark.slow
 def test_the_compiler_still_works():
     python(
         """
@@ -57,6 +60,7 @@ assert model(torch.ones(1, 2)).shape == (1, 2)
     )
 
 
+@pytest.mark.slow
 def test_a_submodule_executes_its_package_first():
     python(
         """
@@ -68,6 +72,7 @@ assert torch._dynamo.utils.get_optimize_ddp_mode
     )
 
 
+@pytest.mark.slow
 def test_an_unknown_name_is_an_attribute_error():
     python(
         """

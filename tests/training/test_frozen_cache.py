@@ -242,6 +242,7 @@ def test_a_frozen_embedding_is_not_split(tmp_path, tiny_encoder, reviews, monkey
     train(tmp_path, tiny_encoder, reviews, "debug=fast", "encoder.freeze_layers=0")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [
