@@ -8,6 +8,7 @@ from pathlib import Path
 
 from benchmarks.corpora import Rows
 
+MAX_LENGTH = 128
 TRAIN_ROWS, VALIDATION_ROWS, MOST_TEST_ROWS = 1000, 200, 2000
 # of corpora that have too few rows for that
 TRAIN_SHARE, VALIDATION_SHARE = 0.65, 0.1
