@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+TARGET = "_target_"  # names a class, in Hydra's way
 # Patterns are Hydra's: a full name, or a package and `.*` for all that is in it.
 PATTERN = re.compile(r"[^\W\d]\w*(\.\w+)*(\.\*)?")
 IN_CONFIGURATIONS = ("bert_ft.*", "lightning.pytorch.*", "torch.nn.*", "torch.optim.*", "torchmetrics.*")

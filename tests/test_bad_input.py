@@ -93,6 +93,18 @@ def test_a_misspelt_key(refuse):
     assert message == "optimizer.lrr=1: there is no key optimizer.lrr; did you mean optimizer.lr?\n"
 
 
+def test_a_misspelt_key_beside_ones_own_configuration_files(refuse, tmp_path):
+    (tmp_path / "own files/model").mkdir(parents=True)
+    (tmp_path / "own files/model/mine.yaml").write_text("defaults: [bert_residual, _self_]\npooling: max\n")
+    message = refuse("--config-dir", str(tmp_path / "own files"), "model=mine", "model.poling=cls")
+    assert message == "model.poling=cls: there is no key model.poling; did you mean model.pooling?\n"
+
+
+def test_a_configuration_folder_that_is_not_there(refuse, tmp_path):
+    message = refuse("--config-dir", str(tmp_path / "none"), "model=mine")
+    assert message == f"--config-dir={tmp_path / 'none'}: no such folder\n"
+
+
 def test_a_value_of_the_wrong_type(refuse):
     assert refuse("trainer.max_epochs=abc") == "trainer.max_epochs=abc: must be an integer ≥ 1 or -1\n"
 

@@ -13,9 +13,9 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor, nn
 
 from bert_ft.errors import ConfigError
-from bert_ft.nn.embedding import SplitEmbedding
 from bert_ft.optim.averaging import AveragingTail, first_averaged_step, move_towards
 from bert_ft.optim.schedules import Schedule
+from bert_ft.training.vocabulary import settle_unused_rows
 
 
 class Averaging(WeightAveraging, ABC):
@@ -57,10 +57,9 @@ class Averaging(WeightAveraging, ABC):
         """Of how many steps the average is."""
         return 0 if self._average_model is None else int(self._average_model.n_averaged)
 
-    def averaged_weights(self) -> dict[str, Tensor] | None:
-        """The state of the averaged module, under the module's own names; ``None`` before the first update."""
-        if self._average_model is None or self.num_averaged == 0:
-            return None
+    def averaged_weights(self) -> dict[str, Tensor]:
+        """The state of the averaged module, under the module's own names."""
+        assert self._average_model is not None
         return self._average_model.module.state_dict()
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
@@ -90,13 +89,13 @@ class Averaging(WeightAveraging, ABC):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if self.should_update(step_idx=trainer.global_step - 1):
-            _settle(pl_module)
+            settle_unused_rows(pl_module)
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     # Lightning's own swap goes through the average and would round it to the module's precision
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.num_averaged:
-            _settle(pl_module)
+            settle_unused_rows(pl_module)
             self._raw = [value.detach().clone() for value in _weights(pl_module)]
             self._copy_average_to_current(pl_module)
 
@@ -111,7 +110,7 @@ class Averaging(WeightAveraging, ABC):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.num_averaged:
-            _settle(pl_module)
+            settle_unused_rows(pl_module)
             super().on_train_end(trainer, pl_module)
 
     def on_save_checkpoint(
@@ -123,9 +122,8 @@ class Averaging(WeightAveraging, ABC):
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        if (
-            "averaging_state" in checkpoint
-        ):  # else it was saved before the first update: nothing is averaged yet
+        saved_after_first_update = "averaging_state" in checkpoint
+        if saved_after_first_update:
             super().on_load_checkpoint(trainer, pl_module, checkpoint)
 
     def _update(self, averaged: Sequence[Tensor], current: Sequence[Tensor], num_averaged: Tensor) -> None:
@@ -203,10 +201,3 @@ class ExponentialAveraging(Averaging):
 
 def _weights(module: nn.Module) -> list[Tensor]:
     return list(chain(module.parameters(), module.buffers()))
-
-
-def _settle(module: nn.Module) -> None:
-    """Bring rows whose weight decay is still to be done up to date, before their values are read."""
-    for part in module.modules():
-        if isinstance(part, SplitEmbedding):
-            part.settle()

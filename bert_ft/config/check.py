@@ -10,12 +10,11 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bert_ft.config.rules import RULES
-from bert_ft.trust import IN_CONFIGURATIONS, PATTERN, is_trusted, refusal
+from bert_ft.trust import IN_CONFIGURATIONS, PATTERN, TARGET, is_trusted, refusal
 
 FILE_KEYS = ("data.train_file", "data.validation_file", "data.test_file", "resume_from")
 OBJECTIVE_MODES = {"val/accuracy": "max", "val/f1_macro": "max", "val/loss": "min"}
 AUGMENTATION = "bert_ft.data.augmentation.Augmentation"
-TARGET = "_target_"
 
 
 def problems(config: DictConfig) -> list[str]:

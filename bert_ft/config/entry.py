@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -69,17 +70,27 @@ def _run(task: Task, config_name: str) -> None:
 def _before(config_name: str, arguments: argparse.Namespace) -> RunFolder | None:
     """Judge the command and claim its folder, before Hydra writes anything; ``None`` where it has no own."""
     only_shows = arguments.cfg or arguments.help or arguments.hydra_help or arguments.info
-    # with a search path of the user's own the job itself is left to judge its configuration
-    elsewhere = arguments.config_dir or arguments.config_path or arguments.config_name
+    # with other files in place of ours the job itself is left to judge its configuration
+    elsewhere = arguments.config_path or arguments.config_name
     if only_shows or elsewhere or arguments.shell_completion or arguments.experimental_rerun:
         return None
-    config = judged(config_name, arguments.overrides, sweep=arguments.multirun)
+    overrides = list(arguments.overrides)
+    if arguments.config_dir is not None:
+        own = Path(arguments.config_dir).absolute()
+        if not own.is_dir():
+            raise ConfigError(f"--config-dir={arguments.config_dir}: no such folder")
+        overrides.insert(0, f"hydra.searchpath=[{_quoted(f'file://{own}')}]")
+    config = judged(config_name, overrides, sweep=arguments.multirun)
     if arguments.multirun or config.hydra.output_subdir is None:
         return None
     folder = claim(config, arguments.overrides)
     # Hydra would compose the name, which holds the time, once more
-    sys.argv.append(f"hydra.run.dir={QuotedString(str(folder.path), Quote.single).with_quotes()}")
+    sys.argv.append(f"hydra.run.dir={_quoted(str(folder.path))}")
     return folder
+
+
+def _quoted(value: str) -> str:
+    return QuotedString(value, Quote.single).with_quotes()
 
 
 def _stopping(task: Task, folder: RunFolder | None) -> Task:

@@ -19,7 +19,7 @@ from bert_ft.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """Deletes tokens, swaps neighbours' places, hides spans; special tokens stay where they are.
+    """Deletes tokens, swaps two of a text, hides spans; special tokens stay where they are.
 
     Attributes:
         token_dropout: the probability of each token to be deleted; one token of a text always stays.
@@ -51,7 +51,7 @@ class Augmentation:
     def __call__(
         self, ids: np.ndarray, segments: np.ndarray, mask_id: int | None, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The changed ids, and for each the position that its neighbourhood comes from.
+        """The changed ids, and for each the position in ``ids`` whose place it has taken.
 
         Args:
             ids: ``(length,)`` token ids.

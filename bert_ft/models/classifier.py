@@ -13,9 +13,10 @@ from bert_ft.errors import ConfigError
 from bert_ft.models.encoder import EncoderSpec, encode, encode_first_tokens
 from bert_ft.models.first_token import prepare_first_tokens
 from bert_ft.models.frozen import check_pooling_layers
-from bert_ft.models.parts import TARGET, build_part
+from bert_ft.models.parts import build_part
 from bert_ft.nn.head import ResidualHead
 from bert_ft.nn.pooling import ClsPooling, MeanPooling, build_pooling, mean_of_layers
+from bert_ft.trust import TARGET
 
 
 class Classifier(nn.Module):

@@ -17,9 +17,9 @@ from transformers import (
 from bert_ft.models.classifier import Classifier, LinearClassifier, ResidualClassifier
 from bert_ft.models.encoder import without_pooler
 from bert_ft.models.inputs import position_offset
-from bert_ft.models.parts import TARGET
 from bert_ft.nn.padded_pooling import pool_padded
 from bert_ft.nn.pooling import mean_of_layers
+from bert_ft.trust import TARGET
 
 ORT_ATTENTION = "bert_ft_ort_attention"
 # Attention of each token to all others, through transformers' attention interface: what ORT's operator is.

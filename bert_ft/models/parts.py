@@ -9,9 +9,7 @@ from typing import Any
 from torch import nn
 
 from bert_ft.errors import ConfigError
-from bert_ft.trust import IN_MODELS, is_trusted, refusal
-
-TARGET = "_target_"
+from bert_ft.trust import IN_MODELS, TARGET, is_trusted, refusal
 
 
 def build_part(key: str, description: Mapping[str, Any], trust: Sequence[str], **arguments: Any) -> nn.Module:

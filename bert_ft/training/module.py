@@ -45,8 +45,12 @@ class AveragedWeights(Protocol):
 
     name: str
 
-    def averaged_weights(self) -> dict[str, Tensor] | None:
-        """What is validated, saved and tested in place of the module's state; ``None`` = that state itself."""
+    @property
+    def num_averaged(self) -> int:
+        """Of how many steps the average is; 0 = it hasn't begun, and the module's own weights count."""
+
+    def averaged_weights(self) -> dict[str, Tensor]:
+        """What is validated, saved and tested in place of the module's state, once the average has begun."""
 
 
 class ClassificationModule(LightningModule):
@@ -179,15 +183,15 @@ class ClassificationModule(LightningModule):
         """The validation values of these very weights travel with them."""
         checkpoint[VAL_METRICS_KEY] = split_metrics(self.trainer.callback_metrics, "val/")
         checkpoint[WEIGHTS_KEY] = self.weights_name
-        if self.averaging is not None and (averaged := self.averaging.averaged_weights()) is not None:
+        if self.averaging is not None and self.averaging.num_averaged:
             # a checkpoint of weights alone doesn't pass through callbacks
-            checkpoint["state_dict"] = averaged
+            checkpoint["state_dict"] = self.averaging.averaged_weights()
         checkpoint[TRAINED_ROWS_KEY] = trained_rows(self.classifier)
 
     @property
     def weights_name(self) -> str:
         """Which weights are validated and saved: ``raw``, or the name of the averaging."""
-        if self.averaging is None or self.averaging.averaged_weights() is None:
+        if self.averaging is None or not self.averaging.num_averaged:
             return "raw"
         return self.averaging.name
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 
 import torch
 from torch import nn
@@ -41,15 +42,20 @@ def train_used_rows_only(
 
 def trained_rows(model: nn.Module) -> list[int]:
     """A number for each split embedding below ``model`` that tells which rows it trains, in which order."""
-    return [
-        zlib.crc32(module.row_of.cpu().numpy().tobytes())
-        for module in model.modules()
-        if isinstance(module, SplitEmbedding)
-    ]
+    return [zlib.crc32(embedding.row_of.cpu().numpy().tobytes()) for embedding in _split_embeddings(model)]
 
 
 def decay_unused_rows(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Let split embeddings below ``model`` follow the optimizer's weight decay."""
-    for module in model.modules():
-        if isinstance(module, SplitEmbedding):
-            module.follow(optimizer)
+    for embedding in _split_embeddings(model):
+        embedding.follow(optimizer)
+
+
+def settle_unused_rows(model: nn.Module) -> None:
+    """Do the weight decay that is still to be done, before the values of all rows are read."""
+    for embedding in _split_embeddings(model):
+        embedding.settle()
+
+
+def _split_embeddings(model: nn.Module) -> Iterator[SplitEmbedding]:
+    return (module for module in model.modules() if isinstance(module, SplitEmbedding))

@@ -16,13 +16,11 @@ from bert_ft.callbacks import averaging as averaging_module
 from bert_ft.callbacks.averaging import ExponentialAveraging, StochasticAveraging
 from bert_ft.config import build
 from bert_ft.config.build import build_training
-from bert_ft.data.prepare import prepare
-from bert_ft.data.sources import Files
 from bert_ft.errors import CheckpointError, ConfigError
 from bert_ft.models.bundle import load_bundle
 from bert_ft.nn.embedding import SplitEmbedding
 from bert_ft.training.module import ClassificationModule
-from tests.training.running import SMALL, compose_run, file_overrides, train
+from tests.training.running import SMALL, compose_run, file_overrides, reloaded_logits, train
 from tests.training.test_run import interrupted
 from tests.training.test_variants import run as run_command
 
@@ -210,7 +208,7 @@ class TestTheAverage:
         split, _, run = table("split")
         assert isinstance(run.module.classifier.encoder.get_input_embeddings(), SplitEmbedding)
         with monkeypatch.context() as patch:
-            patch.setattr(averaging_module, "_settle", lambda module: None)
+            patch.setattr(averaging_module, "settle_unused_rows", lambda module: None)
             late, _, _ = table("late")
         monkeypatch.setattr(build, "train_used_rows_only", lambda *_: None)
         whole, recorder, run = table("whole")
@@ -326,18 +324,8 @@ class TestWhatIsReportedAndKept:
         )
 
     @pytest.mark.parametrize("split", ["validation", "test"])
-    def test_the_reloaded_folder_gives_what_was_reported(self, kept, reviews, split, tmp_path):
-        bundle = load_bundle(kept.folder / "model")
-        data = prepare(
-            Files(**{f"{name}_file": str(path) for name, path in reviews.items()}),
-            bundle.tokenizer,
-            max_length=bundle.max_length,
-            seed=0,
-            cache_dir=tmp_path,
-        ).splits[split]
-        with torch.no_grad():
-            logits = torch.cat([bundle.classifier(data[row]) for row in range(len(data))])
-        labels = torch.from_numpy(data.labels)
+    def test_the_reloaded_folder_gives_what_was_reported(self, kept, reviews, split):
+        logits, labels = reloaded_logits(kept.folder, reviews, split)
         reported = kept.metrics["val" if split == "validation" else "test"]
         assert reported["loss"] == pytest.approx(F.cross_entropy(logits, labels).item(), abs=1e-6)
         assert reported["accuracy"] == pytest.approx(

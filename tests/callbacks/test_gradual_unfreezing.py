@@ -18,6 +18,7 @@ from bert_ft.models.encoder import empty_encoder, encode
 from bert_ft.models.frozen import freeze
 from bert_ft.optim.layers import layer_of
 from bert_ft.training.module import ClassificationModule
+from tests.autograd import kept_bytes
 from tests.config.test_conf import compose
 from tests.models.families import FAMILIES, random_batch, tiny_config
 from tests.training.running import SMALL, compose_run, file_overrides, train
@@ -156,16 +157,7 @@ def test_every_family_has_its_layers(family):
 
 def saved_bytes(model, batch) -> int:
     """What autograd keeps of the encoder's forward pass, parameters left out."""
-    total = 0
-
-    def count(tensor):
-        nonlocal total
-        total += 0 if isinstance(tensor, nn.Parameter) else tensor.nbytes
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        encode(model.encoder, batch)
-    return total
+    return kept_bytes(lambda: encode(model.encoder, batch))
 
 
 @pytest.mark.parametrize("family", ["bert", "distilbert", "deberta"])

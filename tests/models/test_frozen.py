@@ -14,6 +14,7 @@ from bert_ft.models.first_token import computes_first_tokens
 from bert_ft.models.frozen import SPLIT_MODEL_TYPES, check_freezing, freeze, frozen_states
 from bert_ft.optim.groups import parameter_groups
 from bert_ft.optim.layers import layer_of
+from tests.autograd import kept_bytes
 
 from .families import FAMILIES, random_batch, tiny_config
 
@@ -78,16 +79,7 @@ def test_the_upper_part_has_the_gradients_of_the_unfrozen_model(family):
 
 def saved_bytes(model, batch) -> int:
     """What autograd keeps of a forward pass."""
-    total = 0
-
-    def count(tensor):
-        nonlocal total
-        total += 0 if isinstance(tensor, nn.Parameter) else tensor.nbytes
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        encode(model.encoder, batch)
-    return total
+    return kept_bytes(lambda: encode(model.encoder, batch))
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "modernbert", "deberta"])

@@ -8,6 +8,7 @@ from torch import nn
 
 from bert_ft.models.classifier import build_linear, build_residual
 from bert_ft.models.encoder import EncoderSpec, empty_encoder, encode
+from tests.autograd import kept_bytes
 from tests.training.running import train
 from tests.training.test_frozen_cache import losses
 
@@ -83,16 +84,7 @@ def test_with_transformers_own_head(checkpoint, freeze_layers):
 
 def saved_bytes(model, batch) -> int:
     """What autograd keeps of the encoder's forward pass, parameters left out."""
-    total = 0
-
-    def count(tensor):
-        nonlocal total
-        total += 0 if isinstance(tensor, nn.Parameter) else tensor.nbytes
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        encode(model.encoder, batch)
-    return total
+    return kept_bytes(lambda: encode(model.encoder, batch))
 
 
 @pytest.mark.parametrize("freeze_layers", [None, 0, 1, 2])

@@ -1,13 +1,18 @@
 """Whole runs in the test's own process."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import hydra
+import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import open_dict
 
 from bert_ft.config.paths import conf_dir
+from bert_ft.data.prepare import prepare
+from bert_ft.data.sources import Files
+from bert_ft.models.bundle import load_bundle
 from bert_ft.train import main
 
 SMALL = [
@@ -35,6 +40,23 @@ def compose_run(folder: Path, *overrides: str):
 
 def file_overrides(files: dict[str, Path]) -> list[str]:
     return [f"data.{name}_file={path}" for name, path in files.items()]
+
+
+def reloaded_logits(
+    folder: Path, files: dict[str, Path], split: str, *, trust: Sequence[str] = ()
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits and labels of a split, row by row from the folder that a run saved."""
+    bundle = load_bundle(folder / "model", trust=trust)
+    data = prepare(
+        Files(**{f"{name}_file": str(path) for name, path in files.items()}),
+        bundle.tokenizer,
+        max_length=bundle.max_length,
+        seed=0,
+        cache_dir=folder / "reloaded",
+    ).splits[split]
+    with torch.no_grad():
+        logits = torch.cat([bundle.classifier(data[row]) for row in range(len(data))])
+    return logits, torch.from_numpy(data.labels)
 
 
 def train(folder: Path, encoder: Path, files: dict[str, Path], *overrides: str) -> tuple[float, dict]:

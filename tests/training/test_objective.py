@@ -24,6 +24,7 @@ from bert_ft.models.frozen import freeze
 from bert_ft.nn.embedding import SplitEmbedding
 from bert_ft.nn.losses import CrossEntropy, Focal, SupervisedContrastive
 from bert_ft.training.objective import LossTerms, Objective
+from tests.autograd import kept_bytes
 from tests.config.test_conf import compose
 from tests.models.families import FAMILIES, VOCAB_SIZE, random_batch, tiny_config
 
@@ -111,16 +112,7 @@ class TestWithoutTerms:
 
 def saved_bytes(model, max_tokens) -> int:
     """What is kept for the backward pass of a whole objective, parameters left out."""
-    total = 0
-
-    def count(tensor):
-        nonlocal total
-        total += 0 if isinstance(tensor, nn.Parameter) else tensor.nbytes
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        Objective(CrossEntropy())(model, BATCH, max_tokens)
-    return total
+    return kept_bytes(lambda: Objective(CrossEntropy())(model, BATCH, max_tokens))
 
 
 def test_pieces_are_not_kept():

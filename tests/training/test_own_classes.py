@@ -12,15 +12,13 @@ import torch
 import yaml
 from sklearn.metrics import cohen_kappa_score
 
-from bert_ft.data.prepare import prepare
-from bert_ft.data.sources import Files
 from bert_ft.errors import ConfigError
 from bert_ft.inference.onnx import export_onnx
 from bert_ft.models.bundle import load_bundle
 from bert_ft.train import main
 from bert_ft.training.module import ClassificationModule
 
-from .running import SMALL, compose_run, file_overrides, train
+from .running import SMALL, compose_run, file_overrides, reloaded_logits, train
 
 PARTS = '''
 import numpy as np
@@ -202,22 +200,13 @@ def test_the_kept_checkpoint_has_the_fewest_errors(finished):
     assert metrics["checkpoint"]["epoch"] == values.index(min(values)) + 1
 
 
-def test_the_saved_folder_gives_the_reported_metrics(finished, reviews, tmp_path):
+def test_the_saved_folder_gives_the_reported_metrics(finished, reviews):
     folder, _, metrics = finished
     bundle = load_bundle(folder / "model", trust=["my_package.*"])
     assert type(bundle.classifier.pooling).__name__ == "FirstAndMean"
     assert bundle.classifier.pooling.share == 0.25
     assert bundle.classifier.head[0].out_features == 12
-    data = prepare(
-        Files(**{f"{name}_file": str(path) for name, path in reviews.items()}),
-        bundle.tokenizer,
-        max_length=bundle.max_length,
-        seed=0,
-        cache_dir=tmp_path,
-    ).splits["test"]
-    with torch.no_grad():
-        logits = torch.cat([bundle.classifier(data[row]) for row in range(len(data))])
-    labels = torch.from_numpy(data.labels)
+    logits, labels = reloaded_logits(folder, reviews, "test", trust=["my_package.*"])
     errors = (logits.argmax(1) != labels).float().mean().item()
     loss = torch.nn.functional.cross_entropy(logits, labels).item()
     assert metrics["test"]["errors"] == pytest.approx(errors, abs=1e-6)
@@ -422,19 +411,8 @@ def test_the_objective_can_be_any_torchmetric(tmp_path, tiny_encoder, reviews):
         "objective.metric=val/kappa",
     )
     assert objective == metrics["val"]["kappa"]
-    bundle = load_bundle(tmp_path / "model")
-    with reviews["test"].open() as file:
-        rows = list(csv.DictReader(file))
-    data = prepare(
-        Files(train_file=str(reviews["train"]), test_file=str(reviews["test"])),
-        bundle.tokenizer,
-        max_length=32,
-        seed=0,
-        cache_dir=tmp_path / "again",
-    ).splits["test"]
-    with torch.no_grad():
-        predicted = [bundle.labels[int(bundle.classifier(data[row]).argmax())] for row in range(len(data))]
-    expected = cohen_kappa_score([row["label"] for row in rows], predicted)
+    logits, labels = reloaded_logits(tmp_path, reviews, "test")
+    expected = cohen_kappa_score(labels, logits.argmax(dim=1))
     assert metrics["test"]["kappa"] == pytest.approx(expected, abs=1e-6)
 
 

@@ -11,13 +11,11 @@ from torch.nn import functional as F
 from transformers import AutoModel, AutoModelForSequenceClassification, pipeline
 
 from bert_ft.data.packing import pack
-from bert_ft.data.prepare import prepare
-from bert_ft.data.sources import Files
 from bert_ft.errors import CheckpointError, ConfigError, UserError
 from bert_ft.models.bundle import load_bundle
 from bert_ft.training.module import ClassificationModule
 
-from .running import train
+from .running import reloaded_logits, train
 
 
 @pytest.fixture(scope="module")
@@ -62,20 +60,10 @@ def test_what_it_writes(finished):
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
-def test_the_reloaded_folder_gives_what_was_reported(finished, reviews, split, tmp_path):
+def test_the_reloaded_folder_gives_what_was_reported(finished, reviews, split):
     """Metrics recomputed by scikit-learn and torch from the saved folder, row by row."""
     folder, _, metrics = finished
-    bundle = load_bundle(folder / "model")
-    data = prepare(
-        Files(**{f"{name}_file": str(path) for name, path in reviews.items()}),
-        bundle.tokenizer,
-        max_length=bundle.max_length,
-        seed=0,
-        cache_dir=tmp_path,
-    ).splits[split]
-    with torch.no_grad():
-        logits = torch.cat([bundle.classifier(data[row]) for row in range(len(data))])
-    labels = torch.from_numpy(data.labels)
+    logits, labels = reloaded_logits(folder, reviews, split)
     reported = metrics["val" if split == "validation" else "test"]
     predicted = logits.argmax(dim=1)
     assert reported["accuracy"] == pytest.approx(accuracy_score(labels, predicted), abs=1e-6)
