@@ -63,6 +63,7 @@ AUTOGLUON = [
     "optimizer.weight_decay=0.001",
     "data.batch_size=128",
     "trainer.max_epochs=20",
+    "trainer.at_least_steps=0",
     "trainer.val_check_interval=0.5",
     "trainer.gradient_clip_val=1.0",
     "callbacks.early_stopping.patience=10",
@@ -125,6 +126,7 @@ def hf_equivalent(lr: float, epochs: int) -> list[str]:
         "schedule.warmup_ratio=0.0",
         "data.batch_size=8",
         f"trainer.max_epochs={epochs}",
+        "trainer.at_least_steps=0",
         "callbacks.best_checkpoint=null",  # it evaluates what training ends with
         "callbacks.early_stopping=null",
     ]

@@ -1,6 +1,7 @@
 """The FGM perturbation: its size, its direction, and that it raises the loss."""
 
 import numpy as np
+import pytest
 import torch
 
 from bert_ft.nn.adversarial import fgm_perturbation
@@ -33,6 +34,16 @@ def test_a_zero_gradient_perturbs_nothing():
     for epsilon in (1.0, 100.0):
         perturbation = fgm_perturbation(torch.zeros(7, 5), epsilon, CU_SEQLENS)
         assert torch.equal(perturbation, torch.zeros(7, 5))
+
+
+@pytest.mark.parametrize("value", [float("inf"), -float("inf"), float("nan")])
+def test_an_overflow_perturbs_only_the_other_sequences(value):
+    """As float16 gives it: one value of the second of three sequences."""
+    gradient, cu_seqlens = torch.randn(9, 4), torch.tensor([0, 2, 6, 9])
+    expected = fgm_perturbation(gradient, 0.5, cu_seqlens)
+    expected[2:6] = 0
+    gradient[3, 1] = value
+    torch.testing.assert_close(fgm_perturbation(gradient, 0.5, cu_seqlens), expected, rtol=0, atol=0)
 
 
 def test_16_bit_gradients_are_squared_in_float32():
