@@ -150,6 +150,8 @@ class EncoderSpec:
             )
         if self.gradient_checkpointing:
             encoder.activation_checkpointing_enable({"use_reentrant": False})
+            # only reentrant checkpoints need that, and a model whose embedding is replaced couldn't be copied
+            encoder.disable_input_require_grads()
         if self.freeze_layers is not None:
             freeze(encoder, self.freeze_layers)
         # from_pretrained returns eval mode, and Lightning keeps each module's mode: without this
