@@ -55,6 +55,8 @@ def main(folder: Path, seed: int, lr: float, epochs: int) -> dict[str, float]:
                 per_device_train_batch_size=8,
                 per_device_eval_batch_size=64,
                 seed=seed,
+                bf16=True,
+                use_cpu=True,
                 save_strategy="no",
                 report_to=[],
                 disable_tqdm=True,
