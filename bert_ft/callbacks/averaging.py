@@ -62,6 +62,11 @@ class Averaging(WeightAveraging, ABC):
         assert self._average_model is not None
         return self._average_model.module.state_dict()
 
+    def averaged_parameters(self) -> list[Tensor]:
+        """The average of each of the module's parameters, in their order."""
+        assert self._average_model is not None
+        return [parameter.detach() for parameter in self._average_model.module.parameters()]
+
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
         if step_idx is None or self._first_step is None:
             return False

@@ -159,6 +159,7 @@ def build_trainer(config: DictConfig, precision: Precision, averaging: Callback 
     """
     loggers: list[Logger] = [build(node) for node in config.logger.values() if node is not None]
     callbacks: list[Callback] = [build(node) for node in config.callbacks.values() if node is not None]
+    callbacks += [build(node) for node in config.monitor.values() if node is not None]
     if averaging is not None:
         callbacks.insert(0, averaging)  # before those that look at validated weights
     if config.get("unfreezing"):

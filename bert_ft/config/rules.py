@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+STEP_MONITORS = ("activations", "gradients", "weights", "curves")
 LISTS = {"list of integers": "integer", "list of numbers": "number", "list of texts": "text"}
 
 
@@ -98,6 +99,7 @@ def _is_kind(kind: str, value: Any) -> bool:
 
 
 COUNT = Rule("integer", at_least=1)
+NULL_OR_COUNT = Rule("integer", at_least=1, nullable=True)
 SHARE = Rule("number", at_least=0, below=1)
 RATIO = Rule("number", at_least=0, at_most=1)
 FLAG = Rule("boolean")
@@ -187,6 +189,22 @@ RULES: dict[str, Rule] = {
     "averaging.decay": SHARE,
     "unfreezing.epochs_per_layer": COUNT,
     "unfreezing.layers_at_start": Rule("integer", at_least=0),
+    **{f"monitor.{name}.every_n_steps": COUNT for name in STEP_MONITORS},
+    **{
+        f"monitor.{name}.histogram_every_n_steps": NULL_OR_COUNT for name in STEP_MONITORS if name != "curves"
+    },
+    "monitor.activations.near_zero": LIMIT,
+    "monitor.gradients.noise_scale": FLAG,
+    "monitor.weights.distance": FLAG,
+    "monitor.curves.smoothing": SHARE,
+    "monitor.confidence.num_top_losses": COUNT,
+    "monitor.confidence.max_rows": COUNT,
+    "monitor.confidence.num_bins": COUNT,
+    "monitor.attention.num_texts": COUNT,
+    "monitor.attention.num_pictured": Rule("integer", at_least=0),
+    "monitor.attention.max_tokens": COUNT,
+    "monitor.representations.num_texts": COUNT,
+    "monitor.representations.projector": FLAG,
     "trainer.accelerator": TEXT,
     "trainer.devices": Rule("any"),
     "trainer.num_nodes": COUNT,

@@ -33,6 +33,10 @@ class AccumulationWindow:
         self._total = self._total + weight
         return loss * (weight / self._nominal)
 
+    def share(self, accumulate_grad_batches: int) -> Tensor | float:
+        """What the gradients so far are to be divided by to be the mean over their rows."""
+        return self._total / (self._nominal * accumulate_grad_batches) if self._nominal else 1.0
+
     def finish(self, parameters: Iterable[nn.Parameter], accumulate_grad_batches: int) -> None:
         """Make the accumulated gradients those of the mean over the window, and begin a new one."""
         total, nominal = self._total, self._nominal * accumulate_grad_batches

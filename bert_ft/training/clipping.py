@@ -3,31 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_, get_total_norm
 
 
+@dataclass(frozen=True)
+class ClippedGradients:
+    """The gradients of an optimizer step, and what clipping made of them.
+
+    Attributes:
+        parameters: those that have a gradient.
+        norms: ``(num_parameters,)``, the L2 norm of each before it was clipped.
+        before: the L2 norm of all of them.
+        after: likewise, after clipping.
+    """
+
+    parameters: list[nn.Parameter]
+    norms: Tensor
+    before: Tensor
+    after: Tensor
+
+
 def clip_gradients(
     parameters: Sequence[nn.Parameter], limit: float | None, algorithm: str
-) -> tuple[Tensor, Tensor]:
-    """Clip in place; the L2 norm of all gradients before and after.
+) -> ClippedGradients:
+    """Clip in place.
 
     Args:
         parameters: those of the optimizer; one without a gradient is left out.
         limit: of the norm, or of each value; ``None`` clips nothing.
         algorithm: ``norm`` or ``value``.
     """
+    trained = [parameter for parameter in parameters if parameter.grad is not None]
+    norms = gradient_norms(trained)
+    before = torch.linalg.vector_norm(norms)
+    after = before
+    if limit is not None and trained:  # torch's clipping by value doesn't take none
+        if algorithm == "value":
+            clip_grad_value_(trained, limit)
+            after = get_total_norm([parameter.grad for parameter in trained if parameter.grad is not None])
+        else:
+            clip_grads_with_norm_(trained, limit, before)
+            # what torch multiplies by: at most 1, with 1e-6 against a norm of 0
+            after = before * (limit / (before + 1e-6)).clamp(max=1.0)
+    return ClippedGradients(trained, norms, before, after)
+
+
+def gradient_norms(parameters: Sequence[nn.Parameter]) -> Tensor:
+    """``(num_parameters,)``, the L2 norm of each parameter's gradient, which it must have."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    if not gradients:  # which torch's clipping by value doesn't take
-        return torch.tensor(0.0), torch.tensor(0.0)
-    before = get_total_norm(gradients)
-    if limit is None:
-        return before, before
-    if algorithm == "value":
-        clip_grad_value_(parameters, limit)
-        return before, get_total_norm(gradients)
-    clip_grads_with_norm_(parameters, limit, before)
-    # what torch multiplies by: at most 1, with 1e-6 against a norm of 0
-    return before, before * (limit / (before + 1e-6)).clamp(max=1.0)
+    if not gradients:
+        return torch.zeros(0)
+    return torch.stack(torch._foreach_norm(gradients))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 from lightning.pytorch import LightningDataModule
@@ -47,6 +48,14 @@ class TextDataModule(LightningDataModule):
         self.num_workers = num_workers
         self.augmented = augmented
         self._resume_at: dict[str, int] | None = None
+
+    def texts(self, split: str, rows: Sequence[int]) -> list[str]:
+        """The texts of these rows of a split as they were read, those of a pair joined by `` | ``."""
+        columns = [
+            name for name in ("text", "text_pair") if name in self.data.splits[split].texts.column_names
+        ]
+        found = self.data.splits[split].texts.select(rows)
+        return [" | ".join(str(row[name]) for name in columns) for row in found]
 
     def state_dict(self) -> dict[str, int]:
         """Where training stands: the epoch, and how many of its batches were trained on."""

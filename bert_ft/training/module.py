@@ -23,7 +23,7 @@ from bert_ft.models.encoder import num_encoder_layers
 from bert_ft.optim.layerwise import LayerwiseOptimizer
 from bert_ft.optim.weight_decay import Constant, WeightDecayScheduler
 from bert_ft.training.accumulation import AccumulationWindow
-from bert_ft.training.clipping import clip_gradients
+from bert_ft.training.clipping import ClippedGradients, clip_gradients
 from bert_ft.training.frozen_cache import FrozenStates
 from bert_ft.training.objective import Objective
 from bert_ft.training.vocabulary import decay_unused_rows, trained_rows
@@ -69,9 +69,11 @@ class ClassificationModule(LightningModule):
 
     Attributes:
         averaging: set by a callback that averages the weights.
+        clipped_gradients: of the latest optimizer step, where anybody needed their norms.
     """
 
     averaging: AveragedWeights | None = None
+    clipped_gradients: ClippedGradients | None = None
 
     def __init__(
         self,
@@ -112,27 +114,35 @@ class ClassificationModule(LightningModule):
         self._window_ends = self.trainer.is_last_batch or (batch_index + 1) % accumulate == 0
         return self._window.add(loss, self.objective.weight(batch.labels), len(batch))
 
+    @property
+    def accumulated_share(self) -> float | Tensor:
+        """How much of the mean gradient of a full window the batches so far make up; 1 after the last."""
+        return self._window.share(self.trainer.accumulate_grad_batches)
+
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         super().backward(loss, *args, **kwargs)
         if self._window_ends:  # here, so that every later hook sees the gradients that count
             self._window.finish(self.classifier.parameters(), self.trainer.accumulate_grad_batches)
 
-    def validation_step(self, batch: TextBatch, batch_index: int) -> None:
-        self._evaluate(self._with_states(batch, "validation"), "val/loss", self.val_metrics)
+    def validation_step(self, batch: TextBatch, batch_index: int) -> dict[str, Any]:
+        """For callbacks: ``logits``, ``labels`` and ``features`` of the batch, and the ``rows`` of the split that it has."""
+        return self._evaluate(self._with_states(batch, "validation"), "val/loss", self.val_metrics)
 
-    def test_step(self, batch: TextBatch, batch_index: int) -> None:
-        self._evaluate(self._with_states(batch, "test"), "test/loss", self.test_metrics)
+    def test_step(self, batch: TextBatch, batch_index: int) -> dict[str, Any]:
+        return self._evaluate(self._with_states(batch, "test"), "test/loss", self.test_metrics)
 
     def _with_states(self, batch: TextBatch, split: str) -> TextBatch:
         return batch if self.frozen_states is None else self.frozen_states.attach(batch, split)
 
-    def _evaluate(self, batch: TextBatch, loss_name: str, metrics: MetricCollection) -> None:
+    def _evaluate(self, batch: TextBatch, loss_name: str, metrics: MetricCollection) -> dict[str, Any]:
         assert batch.labels is not None
-        logits = self.classifier(batch).float()
+        features = self.classifier.features(batch)
+        logits = self.classifier.logits(features).float()
         loss = F.cross_entropy(logits, batch.labels)
         self.log(loss_name, loss, batch_size=len(batch), on_epoch=True, sync_dist=True)
         metrics.update(logits, batch.labels)
         self.log_dict(metrics, batch_size=len(batch), on_epoch=True)
+        return {"logits": logits, "labels": batch.labels, "features": features, "rows": batch.rows}
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer.build(
@@ -172,12 +182,14 @@ class ClassificationModule(LightningModule):
         fused = any(group.get("fused") for group in optimizer.param_groups)
         if fused and isinstance(plugin, MixedPrecision) and plugin.scaler is not None:
             plugin.scaler.unscale_(optimizer)
+        self.clipped_gradients = None
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # Lightning sets it late
         if not gradient_clip_val and (self.trainer.global_step + 1) % every:
             return  # nobody would read the norm
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        before, after = clip_gradients(parameters, gradient_clip_val, gradient_clip_algorithm or "norm")
-        self.log_dict({"train/grad_norm": before, "train/grad_norm_clipped": after})
+        clipped = clip_gradients(parameters, gradient_clip_val, gradient_clip_algorithm or "norm")
+        self.log_dict({"train/grad_norm": clipped.before, "train/grad_norm_clipped": clipped.after})
+        self.clipped_gradients = clipped
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The validation values of these very weights travel with them."""

@@ -33,7 +33,7 @@ NEEDED = {
 }
 # nodes whose own constructor judges them, what is switched off as a whole, and Hydra's part
 UNRULED = re.compile(
-    r"(^|\.)_(target|partial|recursive)_$|^(callbacks|logger|hydra)(\.|$)|^data\.source\.|^(averaging|unfreezing)$"
+    r"(^|\.)_(target|partial|recursive)_$|^(callbacks|logger|hydra)(\.|$)|^data\.source\.|^monitor\.\w+\.folder$|^(averaging|unfreezing|monitor)$"
 )
 README = Path(__file__).parents[2] / "README.md"
 

@@ -1,0 +1,133 @@
+"""What flows through the layers: spread, size, dead values; and a warning where it isn't healthy."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from bert_ft.callbacks.health import sick_blocks
+from bert_ft.callbacks.monitor import Monitor, writers
+from bert_ft.models.anatomy import encoder_of
+from bert_ft.models.sub_blocks import SubBlock, encoder_sub_blocks, head_sub_blocks
+from bert_ft.nn.statistics import RAW, STATISTICS, merged, raw_moments, statistics
+
+HISTOGRAM_VALUES = 16_384  # of a block, at even distances: more change no bin that can be seen
+
+log = logging.getLogger(__name__)
+
+
+class ActivationMonitor(Monitor):
+    """Mean, sd, max |x|, share near zero and kurtosis of each layer's sub-blocks and of the head, over real tokens.
+
+    Hooks are on the modules only during the forward pass of a step that is looked at.
+
+    Args:
+        every_n_steps: see ``Monitor``.
+        histogram_every_n_steps: TensorBoard gets histograms at the steps looked at that this divides, and at the
+            first; ``None`` = never.
+        near_zero: values of at most this size count as near zero.
+    """
+
+    def __init__(
+        self, *, every_n_steps: int, histogram_every_n_steps: int | None = None, near_zero: float = 1e-3
+    ) -> None:
+        super().__init__(every_n_steps=every_n_steps)
+        self.histogram_every_n_steps = histogram_every_n_steps
+        self.near_zero = near_zero
+        self._blocks: list[SubBlock] = []
+        self._handles: list[RemovableHandle] = []
+        self._seen: dict[str, list[Tensor]] = {}
+        self._samples: dict[str, Tensor] = {}
+        self._calls: Counter[int] = Counter()
+        self._mask: Tensor | None = None
+        self._kinds: dict[str, str] = {}  # of the blocks in the reading, in its order
+        self._warned: set[str] = set()
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if not self.is_due(trainer, batch_idx):
+            return
+        encoder = encoder_of(pl_module)
+        self._blocks = encoder_sub_blocks(encoder) + head_sub_blocks(pl_module, encoder)
+        step = trainer.global_step + 1
+        every = self.histogram_every_n_steps
+        wants_histograms = every is not None and (step == 1 or step % every == 0)
+        self._handles = [encoder.register_forward_pre_hook(self._take_mask, with_kwargs=True)]
+        for block in self._blocks:
+            hook = self._hook(block, wants_histograms)
+            self._handles.append(block.module.register_forward_hook(hook))
+
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+        if not self._handles:
+            return
+        self._unhook()
+        self._kinds = {
+            name: block.kind for block in self._blocks for name in block.names if name in self._seen
+        }
+        if self._kinds:
+            raw = [merged(torch.stack(self._seen[name])) for name in self._kinds]
+            self.reading = torch.stack(raw).flatten()
+        elif not self._warned:
+            self._warned.add("")
+            log.warning("monitor: no activation can be seen; torch.compile may have passed over the hooks")
+        for writer in writers(trainer):
+            for name, sample in self._samples.items():
+                writer.add_histogram(f"activations/{name}", sample.cpu(), trainer.global_step + 1)
+        self._clear()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        super().on_exception(trainer, pl_module, exception)
+        self._unhook()
+        self._clear()
+
+    def scalars(self, readings: Tensor, step: int) -> dict[str, float]:
+        found = statistics(merged(readings.view(len(readings), -1, len(RAW))))
+        blocks = dict(zip(self._kinds, found.tolist(), strict=True))
+        for name, complaint in sick_blocks(blocks, self._kinds).items():
+            if name not in self._warned:  # once is enough
+                self._warned.add(name)
+                log.warning("step %d: %s %s", step, name, complaint)
+        return {
+            f"activations/{name}/{statistic}": value
+            for name, values in blocks.items()
+            for statistic, value in zip(STATISTICS, values, strict=True)
+        }
+
+    def _take_mask(self, module: nn.Module, arguments: tuple[Any, ...], inputs: dict[str, Any]) -> None:
+        mask = inputs.get("attention_mask")
+        self._mask = mask.bool() if isinstance(mask, Tensor) and mask.ndim == 2 else None
+
+    def _hook(self, block: SubBlock, wants_histograms: bool) -> Any:
+        def look(module: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
+            if (
+                torch._C._current_graph_task_id() != -1
+            ):  # a checkpointed layer, computed anew in a backward pass
+                return
+            name = block.names[self._calls[id(block)] % len(block.names)]
+            self._calls[id(block)] += 1
+            values = output[0] if isinstance(output, tuple) else output
+            if self._mask is not None and values.ndim == 3 and values.shape[:2] == self._mask.shape:
+                values = values[self._mask]
+            values = values.detach()
+            self._seen.setdefault(name, []).append(raw_moments(values, self.near_zero))
+            if wants_histograms and name not in self._samples:
+                flat = values.flatten()
+                self._samples[name] = flat[:: max(1, len(flat) // HISTOGRAM_VALUES)].float()
+
+        return look
+
+    def _unhook(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def _clear(self) -> None:
+        self._blocks, self._seen, self._samples, self._mask = [], {}, {}, None
+        self._calls.clear()

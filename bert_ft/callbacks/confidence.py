@@ -1,0 +1,140 @@
+"""How sure the classifier is of the validation split, how right, and what it gets most wrong."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
+from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_stat_scores
+
+from bert_ft.callbacks.monitor import log_scalars, writers
+from bert_ft.callbacks.monitor_files import save_arrays, save_records
+from bert_ft.callbacks.validation_outputs import Arrays, ValidationMonitor, class_names, validation_texts
+from bert_ft.errors import ConfigError
+from bert_ft.nn.confidence import brier_score, class_scores, finite_rows, highest_losses, right_and_wrong
+
+SHOWN_CHARACTERS = 200  # of a text, in TensorBoard
+# TensorBoard's own bins grow by a tenth each, and would put all that is above 0.9 into one
+HISTOGRAM_BINS = np.linspace(0, 1, 51)
+
+
+class ConfidenceMonitor(ValidationMonitor):
+    """Calibration, scores of each class, and the rows with the highest loss, at each validation.
+
+    Rows whose logits aren't finite count nowhere but in ``confidence/rows_not_finite``, which is logged when there are
+    any. A score that is 0 / 0, as the recall of a class that the split lacks, isn't logged.
+
+    For each validation the folder gets ``validation_<step>.npz`` with ``logits`` ``(rows, classes)``, ``labels`` and
+    ``rows``, sorted by row, and the classes' ``names``; and ``top_losses_<step>.json``.
+
+    Args:
+        folder: where the files go.
+        num_top_losses: how many rows are listed.
+        max_rows: of the split's first rows, how many are saved; the scores are of all.
+        num_bins: of equal width, for the expected calibration error.
+    """
+
+    def __init__(
+        self, folder: Path | str, *, num_top_losses: int = 20, max_rows: int = 10_000, num_bins: int = 15
+    ) -> None:
+        super().__init__()
+        for name, value in {
+            "num_top_losses": num_top_losses,
+            "max_rows": max_rows,
+            "num_bins": num_bins,
+        }.items():
+            if value < 1:
+                raise ConfigError(f"monitor: {name}={value} must be at least 1")
+        self.folder = Path(folder)
+        self.num_top_losses = num_top_losses
+        self.max_rows = max_rows
+        self.num_bins = num_bins
+
+    def look(self, trainer: Trainer, pl_module: LightningModule, seen: Arrays) -> None:
+        step = trainer.global_step
+        names = class_names(pl_module, seen["logits"].shape[1])
+        self._save(step, seen, names)
+        logits, labels = torch.from_numpy(seen["logits"]).double(), torch.from_numpy(seen["labels"])
+        finite = finite_rows(logits)
+        scalars = {} if finite.all() else {"confidence/rows_not_finite": float((~finite).sum())}
+        logits, labels, rows = logits[finite], labels[finite], seen["rows"][finite.numpy()]
+        if len(rows):
+            scalars |= self._scalars(logits, labels, names)
+            _write_histograms(trainer, logits.softmax(1), labels)
+        if scalars:
+            log_scalars(trainer, scalars)
+        losses = self._top_losses(trainer, logits, labels, rows, names)
+        save_records(self.folder / f"top_losses_{step}.json", losses)
+        for writer in writers(trainer):
+            writer.add_text("confidence/top_losses", markdown_table(losses), step)
+
+    def _save(self, step: int, seen: Arrays, names: list[str]) -> None:
+        arrays = {name: seen[name][: self.max_rows] for name in ("logits", "labels", "rows")}
+        save_arrays(self.folder / f"validation_{step}.npz", {**arrays, "names": np.array(names)})
+
+    def _scalars(self, logits: Tensor, labels: Tensor, names: list[str]) -> dict[str, float]:
+        probabilities = logits.softmax(1)
+        right, wrong = right_and_wrong(probabilities, labels)
+        scalars = {
+            "confidence/ece": multiclass_calibration_error(
+                probabilities, labels, len(names), n_bins=self.num_bins, norm="l1"
+            ),
+            "confidence/brier": brier_score(probabilities, labels),
+            "confidence/mean_right": right.mean(),
+            "confidence/mean_wrong": wrong.mean(),
+        }
+        counts = multiclass_stat_scores(logits.argmax(1), labels, len(names), average=None)
+        tp, fp, _, fn, _ = counts.unbind(1)
+        for score, values in class_scores(tp, fp, fn).items():
+            scalars |= {f"class/{name}/{score}": value for name, value in zip(names, values, strict=True)}
+        return {name: float(value) for name, value in scalars.items() if math.isfinite(value)}
+
+    def _top_losses(
+        self, trainer: Trainer, logits: Tensor, labels: Tensor, rows: np.ndarray, names: list[str]
+    ) -> list[dict[str, Any]]:
+        positions, losses = highest_losses(logits, labels, self.num_top_losses)
+        found = rows[positions.numpy()]
+        texts: Sequence[str | None] | None = validation_texts(trainer, found) if self.rows_known else None
+        return [
+            {
+                "row": int(row),
+                "text": text,
+                "label": names[int(labels[position])],
+                "prediction": names[int(logits[position].argmax())],
+                "probability": math.exp(-loss),
+                "loss": loss,
+            }
+            for row, text, position, loss in zip(
+                found, texts or [None] * len(found), positions, losses.tolist(), strict=True
+            )
+        ]
+
+
+def markdown_table(losses: list[dict[str, Any]]) -> str:
+    """The records of ``top_losses_<step>.json`` as TensorBoard shows them."""
+    lines = ["| row | text | label | prediction | probability |", "|---:|---|---|---|---:|"]
+    for record in losses:
+        text = _cell((record["text"] or "")[:SHOWN_CHARACTERS])
+        label, prediction = _cell(record["label"]), _cell(record["prediction"])
+        lines.append(f"| {record['row']} | {text} | {label} | {prediction} | {record['probability']:.4f} |")
+    return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    # an entity, not a backslash, which the text may end in
+    lines = text.replace("&", "&amp;").replace("|", "&#124;").splitlines()
+    return "\\n".join(lines)
+
+
+def _write_histograms(trainer: Trainer, probabilities: Tensor, labels: Tensor) -> None:
+    parts = dict(zip(("right", "wrong"), right_and_wrong(probabilities, labels), strict=True))
+    for writer in writers(trainer):
+        for name, values in parts.items():
+            if len(values):
+                writer.add_histogram(f"confidence/{name}", values, trainer.global_step, bins=HISTOGRAM_BINS)

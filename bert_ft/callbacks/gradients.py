@@ -1,0 +1,199 @@
+"""Gradients of each layer, how often they are clipped, and where they first aren't finite."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.plugins.precision import MixedPrecision
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from bert_ft.callbacks.monitor import Monitor, ends_window, writers
+from bert_ft.callbacks.noise_scale import NoiseScale
+from bert_ft.models.anatomy import Layers
+from bert_ft.training.clipping import ClippedGradients, gradient_norms
+
+HISTOGRAM_VALUES = 16_384  # of a layer, at even distances
+
+log = logging.getLogger(__name__)
+
+
+class GradientMonitor(Monitor):
+    """Each layer's gradient norm before and after clipping, the share of clipped steps, steps that aren't finite.
+
+    ``ClassificationModule`` knows every parameter's norm at each step that it clips, so there every step is judged;
+    of another module, or without clipping, those that are looked at. The first parameter whose gradient isn't finite
+    is named in a warning, but for float16, whose loss scale is found by such steps.
+
+    Args:
+        every_n_steps: see ``Monitor``.
+        histogram_every_n_steps: TensorBoard gets histograms of the clipped gradients at the steps looked at that this
+            divides, and at the first; ``None`` = never.
+        noise_scale: estimate the gradient noise scale (see ``NoiseScale``).
+    """
+
+    def __init__(
+        self,
+        *,
+        every_n_steps: int,
+        histogram_every_n_steps: int | None = None,
+        noise_scale: bool = False,
+    ) -> None:
+        super().__init__(every_n_steps=every_n_steps)
+        self.histogram_every_n_steps = histogram_every_n_steps
+        self.noise_scale = noise_scale
+        self._noise: NoiseScale | None = None
+        self._layers: Layers | None = None
+        self._numbers: tuple[list[int], Tensor] = ([], torch.zeros(0))
+        self._before: ClippedGradients | None = None
+        self._judged: Tensor | None = None
+        self._scales = False
+        self._warned = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._layers = Layers.of(pl_module)
+        self._noise = NoiseScale(trainer, pl_module.device) if self.noise_scale else None
+        plugin = trainer.precision_plugin
+        self._scales = isinstance(plugin, MixedPrecision) and plugin.scaler is not None
+        # steps, clipped ones, those that aren't finite, the first of them, its first parameter
+        self._judged = torch.tensor([0, 0, 0, -1, -1], dtype=torch.float64, device=pl_module.device)
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if self._noise is not None:
+            self._noise.begin_batch(batch)
+
+    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._noise is not None:
+            self._noise.after_backward(trainer, pl_module)
+
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
+    ) -> None:
+        """Before clipping."""
+        if self._noise is not None:
+            self._noise.before_step(trainer, pl_module)
+        # modules that don't say what their clipping did
+        self._before = None
+        if not hasattr(pl_module, "clipped_gradients") and self.looks_at(trainer.global_step + 1):
+            self._before = _unclipped(optimizer, _loss_scale(trainer, optimizer))
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if ends_window(trainer, batch_idx):
+            self._look(trainer, pl_module)
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def scalars(self, readings: Tensor, step: int) -> dict[str, float]:
+        assert self._layers is not None
+        names = self._layers.names
+        steps, clipped, bad, first_step, first_parameter = readings[0, :5].tolist()
+        before, after = readings[0, 5 : 5 + 2 * len(names)].view(2, -1)
+        if bad and not self._scales and not self._warned:
+            self._warned = True
+            name = list(self._layers.parameter_names.values())[int(first_parameter)]
+            log.warning("step %d: the gradient of %s isn't finite", first_step, name)
+        scalars = {
+            "gradients/norm": float(before.square().sum().sqrt()),
+            "gradients/norm_clipped": float(after.square().sum().sqrt()),
+            "gradients/clipped_ratio": clipped / steps,
+            "gradients/nonfinite_steps": bad,
+        }
+        for name, norm, norm_clipped in zip(names, before.tolist(), after.tolist(), strict=True):
+            scalars |= {f"gradients/{name}/norm": norm, f"gradients/{name}/norm_clipped": norm_clipped}
+        if self._noise is not None:
+            noise, signal = readings[:, -2:].mean(dim=0).tolist()  # each process has a first batch of its own
+            if signal > 0:
+                scalars["gradients/noise_scale"] = noise / signal
+        return scalars
+
+    def _look(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """At the gradients of the step that was just done; Lightning sets them to zero only in the next one."""
+        assert self._layers is not None
+        assert self._judged is not None
+        step = trainer.global_step
+        seen = getattr(pl_module, "clipped_gradients", None) or self._before
+        is_due = self.looks_at(step)
+        if seen is None and is_due:  # nobody clips, nor did anybody need the norm
+            seen = _unclipped(trainer.optimizers[0], 1.0)
+        if seen is None or not seen.parameters:
+            return
+        norms_after = gradient_norms(seen.parameters) if is_due else None
+        after = seen.after if norms_after is None else torch.linalg.vector_norm(norms_after)
+        self._judge(seen, after, step)
+        if norms_after is None:
+            return
+        self.reading = torch.cat(
+            [
+                self._judged,
+                self._layers.norms(seen.parameters, seen.norms),
+                self._layers.norms(seen.parameters, norms_after),
+                *([] if self._noise is None else [self._noise.averages]),
+            ]
+        )
+        every = self.histogram_every_n_steps
+        if every is not None and (step == 1 or step % every == 0):
+            self._write_histograms(trainer, seen.parameters)
+
+    def _judge(self, seen: ClippedGradients, after: Tensor, step: int) -> None:
+        """Count the step, on the device: nothing waits for it."""
+        assert self._judged is not None
+        judged = self._judged
+        finite = seen.norms.isfinite()
+        bad = ~finite.all()
+        judged[0] += 1
+        judged[1] += after < seen.before * (1 - 1e-4)  # norms that differ by rounding are alike
+        judged[2] += bad
+        first = bad & (judged[3] < 0)
+        judged[3] = torch.where(first, step, judged[3])
+        number = self._numbers_of(seen.parameters)[finite.int().argmin()]
+        judged[4] = torch.where(first, number, judged[4])
+
+    def _numbers_of(self, parameters: Sequence[nn.Parameter]) -> Tensor:
+        """The number of each parameter in the module's order; which of them have a gradient changes but rarely."""
+        assert self._layers is not None
+        ids, numbers = self._numbers
+        if ids != (wanted := [id(parameter) for parameter in parameters]):
+            order = {parameter: number for number, parameter in enumerate(self._layers.parameter_names)}
+            numbers = torch.tensor(
+                [order[parameter] for parameter in parameters], device=parameters[0].device
+            )
+            self._numbers = (wanted, numbers)
+        return numbers
+
+    def _write_histograms(self, trainer: Trainer, parameters: Sequence[nn.Parameter]) -> None:
+        assert self._layers is not None
+        for writer in writers(trainer):
+            for name, members in self._layers.members(parameters).items():
+                values = [parameter.grad.flatten() for parameter in members if parameter.grad is not None]
+                stride = max(1, sum(map(len, values)) // HISTOGRAM_VALUES)
+                sample = torch.cat([value[::stride] for value in values]).float().cpu()
+                if sample.isfinite().all():
+                    writer.add_histogram(f"gradients/{name}", sample, trainer.global_step)
+
+
+def _unclipped(optimizer: Optimizer, scale: float) -> ClippedGradients:
+    trained = [
+        parameter
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+        if parameter.grad is not None
+    ]
+    norms = gradient_norms(trained) / scale
+    total = torch.linalg.vector_norm(norms)
+    return ClippedGradients(trained, norms, total, total)
+
+
+def _loss_scale(trainer: Trainer, optimizer: Optimizer) -> float:
+    """What gradients are multiplied by before the optimizer's step: a fused one takes them as they are."""
+    plugin = trainer.precision_plugin
+    fused = any(group.get("fused") for group in optimizer.param_groups)
+    if fused and isinstance(plugin, MixedPrecision) and plugin.scaler is not None:
+        return float(plugin.scaler.get_scale())
+    return 1.0

@@ -1,0 +1,109 @@
+"""How the classes lie in the vectors that the head sees."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule, Trainer
+
+from bert_ft.callbacks.monitor import log_scalars, writers
+from bert_ft.callbacks.monitor_files import save_arrays
+from bert_ft.callbacks.validation_outputs import Arrays, ValidationMonitor, class_names, validation_texts
+from bert_ft.errors import ConfigError
+from bert_ft.nn.representations import centroid_distance, effective_rank, silhouette
+
+SHOWN_CHARACTERS = 80  # of a text, in the projector
+
+
+class RepresentationMonitor(ValidationMonitor):
+    """The vectors of the validation split's first rows, and how well they tell the classes apart.
+
+    What isn't defined isn't logged: of rows that are all alike, or of a single class. Rows that aren't finite are saved,
+    and count nowhere else.
+
+    For each validation the folder gets ``representations_<step>.npz`` with ``vectors`` ``(rows, hidden)``, ``labels``,
+    ``predictions`` and ``rows``, sorted by row, and the classes' ``names``.
+
+    Args:
+        folder: where the files go.
+        num_texts: how many rows are looked at.
+        projector: at the end of training, show the last vectors in TensorBoard's Embedding Projector.
+    """
+
+    reads: ClassVar[tuple[str, ...]] = ("features", "logits", "labels")
+
+    def __init__(self, folder: Path | str, *, num_texts: int = 500, projector: bool = True) -> None:
+        if num_texts < 1:
+            raise ConfigError(f"monitor: num_texts={num_texts} must be at least 1")
+        super().__init__(max_rows=num_texts)
+        self.folder = Path(folder)
+        self.projector = projector
+        self._last: tuple[int, Arrays] | None = None
+
+    def look(self, trainer: Trainer, pl_module: LightningModule, seen: Arrays) -> None:
+        step = trainer.global_step
+        arrays = {
+            "vectors": seen["features"],
+            "labels": seen["labels"],
+            "predictions": seen["logits"].argmax(1),
+            "rows": seen["rows"],
+            "names": np.array(class_names(pl_module, seen["logits"].shape[1])),
+        }
+        save_arrays(self.folder / f"representations_{step}.npz", arrays)
+        self._last = step, arrays
+        finite = np.isfinite(arrays["vectors"]).all(1)
+        scalars = _scalars(arrays["vectors"][finite], arrays["labels"][finite])
+        if scalars:
+            log_scalars(trainer, scalars)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        last, self._last = self._last, None
+        if last is not None and self.projector:
+            self._project(trainer, *last)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        super().on_exception(trainer, pl_module, exception)
+        self._last = None
+
+    def _project(self, trainer: Trainer, step: int, arrays: Arrays) -> None:
+        shown = np.isfinite(arrays["vectors"]).all(1)
+        if not shown.any():
+            return
+        names = arrays["names"].tolist()
+        columns = {
+            "label": [names[label] for label in arrays["labels"][shown]],
+            "prediction": [names[label] for label in arrays["predictions"][shown]],
+        }
+        texts = validation_texts(trainer, arrays["rows"][shown]) if self.rows_known else None
+        if texts is not None:
+            columns["text"] = [text[:SHOWN_CHARACTERS] for text in texts]
+        metadata = [[_field(value) for value in row] for row in zip(*columns.values(), strict=True)]
+        for writer in writers(trainer):
+            writer.add_embedding(
+                arrays["vectors"][shown],
+                metadata=metadata,
+                metadata_header=list(columns),
+                tag="representations",
+                global_step=step,
+            )
+
+
+def _scalars(vectors: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    if not len(vectors):
+        return {}
+    points, classes = torch.from_numpy(vectors).double(), torch.from_numpy(labels)
+    scalars = {
+        "representations/silhouette": silhouette(points, classes),
+        "representations/centroid_distance": centroid_distance(points, classes),
+        "representations/effective_rank": effective_rank(points),
+    }
+    return {name: value for name, value in scalars.items() if math.isfinite(value)}
+
+
+def _field(text: str) -> str:
+    """In one line, without tabs: the projector's files have no way to quote them."""
+    return " ".join(text.split())

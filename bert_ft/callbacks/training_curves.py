@@ -1,0 +1,133 @@
+"""How training goes and how fast: smoothed loss, tokens a second, padding, memory, where the time goes."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities.data import extract_batch_size
+from torch import Tensor
+
+from bert_ft.callbacks.monitor import Monitor, ends_window
+from bert_ft.data.packing import TextBatch
+from bert_ft.errors import ConfigError
+from bert_ft.models.anatomy import encoder_of
+from bert_ft.models.encoder import is_packed
+
+# of the time since the last reading; `data` is all between two batches
+PHASES = ("data", "forward", "backward", "optimizer", "validation")
+
+
+class TrainingCurves(Monitor):
+    """``train/loss_smoothed``, real tokens and sequences a second, padding, peak memory, and seconds for each phase.
+
+    The phases are those of the process that drives the device: on a GPU a phase ends when its work is queued.
+    Throughput is over the time since the last reading, without validation.
+
+    Args:
+        every_n_steps: see ``Monitor``.
+        smoothing: weight of the past in the smoothed loss, at each batch.
+    """
+
+    def __init__(self, *, every_n_steps: int, smoothing: float = 0.95) -> None:
+        super().__init__(every_n_steps=every_n_steps)
+        if not 0 <= smoothing < 1:
+            raise ConfigError(f"monitor.curves.smoothing={smoothing} must be at least 0 and below 1")
+        self.smoothing = smoothing
+        self._loss: Tensor | None = None  # the weighted sum of the losses, and of their weights
+        self._sizes: Any = 0  # tokens, places for tokens and sequences since the last reading
+        self._seconds = dict.fromkeys(PHASES, 0.0)
+        self._mark = 0.0
+        self._is_packed = True
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._loss = torch.zeros(2, dtype=torch.float64, device=pl_module.device)
+        self._is_packed = is_packed(encoder_of(pl_module))
+        self._begin()
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._end("data")
+        self._sizes = self._sizes + _sizes(batch, self._is_packed)
+
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+        self._end("forward")
+
+    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._end("backward")
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._end("optimizer")
+        assert self._loss is not None
+        loss = outputs["loss"].detach().double()
+        seen = torch.stack([loss, torch.ones_like(loss)])
+        smoothed = self._loss * self.smoothing + seen * (1 - self.smoothing)
+        self._loss = torch.where(loss.isfinite(), smoothed, self._loss)
+        if ends_window(trainer, batch_idx) and self.looks_at(trainer.global_step):
+            times = torch.tensor([*self._seconds.values(), _peak_memory_mb(pl_module.device)])
+            self.reading = torch.cat([self._loss, self._sizes.to(self._loss), times.to(self._loss)])
+            self._begin()
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._end("data")
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._end("validation")
+
+    def scalars(self, readings: Tensor, step: int) -> dict[str, float]:
+        loss, weight = readings[:, :2].mean(dim=0).tolist()
+        tokens, places, sequences = readings[:, 2:5].sum(dim=0).tolist()
+        *seconds, _ = readings[0, 5:].tolist()
+        spent = dict(zip(PHASES, seconds, strict=True))
+        training = sum(spent.values()) - spent["validation"]
+        return {
+            **({"train/loss_smoothed": loss / weight} if weight else {}),
+            "throughput/tokens_per_second": tokens / training,
+            "throughput/sequences_per_second": sequences / training,
+            "throughput/padding_ratio": 1 - tokens / places,
+            "throughput/peak_memory_mb": float(readings[:, -1].max()),
+            **{f"seconds/{phase}": value for phase, value in spent.items()},
+        }
+
+    def _begin(self) -> None:
+        self._sizes = 0
+        self._seconds = dict.fromkeys(PHASES, 0.0)
+        self._mark = time.perf_counter()
+
+    def _end(self, phase: str) -> None:
+        now = time.perf_counter()
+        self._seconds[phase] += now - self._mark
+        self._mark = now
+
+
+def _sizes(batch: Any, is_packed: bool) -> Tensor:
+    """``(3,)``: real tokens, places for tokens, sequences; tokens are 0 where the batch doesn't tell."""
+    if isinstance(batch, TextBatch):
+        longest = max(batch.lengths, default=0)
+        places = batch.num_tokens if is_packed else len(batch) * longest
+        return torch.tensor([batch.num_tokens, places, len(batch)])
+    mask = batch.get("attention_mask") if isinstance(batch, dict) else None
+    if mask is None:
+        return torch.tensor([0, 0, extract_batch_size(batch)])
+    return torch.stack(
+        [mask.sum(), torch.full_like(mask.sum(), mask.numel()), torch.full_like(mask.sum(), len(mask))]
+    )
+
+
+def _peak_memory_mb(device: torch.device) -> float:
+    """Of the GPU's allocator, or of the process; NaN where the system doesn't tell."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    try:
+        import resource
+    except ImportError:  # Windows
+        return float("nan")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)

@@ -1,0 +1,166 @@
+"""What validation steps gave, put together: each row of the split once, in its order, on the first process."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor
+
+from bert_ft.errors import ConfigError
+
+Arrays = dict[str, np.ndarray]
+
+
+class ValidationMonitor(Callback, ABC):
+    """A callback that looks at what a validation gave once it is over, and changes nothing.
+
+    It goes with any module whose ``validation_step`` returns a mapping of tensors with a row for each text. ``rows``
+    among them tells which rows of the split these are; without it they are counted as they come. Of several
+    validation loaders the first is looked at. What is validated for its own sake, and the sanity check, are not.
+
+    Args:
+        max_rows: keep the first rows of the split alone; ``None`` keeps all.
+
+    Attributes:
+        reads: what the mapping must have.
+        rows_known: whether the last validation said which rows it had.
+    """
+
+    reads: ClassVar[tuple[str, ...]] = ("logits", "labels")
+
+    def __init__(self, max_rows: int | None = None) -> None:
+        self.rows_known = False
+        self._max_rows = max_rows
+        self._batches: list[dict[str, Tensor]] | None = None
+        self._num_seen = 0
+
+    @abstractmethod
+    def look(self, trainer: Trainer, pl_module: LightningModule, seen: Arrays) -> None:
+        """Report on ``reads`` and ``rows`` of the validation, each sorted by row, on the first process alone."""
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._batches = [] if in_training(trainer) else None
+        self._num_seen = 0
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if self._batches is None or dataloader_idx:
+            return
+        self._check(pl_module, outputs)
+        values = {name: outputs[name].detach() for name in self.reads}
+        values["rows"] = self._rows(trainer, outputs)
+        self._batches.append(values)
+        if self._max_rows is not None:
+            self._batches = [_first_rows(_joined(self._batches), self._max_rows)]
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        batches, self._batches = self._batches, None
+        if batches is None:
+            return
+        everyones = [part for part in _gathered(trainer, _on_host(batches)) if part]
+        if everyones and trainer.is_global_zero:
+            self.look(trainer, pl_module, _in_order(everyones, self._max_rows))
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._batches = None
+
+    def _check(self, pl_module: LightningModule, outputs: Any) -> None:
+        needed = ", ".join(f"`{name}`" for name in self.reads)
+        step = f"{type(pl_module).__name__}.validation_step"
+        if not isinstance(outputs, Mapping):
+            raise ConfigError(
+                f"monitor: {type(self).__name__} needs a mapping with {needed} from {step}, which returned "
+                f"{type(outputs).__name__}; return one, or leave the monitor out"
+            )
+        missing = [f"`{name}`" for name in self.reads if name not in outputs]
+        if missing:
+            raise ConfigError(
+                f"monitor: {type(self).__name__} needs {needed} from {step}, which returned no "
+                f"{', '.join(missing)}; return them, or leave the monitor out"
+            )
+        shape = tuple(outputs["logits"].shape)
+        if len(shape) != 2 or shape[1] < 2:
+            raise ConfigError(
+                f"monitor: {type(self).__name__} needs `logits` of shape (rows, classes), with two classes at "
+                f"least, from {step}, which returned {shape}; return them, or leave the monitor out"
+            )
+
+    def _rows(self, trainer: Trainer, outputs: Mapping[str, Tensor]) -> Tensor:
+        self.rows_known = "rows" in outputs
+        if self.rows_known:
+            return outputs["rows"].detach()
+        labels = outputs["labels"]
+        numbers = torch.arange(self._num_seen, self._num_seen + len(labels), device=labels.device)
+        self._num_seen += len(labels)
+        return (
+            numbers * trainer.world_size + trainer.global_rank
+        )  # as torch's DistributedSampler deals them out
+
+
+def in_training(trainer: Trainer) -> bool:
+    """Whether a validation belongs to training: not ``trainer.validate``, nor the sanity check before it."""
+    return trainer.state.fn is TrainerFn.FITTING and not trainer.sanity_checking
+
+
+def class_names(pl_module: LightningModule, num_classes: int) -> list[str]:
+    """The labels of ``pl_module.classifier``'s configuration; numbers where it has none, or of another count."""
+    config = getattr(getattr(pl_module, "classifier", None), "config", None)
+    names = getattr(config, "id2label", None) or {}
+    if set(names) != set(range(num_classes)):
+        return [str(number) for number in range(num_classes)]
+    return [str(names[number]) for number in range(num_classes)]
+
+
+def validation_texts(trainer: Trainer, rows: np.ndarray) -> list[str] | None:
+    """The texts of these rows of the validation split; ``None`` where the data module doesn't give them."""
+    texts = getattr(trainer.datamodule, "texts", None)  # type: ignore[attr-defined]  # Lightning sets it late
+    return None if texts is None else texts("validation", rows.tolist())
+
+
+def _joined(batches: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def _first_rows(values: dict[str, Tensor], num_rows: int) -> dict[str, Tensor]:
+    # sorted, not masked: how many rows a mask leaves is something that the host would have to wait for
+    order = values["rows"].argsort()[:num_rows]
+    return {name: value[order] for name, value in values.items()}
+
+
+def _on_host(batches: list[dict[str, Tensor]]) -> Arrays:
+    if not batches:
+        return {}
+    values = {name: value.cpu() for name, value in _joined(batches).items()}
+    return {
+        name: (value.float() if value.is_floating_point() else value).numpy()  # numpy knows no bfloat16
+        for name, value in values.items()
+    }
+
+
+def _gathered(trainer: Trainer, arrays: Arrays) -> list[Arrays]:
+    """Those of all processes, of any number of rows."""
+    if trainer.world_size == 1:
+        return [arrays]
+    everyones: list[Any] = [None] * trainer.world_size
+    torch.distributed.all_gather_object(everyones, arrays)
+    return everyones
+
+
+def _in_order(parts: list[Arrays], num_rows: int | None) -> Arrays:
+    """Sorted by row; one that several processes had, as samplers do to be even, counts once."""
+    whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    _, order = np.unique(whole["rows"], return_index=True)
+    return {name: value[order[:num_rows]] for name, value in whole.items()}

@@ -1,0 +1,131 @@
+"""Weights of each layer: how large they are, how far a step moves them, how far they have come."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from bert_ft.callbacks.averaging import Averaging
+from bert_ft.callbacks.monitor import Monitor, ends_window, writers
+from bert_ft.models.anatomy import Layers
+from bert_ft.training.vocabulary import settle_unused_rows
+
+HISTOGRAM_VALUES = 16_384  # of a layer, at even distances
+
+
+class WeightMonitor(Monitor):
+    """Each layer's weight norm and update-to-weight ratio, and its distance from where training began.
+
+    The ratio is the norm of one step's change over the norm of the weights before it; about 1e-3 is usual.
+
+    Args:
+        every_n_steps: see ``Monitor``. A step that is looked at needs memory for another copy of the weights.
+        distance: log the distance from the weights before training, which keeps a copy of them; under an averaging
+            also that of the average from the weights of training.
+        histogram_every_n_steps: TensorBoard gets histograms at the steps looked at that this divides, and at the
+            first; ``None`` = never.
+    """
+
+    def __init__(
+        self, *, every_n_steps: int, distance: bool = False, histogram_every_n_steps: int | None = None
+    ) -> None:
+        super().__init__(every_n_steps=every_n_steps)
+        self.distance = distance
+        self.histogram_every_n_steps = histogram_every_n_steps
+        self._layers: Layers | None = None
+        self._initial: list[Tensor] = []
+        self._previous: list[Tensor] = []
+        self._has_drift = False
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "fit" and self.distance:  # before the weights of a resumed run are loaded
+            self._initial = _copied(list(pl_module.parameters()))
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._layers = Layers.of(pl_module)
+        self._initial = [value.to(pl_module.device) for value in self._initial]
+
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
+    ) -> None:
+        if self.looks_at(trainer.global_step + 1):
+            settle_unused_rows(pl_module)
+            self._previous = _copied(list(pl_module.parameters()))
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self._previous and ends_window(trainer, batch_idx):
+            self._look(trainer, pl_module)
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._initial = []
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        super().on_exception(trainer, pl_module, exception)
+        self._initial, self._previous = [], []
+
+    def scalars(self, readings: Tensor, step: int) -> dict[str, float]:
+        assert self._layers is not None
+        kinds = (
+            ["norm", "update_ratio"] + ["distance"] * self.distance + ["averaging_drift"] * self._has_drift
+        )
+        return {
+            f"weights/{name}/{kind}": value
+            for kind, values in zip(kinds, readings[0].view(len(kinds), -1).tolist(), strict=True)
+            for name, value in zip(self._layers.names, values, strict=True)
+        }
+
+    def _look(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert self._layers is not None
+        settle_unused_rows(pl_module)
+        parameters = list(pl_module.parameters())
+        weights = [parameter.detach() for parameter in parameters]
+
+        def norms(values: list[Tensor]) -> Tensor:
+            assert self._layers is not None
+            return self._layers.norms(parameters, torch.stack(torch._foreach_norm(values)).double())
+
+        before, change = norms(self._previous), norms(_difference(weights, self._previous))
+        self._previous = []
+        seen = [norms(weights), change / before]
+        if self._initial:
+            seen.append(norms(_difference(weights, self._initial)))
+        average = _average(trainer)
+        self._has_drift = self.distance and average is not None
+        if self._has_drift and average is not None:
+            seen.append(norms(_difference(weights, average)))
+        self.reading = torch.cat(seen)
+        step, every = trainer.global_step, self.histogram_every_n_steps
+        if every is not None and (step == 1 or step % every == 0):
+            self._write_histograms(trainer, parameters)
+
+    def _write_histograms(self, trainer: Trainer, parameters: list[nn.Parameter]) -> None:
+        assert self._layers is not None
+        for writer in writers(trainer):
+            for name, members in self._layers.members(parameters).items():
+                stride = max(1, sum(member.numel() for member in members) // HISTOGRAM_VALUES)
+                sample = torch.cat([member.detach().flatten()[::stride] for member in members]).float().cpu()
+                if sample.isfinite().all():
+                    writer.add_histogram(f"weights/{name}", sample, trainer.global_step)
+
+
+def _copied(parameters: list[nn.Parameter]) -> list[Tensor]:
+    return [parameter.detach().clone() for parameter in parameters]
+
+
+def _difference(weights: list[Tensor], others: list[Tensor]) -> list[Tensor]:
+    return cast(list[Tensor], list(torch._foreach_sub(weights, others)))
+
+
+def _average(trainer: Trainer) -> list[Tensor] | None:
+    """The averaged weights, in the order of the module's parameters; ``None`` as long as there are none."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]  # Lightning sets it late
+        if isinstance(callback, Averaging) and callback.num_averaged:
+            return callback.averaged_parameters()
+    return None

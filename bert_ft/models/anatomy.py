@@ -1,0 +1,73 @@
+"""Which part of a module that trains an encoder a parameter belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from bert_ft.models.encoder import num_encoder_layers
+from bert_ft.optim.layers import layer_of
+
+
+def encoder_of(module: nn.Module) -> PreTrainedModel:
+    """The Hugging Face encoder that a module holds, without the head that may stand on it.
+
+    Raises:
+        TypeError: it holds none.
+    """
+    for part in module.modules():
+        if isinstance(part, PreTrainedModel):
+            return cast(PreTrainedModel, part.base_model)
+    raise TypeError(f"{type(module).__name__} holds no Hugging Face encoder")
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The layers of a module's parameters, named as the optimizer's groups are.
+
+    Attributes:
+        names: ``embeddings``, ``layer.0``, … and ``head`` (all that is above the layers), as far as there are such.
+        parameter_names: parameter → its name in the module.
+    """
+
+    names: list[str]
+    parameter_names: dict[nn.Parameter, str]
+    _layer: dict[nn.Parameter, int]
+
+    @classmethod
+    def of(cls, module: nn.Module) -> Layers:
+        """Of all parameters of a module that holds an encoder."""
+        encoder = encoder_of(module)
+        num_layers = num_encoder_layers(encoder)
+        inner = {parameter: name for name, parameter in encoder.named_parameters()}
+        depths = {
+            parameter: layer_of(f"encoder.{inner[parameter]}", num_layers)
+            if parameter in inner
+            else num_layers + 1
+            for parameter in module.parameters()
+        }
+        present = sorted(set(depths.values()))
+        label = {0: "embeddings", num_layers + 1: "head"}
+        return cls(
+            names=[label.get(depth, f"layer.{depth - 1}") for depth in present],
+            parameter_names={parameter: name for name, parameter in module.named_parameters()},
+            _layer={parameter: present.index(depth) for parameter, depth in depths.items()},
+        )
+
+    def members(self, parameters: Iterable[nn.Parameter]) -> dict[str, list[nn.Parameter]]:
+        """Those of the parameters that each layer has."""
+        found: dict[str, list[nn.Parameter]] = {}
+        for parameter in parameters:
+            found.setdefault(self.names[self._layer[parameter]], []).append(parameter)
+        return found
+
+    def norms(self, parameters: Sequence[nn.Parameter], norms: Tensor) -> Tensor:
+        """``(num_layers,)`` float64, the L2 norm over each layer, from ``(num_parameters,)`` of its parameters."""
+        squares = torch.zeros(len(self.names), dtype=torch.float64, device=norms.device)
+        layers = torch.tensor([self._layer[parameter] for parameter in parameters], device=norms.device)
+        return squares.index_add(0, layers.long(), norms.double().square()).sqrt()

@@ -1,0 +1,76 @@
+"""Attention weights of any encoder, computed beside it: the encoder itself isn't touched.
+
+The kernels that encoders train with don't give their weights. Here a twin with the same tensors, but with modules
+and a configuration of its own, computes them eagerly. So there are no modes, hooks or settings to be put back,
+whatever goes wrong, and hooks of others don't see it; nor does it count what ``torch.compile`` made of the encoder.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections import OrderedDict
+from itertools import chain
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from bert_ft.data.packing import TextBatch
+from bert_ft.models.encoder import is_packed
+from bert_ft.models.inputs import packed_inputs, token_types
+from bert_ft.nn.embedding import SplitEmbedding
+
+
+def find_encoder(module: nn.Module) -> PreTrainedModel | None:
+    """The first of transformers' models in ``module``, without its head; ``None`` if there is none."""
+    models = (child for child in module.modules() if isinstance(child, PreTrainedModel))
+    found = next(models, None)
+    return None if found is None else cast(PreTrainedModel, found.base_model)
+
+
+def eager_twin(encoder: PreTrainedModel) -> PreTrainedModel:
+    """The encoder's double for looking at attention: in evaluation mode, without hooks, with the very same weights."""
+    shared: dict[int, Any] = {id(value): value for value in chain(encoder.parameters(), encoder.buffers())}
+    for child in encoder.modules():
+        for name, value in vars(child).items():
+            if name.endswith("_hooks") and isinstance(value, OrderedDict):
+                shared[id(value)] = OrderedDict()
+        if isinstance(child, SplitEmbedding):
+            del shared[id(child.unused)]  # reading it can do decay that is due, which isn't ours to do
+    twin = copy.deepcopy(encoder, shared)
+    for child in twin.modules():
+        # by it transformers knows that its own hooks are there, which give the attentions
+        vars(child).pop("_output_capturing_hooks_installed", None)
+    twin.config._attn_implementation = "eager"
+    return twin.eval()
+
+
+@torch.no_grad()
+def attention_maps(twin: PreTrainedModel, text: TextBatch) -> Tensor | None:
+    """The attention of all tokens of one text to all, ``(layers, heads, length, length)``; ``None`` if there is none.
+
+    Args:
+        twin: see ``eager_twin``.
+        text: a batch of a single sequence, on the twin's device.
+    """
+    assert text.num_sequences == 1
+    if not _takes_attentions(twin):
+        return None
+    if is_packed(twin):
+        inputs = packed_inputs(twin, text)
+    else:
+        inputs = {name: value[None] for name, value in token_types(twin, text).items()}
+        inputs |= {"input_ids": text.input_ids[None], "attention_mask": torch.ones_like(text.input_ids)[None]}
+    maps = getattr(twin(**inputs, output_attentions=True), "attentions", None) or ()
+    # some pool the tokens between layers, or give windows
+    if not maps or any(one.shape != (1, *maps[0].shape[1:2], *2 * [text.num_tokens]) for one in maps):
+        return None
+    return torch.cat(list(maps))  # (layers, heads, length, length)
+
+
+def _takes_attentions(encoder: PreTrainedModel) -> bool:
+    """Whether ``output_attentions`` can be asked for: not of an encoder without attention, such as FNet."""
+    parameters = inspect.signature(encoder.forward).parameters.values()
+    return any(p.name == "output_attentions" or p.kind is p.VAR_KEYWORD for p in parameters)

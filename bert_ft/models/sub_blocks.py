@@ -1,0 +1,91 @@
+"""Where in an encoder, and in what stands on it, activations are looked at."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from torch import nn
+from transformers import PreTrainedModel
+
+# kind → the module within a layer whose output it is, as the families name it; the first that a layer has counts
+_WITHIN_LAYER = {
+    "attention": (
+        "attention.output.dense",
+        "attention.out_lin",
+        "attn.Wo",
+        "attention.dense",
+        "attention.attn.o",
+    ),
+    "activation": ("intermediate", "ffn.activation", "mlp.act", "activation"),
+    "ffn": ("output.dense", "ffn.lin2", "mlp.Wo", "ffn_output"),
+    "hidden": ("",),
+}
+_LAYER = re.compile(r"(.*\.)?(layers?|albert_layers)\.(\d+)")
+_ACTIVATIONS = (nn.GELU, nn.ReLU, nn.Tanh, nn.SiLU, nn.Sigmoid)
+
+
+@dataclass(frozen=True)
+class SubBlock:
+    """A module whose output is looked at.
+
+    Attributes:
+        names: of what its calls in one forward pass are, e.g. ``layer.3.ffn``; ALBERT calls one module for all layers.
+        module: the module.
+        kind: ``attention``, ``activation``, ``ffn`` or ``hidden`` within a layer; ``linear``, ``activation`` or
+            ``tanh`` elsewhere.
+    """
+
+    names: tuple[str, ...]
+    module: nn.Module
+    kind: str
+
+
+def encoder_sub_blocks(encoder: PreTrainedModel) -> list[SubBlock]:
+    """Each layer's attention output, FFN activation, FFN output and hidden state, as far as its family is known.
+
+    Outputs of attention and FFN are those of their last projection: before dropout, the residual and the norm.
+    """
+    num_layers = int(encoder.config.num_hidden_layers)
+    layers = [module for name, module in encoder.named_modules() if _LAYER.fullmatch(name)]
+    return [
+        SubBlock(
+            tuple(
+                f"layer.{number}.{kind}" for number in (range(num_layers) if len(layers) == 1 else [index])
+            ),
+            module,
+            kind,
+        )
+        for index, layer in enumerate(layers)
+        for kind, paths in _WITHIN_LAYER.items()
+        if (module := _first(layer, paths)) is not None
+    ]
+
+
+def head_sub_blocks(model: nn.Module, encoder: PreTrainedModel) -> list[SubBlock]:
+    """What a model has outside of its encoder, and the encoder's own pooler: linear layers and activations."""
+    inner = {id(module) for module in encoder.modules()}
+    pooler = getattr(encoder, "pooler", None)
+    if isinstance(pooler, nn.Module):
+        inner -= {id(module) for module in pooler.modules()}
+    found = []
+    for name, module in model.named_modules():
+        if id(module) not in inner and isinstance(module, (nn.Linear, *_ACTIVATIONS)):
+            short = re.sub(r"^(classifier\.)?(encoder\.)?(head\.)?", "", name)
+            found.append(SubBlock((f"head.{short}",), module, _kind(module)))
+    return found
+
+
+def _kind(module: nn.Module) -> str:
+    if isinstance(module, nn.Tanh):
+        return "tanh"
+    return "linear" if isinstance(module, nn.Linear) else "activation"
+
+
+def _first(layer: nn.Module, paths: tuple[str, ...]) -> nn.Module | None:
+    for path in paths:
+        try:
+            return layer.get_submodule(path)
+        except AttributeError:
+            continue
+    return None

@@ -1,0 +1,48 @@
+"""How sure a classifier is, and how right."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def brier_score(probabilities: Tensor, labels: Tensor) -> Tensor:
+    """The mean over rows of the squared distance from the one-hot label, a scalar between 0 and 2.
+
+    Args:
+        probabilities: ``(rows, classes)``.
+        labels: ``(rows,)`` class ids.
+
+    Source: Brier 1950, over all classes as there; scikit-learn's for two classes is half of it.
+    """
+    targets = F.one_hot(labels, probabilities.shape[1])
+    return (probabilities - targets).square().sum(1).mean()
+
+
+def right_and_wrong(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The highest probability of each row that is predicted right, ``(num_right,)``, and wrong, ``(num_wrong,)``."""
+    highest, predictions = probabilities.max(dim=1)
+    is_right = predictions == labels
+    return highest[is_right], highest[~is_right]
+
+
+def highest_losses(logits: Tensor, labels: Tensor, num_rows: int) -> tuple[Tensor, Tensor]:
+    """The positions of the rows with the highest cross entropy, highest first, and that; fewer if there are fewer.
+
+    Of equal losses the earlier row comes first.
+    """
+    losses = F.cross_entropy(logits, labels, reduction="none")
+    order = losses.argsort(descending=True, stable=True)[:num_rows]
+    return order, losses[order]
+
+
+def class_scores(
+    true_positives: Tensor, false_positives: Tensor, false_negatives: Tensor
+) -> dict[str, Tensor]:
+    """``precision``, ``recall`` and ``f1`` of each class, ``(classes,)``, from its counts; NaN where it is 0 / 0."""
+    tp, fp, fn = (counts.double() for counts in (true_positives, false_positives, false_negatives))
+    return {"precision": tp / (tp + fp), "recall": tp / (tp + fn), "f1": 2 * tp / (2 * tp + fp + fn)}
+
+
+def finite_rows(logits: Tensor) -> Tensor:
+    """``(rows,)`` bool, the rows of ``logits (rows, classes)`` that give probabilities."""
+    return torch.isfinite(logits).all(dim=1)

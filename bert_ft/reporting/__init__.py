@@ -1,0 +1,1 @@
+"""From what a run logged to its report: read, compute, draw, write."""

@@ -1,0 +1,66 @@
+"""How far a classifier's probabilities can be believed."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+NUM_BINS = 15  # as the monitor's expected calibration error has by default
+
+
+class TopProbabilities(NamedTuple):
+    """Of each row what the classifier held for likeliest.
+
+    Attributes:
+        probabilities: ``(rows,)``.
+        predictions: ``(rows,)``.
+        is_right: ``(rows,)``.
+    """
+
+    probabilities: NDArray[np.float64]
+    predictions: NDArray[np.int64]
+    is_right: NDArray[np.bool_]
+
+
+class ReliabilityBins(NamedTuple):
+    """Rows by their top probability, in bins of equal width; each holds its upper edge.
+
+    Attributes:
+        edges: ``(bins + 1,)``, from 0 to 1.
+        counts: ``(bins,)``.
+        confidence: ``(bins,)``, mean top probability; NaN in empty bins.
+        accuracy: ``(bins,)``, likewise.
+        ece: expected calibration error: the mean distance of the two over the rows (Naeini et al., 2015).
+    """
+
+    edges: NDArray[np.float64]
+    counts: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+    accuracy: NDArray[np.float64]
+    ece: float
+
+
+def top_probabilities(logits: NDArray, labels: NDArray) -> TopProbabilities:
+    """Of logits ``(rows, classes)`` and labels ``(rows,)``; of equal logits the first counts."""
+    logits = logits.astype(np.float64)
+    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+    predictions = logits.argmax(axis=1)
+    return TopProbabilities(1 / odds.sum(axis=1), predictions, predictions == labels)
+
+
+def reliability_bins(top: TopProbabilities, num_bins: int = NUM_BINS) -> ReliabilityBins:
+    """Confidence and accuracy of the rows in each bin."""
+    edges = np.linspace(0, 1, num_bins + 1)
+    bins = np.searchsorted(edges[1:-1], top.probabilities)
+    counts = np.bincount(bins, minlength=num_bins)
+
+    def mean(values: NDArray) -> NDArray[np.float64]:
+        totals = np.bincount(bins, weights=values, minlength=num_bins)
+        return np.divide(totals, counts, out=np.full(num_bins, np.nan), where=counts > 0)
+
+    confidence, accuracy = mean(top.probabilities), mean(top.is_right)
+    filled = counts > 0
+    ece = np.average(np.abs(confidence - accuracy)[filled], weights=counts[filled])
+    return ReliabilityBins(edges, counts, confidence, accuracy, float(ece))

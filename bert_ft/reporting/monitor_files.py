@@ -1,0 +1,88 @@
+"""What the monitors left in ``monitor/``, of the one step that a report shows."""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Arrays = dict[str, NDArray]
+LossRow = dict[str, str | float | int | None]
+Content = TypeVar("Content")
+
+# kind → what each of its files must hold
+NEEDED = {
+    "validation": {"logits", "labels", "rows", "names"},
+    "representations": {"vectors", "labels", "predictions", "rows", "names"},
+    "attention": {"entropy", "distance", "on_first", "on_last", "on_self"},
+}
+NEEDED_OF_A_LOSS = {"row", "text", "label", "prediction", "probability", "loss"}
+
+
+@dataclass(frozen=True)
+class Snapshot(Generic[Content]):
+    """One file.
+
+    Attributes:
+        step: optimizer steps done when it was written.
+        is_kept: whether the kept checkpoint was written at this step.
+        content: arrays by name, or the rows of the highest losses.
+    """
+
+    step: int
+    is_kept: bool
+    content: Content
+
+
+class DamagedFileError(Exception):
+    """A file of a broken-off run holds something else than it should; the message names both."""
+
+
+def read_arrays(folder: Path, kind: str, kept_step: int | None) -> Snapshot[Arrays] | None:
+    """``<kind>_<step>.npz`` of the kept checkpoint's step, else of the last; ``None`` where there is none.
+
+    Raises:
+        DamagedFileError: it can't be read, or lacks one of the arrays that ``NEEDED`` names.
+    """
+    path, step = _choose(folder, kind, "npz", kept_step)
+    if path is None:
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            content = {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise DamagedFileError(f"monitor/{path.name} can't be read ({error})") from error
+    if lacking := NEEDED[kind] - content.keys():
+        raise DamagedFileError(f"monitor/{path.name} lacks {', '.join(sorted(lacking))}")
+    return Snapshot(step, step == kept_step, content)
+
+
+def read_top_losses(folder: Path, kept_step: int | None) -> Snapshot[list[LossRow]] | None:
+    """``top_losses_<step>.json``, likewise."""
+    path, step = _choose(folder, "top_losses", "json", kept_step)
+    if path is None:
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DamagedFileError(f"monitor/{path.name} can't be read ({error})") from error
+    if not isinstance(content, list) or any(NEEDED_OF_A_LOSS - set(row) for row in content):
+        raise DamagedFileError(f"monitor/{path.name} isn't a list of {', '.join(sorted(NEEDED_OF_A_LOSS))}")
+    return Snapshot(step, step == kept_step, content)
+
+
+def _choose(folder: Path, kind: str, suffix: str, kept_step: int | None) -> tuple[Path | None, int]:
+    paths = {
+        int(match[1]): path
+        for path in folder.glob(f"{kind}_*.{suffix}")
+        if (match := re.fullmatch(rf"{kind}_(\d+)\.{suffix}", path.name))
+    }
+    step = kept_step if kept_step in paths else max(paths, default=0)
+    assert step is not None
+    return paths.get(step), step

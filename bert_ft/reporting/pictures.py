@@ -1,0 +1,63 @@
+"""Which pictures a run's log gives, section by section."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bert_ft.drawing.style import png
+from bert_ft.reporting import (
+    attention_pictures,
+    layer_pictures,
+    representation_pictures,
+    training_pictures,
+    validation_pictures,
+)
+from bert_ft.reporting.missing import NotLogged
+from bert_ft.reporting.run_log import RunLog
+from bert_ft.reporting.sketch import Sketch
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as it goes into the report.
+
+    Attributes:
+        name: of its file, without the suffix.
+        title: its heading.
+        reading: how to read it, in a sentence.
+        png: the file.
+    """
+
+    name: str
+    title: str
+    reading: str
+    png: bytes
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What the report lacks, and why."""
+
+    title: str
+    reason: str
+
+
+def sketches_of(log: RunLog) -> dict[str, list[Sketch]]:
+    """Section → the pictures that it can have."""
+    return {
+        "Training": list(training_pictures.SKETCHES),
+        "Layers": list(layer_pictures.SKETCHES),
+        "Validation": list(validation_pictures.SKETCHES),
+        "Representations": list(representation_pictures.SKETCHES),
+        "Attention": [*attention_pictures.SKETCHES, *attention_pictures.text_sketches(log)],
+    }
+
+
+def draw(sketches: list[Sketch], log: RunLog) -> Iterator[Picture | LeftOut]:
+    """Each of them drawn, or why it can't be; one by one, for a figure is larger than its file."""
+    for sketch in sketches:
+        try:
+            yield Picture(sketch.name, sketch.title, sketch.reading, png(sketch.draw(log)))
+        except NotLogged as reason:
+            yield LeftOut(sketch.title, str(reason))

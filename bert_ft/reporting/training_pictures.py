@@ -1,0 +1,197 @@
+"""Pictures of how training went."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from bert_ft.drawing.curves import Line, Panel, draw_curves
+from bert_ft.reporting.layer_grid import LAYER, depth
+from bert_ft.reporting.missing import NotLogged
+from bert_ft.reporting.run_log import RunLog
+from bert_ft.reporting.scalars import Series
+from bert_ft.reporting.sketch import Sketch
+from bert_ft.reporting.smoothing import smoothed
+
+MAX_RAW = 60  # readings that are drawn as they are; of more the smoothed course is drawn in front
+
+
+def losses(log: RunLog) -> Figure:
+    """Training loss, raw and smoothed, and validation loss."""
+    lines, says = [], []
+    if "train/loss" in log.scalars:
+        raw = log.scalars["train/loss"]
+        course = log.scalars.get("train/loss_smoothed", Series(raw.steps, smoothed(raw.values)))
+        lines += [Line("training", *raw, is_faint=True), Line("training, smoothed", *course)]
+        if (finite := course.values[np.isfinite(course.values)]).size:
+            says.append(f"training loss {finite[0]:.3g} → {finite[-1]:.3g}")
+    if "val/loss" in log.scalars:
+        validation = log.scalars["val/loss"]
+        lines.append(Line("validation", *validation))
+        if np.isfinite(validation.values).any():
+            lowest = int(np.nanargmin(validation.values))
+            says.append(
+                f"validation {validation.values[lowest]:.3g} at its lowest, step {validation.steps[lowest]:,}"
+            )
+    if not lines:
+        raise NotLogged("neither train/loss nor val/loss was logged")
+    title = _sentence("; ".join(says) or "no loss is finite")
+    return draw_curves([Panel(title, "loss (nats)", lines, marked=_kept(log, "val/loss"))])
+
+
+def validation_metrics(log: RunLog) -> Figure:
+    """What validation measured beside its loss."""
+    tags = [tag for tag in log.scalars if tag.startswith("val/") and tag != "val/loss"]
+    if not tags:
+        raise NotLogged("no metric of a validation was logged")
+    objective = objective_of(log)[0]
+    shown = objective if objective in tags else tags[0]
+    values = log.scalars[shown].values
+    title = f"{shown} after {len(values)} validation{'s' * (len(values) > 1)}: {values[-1]:.4f}"
+    if marked := _kept(log, shown):
+        title = f"{shown} is {marked[1]:.4f} at step {marked[0]:,}: {marked[2]}"
+    lines = [Line(tag.removeprefix("val/"), *log.scalars[tag]) for tag in tags]
+    return draw_curves([Panel(title, "validation metric", lines, marked=marked)])
+
+
+def learning_rates(log: RunLog) -> Figure:
+    """The rate of each layer."""
+    rates: dict[str, Series] = {}
+    for kind in ("/no_decay", ""):  # a layer's two groups have the same rate
+        for tag, series in log.scalars.items():
+            if match := re.fullmatch(rf"lr-[^/]+/({LAYER}){kind}", tag):
+                rates[match[1]] = series
+    if not rates:  # an optimizer without layers
+        rates = {
+            tag.removeprefix("lr-"): series
+            for tag, series in log.scalars.items()
+            if tag.startswith("lr-") and not re.search(r"-(weight_decay|momentum)$", tag)
+        }
+    if not rates:
+        raise NotLogged("no learning rate was logged (callback lr_monitor)")
+    names = sorted(rates, key=depth)
+    depths = np.linspace(0, 1, len(names)) if len(names) > 1 else [0.0]
+    lines = [Line(name, *rates[name], depth=float(place)) for name, place in zip(names, depths, strict=True)]
+    peaks = {name: np.nanmax(rates[name].values, initial=0) for name in names}
+    title = f"Learning rate: at its peak {peaks[names[-1]]:.3g} ({names[-1]})"
+    if len(names) > 1:
+        title += f", {peaks[names[0]]:.3g} ({names[0]})"
+    return draw_curves([Panel(title, "learning rate", lines, from_zero=True)])
+
+
+def gradient_norms(log: RunLog) -> Figure:
+    """The norm of all gradients before and after clipping."""
+    tags = ("train/grad_norm", "train/grad_norm_clipped")
+    if tags[0] not in log.scalars:
+        tags = ("gradients/norm", "gradients/norm_clipped")
+    before = log.series(tags[0])
+    after = log.scalars.get(tags[1], before)
+    lines = []
+    if len(before.values) > MAX_RAW:
+        lines.append(Line("before clipping", *before, is_faint=True))
+        before_course, after_course = smoothed(before.values), smoothed(after.values)
+        lines.append(Line("before, smoothed", before.steps, before_course))
+        lines.append(Line("after, smoothed", after.steps, after_course))
+    else:
+        lines += [Line("before clipping", *before), Line("after clipping", *after)]
+    clip = log.setting("trainer.gradient_clip_val")
+    by_norm = log.setting("trainer.gradient_clip_algorithm") in ("norm", None)
+    threshold = (float(clip), f"clipped at {clip:g}") if clip is not None and by_norm else None
+    shared = min(len(before.values), len(after.values))
+    clipped = after.values[:shared] < before.values[:shared] * (
+        1 - 1e-4
+    )  # norms that differ by rounding are alike
+    title = f"{100 * clipped.mean():.0f}% of the logged steps were clipped"
+    return draw_curves([Panel(title, "norm of the gradient", lines, is_log=True, threshold=threshold)])
+
+
+def throughput(log: RunLog) -> Figure:
+    """Speed, padding and memory."""
+    panels = []
+    for tag, what, unit in (
+        ("throughput/tokens_per_second", "speed", "tokens per second"),
+        ("throughput/sequences_per_second", "speed", "sequences per second"),
+        ("throughput/padding_ratio", "padding", "share of tokens"),
+        ("throughput/peak_memory_mb", "memory", "peak, MB"),
+        ("throughput/memory_mb", "memory", "MB"),
+    ):
+        series = log.scalars.get(tag)
+        if series is None or not np.nanmax(series.values, initial=0) > 0:  # packed batches have no padding
+            continue
+        mean = float(np.nanmean(series.values))
+        title = (
+            f"{_sentence(what)}: {mean:,.3g} {unit} on average"
+            if mean < 100
+            else f"{_sentence(what)}: {mean:,.0f} {unit} on average"
+        )
+        panels.append(Panel(title, unit, [Line(what, *series)], from_zero=True))
+    if not panels:
+        raise NotLogged("no throughput was logged (monitor curves)")
+    return draw_curves(panels)
+
+
+def objective_of(log: RunLog) -> tuple[str | None, str | None]:
+    """Tag and mode of what the run is judged by."""
+    tag = (log.metrics or {}).get("objective", {}).get("metric") or log.setting("objective.metric")
+    return tag, log.setting("objective.mode")
+
+
+def best_so_far(log: RunLog) -> tuple[int, float] | None:
+    """Step and value of the best validation that was logged, by the run's objective."""
+    tag, mode = objective_of(log)
+    series = log.scalars.get(tag) if tag else None
+    if series is None or not np.isfinite(series.values).any():
+        return None
+    best = int(np.nanargmin(series.values) if mode == "min" else np.nanargmax(series.values))
+    return int(series.steps[best]), float(series.values[best])
+
+
+def _kept(log: RunLog, tag: str) -> tuple[int, float, str] | None:
+    """The point of the kept checkpoint on the curve of ``tag``; without one that of the best validation so far."""
+    if log.metrics is not None:
+        value = (log.metrics.get("val") or {}).get(tag.removeprefix("val/"))
+        if log.kept_step is None or value is None:
+            return None
+        return log.kept_step, value, "kept checkpoint"
+    best = best_so_far(log)
+    series = log.scalars.get(tag)
+    if best is None or series is None or best[0] not in series.steps:
+        return None
+    value = float(series.values[series.steps == best[0]][0])
+    return (best[0], value, "best so far") if np.isfinite(value) else None
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+SKETCHES = (
+    Sketch(
+        "losses",
+        "Loss",
+        "A validation loss that rises while the training loss still falls is overfitting; the star is the checkpoint "
+        "that is tested and saved. Training loss includes what it is regularized by, validation is plain cross entropy.",
+        losses,
+    ),
+    Sketch(
+        "validation_metrics",
+        "Validation metrics",
+        "One point for each validation; a star at the last one says that longer training might still help.",
+        validation_metrics,
+    ),
+    Sketch(
+        "learning_rates",
+        "Learning rate of each layer",
+        "From the embeddings (dark) to the head (light); warm-up rises, then the schedule falls.",
+        learning_rates,
+    ),
+    Sketch(
+        "gradient_norms",
+        "Gradient norm",
+        "Above the dotted line the gradient is scaled down to it; peaks that grow late in training are a warning.",
+        gradient_norms,
+    ),
+    Sketch("throughput", "Speed", "Real tokens without padding; validation isn't counted.", throughput),
+)

@@ -1,0 +1,153 @@
+"""Pictures of what the classifier held of the validation rows."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from bert_ft.drawing.confidence import draw_confusion, draw_reliability, draw_top_probabilities
+from bert_ft.drawing.curves import Line, Panel, draw_curves
+from bert_ft.drawing.heat_maps import HeatMap, draw_heat_maps
+from bert_ft.reporting.calibration import NUM_BINS, TopProbabilities, reliability_bins, top_probabilities
+from bert_ft.reporting.confusion import confusion_matrix
+from bert_ft.reporting.layer_grid import layer_grid
+from bert_ft.reporting.missing import NotLogged
+from bert_ft.reporting.run_log import RunLog
+from bert_ft.reporting.sketch import Sketch
+
+
+class Outputs(NamedTuple):
+    """What the classifier gave for the validation rows whose logits are finite.
+
+    Attributes:
+        labels: ``(rows,)``.
+        top: of the same rows.
+        names: ``(classes,)``.
+    """
+
+    labels: NDArray[np.int64]
+    top: TopProbabilities
+    names: list[str]
+
+
+def outputs_of(log: RunLog) -> Outputs:
+    """Of the validation that the report shows.
+
+    Raises:
+        NotLogged: none was kept, or no row of it has finite logits.
+    """
+    if log.validation is None:
+        raise NotLogged("no monitor/validation_<step>.npz was kept (monitor confidence)")
+    arrays = log.validation.content
+    finite = np.isfinite(arrays["logits"]).all(axis=1)
+    if not finite.any():
+        raise NotLogged("no validation row has finite logits")
+    labels = arrays["labels"][finite].astype(np.int64)
+    top = top_probabilities(arrays["logits"][finite], labels)
+    return Outputs(labels, top, [str(name) for name in arrays["names"]])
+
+
+def counts_of(log: RunLog) -> NDArray[np.int64]:
+    """The confusion matrix of the validation that the report shows."""
+    labels, top, names = outputs_of(log)
+    return confusion_matrix(labels, top.predictions, len(names))
+
+
+def confidence(log: RunLog) -> Figure:
+    """How sure the classifier was where it was right, and where it was wrong."""
+    _, top, names = outputs_of(log)
+    title = f"{100 * top.is_right.mean():.1f}% of {len(top.is_right):,} rows are right"
+    wrong = top.probabilities[~top.is_right]
+    if len(wrong):
+        title += f"; of the {len(wrong):,} wrong ones {np.count_nonzero(wrong > 0.9):,} were held for 90% sure or more"
+    return draw_top_probabilities(top.probabilities, top.is_right, len(names), title)
+
+
+def reliability(log: RunLog) -> Figure:
+    """Whether the probabilities can be believed."""
+    top = outputs_of(log).top
+    bins = reliability_bins(top, log.setting("monitor.confidence.num_bins") or NUM_BINS)
+    sure, right = top.probabilities.mean(), top.is_right.mean()
+    title = (
+        f"Mean confidence {sure:.3f}, accuracy {right:.3f}; expected calibration error (ECE) {bins.ece:.3f}"
+    )
+    return draw_reliability(bins.edges, bins.counts, bins.confidence, bins.accuracy, title)
+
+
+def confusion(log: RunLog) -> Figure:
+    """What was taken for what."""
+    counts, names = counts_of(log), outputs_of(log).names
+    total, right = counts.sum(), np.trace(counts)
+    return draw_confusion(counts, names, f"{total - right:,} of {total:,} rows are off the diagonal")
+
+
+def confidence_over_training(log: RunLog) -> Figure:
+    """Calibration at each validation."""
+    names = {
+        "mean_right": "mean probability where right",
+        "mean_wrong": "mean probability where wrong",
+        "ece": "calibration error (ECE)",
+        "brier": "Brier score",
+    }
+    lines = [
+        Line(name, *log.scalars[tag])
+        for key, name in names.items()
+        if (tag := f"confidence/{key}") in log.scalars
+    ]
+    if not lines:
+        raise NotLogged("no confidence/… was logged (monitor confidence)")
+    title = ", ".join(f"{line.name} {line.values[-1]:.3f}" for line in lines[-2:]) + " at the end"
+    return draw_curves([Panel(title[0].upper() + title[1:], "probability, or score", lines, from_zero=True)])
+
+
+def class_f1_over_training(log: RunLog) -> Figure:
+    """The F1 of each class at each validation."""
+    grid = layer_grid(log.scalars, r"class/(.+)/f1")
+    if grid is None:
+        raise NotLogged("no class/<label>/f1 was logged (monitor confidence)")
+    if len(grid.steps) < 2:
+        raise NotLogged("there was one validation; the table has its scores")
+    order = np.argsort(-np.nan_to_num(grid.values[:, -1]), kind="stable")
+    worst = order[-1]
+    title = f"lowest at the end: {grid.names[worst]}, {grid.values[worst, -1]:.2f}"
+    rows = [grid.names[row] for row in order]
+    each = HeatMap(f"F1 of each class; {title}", rows, grid.steps, grid.values[order])
+    return draw_heat_maps([each], "F1", limits=(0, 1), y="label")
+
+
+SKETCHES = (
+    Sketch(
+        "confidence",
+        "Confidence, right and wrong",
+        "Right rows should pile up at 1, wrong ones further left; wrong rows near 1 are mistakes that the model won't "
+        "notice, or wrong labels.",
+        confidence,
+    ),
+    Sketch(
+        "reliability",
+        "Calibration",
+        "Bars below the dashed line: the model is surer than it is right. Bins with few rows say little.",
+        reliability,
+    ),
+    Sketch(
+        "confidence_over_training",
+        "Calibration over training",
+        "A calibration error that rises while accuracy stays is overconfidence: label smoothing or fewer steps help.",
+        confidence_over_training,
+    ),
+    Sketch(
+        "confusion",
+        "Confusion matrix",
+        "Rows are labels, columns predictions; the diagonal is right. Colours are shares of a row, numbers are counts.",
+        confusion,
+    ),
+    Sketch(
+        "class_f1_over_training",
+        "F1 of each class over training",
+        "Sorted by the last validation, best below; a class that stays dark is never learnt.",
+        class_f1_over_training,
+    ),
+)

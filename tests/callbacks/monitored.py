@@ -1,0 +1,149 @@
+"""Runs under monitors: whole ones, and a module that validates whatever it is given."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.utils.data import DataLoader
+
+from bert_ft.config.build import build_training
+from tests.training.running import SMALL, compose_run, file_overrides
+
+# that a run built from a configuration doesn't show (see ``bert_ft.config.build``)
+IGNORED_REMARKS = [
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+    pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec"),
+]
+PLAIN = ["trainer.accelerator=cpu", "trainer.max_epochs=1", "monitor=none"]  # ten steps
+
+
+class Log(Logger):
+    """Scalars by step."""
+
+    name = version = "log"
+
+    def __init__(self):
+        super().__init__()
+        self.scalars: dict[int, dict[str, float]] = {}
+
+    def log_metrics(self, metrics, step=None):
+        self.scalars.setdefault(step, {}).update(metrics)
+
+    def log_hyperparams(self, *args, **kwargs):
+        pass
+
+    def of(self, prefix):
+        """``{step: {name: value}}`` of the names that begin so."""
+        found = {
+            step: {name: value for name, value in values.items() if name.startswith(prefix)}
+            for step, values in self.scalars.items()
+        }
+        return {step: values for step, values in found.items() if values}
+
+
+def built(folder, encoder, files, monitors, *overrides):
+    """A run that isn't started, with ``monitors`` behind its own callbacks, and its log."""
+    config = compose_run(
+        folder,
+        *SMALL,
+        *file_overrides(files),
+        f"encoder.name_or_path={encoder}",
+        f"data.cache_dir={folder / 'cache'}",
+        *PLAIN,
+        *overrides,
+    )
+    run, log = build_training(config), Log()
+    run.trainer.callbacks.extend(monitors)
+    run.trainer.loggers.append(log)
+    return run, log
+
+
+def finished(*arguments):
+    run, log = built(*arguments)
+    run.run()
+    return run, log
+
+
+def weights(module):
+    return {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+
+def assert_equal(one, other):
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        assert torch.equal(value, other[name]), name
+
+
+def arrays(path: Path):
+    with np.load(path, allow_pickle=False) as file:
+        return dict(file)
+
+
+def records(path: Path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def events(folder: Path):
+    """What TensorBoard itself reads of a run."""
+    accumulator = EventAccumulator(str(folder), size_guidance={"histograms": 0, "tensors": 0, "scalars": 0})
+    return accumulator.Reload()
+
+
+class Given(LightningModule):
+    """Returns the rows of ``values`` that its validation loader names; training changes a weight that nobody reads."""
+
+    def __init__(self, values, names=None, batches=None):
+        super().__init__()
+        self.values = values
+        self.batches = batches
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        if names is not None:
+            self.classifier = SimpleNamespace(config=SimpleNamespace(id2label=dict(enumerate(names))))
+
+    def training_step(self, batch, batch_idx):
+        return self.weight.square().sum()
+
+    def validation_step(self, rows, batch_idx):
+        if not isinstance(self.values, dict):
+            return self.values
+        return {name: value[rows] for name, value in self.values.items()}
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    def train_dataloader(self):
+        return DataLoader(range(2))
+
+    def val_dataloader(self):
+        batches = self.batches or torch.arange(len(self.values["labels"])).split(7)
+        return DataLoader(batches, batch_size=None)
+
+
+def fitted(folder, module, monitor, *, datamodule=None, **settings):
+    """The log of a fit of two steps with one validation after them, and TensorBoard's in ``folder/tensorboard``."""
+    log = Log()
+    trainer(folder, monitor, log, **settings).fit(module, datamodule=datamodule)
+    return log
+
+
+def trainer(folder, monitor, log, **settings):
+    return Trainer(
+        **{
+            "accelerator": "cpu",
+            "max_epochs": 1,
+            "logger": [log, TensorBoardLogger(folder, name="", version="tensorboard")],
+            "callbacks": [monitor],
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "enable_checkpointing": False,
+            "log_every_n_steps": 1,
+            "num_sanity_val_steps": 2,
+            **settings,
+        }
+    )

@@ -1,0 +1,424 @@
+"""Confidence of a validation against scikit-learn and numpy, on given logits and in whole runs."""
+
+import csv
+import html
+import math
+import re
+import warnings
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import LightningDataModule
+from sklearn.metrics import brier_score_loss, precision_recall_fscore_support
+from tensorboard.util.tensor_util import make_ndarray
+
+from bert_ft.callbacks.confidence import ConfidenceMonitor, markdown_table
+from bert_ft.errors import ConfigError
+from bert_ft.training.module import ClassificationModule
+from tests.training.running import reloaded_logits
+
+from .monitored import IGNORED_REMARKS, Given, Log, arrays, built, events, finished, fitted, records, trainer
+
+pytestmark = IGNORED_REMARKS
+NAMES = ["anger", "joy", "no label"]
+
+
+def given(num_rows=60, seed=0, present=range(3), dtype=torch.float32):
+    """Logits that are right more often than not, in the loader's order, that of the rows reversed."""
+    rng = np.random.default_rng(seed)
+    labels = rng.choice(present, num_rows)
+    logits = rng.normal(scale=1.5, size=(num_rows, 3)) + 2 * np.eye(3)[labels]
+    return {
+        "logits": torch.from_numpy(logits).to(dtype),
+        "labels": torch.from_numpy(labels),
+        "rows": torch.arange(num_rows).flip(0),
+    }
+
+
+def probabilities_of(logits):
+    powers = np.exp(logits - logits.max(1, keepdims=True))
+    return powers / powers.sum(1, keepdims=True)
+
+
+def calibration_error(probabilities, labels, num_bins):
+    """In a loop over bins that hold their left end."""
+    highest, right = probabilities.max(1), probabilities.argmax(1) == labels
+    error = 0.0
+    for number in range(num_bins):
+        inside = (highest >= number / num_bins) & (highest < (number + 1) / num_bins)
+        if inside.any():
+            error += inside.mean() * abs(right[inside].mean() - highest[inside].mean())
+    return error
+
+
+def expected_scalars(logits, labels, num_bins=15):
+    probabilities = probabilities_of(logits.double().numpy())
+    labels = labels.numpy()
+    right = probabilities.argmax(1) == labels
+    top = probabilities.max(1)
+    scalars = {
+        "confidence/ece": calibration_error(probabilities, labels, num_bins),
+        "confidence/brier": brier_score_loss(labels, probabilities, labels=range(3), scale_by_half=False),
+        "confidence/mean_right": top[right].mean() if right.any() else math.nan,
+        "confidence/mean_wrong": top[~right].mean() if (~right).any() else math.nan,
+    }
+    scores = precision_recall_fscore_support(
+        labels, probabilities.argmax(1), labels=range(3), zero_division=np.nan
+    )
+    for score, values in zip(("precision", "recall", "f1"), scores, strict=False):
+        scalars |= {f"class/{name}/{score}": value for name, value in zip(NAMES, values, strict=True)}
+    return {name: float(value) for name, value in scalars.items() if not math.isnan(value)}
+
+
+class Texts(LightningDataModule):
+    """A data module that gives texts alone."""
+
+    def __init__(self, texts=None):
+        super().__init__()
+        self.given = texts
+
+    def texts(self, split, rows):
+        assert split == "validation"
+        return [self.given[row] if self.given else f"text {row}" for row in rows]
+
+
+class TestOnGivenLogits:
+    @pytest.mark.parametrize("num_bins", [1, 15])
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    def test_scalars_equal_scikit_learn(self, tmp_path, dtype, num_bins):
+        values = given(dtype=dtype)
+        log = fitted(
+            tmp_path, Given(values, NAMES), ConfidenceMonitor(tmp_path / "monitor", num_bins=num_bins)
+        )
+        assert log.scalars.keys() == {2}
+        expected = expected_scalars(values["logits"], values["labels"], num_bins)
+        assert len(expected) == 13
+        assert log.scalars[2] == pytest.approx(expected, rel=1e-5)  # torchmetrics' bins are in float32
+
+    def test_files(self, tmp_path):
+        values = given()
+        fitted(tmp_path, Given(values, NAMES), ConfidenceMonitor(tmp_path / "monitor", num_top_losses=9))
+        assert {path.name for path in (tmp_path / "monitor").iterdir()} == {
+            "validation_2.npz",
+            "top_losses_2.json",
+        }
+        saved = arrays(tmp_path / "monitor/validation_2.npz")
+        assert {name: value.dtype.kind for name, value in saved.items()} == {
+            "logits": "f",
+            "labels": "i",
+            "rows": "i",
+            "names": "U",
+        }
+        assert saved["logits"].dtype == np.float32
+        assert saved["names"].tolist() == NAMES
+        assert saved["rows"].tolist() == list(range(60))
+        np.testing.assert_array_equal(saved["logits"], values["logits"].flip(0))
+        np.testing.assert_array_equal(saved["labels"], values["labels"].flip(0))
+
+        losses = records(tmp_path / "monitor/top_losses_2.json")
+        probabilities = probabilities_of(saved["logits"].astype(np.float64))
+        of_label = probabilities[range(60), saved["labels"]]
+        assert [record["row"] for record in losses] == np.argsort(of_label, kind="stable")[:9].tolist()
+        for record in losses:
+            row = record["row"]
+            assert record["text"] is None
+            assert record["label"] == NAMES[saved["labels"][row]]
+            assert record["prediction"] == NAMES[probabilities[row].argmax()]
+            assert record["probability"] == pytest.approx(of_label[row], rel=1e-9)
+            assert record["loss"] == pytest.approx(-np.log(of_label[row]), rel=1e-9)
+
+    def test_only_the_first_rows_are_saved_but_all_count(self, tmp_path):
+        values = given()
+        log = fitted(tmp_path, Given(values, NAMES), ConfidenceMonitor(tmp_path, max_rows=10))
+        assert arrays(tmp_path / "validation_2.npz")["rows"].tolist() == list(range(10))
+        assert log.scalars[2] == pytest.approx(expected_scalars(values["logits"], values["labels"]), rel=1e-5)
+        assert any(record["row"] >= 10 for record in records(tmp_path / "top_losses_2.json"))
+
+    def test_without_rows_they_are_counted_and_nobody_is_asked_for_texts(self, tmp_path):
+        values = given(num_rows=20)
+        del values["rows"]
+        fitted(tmp_path, Given(values), ConfidenceMonitor(tmp_path), datamodule=Validation(Given(values)))
+        saved = arrays(tmp_path / "validation_2.npz")
+        assert saved["rows"].tolist() == list(range(20))
+        assert saved["names"].tolist() == ["0", "1", "2"]
+        np.testing.assert_array_equal(saved["logits"], values["logits"])
+        assert {record["text"] for record in records(tmp_path / "top_losses_2.json")} == {None}
+
+    def test_texts_are_those_of_the_rows(self, tmp_path):
+        module = Given(given())
+        fitted(tmp_path, module, ConfidenceMonitor(tmp_path), datamodule=Validation(module))
+        losses = records(tmp_path / "top_losses_2.json")
+        assert len(losses) == 20
+        assert [record["text"] for record in losses] == [f"text {record['row']}" for record in losses]
+
+    def test_shuffled_labels_show(self, tmp_path):
+        values = given()
+        wrong = {**values, "labels": values["labels"].roll(1)}
+        logs = [
+            fitted(tmp_path / name, Given(part, NAMES), ConfidenceMonitor(tmp_path / name))
+            for name, part in {"right": values, "wrong": wrong}.items()
+        ]
+        right, wrong = (log.scalars[2] for log in logs)
+        assert right["confidence/ece"] < 0.15 < 0.3 < wrong["confidence/ece"]
+        assert right["confidence/brier"] < 0.4 < 0.8 < wrong["confidence/brier"]
+        assert all(right[f"class/{name}/f1"] > 0.6 > wrong[f"class/{name}/f1"] for name in NAMES)
+        means = [
+            np.mean([record["loss"] for record in records(tmp_path / name / "top_losses_2.json")])
+            for name in ("right", "wrong")
+        ]
+        assert means[1] > 2 * means[0]
+
+    def test_a_class_that_the_split_lacks(self, tmp_path):
+        values = given(present=[0, 2])
+        values["logits"][:, 1] = -9.0
+        scalars = fitted(tmp_path, Given(values, NAMES), ConfidenceMonitor(tmp_path)).scalars[2]
+        assert not any(name.startswith("class/joy") for name in scalars)
+        assert scalars == pytest.approx(expected_scalars(values["logits"], values["labels"]), rel=1e-5)
+        assert arrays(tmp_path / "validation_2.npz")["names"].tolist() == NAMES
+
+    def test_all_right(self, tmp_path):
+        values = given()
+        values["logits"] = 4 * torch.eye(3)[values["labels"]]
+        scalars = fitted(tmp_path, Given(values, NAMES), ConfidenceMonitor(tmp_path / "monitor")).scalars[2]
+        assert "confidence/mean_wrong" not in scalars
+        assert scalars["confidence/mean_right"] == pytest.approx(1 / (1 + 2 * math.exp(-4)))
+        assert events(tmp_path / "tensorboard").Tags()["histograms"] == ["confidence/right"]
+
+    def test_rows_that_are_not_finite_count_apart(self, tmp_path):
+        values = given()
+        values["logits"][3, 1] = math.nan
+        values["logits"][8, 2] = math.inf
+        scalars = fitted(tmp_path, Given(values, NAMES), ConfidenceMonitor(tmp_path)).scalars[2]
+        kept = [row for row in range(60) if row not in (3, 8)]
+        expected = expected_scalars(values["logits"][kept], values["labels"][kept])
+        assert scalars == pytest.approx({**expected, "confidence/rows_not_finite": 2}, rel=1e-5)
+        saved = arrays(tmp_path / "validation_2.npz")["logits"]
+        np.testing.assert_array_equal(saved, values["logits"].flip(0))
+        listed = [record["row"] for record in records(tmp_path / "top_losses_2.json")]
+        assert not {59 - 3, 59 - 8} & set(listed)
+
+    def test_nothing_finite(self, tmp_path):
+        values = given(num_rows=9)
+        values["logits"][:] = math.nan
+        scalars = fitted(tmp_path, Given(values, NAMES), ConfidenceMonitor(tmp_path)).scalars[2]
+        assert scalars == {"confidence/rows_not_finite": 9}
+        assert np.isnan(arrays(tmp_path / "validation_2.npz")["logits"]).all()
+        assert records(tmp_path / "top_losses_2.json") == []
+
+    def test_a_row_that_came_twice_counts_once(self, tmp_path):
+        """As a sampler of several processes repeats the first rows to be even."""
+        values = given(num_rows=20)
+        batches = [*torch.arange(20).split(7), torch.tensor([0, 1])]
+        log = fitted(tmp_path, Given(values, NAMES, batches), ConfidenceMonitor(tmp_path))
+        assert arrays(tmp_path / "validation_2.npz")["rows"].tolist() == list(range(20))
+        assert log.scalars[2] == pytest.approx(expected_scalars(values["logits"], values["labels"]), rel=1e-5)
+
+    def test_tensorboard(self, tmp_path):
+        values = given()
+        module = Given(values, NAMES)
+        fitted(tmp_path, module, ConfidenceMonitor(tmp_path), datamodule=Validation(module))
+        seen = events(tmp_path / "tensorboard")
+        probabilities = probabilities_of(values["logits"].double().numpy())
+        right = probabilities.argmax(1) == values["labels"].numpy()
+        for name, rows in {"right": right, "wrong": ~right}.items():
+            (event,) = seen.Histograms(f"confidence/{name}")
+            top = probabilities[rows].max(1)
+            assert (event.step, event.histogram_value.num) == (2, rows.sum())
+            assert event.histogram_value.sum == pytest.approx(top.sum())
+            assert sum(np.array(event.histogram_value.bucket) > 0) > 5  # not all in one bin
+        (event,) = seen.Tensors("confidence/top_losses/text_summary")
+        table = make_ndarray(event.tensor_proto).item().decode()
+        assert table == markdown_table(records(tmp_path / "top_losses_2.json"))
+        assert cells(table)[1][1].startswith("text ")
+
+
+class Validation(Texts):
+    """The same with the loaders of a ``Given``."""
+
+    def __init__(self, module, texts=None):
+        super().__init__(texts)
+        self.train_dataloader, self.val_dataloader = module.train_dataloader, module.val_dataloader
+
+
+def cells(markdown):
+    """The table as TensorBoard renders it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of what it carries along
+        from tensorboard.plugin_util import markdown_to_safe_html
+    rendered = markdown_to_safe_html(markdown)
+    rows = re.findall(r"<tr>(.*?)</tr>", rendered, flags=re.DOTALL)
+    found = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, flags=re.DOTALL) for row in rows]
+    return [[html.unescape(cell).strip() for cell in row] for row in found]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain", "plain"),
+        ("a | b || c", "a | b || c"),
+        ("ends in \\|", "ends in \\|"),
+        ("two\nlines\r\nand three", "two\\nlines\\nand three"),
+        ("a &#124; b & c", "a &#124; b & c"),
+        ("x" * 199 + "|y", "x" * 199 + "|"),
+        (None, ""),
+        ("", ""),
+    ],
+)
+def test_any_text_is_one_cell(text, shown):
+    record = {"row": 3, "text": text, "label": "a|b", "prediction": "c\nd", "probability": 0.25}
+    rows = cells(markdown_table([record, {**record, "row": 4}]))
+    assert rows[0] == ["row", "text", "label", "prediction", "probability"]
+    assert rows[1] == ["3", shown, "a|b", "c\\nd", "0.2500"]
+    assert [row[0] for row in rows[1:]] == ["3", "4"]
+
+
+class TestWhenItLooks:
+    def test_not_at_the_sanity_check(self, tmp_path):
+        module = Given(given())
+        log = fitted(
+            tmp_path, module, ConfidenceMonitor(tmp_path / "monitor"), limit_val_batches=2, max_steps=0
+        )
+        assert log.scalars == {}
+        assert not (tmp_path / "monitor").exists()
+
+    @pytest.mark.parametrize("function", ["validate", "test"])
+    def test_not_when_nobody_trains(self, tmp_path, function):
+        module, log = Given(given()), Log()
+        module.test_step = module.validation_step
+        looking = trainer(tmp_path, ConfidenceMonitor(tmp_path / "monitor"), log)
+        getattr(looking, function)(module, module.val_dataloader(), verbose=False)
+        assert log.scalars == {}
+        assert not (tmp_path / "monitor").exists()
+
+    def test_the_first_of_several_loaders(self, tmp_path):
+        module = Given(given())
+        module.validation_step = lambda rows, batch_idx, dataloader_idx: Given.validation_step(
+            module, rows, batch_idx
+        )
+        one = module.val_dataloader()
+        module.val_dataloader = lambda: [one, [torch.tensor([1, 2])]]
+        fitted(tmp_path, module, ConfidenceMonitor(tmp_path))
+        assert len(arrays(tmp_path / "validation_2.npz")["rows"]) == 60
+
+    def test_what_was_collected_before_an_error_is_forgotten(self, tmp_path):
+        monitor, module = ConfidenceMonitor(tmp_path / "monitor"), Given(given())
+        with pytest.raises(RuntimeError, match="broken off"):
+            fitted(tmp_path, broken_off(module), monitor, num_sanity_val_steps=0)
+        assert monitor._batches is None
+        assert not (tmp_path / "monitor").exists()
+        fitted(tmp_path, Given(given(num_rows=4)), monitor)
+        assert len(arrays(tmp_path / "monitor/validation_2.npz")["rows"]) == 4
+
+    def test_nothing_is_left_half_written(self, tmp_path, monkeypatch):
+        def fill_up(file, **_):
+            file.write(b"half")
+            raise OSError("no space left")
+
+        monkeypatch.setattr(np, "savez_compressed", fill_up)
+        with pytest.raises(OSError, match="no space left"):
+            fitted(tmp_path, Given(given()), ConfidenceMonitor(tmp_path / "monitor"))
+        assert not list((tmp_path / "monitor").glob("*.npz"))
+
+
+def broken_off(module):
+    step = module.validation_step
+
+    def validate(rows, batch_idx):
+        if batch_idx == 2:
+            raise RuntimeError("broken off")
+        return step(rows, batch_idx)
+
+    module.validation_step = validate
+    return module
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("values", "message"),
+        [
+            (None, r"needs a mapping with `logits`, `labels` from Given\.validation_step, .* NoneType"),
+            (torch.zeros(()), r"Given\.validation_step, which returned Tensor"),
+            ({"labels": torch.zeros(4, dtype=torch.long)}, r"which returned no `logits`; return them"),
+            ({"logits": torch.zeros(4, 2)}, r"which returned no `labels`"),
+            ({"loss": torch.zeros(4)}, r"which returned no `logits`, `labels`"),
+            (
+                {"logits": torch.zeros(4, 1), "labels": torch.zeros(4, dtype=torch.long)},
+                r"two classes at least, .* returned \(4, 1\)",
+            ),
+            (
+                {"logits": torch.zeros(4), "labels": torch.zeros(4, dtype=torch.long)},
+                r"which returned \(4,\)",
+            ),
+        ],
+    )
+    def test_a_module_that_returns_something_else(self, tmp_path, values, message):
+        module = Given(values, batches=[torch.arange(4)])
+        with pytest.raises(ConfigError, match=f"monitor: ConfidenceMonitor {'.*'}{message}"):
+            fitted(tmp_path, module, ConfidenceMonitor(tmp_path), num_sanity_val_steps=0)
+
+    @pytest.mark.parametrize("name", ["num_top_losses", "max_rows", "num_bins"])
+    def test_out_of_range(self, tmp_path, name):
+        with pytest.raises(ConfigError, match=f"monitor: {name}=0 must be at least 1"):
+            ConfidenceMonitor(tmp_path, **{name: 0})
+
+    def test_labels_of_another_count_are_numbers(self, tmp_path):
+        fitted(tmp_path, Given(given(), NAMES[:2]), ConfidenceMonitor(tmp_path))
+        assert arrays(tmp_path / "validation_2.npz")["names"].tolist() == ["0", "1", "2"]
+
+    def test_a_classifier_without_labels(self, tmp_path):
+        module = Given(given())
+        module.classifier = SimpleNamespace()
+        fitted(tmp_path, module, ConfidenceMonitor(tmp_path))
+        assert arrays(tmp_path / "validation_2.npz")["names"].tolist() == ["0", "1", "2"]
+
+
+class TestInARun:
+    @pytest.mark.parametrize("averaging", [[], ["averaging=ema", "averaging.decay=0.8"]], ids=["raw", "ema"])
+    def test_logits_are_those_of_the_saved_model(self, tmp_path, tiny_encoder, reviews, averaging):
+        monitor = ConfidenceMonitor(tmp_path / "monitor")
+        _, log = finished(tmp_path, tiny_encoder, reviews, [monitor], *averaging)
+        saved = arrays(tmp_path / "monitor/validation_10.npz")
+        logits, labels = reloaded_logits(tmp_path, reviews, "validation")
+        np.testing.assert_allclose(saved["logits"], logits, rtol=0, atol=1e-5)
+        np.testing.assert_array_equal(saved["labels"], labels)
+        assert saved["names"].tolist() == ["negative", "positive"]
+        accuracy = (saved["logits"].argmax(1) == saved["labels"]).mean()
+        assert accuracy == pytest.approx(records(tmp_path / "metrics.json")["val"]["accuracy"])
+        with reviews["validation"].open(encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        for record in records(tmp_path / "monitor/top_losses_10.json"):
+            assert rows[record["row"]] == {"text": record["text"], "label": record["label"]}
+        assert log.of("confidence/").keys() == {10}
+
+    def test_resumed(self, tmp_path, tiny_encoder, reviews, monkeypatch):
+        """Steps are counted on, and the files equal those of the run that wasn't broken off."""
+        settings = ["trainer.val_check_interval=0.5"]
+        whole = tmp_path / "whole"
+        finished(whole, tiny_encoder, reviews, [ConfidenceMonitor(whole / "monitor")], *settings)
+
+        def break_off(module, *_):
+            if module.global_step == 7:
+                raise RuntimeError("broken off")
+
+        part = tmp_path / "part"
+        with monkeypatch.context() as patch:
+            patch.setattr(ClassificationModule, "on_train_batch_start", break_off)
+            run, _ = built(part, tiny_encoder, reviews, [ConfidenceMonitor(part / "monitor")], *settings)
+            with pytest.raises(RuntimeError, match="broken off"):
+                run.run()
+        names = {path.name for path in (part / "monitor").iterdir()}
+        assert names == {"validation_5.npz", "top_losses_5.json"}
+        (part / "monitor/validation_5.npz").unlink()
+        resume = f"resume_from={part / 'checkpoints/last.ckpt'}"
+        finished(part, tiny_encoder, reviews, [ConfidenceMonitor(part / "monitor")], *settings, resume)
+        assert {path.name for path in (part / "monitor").iterdir()} == {
+            "top_losses_5.json",
+            "validation_10.npz",
+            "top_losses_10.json",
+        }
+        np.testing.assert_array_equal(
+            arrays(part / "monitor/validation_10.npz")["logits"],
+            arrays(whole / "monitor/validation_10.npz")["logits"],
+        )

@@ -1,0 +1,93 @@
+"""Confidence against scikit-learn, and loops in numpy."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import brier_score_loss, precision_recall_fscore_support
+
+from bert_ft.nn.confidence import brier_score, class_scores, finite_rows, highest_losses, right_and_wrong
+
+CLASSES = 4
+
+
+def random_rows(num_rows=50, seed=0, classes=CLASSES):
+    rng = np.random.default_rng(seed)
+    logits = torch.from_numpy(rng.normal(scale=2, size=(num_rows, classes)))
+    return logits, torch.from_numpy(rng.integers(classes, size=num_rows))
+
+
+def softmax(logits):
+    powers = np.exp(logits - logits.max(1, keepdims=True))
+    return powers / powers.sum(1, keepdims=True)
+
+
+class TestBrierScore:
+    @pytest.mark.parametrize("classes", [2, CLASSES])
+    def test_equals_scikit_learn(self, classes):
+        logits, labels = random_rows(classes=classes)
+        probabilities = softmax(logits.numpy())
+        expected = brier_score_loss(labels, probabilities, labels=range(classes), scale_by_half=False)
+        assert float(brier_score(torch.from_numpy(probabilities), labels)) == pytest.approx(expected, rel=1e-12)
+
+    def test_ends_of_its_range(self):
+        labels = torch.tensor([0, 2])
+        certain = torch.eye(3, dtype=torch.float64)
+        assert brier_score(certain[labels], labels) == 0
+        assert brier_score(certain[(labels + 1) % 3], labels) == 2
+
+
+def test_right_and_wrong_equal_a_loop():
+    logits, labels = random_rows()
+    probabilities = softmax(logits.numpy())
+    parts = {True: [], False: []}
+    for row, label in zip(probabilities, labels.tolist(), strict=True):
+        parts[int(row.argmax()) == label].append(row.max())
+    right, wrong = right_and_wrong(torch.from_numpy(probabilities), labels)
+    assert len(right)
+    assert len(wrong)
+    assert right.tolist() == parts[True]
+    assert wrong.tolist() == parts[False]
+
+
+class TestHighestLosses:
+    def test_equal_a_loop(self):
+        logits, labels = random_rows()
+        losses = -np.log(softmax(logits.numpy())[np.arange(50), labels])
+        positions, values = highest_losses(logits, labels, 7)
+        assert positions.tolist() == sorted(range(50), key=lambda row: -losses[row])[:7]
+        np.testing.assert_allclose(values, losses[positions], rtol=1e-12)
+
+    def test_equal_losses_keep_their_order(self):
+        logits = torch.zeros(40, 3)
+        positions, _ = highest_losses(logits, torch.zeros(40, dtype=torch.long), 40)
+        assert positions.tolist() == list(range(40))
+
+    def test_there_may_be_fewer(self):
+        logits, labels = random_rows(num_rows=3)
+        positions, values = highest_losses(logits, labels, 7)
+        assert sorted(positions.tolist()) == [0, 1, 2]
+        assert values.shape == (3,)
+
+
+@pytest.mark.parametrize("predicted", [range(CLASSES), range(2), range(1)], ids=["all", "two", "one"])
+@pytest.mark.parametrize("present", [range(CLASSES), range(1, 3)], ids=["all", "two"])
+def test_class_scores_equal_scikit_learn(present, predicted):
+    """NaN where scikit-learn, asked to, gives that: with classes nobody has, or nobody predicts."""
+    rng = np.random.default_rng(0)
+    labels, predictions = rng.choice(present, 60), rng.choice(predicted, 60)
+    expected = precision_recall_fscore_support(
+        labels, predictions, labels=range(CLASSES), zero_division=np.nan
+    )
+    tp, fp, fn = (
+        torch.tensor([int(((labels == k) & (predictions == k)).sum()) for k in range(CLASSES)]),
+        torch.tensor([int(((labels != k) & (predictions == k)).sum()) for k in range(CLASSES)]),
+        torch.tensor([int(((labels == k) & (predictions != k)).sum()) for k in range(CLASSES)]),
+    )
+    scores = class_scores(tp, fp, fn)
+    for name, values in zip(("precision", "recall", "f1"), expected, strict=False):
+        np.testing.assert_allclose(scores[name], values, rtol=1e-12, err_msg=name)
+
+
+def test_finite_rows():
+    logits = torch.tensor([[0.0, 1], [float("nan"), 1], [0, float("inf")], [float("-inf"), 0], [1e30, 0]])
+    assert finite_rows(logits).tolist() == [True, False, False, False, True]
