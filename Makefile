@@ -45,6 +45,7 @@ bench: $(INSTALLED) ## measure against the Hugging Face Trainer, ONNX Runtime an
 	$(BIN)/python -m benchmarks.tokenization
 	$(BIN)/python -m benchmarks.tokenization --rows 1000000 --repeats 1
 	$(BIN)/python -m benchmarks.rotten_tomatoes_parity
+	$(BIN)/python -m benchmarks.monitor_cost
 
 clean: ## remove the environment, runs and caches
 	rm -rf $(VENV) outputs multirun dist build .pytest_cache .mypy_cache .ruff_cache

@@ -82,6 +82,7 @@ OURS: dict[str, list[str]] = {
 # the last weights are judged: choosing a checkpoint by the rows that judge it would favour many validations
 LAST = ["callbacks.best_checkpoint=null", "callbacks.early_stopping=null"]
 BASE = [*LAST, "data.batch_size=16", "trainer.at_least_steps=400"]
+FAST = [*BASE, "optimizer.lr=2e-4"]
 VARIANTS: dict[str, list[str]] = {
     "base": BASE,
     "base lr=5e-5": [*BASE, "optimizer.lr=5e-5"],
@@ -105,6 +106,15 @@ VARIANTS: dict[str, list[str]] = {
     "base linear head": [*BASE, "model.head.hidden_sizes=[]"],
     "base cls": [*BASE, "model.pooling=cls"],
     "base focal": [*BASE, "loss=focal"],
+    "fast": FAST,
+    "fast linear head": [*FAST, "model.head.hidden_sizes=[]"],
+    "fast lr=3e-4": [*FAST, "optimizer.lr=3e-4"],
+    "fast head_lr=2e-3": [*FAST, "optimizer.head_lr=2e-3"],
+    "fast steps=800": [*FAST, "trainer.at_least_steps=800"],
+    "fast r_drop": [*FAST, "loss=r_drop"],
+    "fast layer_decay=0.8": [*FAST, "optimizer.layer_decay=0.8"],
+    "fast two layers": [*FAST, "model.pooling_layers=2"],
+    "fast small block": [*FAST, "model.head.hidden_sizes=[128]"],
 }
 
 
@@ -145,7 +155,7 @@ def ours(job: Job, overrides: Iterable[str]) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         files = [f"data.{name}_file={job.folder() / name}.csv" for name in ("train", "validation", "test")]
         command = [sys.executable, "-m", "bert_ft.train", "data=files", *files, f"seed={job.seed}"]
-        command += [f"data.max_length={MAX_LENGTH}", "logger=none", "trainer.enable_progress_bar=false"]
+        command += [f"data.max_length={MAX_LENGTH}", "logger=none", "monitor=none", "trainer.enable_progress_bar=false"]
         command += [f"hydra.run.dir={folder}/run", "trainer.accelerator=cpu"]
         command += ["trainer.precision=bf16", *overrides]
         _, seconds = _finished(command)

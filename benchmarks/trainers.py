@@ -88,6 +88,7 @@ def fit_ours(workload: Workload, seed: int, callback: Any, *overrides: str) -> A
                     "+trainer.enable_checkpointing=false",
                     *(f"callbacks.{name}=null" for name in OUR_CALLBACKS),
                     "logger=none",
+                    "monitor=none",
                     *overrides,
                 ],
                 return_hydra_config=True,

@@ -17,6 +17,8 @@ BELOW = {
     "nn": {"errors"},
     "optim": {"errors"},
     "trust": set(),
+    "drawing": set(),
+    "reporting": {"errors", "drawing"},
     "models": {"errors", "trust", "data", "nn", "optim"},
     "inference": {"errors", "data", "nn", "optim", "models"},
     "training": {"errors", "data", "nn", "optim", "models"},
@@ -30,6 +32,10 @@ HOMES = {
     "hydra": {"config"},
     "omegaconf": {"config"},
     "optuna": set(),
+    "matplotlib": {"drawing", "reporting"},  # reporting: a type only
+    "jinja2": {"reporting"},
+    "tensorboard": {"reporting"},
+    "sklearn": {"nn", "reporting"},
 }
 TRANSFORMERS = {"models", "training"}  # training: a type only
 TRANSFORMERS_FILES = {"data/tokenization.py", "data/prepare.py"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections import Counter
 from typing import Any
@@ -15,9 +16,7 @@ from bert_ft.callbacks.health import sick_blocks
 from bert_ft.callbacks.monitor import Monitor, writers
 from bert_ft.models.anatomy import encoder_of
 from bert_ft.models.sub_blocks import SubBlock, encoder_sub_blocks, head_sub_blocks
-from bert_ft.nn.statistics import RAW, STATISTICS, merged, raw_moments, statistics
-
-HISTOGRAM_VALUES = 16_384  # of a block, at even distances: more change no bin that can be seen
+from bert_ft.nn.statistics import RAW, STATISTICS, merged, raw_moments, sampled, statistics
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +45,8 @@ class ActivationMonitor(Monitor):
         self._samples: dict[str, Tensor] = {}
         self._calls: Counter[int] = Counter()
         self._mask: Tensor | None = None
+        self._in_packed_pass = False
+        self._has_cache = False
         self._kinds: dict[str, str] = {}  # of the blocks in the reading, in its order
         self._warned: set[str] = set()
 
@@ -56,10 +57,14 @@ class ActivationMonitor(Monitor):
             return
         encoder = encoder_of(pl_module)
         self._blocks = encoder_sub_blocks(encoder) + head_sub_blocks(pl_module, encoder)
+        self._has_cache = getattr(pl_module, "frozen_states", None) is not None
         step = trainer.global_step + 1
         every = self.histogram_every_n_steps
         wants_histograms = every is not None and (step == 1 or step % every == 0)
-        self._handles = [encoder.register_forward_pre_hook(self._take_mask, with_kwargs=True)]
+        self._handles = [
+            encoder.register_forward_pre_hook(self._begin_pass, with_kwargs=True),
+            encoder.register_forward_hook(self._end_pass),
+        ]
         for block in self._blocks:
             hook = self._hook(block, wants_histograms)
             self._handles.append(block.module.register_forward_hook(hook))
@@ -79,8 +84,17 @@ class ActivationMonitor(Monitor):
             log.warning("monitor: no activation can be seen; torch.compile may have passed over the hooks")
         for writer in writers(trainer):
             for name, sample in self._samples.items():
-                writer.add_histogram(f"activations/{name}", sample.cpu(), trainer.global_step + 1)
+                values = sample.cpu()
+                if values.isfinite().all():  # TensorBoard takes no others
+                    writer.add_histogram(f"activations/{name}", values, trainer.global_step + 1)
         self._clear()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._unhook()  # where a module skips a batch, nothing went backward
+        self._clear()
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         super().on_exception(trainer, pl_module, exception)
@@ -100,26 +114,35 @@ class ActivationMonitor(Monitor):
             for statistic, value in zip(STATISTICS, values, strict=True)
         }
 
-    def _take_mask(self, module: nn.Module, arguments: tuple[Any, ...], inputs: dict[str, Any]) -> None:
-        mask = inputs.get("attention_mask")
+    def _begin_pass(self, module: nn.Module, arguments: tuple[Any, ...], inputs: dict[str, Any]) -> None:
+        given = dict(zip(inspect.signature(module.forward).parameters, arguments, strict=False)) | inputs
+        mask = given.get("attention_mask")
         self._mask = mask.bool() if isinstance(mask, Tensor) and mask.ndim == 2 else None
+        self._in_packed_pass = "layout" in given or "cu_seq_lens_q" in given
+
+    def _end_pass(self, module: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
+        self._in_packed_pass = False
 
     def _hook(self, block: SubBlock, wants_histograms: bool) -> Any:
         def look(module: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
-            if (
-                torch._C._current_graph_task_id() != -1
-            ):  # a checkpointed layer, computed anew in a backward pass
+            # a checkpointed layer, computed anew in a backward pass
+            if torch._C._current_graph_task_id() != -1:
+                return
+            # the frozen part, computed to be kept: once for each text, and not by all processes at one time
+            if self._has_cache and not torch.is_grad_enabled():
+                return
+            # transformers calls its pooler on what it takes for one text; ours is called after the encoder
+            if self._in_packed_pass and not block.names[0].startswith("layer."):
                 return
             name = block.names[self._calls[id(block)] % len(block.names)]
             self._calls[id(block)] += 1
-            values = output[0] if isinstance(output, tuple) else output
+            # detached first: what autograd kept of the next lines a checkpoint would miss in its recomputation
+            values = (output[0] if isinstance(output, tuple) else output).detach()
             if self._mask is not None and values.ndim == 3 and values.shape[:2] == self._mask.shape:
                 values = values[self._mask]
-            values = values.detach()
             self._seen.setdefault(name, []).append(raw_moments(values, self.near_zero))
             if wants_histograms and name not in self._samples:
-                flat = values.flatten()
-                self._samples[name] = flat[:: max(1, len(flat) // HISTOGRAM_VALUES)].float()
+                self._samples[name] = sampled([values])
 
         return look
 
@@ -130,4 +153,5 @@ class ActivationMonitor(Monitor):
 
     def _clear(self) -> None:
         self._blocks, self._seen, self._samples, self._mask = [], {}, {}, None
+        self._in_packed_pass = False
         self._calls.clear()

@@ -13,11 +13,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from bert_ft.callbacks.monitor import Monitor, ends_window, writers
-from bert_ft.callbacks.noise_scale import NoiseScale
+from bert_ft.callbacks.noise_scale import NoiseScale, loss_scale, unscales_in_step
 from bert_ft.models.anatomy import Layers
+from bert_ft.nn.statistics import sampled
 from bert_ft.training.clipping import ClippedGradients, gradient_norms
-
-HISTOGRAM_VALUES = 16_384  # of a layer, at even distances
 
 log = logging.getLogger(__name__)
 
@@ -77,11 +76,11 @@ class GradientMonitor(Monitor):
     ) -> None:
         """Before clipping."""
         if self._noise is not None:
-            self._noise.before_step(trainer, pl_module)
+            self._noise.before_step(trainer, pl_module, optimizer)
         # modules that don't say what their clipping did
         self._before = None
         if not hasattr(pl_module, "clipped_gradients") and self.looks_at(trainer.global_step + 1):
-            self._before = _unclipped(optimizer, _loss_scale(trainer, optimizer))
+            self._before = _unclipped(optimizer, loss_scale(trainer) if unscales_in_step(optimizer) else 1.0)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -90,15 +89,17 @@ class GradientMonitor(Monitor):
             self._look(trainer, pl_module)
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """What was seen after the last step that is looked at isn't lost."""
+        if trainer.is_global_zero and self._judged is not None:
+            self._warn(*self._judged[2:].tolist())
+
     def scalars(self, readings: Tensor, step: int) -> dict[str, float]:
         assert self._layers is not None
         names = self._layers.names
         steps, clipped, bad, first_step, first_parameter = readings[0, :5].tolist()
         before, after = readings[0, 5 : 5 + 2 * len(names)].view(2, -1)
-        if bad and not self._scales and not self._warned:
-            self._warned = True
-            name = list(self._layers.parameter_names.values())[int(first_parameter)]
-            log.warning("step %d: the gradient of %s isn't finite", first_step, name)
+        self._warn(bad, first_step, first_parameter)
         scalars = {
             "gradients/norm": float(before.square().sum().sqrt()),
             "gradients/norm_clipped": float(after.square().sum().sqrt()),
@@ -113,6 +114,13 @@ class GradientMonitor(Monitor):
                 scalars["gradients/noise_scale"] = noise / signal
         return scalars
 
+    def _warn(self, num_bad: float, first_step: float, first_parameter: float) -> None:
+        assert self._layers is not None
+        if num_bad and not self._scales and not self._warned:
+            self._warned = True
+            name = list(self._layers.parameter_names.values())[int(first_parameter)]
+            log.warning("step %d: the gradient of %s isn't finite", first_step, name)
+
     def _look(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """At the gradients of the step that was just done; Lightning sets them to zero only in the next one."""
         assert self._layers is not None
@@ -124,6 +132,8 @@ class GradientMonitor(Monitor):
             seen = _unclipped(trainer.optimizers[0], 1.0)
         if seen is None or not seen.parameters:
             return
+        if any(parameter.grad is None for parameter in seen.parameters):
+            return  # the module has cleared them by now
         norms_after = gradient_norms(seen.parameters) if is_due else None
         after = seen.after if norms_after is None else torch.linalg.vector_norm(norms_after)
         self._judge(seen, after, step)
@@ -171,9 +181,7 @@ class GradientMonitor(Monitor):
         assert self._layers is not None
         for writer in writers(trainer):
             for name, members in self._layers.members(parameters).items():
-                values = [parameter.grad.flatten() for parameter in members if parameter.grad is not None]
-                stride = max(1, sum(map(len, values)) // HISTOGRAM_VALUES)
-                sample = torch.cat([value[::stride] for value in values]).float().cpu()
+                sample = sampled([member.grad for member in members if member.grad is not None]).cpu()
                 if sample.isfinite().all():
                     writer.add_histogram(f"gradients/{name}", sample, trainer.global_step)
 
@@ -188,12 +196,3 @@ def _unclipped(optimizer: Optimizer, scale: float) -> ClippedGradients:
     norms = gradient_norms(trained) / scale
     total = torch.linalg.vector_norm(norms)
     return ClippedGradients(trained, norms, total, total)
-
-
-def _loss_scale(trainer: Trainer, optimizer: Optimizer) -> float:
-    """What gradients are multiplied by before the optimizer's step: a fused one takes them as they are."""
-    plugin = trainer.precision_plugin
-    fused = any(group.get("fused") for group in optimizer.param_groups)
-    if fused and isinstance(plugin, MixedPrecision) and plugin.scaler is not None:
-        return float(plugin.scaler.get_scale())
-    return 1.0

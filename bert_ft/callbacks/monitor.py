@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
 from bert_ft.errors import ConfigError
+
+if TYPE_CHECKING:  # it takes a while to import, and the logger that needs it does
+    from torch.utils.tensorboard import SummaryWriter
 
 
 class Monitor(Callback):

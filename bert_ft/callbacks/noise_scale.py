@@ -6,8 +6,10 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.plugins.precision import MixedPrecision
 from lightning.pytorch.utilities.data import extract_batch_size
 from torch import Tensor
+from torch.optim import Optimizer
 
 from bert_ft.data.packing import TextBatch
 from bert_ft.errors import ConfigError
@@ -39,28 +41,46 @@ class NoiseScale:
         self.decay = decay
         self.averages = torch.zeros(2, dtype=torch.float64, device=device)  # of noise and signal
         self._first: Tensor | None = None
-        self._first_rows = 0
-        self._rows = 0
+        self._rows: list[int] = []  # of each batch of the window so far
 
     def begin_batch(self, batch: Any) -> None:
-        self._rows += len(batch) if isinstance(batch, TextBatch) else extract_batch_size(batch)
+        self._rows.append(len(batch) if isinstance(batch, TextBatch) else extract_batch_size(batch))
 
     def after_backward(self, trainer: Trainer, module: LightningModule) -> None:
         if self._first is None:
-            share = getattr(module, "accumulated_share", 1 / trainer.accumulate_grad_batches)
-            self._first = _norm_2(module) / share**2
-            self._first_rows = self._rows
+            self._first = self._norm_2(trainer, module) / loss_scale(trainer) ** 2
 
-    def before_step(self, trainer: Trainer, module: LightningModule) -> None:
-        """Takes the window into the averages; gradients are those before clipping."""
-        assert self._first is not None
-        rows = self._rows * trainer.world_size
-        if rows > self._first_rows:  # the last window of an epoch may be a single batch
-            seen = noise_and_signal(self._first, _norm_2(module), self._first_rows, rows)
-            self.averages = self.averages * self.decay + torch.stack(seen) * (1 - self.decay)
-        self._first, self._rows = None, 0
+    def before_step(self, trainer: Trainer, module: LightningModule, optimizer: Optimizer) -> None:
+        """Takes the window into the averages; gradients are those before clipping.
+
+        A window of a single batch, as an epoch can end with, tells nothing, nor does one that overflowed.
+        """
+        first, rows = self._first, self._rows
+        self._first, self._rows = None, []
+        if first is None or len(rows) < 2:
+            return
+        window = self._norm_2(trainer, module, len(rows))
+        if unscales_in_step(optimizer):
+            window = window / loss_scale(trainer) ** 2
+        seen = torch.stack(noise_and_signal(first, window, rows[0], sum(rows) * trainer.world_size))
+        moved = self.averages * self.decay + seen * (1 - self.decay)
+        self.averages = torch.where(seen.isfinite().all(), moved, self.averages)
+
+    def _norm_2(self, trainer: Trainer, module: LightningModule, num_batches: int = 1) -> Tensor:
+        """Of the mean gradient over the window's batches so far: Lightning divides by the number in a full one."""
+        share = getattr(module, "accumulated_share", num_batches / trainer.accumulate_grad_batches)
+        trained = [parameter for parameter in module.parameters() if parameter.grad is not None]
+        return gradient_norms(trained).double().square().sum() / share**2
 
 
-def _norm_2(module: LightningModule) -> Tensor:
-    trained = [parameter for parameter in module.parameters() if parameter.grad is not None]
-    return gradient_norms(trained).double().square().sum()
+def loss_scale(trainer: Trainer) -> float:
+    """What float16's gradients are multiplied by."""
+    plugin = trainer.precision_plugin
+    if isinstance(plugin, MixedPrecision) and plugin.scaler is not None:
+        return float(plugin.scaler.get_scale())
+    return 1.0
+
+
+def unscales_in_step(optimizer: Optimizer) -> bool:
+    """Whether the optimizer is given gradients as the loss scale left them: a fused one is."""
+    return any(group.get("fused") for group in optimizer.param_groups)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -52,7 +53,8 @@ class TrainingCurves(Monitor):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         self._end("data")
-        self._sizes = self._sizes + _sizes(batch, self._is_packed)
+        max_tokens = getattr(pl_module, "max_tokens", sys.maxsize)
+        self._sizes = self._sizes + _sizes(batch, None if self._is_packed else max_tokens)
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         self._end("forward")
@@ -64,12 +66,9 @@ class TrainingCurves(Monitor):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self._end("optimizer")
-        assert self._loss is not None
-        loss = outputs["loss"].detach().double()
-        seen = torch.stack([loss, torch.ones_like(loss)])
-        smoothed = self._loss * self.smoothing + seen * (1 - self.smoothing)
-        self._loss = torch.where(loss.isfinite(), smoothed, self._loss)
+        self._add_loss(_batch_loss(trainer, pl_module, outputs))
         if ends_window(trainer, batch_idx) and self.looks_at(trainer.global_step):
+            assert self._loss is not None
             times = torch.tensor([*self._seconds.values(), _peak_memory_mb(pl_module.device)])
             self.reading = torch.cat([self._loss, self._sizes.to(self._loss), times.to(self._loss)])
             self._begin()
@@ -89,12 +88,20 @@ class TrainingCurves(Monitor):
         training = sum(spent.values()) - spent["validation"]
         return {
             **({"train/loss_smoothed": loss / weight} if weight else {}),
-            "throughput/tokens_per_second": tokens / training,
+            **({"throughput/tokens_per_second": tokens / training} if places else {}),
             "throughput/sequences_per_second": sequences / training,
-            "throughput/padding_ratio": 1 - tokens / places,
+            **({"throughput/padding_ratio": 1 - tokens / places} if places else {}),
             "throughput/peak_memory_mb": float(readings[:, -1].max()),
             **{f"seconds/{phase}": value for phase, value in spent.items()},
         }
+
+    def _add_loss(self, loss: Tensor | None) -> None:
+        if loss is None:
+            return
+        assert self._loss is not None
+        seen = torch.stack([loss, torch.ones_like(loss)]).double()
+        smoothed = self._loss * self.smoothing + seen * (1 - self.smoothing)
+        self._loss = torch.where(loss.isfinite(), smoothed, self._loss)
 
     def _begin(self) -> None:
         self._sizes = 0
@@ -107,13 +114,31 @@ class TrainingCurves(Monitor):
         self._mark = now
 
 
-def _sizes(batch: Any, is_packed: bool) -> Tensor:
-    """``(3,)``: real tokens, places for tokens, sequences; tokens are 0 where the batch doesn't tell."""
+def _batch_loss(trainer: Trainer, module: LightningModule, outputs: Any) -> Tensor | None:
+    """The mean over the batch; ``None`` where the module skipped it."""
+    if outputs is None or outputs.get("loss") is None:
+        return None
+    own = getattr(module, "batch_loss", None)
+    if isinstance(own, Tensor):
+        return own
+    loss: Tensor = outputs["loss"].detach()
+    return loss * trainer.accumulate_grad_batches  # by which Lightning has divided
+
+
+def _sizes(batch: Any, max_padded_tokens: int | None) -> Tensor:
+    """``(3,)``: real tokens, places for tokens, sequences; the first two are 0 where the batch doesn't tell.
+
+    Args:
+        batch: ours, or what a foreign module takes.
+        max_padded_tokens: ours is padded, in pieces of so many tokens, each by itself; ``None`` = it is packed.
+    """
     if isinstance(batch, TextBatch):
-        longest = max(batch.lengths, default=0)
-        places = batch.num_tokens if is_packed else len(batch) * longest
+        places = batch.num_tokens
+        if max_padded_tokens is not None:
+            pieces = batch.split(max_padded_tokens)
+            places = sum(len(piece) * max(piece.lengths, default=0) for piece in pieces)
         return torch.tensor([batch.num_tokens, places, len(batch)])
-    mask = batch.get("attention_mask") if isinstance(batch, dict) else None
+    mask = batch.get("attention_mask") if isinstance(batch, Mapping) else None
     if mask is None:
         return torch.tensor([0, 0, extract_batch_size(batch)])
     return torch.stack(

@@ -12,9 +12,8 @@ from torch.optim import Optimizer
 from bert_ft.callbacks.averaging import Averaging
 from bert_ft.callbacks.monitor import Monitor, ends_window, writers
 from bert_ft.models.anatomy import Layers
+from bert_ft.nn.statistics import sampled
 from bert_ft.training.vocabulary import settle_unused_rows
-
-HISTOGRAM_VALUES = 16_384  # of a layer, at even distances
 
 
 class WeightMonitor(Monitor):
@@ -109,8 +108,7 @@ class WeightMonitor(Monitor):
         assert self._layers is not None
         for writer in writers(trainer):
             for name, members in self._layers.members(parameters).items():
-                stride = max(1, sum(member.numel() for member in members) // HISTOGRAM_VALUES)
-                sample = torch.cat([member.detach().flatten()[::stride] for member in members]).float().cpu()
+                sample = sampled(members).cpu()
                 if sample.isfinite().all():
                     writer.add_histogram(f"weights/{name}", sample, trainer.global_step)
 

@@ -140,6 +140,7 @@ def _build_training(config: DictConfig) -> TrainingRun:
             seed=config.seed,
             num_workers=config.data.num_workers,
             augmented=_augmented(config, augmentation, data.splits["train"], tokenizer),
+            tokenizer=tokenizer,
         ),
         trainer=trainer,
         tokenizer=tokenizer,
@@ -149,6 +150,7 @@ def _build_training(config: DictConfig) -> TrainingRun:
         seed=config.seed,
         precision=precision,
         resume_from=config.resume_from,
+        settings=_settings(config),
     )
 
 
@@ -308,6 +310,19 @@ def _frozen_states(
         return None
     lengths = {name: split.lengths for name, split in data.splits.items()}
     return FrozenStates(classifier.encoder, lengths, num_layers=spec.freeze_layers, max_tokens=max_tokens)
+
+
+def _settings(config: DictConfig) -> dict[str, Any]:
+    """What distinguishes runs: all but callbacks, loggers and Hydra's part."""
+
+    def plain(entries: dict[Any, Any]) -> dict[str, Any]:
+        return {
+            str(name): plain(value) if isinstance(value, dict) else value
+            for name, value in entries.items()
+            if name not in ("_partial_", "_recursive_")
+        }
+
+    return plain(_without(config, ("callbacks", "monitor", "logger", "hydra")))
 
 
 def _report_data(data: PreparedData, folder: Path) -> None:

@@ -240,6 +240,7 @@ RULES: dict[str, Rule] = {
     "max_tokens": COUNT,
     "accelerator": Rule("text", choices=("auto", "cpu", "cuda")),
     "optimize": FLAG,
+    "run": TEXT,
     "callbacks.early_stopping.patience": COUNT,
     "callbacks.early_stopping.min_delta": Rule("number", at_least=0),
 }

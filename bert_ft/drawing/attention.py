@@ -23,16 +23,20 @@ from bert_ft.drawing.style import (
     TICK_SIZE,
     TITLE_SIZE,
     WIDTH,
+    axes_at,
     dress,
     label_ticks,
     new_figure,
+    plain,
 )
 
 MAX_TOKEN = 14  # characters of a token's label
 MAX_HEADS = 24  # of the last layer that are shown
-KEY = 3.6  # inches, side of the map with the tokens' names
-NAMES = 1.05  # inches of room for them
-TOP = 0.35  # inches above the maps
+TOKEN_SIZE = 5.5  # points, the smallest of a token's name: 48 fit on the largest map
+TOKEN_LETTER = 0.6 * TICK_SIZE / 72  # inches, a wide one
+KEY = (2.6, 0.3, 4.3)  # inches, side of the map with the tokens' names: at least, for each token, at most
+MAX_TILE = 1.25  # inches, side of a small map
+TOP = 0.62  # inches above the maps
 GAP, CAPTION = 0.07, 0.15  # inches between small maps and above each
 
 
@@ -54,13 +58,13 @@ class HeadMap:
         title: what is seen.
         values: ``(layers, heads)``.
         colour: what the colours measure, with its unit.
-        limits: of the scale; ``None``: the values' own.
+        limits: of the scale.
     """
 
     title: str
     values: NDArray
     colour: str
-    limits: tuple[float, float] | None
+    limits: tuple[float, float]
 
 
 def draw_head_maps(maps: Sequence[HeadMap]) -> Figure:
@@ -72,9 +76,7 @@ def draw_head_maps(maps: Sequence[HeadMap]) -> Figure:
     grid = figure.subplots(lines, columns, squeeze=False, sharey=True)
     for axes, each in zip(grid.flat, maps, strict=False):
         dress(axes, title=each.title, x="head", y="layer" if axes in grid[:, 0] else "", grid=False)
-        image = _show(
-            axes, each.values, None if each.limits is None else Normalize(*each.limits), origin="lower"
-        )
+        image = _show(axes, each.values, Normalize(*each.limits), origin="lower")
         axes.xaxis.set_major_locator(MaxNLocator(min(8, num_heads), integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(min(12, num_layers), integer=True))
         bar = figure.colorbar(image, ax=axes, aspect=18, pad=0.02)
@@ -94,27 +96,29 @@ def draw_text_attention(tokens: Sequence[str], attention: NDArray, title: str) -
     by_layer = attention.astype(np.float64).mean(axis=1)
     heads = attention[-1, :MAX_HEADS].astype(np.float64)
     norm = PowerNorm(0.5, 0, 1)
-    key = Box(NAMES + 0.25, TOP, KEY, KEY)
-    right = key.left + KEY + 0.35
-    layers = Box(right, TOP + 0.2, WIDTH - right - 0.1, KEY - 0.2)
+    least, each, most = KEY
+    side = min(max(least, each * len(tokens)), most)
+    names = 0.1 + TOKEN_LETTER * max(
+        len(plain(token, MAX_TOKEN)) for token in tokens
+    )  # inches that they take
+    key = Box(names + 0.1, TOP, side, side)
+    right = key.left + side + 0.3
+    layers = Box(right, TOP, WIDTH - right - 0.1, side)
     head_columns = len(heads) if len(heads) <= 8 else -(-len(heads) // 2)
-    tile = min(1.1, (WIDTH - 0.2) / head_columns - GAP)
-    below = Box(
-        0.1,
-        TOP + KEY + NAMES + 0.55,
-        head_columns * (tile + GAP),
-        -(-len(heads) // head_columns) * (tile + GAP + CAPTION),
-    )
-    figure = Figure(figsize=(WIDTH, below.top + below.height + 0.05), dpi=DPI, facecolor="white")
+    tile = min(MAX_TILE, (WIDTH - 0.2) / head_columns - GAP)
+    head_lines = -(-len(heads) // head_columns)
+    below = TOP + side + max(names, 0.55) + 0.35
+    lower = Box(0.1, below, head_columns * (tile + GAP), head_lines * (tile + GAP + CAPTION))
+    figure = Figure(figsize=(WIDTH, lower.top + lower.height + 0.05), dpi=DPI, facecolor="white")
     figure.text(
-        0.1 / WIDTH, 1 - 0.08 / figure.get_figheight(), title, va="top", fontsize=TITLE_SIZE, color=INK
+        0.1 / WIDTH, 1 - 0.1 / figure.get_figheight(), title, va="top", fontsize=TITLE_SIZE, color=INK
     )
     image = _draw_key(figure, key, by_layer[-1], tokens, norm)
     _draw_tiles(
         figure, layers, by_layer, "each layer, mean of its heads", norm, _columns(len(by_layer), layers)
     )
-    _draw_tiles(figure, below, heads, "each head of the last layer", norm, head_columns)
-    _draw_scale(figure, Box(right, TOP + KEY + 0.45, 2.8, 0.11), image)
+    _draw_tiles(figure, lower, heads, "each head of the last layer", norm, head_columns)
+    _draw_scale(figure, Box(right, TOP + side + 0.3, 2.8, 0.11), image)
     return figure
 
 
@@ -122,9 +126,9 @@ def _draw_key(figure: Figure, box: Box, values: NDArray, tokens: Sequence[str], 
     axes = _axes(figure, box)
     image = _show(axes, values, norm)
     for axis, rotation in ((axes.yaxis, 0), (axes.xaxis, 90)):
-        label_ticks(axis, tokens, KEY, most=MAX_TOKEN, rotation=rotation)
+        label_ticks(axis, tokens, box.height, least=TOKEN_SIZE, most=MAX_TOKEN, rotation=rotation)
     axes.tick_params(length=2, pad=2)
-    _caption(figure, box, "last layer, mean of its heads: from (row) to (column)")
+    _caption(figure, box, "last layer, mean of its heads")
     return image
 
 
@@ -163,15 +167,13 @@ def _columns(count: int, box: Box) -> int:
 def _side(count: int, box: Box, columns: int) -> float:
     """Inches of a tile, if so many are beside each other in the box."""
     lines = -(-count // columns)
-    return min(box.width / columns - GAP, box.height / lines - GAP - CAPTION)
+    return min(box.width / columns - GAP, box.height / lines - GAP - CAPTION, MAX_TILE)
 
 
 def _axes(figure: Figure, box: Box) -> Axes:
-    across, down = figure.get_size_inches()
-    bottom = 1 - (box.top + box.height) / down
-    return figure.add_axes((box.left / across, bottom, box.width / across, box.height / down))
+    return axes_at(figure, box.left, box.top, box.width, box.height)
 
 
-def _show(axes: Axes, values: NDArray, norm: Normalize | None, **settings: Any) -> AxesImage:
+def _show(axes: Axes, values: NDArray, norm: Normalize, **settings: Any) -> AxesImage:
     look: dict[str, Any] = {"cmap": matplotlib.colormaps[SEQUENTIAL], "norm": norm, "aspect": "auto"}
     return axes.imshow(values, interpolation="nearest", **look, **settings)

@@ -8,28 +8,38 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from bert_ft.drawing.style import (
+    DPI,
     FAINT_INK,
     INK,
     LABEL_SIZE,
     NOTHING,
     RIGHT,
-    SEQUENTIAL,
+    SMALL_SIZE,
     TICK_SIZE,
+    WIDTH,
     WRONG,
+    axes_at,
     dress,
     label_ticks,
     legend_beside,
     new_figure,
+    plain,
 )
 
 NUM_BARS = 25
-MAX_CELLS_WITH_COUNTS = 45  # classes: with more the numbers would be too small to read
+BARS = 6.2  # inches, about, of the axes beside their legend
+BAR = 1.4  # inches, for the scale of the colours
+LETTER = 0.6 * TICK_SIZE / 72  # inches, a wide one
+ON_WHITE = "Blues"  # empty cells stay white; lightness falls evenly
+COUNT_SIZES = (4.5, 11.0)  # points, of the numbers in cells
+DIGIT = 0.66  # of the letters' size, a digit's width and what is left free
 
 
 def draw_top_probabilities(probabilities: NDArray, is_right: NDArray, num_classes: int, title: str) -> Figure:
@@ -71,73 +81,79 @@ def draw_reliability(
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     middles, width = (edges[1:] + edges[:-1]) / 2, edges[1] - edges[0]
     filled = counts > 0
-    upper.bar(middles[filled], accuracy[filled], width, color=RIGHT, edgecolor="white", label="accuracy")
-    gap: dict[str, Any] = {
-        "color": WRONG,
-        "marker": "D",
-        "markersize": 5,
-        "linestyle": "none",
-        "markeredgecolor": "white",
-    }
-    upper.plot(
-        confidence[filled], confidence[filled], label="mean confidence\n(where the bar should end)", **gap
+    shares = upper.bar(
+        middles[filled], accuracy[filled], width, color=RIGHT, edgecolor="white", label="accuracy"
     )
-    upper.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle="--", label="perfectly calibrated")
+    points: dict[str, Any] = {"marker": "D", "markersize": 5, "linestyle": "none", "markeredgecolor": "white"}
+    name = "mean confidence\n(where the bar should end)"
+    (means,) = upper.plot(confidence[filled], confidence[filled], color=WRONG, label=name, **points)
+    (ideal,) = upper.plot(
+        [0, 1], [0, 1], color=INK, linewidth=1, linestyle="--", label="perfectly calibrated"
+    )
     dress(upper, title=title, y="share of right rows")
     upper.set_ylim(0, 1.02)
-    legend_beside(upper)
+    legend_beside(upper, handles=[shares, means, ideal])
     bars = lower.bar(middles, counts, width, color=FAINT_INK, edgecolor="white")
-    lower.bar_label(bars, [f"{count:,}" for count in counts], fontsize=TICK_SIZE, padding=1, color=INK)
+    names = [f"{count:,}" if count else "" for count in counts]
+    size = min(TICK_SIZE, BARS * 72 / len(counts) / (0.64 * max(map(len, names))))
+    if size >= SMALL_SIZE:
+        lower.bar_label(bars, names, fontsize=size, padding=1, color=INK)
     dress(lower, x="probability of the predicted class", y="rows")
     lower.set_xlim(0, 1)
     lower.set_ylim(0, max(counts.max(initial=0), 1) * 1.35)  # room for the numbers
     lower.yaxis.set_major_locator(MaxNLocator(3, integer=True))
-    lower.set_xticks(edges)
+    lower.set_xticks(np.linspace(0, 1, 11))
     return figure
 
 
 def draw_confusion(counts: NDArray, labels: Sequence[str], title: str) -> Figure:
     """Confusion matrix ``(classes, classes)``: colours are shares of a label's rows, numbers are rows.
 
-    With more classes than ``MAX_CELLS_WITH_COUNTS`` the colours stand alone.
+    A number that doesn't fit into its cell is left out.
     """
-    num_classes = len(labels)
-    side = min(7.0, max(2.4, 0.55 * num_classes))
-    figure = new_figure(side + 1.3)
-    axes = figure.subplots()
+    names = LETTER * max(len(plain(label)) for label in labels)  # inches that the labels take
+    left, top = 0.45 + names, 0.4
+    side = min(max(2.4, 0.55 * len(labels)), WIDTH - left - BAR)
+    across = {"rotation": 90} if names > 0.9 * side / len(labels) else {}
+    figure = Figure(
+        figsize=(WIDTH, top + side + 0.5 + (names if across else 0.15)), dpi=DPI, facecolor="white"
+    )
+    axes = axes_at(figure, left, top, side, side)
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.full(counts.shape, np.nan), where=totals > 0)
     axes.set_facecolor(NOTHING)
+    colours = matplotlib.colormaps[ON_WHITE]
+    norm = PowerNorm(0.5, 0, 1)  # the diagonal leaves the mistakes little room on a linear scale
     image = axes.imshow(
-        np.ma.masked_invalid(shares),
-        cmap=matplotlib.colormaps[SEQUENTIAL],
-        vmin=0,
-        vmax=1,
-        interpolation="nearest",
+        np.ma.masked_invalid(shares), cmap=colours, norm=norm, aspect="auto", interpolation="nearest"
     )
     dress(axes, title=title, x="predicted", y="label", grid=False)
     label_ticks(axes.yaxis, labels, side)
-    label_ticks(axes.xaxis, labels, side, rotation=90 if num_classes > 4 else 0)
-    if num_classes <= MAX_CELLS_WITH_COUNTS:
-        _write_counts(axes, counts, shares, side)
+    label_ticks(axes.xaxis, labels, side, **across)
+    _write_counts(axes, counts, shares, side)
+    ticks = [0, 0.05, 0.25, 0.5, 1]
+    bar = figure.colorbar(
+        image, cax=axes_at(figure, left + side + 0.12, top, 0.12, min(side, 2.6)), ticks=ticks
+    )
+    bar.ax.set_yticklabels([f"{100 * tick:g}%" for tick in ticks], fontsize=TICK_SIZE)
+    bar.set_label("share of the label's rows\n(square-root scale)", fontsize=LABEL_SIZE)
     if not totals.all():
         empty = Patch(facecolor=NOTHING, label="no rows with\nthis label")
-        axes.legend(
-            handles=[empty], loc="upper left", bbox_to_anchor=(1.0, -0.02), fontsize=TICK_SIZE, frameon=False
-        )
-    bar = figure.colorbar(image, ax=axes, shrink=min(1.0, 2.6 / side), aspect=22, pad=0.015)
-    bar.set_label("share of the label's rows", fontsize=LABEL_SIZE)
-    bar.ax.tick_params(labelsize=TICK_SIZE)
+        corner = (left + side) / WIDTH, 1 - (top + min(side, 2.6) + 0.1) / figure.get_figheight()
+        look: dict[str, Any] = {"fontsize": TICK_SIZE, "frameon": False, "handlelength": 1.0}
+        figure.legend(handles=[empty], loc="upper left", bbox_to_anchor=corner, **look)
     return figure
 
 
 def _write_counts(axes: Axes, counts: NDArray, shares: NDArray, side: float) -> None:
-    """Into each cell that isn't empty, as large as fits; dark letters on light cells."""
+    """Into each cell that isn't empty, as large as fits; light letters on dark cells."""
     points = 72 * side / len(counts)
-    digits = len(f"{counts.max():,}")
-    size = min(11.0, points / (0.68 * digits), 0.7 * points)
+    least, most = COUNT_SIZES
     for row, column in zip(*np.nonzero(counts), strict=True):
-        # viridis is darker than middle grey below 0.6
-        colour = "white" if shares[row, column] < 0.6 else "black"
-        cell: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": size, "color": colour}
-        axes.text(column, row, f"{counts[row, column]:,}", **cell)
+        text = f"{counts[row, column]:,}"
+        # single digits no larger than pairs
+        size = min(most, 0.7 * points, points / (DIGIT * max(len(text), 2)))
+        # the scale is darker than middle grey from about 0.4 on
+        colour = "white" if shares[row, column] > 0.4 else INK
+        if size >= least:
+            axes.text(column, row, text, ha="center", va="center", fontsize=size, color=colour)

@@ -20,8 +20,11 @@ from bert_ft.drawing.style import (
     SEQUENTIAL,
     dress,
     legend_beside,
+    log_ticks,
     new_figure,
     plain,
+    plain_ticks,
+    steps_along,
 )
 
 MAX_MARKED = 40  # points of a line that get a marker each
@@ -90,8 +93,14 @@ def _draw_panel(axes: Axes, panel: Panel, is_lowest: bool) -> None:
         values = np.where(line.values > 0, line.values, np.nan) if panel.is_log else line.values
         axes.plot(line.steps, values, label=name, **_look(line, place))
         place += not line.is_faint
+    steps_along(axes.xaxis)
+    shown = np.concatenate([line.values[np.isfinite(line.values)] for line in panel.lines])
     if panel.is_log:
         axes.set_yscale("log")
+        shown = shown[shown > 0]
+        log_ticks(axes.yaxis, shown.min(initial=np.inf), shown.max(initial=0))
+    else:
+        plain_ticks(axes.yaxis, shown.max(initial=0))
     if panel.threshold is not None:
         value, name = panel.threshold
         axes.axhline(value, color=INK, linewidth=1, linestyle=":", label=name)
@@ -99,11 +108,11 @@ def _draw_panel(axes: Axes, panel: Panel, is_lowest: bool) -> None:
         step, value, name = panel.marked
         look: dict[str, Any] = {"marker": "*", "markersize": 13, "linestyle": "none", "zorder": 5}
         axes.plot([step], [value], color=INK, markerfacecolor="#f0e442", label=name, **look)
+    axes.margins(y=0.1)
     if panel.from_zero:
         axes.set_ylim(bottom=0)
-    else:
-        axes.margins(y=0.1)
-    legend_beside(axes)
+    if len(axes.get_lines()) > 1:
+        legend_beside(axes)
 
 
 def _look(line: Line, place: int) -> dict[str, Any]:

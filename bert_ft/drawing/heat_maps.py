@@ -20,11 +20,13 @@ from bert_ft.drawing.style import (
     TICK_SIZE,
     dress,
     label_ticks,
+    log_ticks,
     new_figure,
+    steps_along,
 )
 
 LOG_SPAN = 1e6  # the smallest value that still has a colour of its own, below the largest
-ROW_INCHES = (0.11, 0.26)  # heights of a row, where there are many and where there are few
+ROW_INCHES = (0.115, 0.26)  # heights of a row, where there are many and where there are few
 
 
 @dataclass(frozen=True)
@@ -36,16 +38,22 @@ class HeatMap:
         rows: names, from the bottom up.
         steps: ``(columns,)``, rising.
         values: ``(rows, columns)``; grey where a value isn't finite, or not above 0 on a logarithmic scale.
+        y: what the rows are.
     """
 
     title: str
     rows: Sequence[str]
     steps: NDArray
     values: NDArray
+    y: str = "layer"
 
 
 def draw_heat_maps(
-    maps: Sequence[HeatMap], colour: str, *, is_log: bool = False, limits: tuple[float, float] | None = None
+    maps: Sequence[HeatMap],
+    colour: str,
+    *,
+    is_log: bool = False,
+    limits: tuple[float, float] | None = None,
 ) -> Figure:
     """The maps with one scale for all, two beside each other if there are several.
 
@@ -54,7 +62,6 @@ def draw_heat_maps(
         colour: what the colours measure, with its unit.
         is_log: whether equal distances on the scale are equal ratios.
         limits: of the scale; ``None``: the values', from 0 unless ``is_log``.
-        y: what the rows are.
     """
     columns = min(2, len(maps))
     lines = [maps[start : start + columns] for start in range(0, len(maps), columns)]
@@ -65,16 +72,19 @@ def draw_heat_maps(
     for line, row, height in zip(lines, grid, heights, strict=True):
         for axes, each in zip(row, line, strict=False):
             mesh = _draw(axes, each, norm, height)
-            axes.set_ylabel(y if axes is row[0] else "", fontsize=LABEL_SIZE)
+            axes.set_ylabel(each.y if axes is row[0] else "", fontsize=LABEL_SIZE)
     for axes in grid.flat[len(maps) :]:
         axes.set_visible(False)
     for place in range(columns):  # the steps below the lowest map of each column
         lowest = grid.flat[max(index for index in range(len(maps)) if index % columns == place)]
+        steps_along(lowest.xaxis)
         lowest.set_xlabel("optimizer steps", fontsize=LABEL_SIZE)
         lowest.tick_params(labelbottom=True)
     bar = figure.colorbar(mesh, ax=grid, shrink=min(1.0, 2.6 / sum(heights)), aspect=22, pad=0.015)
     bar.set_label(colour, fontsize=LABEL_SIZE)
     bar.ax.tick_params(labelsize=TICK_SIZE)
+    if is_log:
+        log_ticks(bar.ax.yaxis, *mesh.get_clim())
     return figure
 
 
@@ -91,11 +101,12 @@ def scale(values: Sequence[NDArray], *, is_log: bool, limits: tuple[float, float
 
 
 def edges_of(steps: NDArray) -> NDArray[np.float64]:
-    """The borders of columns that lie around ``steps`` ``(n,)``, half-way between neighbours → ``(n + 1,)``."""
+    """The borders of columns around ``steps`` ``(n,)``, half-way between neighbours and none below 0 → ``(n + 1,)``."""
     if len(steps) == 1:
         return np.array([steps[0] - 0.5, steps[0] + 0.5])
     between = (steps[1:] + steps[:-1]) / 2
-    return np.concatenate([[1.5 * steps[0] - 0.5 * steps[1]], between, [1.5 * steps[-1] - 0.5 * steps[-2]]])
+    first, last = 2 * steps[0] - between[0], 2 * steps[-1] - between[-1]
+    return np.concatenate([[max(first, min(0.0, steps[0] - 0.5))], between, [last]])
 
 
 def _height(num_rows: int) -> float:

@@ -6,12 +6,26 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from bert_ft.drawing.style import COLOURS, INK, MARKERS, NOTHING, dress, legend_beside, new_figure, plain
+from bert_ft.drawing.style import (
+    COLOURS,
+    INK,
+    NOTHING,
+    TICK_SIZE,
+    dress,
+    legend_beside,
+    new_figure,
+    plain,
+)
 
-MAX_NAMED = 7  # classes with a colour and a marker of their own
+MAX_NAMED = 10  # classes with a marker of their own; colours come back
+MARKERS = ("o", "s", "^", "D", "v", "P", "<", "p", ">", "*")  # none that is like a cross
+HUES = COLOURS[:6]  # without black and grey
+MAX_LARGE_CROSSES = 150
+LARGE, SMALL = 26.0, 14.0  # square points, of a point among few and among many
 MAX_POINTS = 4000  # more would be one blot
 
 
@@ -42,24 +56,37 @@ def draw_plane(
     counts = np.bincount(labels, minlength=len(names))
     present = int(np.count_nonzero(counts))
     named = sorted(np.argsort(-counts, kind="stable")[: min(MAX_NAMED, present)])
-    size = 26 if len(points) <= 500 else 12
+    size = LARGE if len(points) <= 500 else SMALL
+    across, up = points.T
     others = ~np.isin(labels, named)
     if others.any():
         name = f"{present - len(named)} other labels"
-        axes.scatter(*points[others].T, s=size * 0.7, color=NOTHING, label=name, linewidths=0)
+        axes.scatter(across[others], up[others], s=0.5 * size, color=NOTHING, linewidths=0, label=name)
     for place, index in enumerate(named):
-        look: dict[str, Any] = {"color": COLOURS[place], "marker": MARKERS[place], "edgecolors": "white"}
-        name = plain(str(names[index]))
-        axes.scatter(*points[labels == index].T, s=size, linewidths=0.3, label=name, **look)
+        own, name = labels == index, plain(str(names[index]))
+        look: dict[str, Any] = {
+            "color": HUES[place % len(HUES)],
+            "marker": MARKERS[place],
+            "edgecolors": "white",
+        }
+        axes.scatter(across[own], up[own], s=size, linewidths=0.3, label=name, **look)
     if is_wrong.any():
-        label = f"predicted wrongly ({np.count_nonzero(is_wrong):,})"
-        for colour, width, name in (("white", 3.0, "_nolegend_"), (INK, 1.3, label)):  # a white rim
-            cross: dict[str, Any] = {"marker": "x", "color": colour, "linewidths": width}
-            axes.scatter(*points[is_wrong].T, s=2.2 * size, label=name, **cross)
+        _cross_out(axes, across[is_wrong], up[is_wrong], size)
     x, y = (
         f"principal component {number} ({100 * share:.0f}% of the variance)"
         for number, share in enumerate(explained, 1)
     )
     dress(axes, title=title, x=x, y=y)
-    legend_beside(axes, title=f"each {every}th row" if every > 1 else None, title_fontsize=8)
+    heading = f"each {every}th row" if every > 1 else None
+    legend_beside(axes, title=heading, title_fontsize=TICK_SIZE, markerscale=(LARGE / size) ** 0.5)
     return figure
+
+
+def _cross_out(axes: Axes, across: NDArray, up: NDArray, size: float) -> None:
+    """Crosses with a white rim; of many, small ones without, so that the points can still be seen."""
+    name = f"predicted wrongly ({len(up):,})"
+    if len(up) <= MAX_LARGE_CROSSES:
+        axes.scatter(across, up, s=2.2 * size, marker="x", color="white", linewidths=3.0)
+        axes.scatter(across, up, s=2.2 * size, marker="x", color=INK, linewidths=1.3, label=name)
+    else:
+        axes.scatter(across, up, s=0.7 * size, marker="x", color=INK, linewidths=0.6, label=name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +12,14 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import (
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    ScalarFormatter,
+    StrMethodFormatter,
+)
 
 DPI = 150
 WIDTH = 9.0  # inches, of every picture
@@ -41,6 +50,12 @@ def new_figure(height: float) -> Figure:
     return Figure(figsize=(WIDTH, height), dpi=DPI, layout=layout, facecolor="white")
 
 
+def axes_at(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    """Axes at a place in inches from the upper left corner, for pictures whose parts have fixed sizes."""
+    across, down = figure.get_size_inches()
+    return figure.add_axes((left / across, 1 - (top + height) / down, width / across, height / down))
+
+
 def png(figure: Figure) -> bytes:
     """The picture as a PNG file."""
     buffer = io.BytesIO()
@@ -66,6 +81,29 @@ def dress(axes: Axes, *, title: str = "", x: str = "", y: str = "", grid: bool =
         axes.set_axisbelow(True)
 
 
+def steps_along(axis: Axis) -> None:
+    """Whole numbers of optimizer steps."""
+    axis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 2.5, 5, 10]))
+    axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+
+
+def log_ticks(axis: Axis, low: float, high: float) -> None:
+    """Ticks of a logarithmic axis from ``low`` to ``high``, both above 0, in numbers without small exponents."""
+    axis.set_major_locator(LogLocator(subs=(1.0,) if high > 100 * low else (1.0, 2.0, 5.0)))
+    axis.set_minor_formatter(NullFormatter())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def plain_ticks(axis: Axis, highest: float) -> None:
+    """Numbers of a linear axis up to ``highest`` without a factor or an offset beside it."""
+    if 0 < highest < 1e-3:
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
+    elif highest >= 1000:
+        axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    else:
+        axis.set_major_formatter(ScalarFormatter(useOffset=False))
+
+
 def legend_beside(axes: Axes, **settings: Any) -> None:
     """A legend to the right of the data."""
     axes.legend(
@@ -88,12 +126,15 @@ def plain(text: str, most: int = MAX_TEXT) -> str:
     return text.replace("$", r"\$")
 
 
+LINE = 1.15  # of the letters' size, from one label to the next
+
+
 def every_nth(num_labels: int, inches: float, size: float) -> int:
     """The smallest distance of the labels that are shown, so that lines of ``size`` points fit in so many inches."""
     if num_labels == 0:
         return 1
     pitch = inches * 72 / num_labels
-    return max(1, -int(-size * 1.25 // pitch))
+    return max(1, math.ceil(size * LINE / pitch - 1e-9))  # but for rounding
 
 
 def label_ticks(
@@ -101,14 +142,22 @@ def label_ticks(
     labels: Sequence[str],
     inches: float,
     *,
-    size: float = TICK_SIZE,
+    least: float = SMALL_SIZE,
     most: int = MAX_TEXT,
     **text: Any,
 ) -> None:
-    """Labels at 0, 1, 2, … along ``inches`` of an axis, as many as fit; smaller letters before fewer."""
-    if every_nth(len(labels), inches, size) > 1:
-        size = max(SMALL_SIZE, min(size, inches * 72 / len(labels) / 1.25))
+    """Labels at 0, 1, 2, … along ``inches`` of an axis, as many as fit; smaller letters before fewer.
+
+    Args:
+        axis: its ticks are replaced.
+        labels: cut off at ``most`` characters.
+        inches: the axis' length.
+        least: points, size of the smallest letters.
+        most: see ``labels``.
+        text: settings of the labels.
+    """
+    fitting = inches * 72 / max(len(labels), 1) / LINE
+    size = min(TICK_SIZE, max(least, fitting))
     step = every_nth(len(labels), inches, size)
-    axis.set_ticks(
-        range(0, len(labels), step), [plain(label, most) for label in labels[::step]], fontsize=size, **text
-    )
+    shown = [plain(label, most) for label in labels[::step]]
+    axis.set_ticks(range(0, len(labels), step), shown, fontsize=size, **text)

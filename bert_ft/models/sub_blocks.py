@@ -65,9 +65,10 @@ def encoder_sub_blocks(encoder: PreTrainedModel) -> list[SubBlock]:
 def head_sub_blocks(model: nn.Module, encoder: PreTrainedModel) -> list[SubBlock]:
     """What a model has outside of its encoder, and the encoder's own pooler: linear layers and activations."""
     inner = {id(module) for module in encoder.modules()}
-    pooler = getattr(encoder, "pooler", None)
-    if isinstance(pooler, nn.Module):
-        inner -= {id(module) for module in pooler.modules()}
+    for name in ("pooler", "pooler_activation"):  # the second is ALBERT's
+        pooler = getattr(encoder, name, None)
+        if isinstance(pooler, nn.Module):
+            inner -= {id(module) for module in pooler.modules()}
     found = []
     for name, module in model.named_modules():
         if id(module) not in inner and isinstance(module, (nn.Linear, *_ACTIVATIONS)):

@@ -1,6 +1,9 @@
-"""Moments of activations that can be merged: over parts of a batch, and over processes."""
+"""Moments of activations that can be merged, over parts of a batch and over processes; and samples of them."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -8,6 +11,9 @@ from torch import Tensor
 # of one tensor, in this order; all are sums over its values but for the largest
 RAW = ("count", "sum", "sum_2", "sum_3", "sum_4", "near_zero", "largest")
 STATISTICS = ("mean", "sd", "max_abs", "near_zero", "kurtosis")
+HISTOGRAM_VALUES = 16_384  # more change no bin that can be seen
+# of the mean: a smaller spread is the rounding of float32, whose relative step is 1.2e-7
+_NO_SPREAD = 1e-6
 
 
 def raw_moments(values: Tensor, near_zero: float) -> Tensor:
@@ -54,8 +60,23 @@ def statistics(raw: Tensor) -> Tensor:
     """
     count = raw[..., 0]
     m, p2, p3, p4, near_zero = (raw[..., 1:6] / count[..., None]).unbind(-1)
-    # rounding can leave a little below 0
-    variance = (p2 - m**2).clamp(min=0)
+    variance = p2 - m**2
+    variance = torch.where(variance <= (_NO_SPREAD * m) ** 2, 0.0, variance)
     fourth = p4 - 4 * m * p3 + 6 * m**2 * p2 - 3 * m**4
+    kurtosis = torch.where(variance == 0, torch.nan, fourth / variance**2)
     largest = torch.where(count > 0, raw[..., 6], torch.nan)
-    return torch.stack([m, variance.sqrt(), largest, near_zero, fourth / variance**2], dim=-1)
+    return torch.stack([m, variance.sqrt(), largest, near_zero, kurtosis], dim=-1)
+
+
+def sampled(parts: Sequence[Tensor], num_values: int = HISTOGRAM_VALUES) -> Tensor:
+    """``(n,)`` float32, values at even distances over all parts: all of them, or about ``num_values``."""
+    stride = max(1, sum(part.numel() for part in parts) // num_values)
+    return torch.cat([part.detach().flatten()[:: _across_columns(stride, part)].float() for part in parts])
+
+
+def _across_columns(stride: int, part: Tensor) -> int:
+    """``stride``, or a little more: a divisor of the rows' width would fall on the same few columns of each."""
+    width = part.shape[-1] if part.ndim > 1 else 1
+    while math.gcd(stride, width) > 1:
+        stride += 1
+    return stride

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from bert_ft.drawing.attention import HeadMap, draw_head_maps, draw_text_attention
 from bert_ft.drawing.heat_maps import HeatMap, draw_heat_maps
-from bert_ft.reporting.layer_grid import layer_grid
+from bert_ft.reporting.layer_grid import finite_mean, layer_grid
 from bert_ft.reporting.missing import NotLogged
 from bert_ft.reporting.monitor_files import Arrays
 from bert_ft.reporting.run_log import RunLog
@@ -24,7 +24,12 @@ def head_maps(log: RunLog) -> Figure:
     return draw_head_maps(
         [
             HeadMap("entropy", arrays["entropy"], "share of the highest", SHARE),
-            HeadMap("distance", arrays["distance"], "tokens", None),
+            HeadMap(
+                "distance",
+                arrays["distance"],
+                "tokens",
+                (0.0, float(np.nanmax(arrays["distance"], initial=0)) or 1.0),
+            ),
             HeadMap("on the first token", arrays["on_first"], "share", SHARE),
             HeadMap("on the last token", arrays["on_last"], "share", SHARE),
             HeadMap("on the token itself", arrays["on_self"], "share", SHARE),
@@ -37,7 +42,7 @@ def entropy_over_training(log: RunLog) -> Figure:
     grid = layer_grid(log.scalars, r"attention/(layer\.\d+)/entropy")
     if grid is None:
         raise NotLogged("no attention/<layer>/entropy was logged (monitor attention)")
-    means = np.nanmean(grid.values, axis=0)
+    means = finite_mean(grid.values, axis=0)
     title = f"Entropy of the attention: {means[0]:.2f} → {means[-1]:.2f} on average"
     rows = [name.removeprefix("layer.") for name in grid.names]
     return draw_heat_maps(
@@ -51,7 +56,9 @@ def text_attention(log: RunLog, number: int) -> Figure:
     tokens = [str(token) for token in arrays[f"text_{number}_tokens"]]
     maps = arrays[f"text_{number}_attention"]
     layers, heads = maps.shape[:2]
-    return draw_text_attention(tokens, maps, f"{len(tokens)} tokens, {layers} layers of {heads} heads")
+    return draw_text_attention(
+        tokens, maps, f"{len(tokens)} tokens, {layers} layers of {heads} heads: each row looks at columns"
+    )
 
 
 def text_sketches(log: RunLog) -> list[Sketch]:

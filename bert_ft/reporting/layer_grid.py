@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +32,8 @@ class LayerGrid(NamedTuple):
 def layer_grid(scalars: Mapping[str, Series], pattern: str) -> LayerGrid | None:
     """The tags that ``pattern`` matches as a whole, a row each, named by its first group; ``None`` if none does.
 
+    Names of the same layer, such as the parts of the head, keep their order.
+
     More than ``MAX_COLUMNS`` steps are taken together, neighbours with neighbours, each group as its mean.
     """
     rows = {match[1]: series for tag, series in scalars.items() if (match := re.fullmatch(pattern, tag))}
@@ -45,16 +47,11 @@ def layer_grid(scalars: Mapping[str, Series], pattern: str) -> LayerGrid | None:
     return LayerGrid(names, *_thinned(steps.astype(np.float64), values))
 
 
-def depth(name: str) -> tuple[int, int, str]:
+def depth(name: str) -> tuple[int, int]:
     """What sorts layers, and their sub-blocks, from the embeddings up to the head."""
     if match := re.match(r"layer\.(\d+)", name):
-        return 1, int(match[1]), name
-    return (0 if name.startswith("embeddings") else 2), 0, name
-
-
-def layers_of(tags: Iterable[str], pattern: str) -> list[str]:
-    """The first groups of the tags that ``pattern`` matches as a whole, from the embeddings up."""
-    return sorted({match[1] for tag in tags if (match := re.fullmatch(pattern, tag))}, key=depth)
+        return 1, int(match[1])
+    return (0 if name.startswith("embeddings") else 2), 0
 
 
 def _thinned(
@@ -65,12 +62,12 @@ def _thinned(
     groups = np.array_split(np.arange(len(steps)), MAX_COLUMNS)
     return (
         np.array([steps[group].mean() for group in groups]),
-        np.stack([_mean(values[:, group]) for group in groups], axis=1),
+        np.stack([finite_mean(values[:, group], axis=1) for group in groups], axis=1),
     )
 
 
-def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The mean over the columns of what is finite in each row ``(rows, columns)`` → ``(rows,)``; NaN if nothing is."""
+def finite_mean(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    """The mean over ``axis`` of what is finite; NaN where nothing is."""
     finite = np.isfinite(values)
-    totals = np.where(finite, values, 0).sum(axis=1)
-    return np.divide(totals, finite.sum(axis=1), out=np.full(len(values), np.nan), where=finite.any(axis=1))
+    totals, counts = np.where(finite, values, 0).sum(axis=axis), finite.sum(axis=axis)
+    return np.divide(totals, counts, out=np.full(totals.shape, np.nan), where=counts > 0)

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bert_ft.drawing.heat_maps import HeatMap, draw_heat_maps
-from bert_ft.reporting.layer_grid import LAYER, LayerGrid, layer_grid
+from bert_ft.reporting.layer_grid import LAYER, LayerGrid, finite_mean, layer_grid
 from bert_ft.reporting.missing import NotLogged
 from bert_ft.reporting.run_log import RunLog
 from bert_ft.reporting.sketch import Sketch
@@ -57,7 +57,7 @@ def _activations(log: RunLog, statistic: str) -> list[HeatMap]:
     for title, block in BLOCKS.items():
         grid = layer_grid(log.scalars, f"activations/{block}/{statistic}")
         if grid is not None:
-            maps.append(_map(grid, title))
+            maps.append(_map(grid, title) if title != "head" else replace(_map(grid, title), y="part"))
     if not maps:
         raise NotLogged(f"no activations/<block>/{statistic} was logged (monitor activations)")
     return maps
@@ -83,9 +83,7 @@ def _one_map(grid: LayerGrid, title: str, colour: str, *, is_log: bool) -> Figur
 
 def _extremes(grid: LayerGrid) -> str:
     """Which layers have the smallest and the largest mean over the steps."""
-    finite = np.isfinite(grid.values)
-    totals = np.where(finite, grid.values, 0).sum(axis=1)
-    means = np.divide(totals, finite.sum(axis=1), out=np.full(len(totals), np.nan), where=finite.any(axis=1))
+    means = finite_mean(grid.values, axis=1)
     if not np.isfinite(means).any():
         return "no finite value"
     low, high = int(np.nanargmin(means)), int(np.nanargmax(means))

@@ -28,25 +28,28 @@ def plane(log: RunLog) -> Figure:
 
 def separation(log: RunLog) -> Figure:
     """How far the classes are apart at each validation."""
-    panels = []
-    for key, title, y in (
-        ("silhouette", "Silhouette", "−1 (mixed) to 1 (apart)"),
-        ("centroid_distance", "Distance of the classes' centres", "distance"),
-        ("effective_rank", "Effective rank", "dimensions"),
-    ):
-        series = log.scalars.get(f"representations/{key}")
-        if series is not None:
-            ends = f"{series.values[0]:.3g} → {series.values[-1]:.3g}"
-            panels.append(Panel(f"{title}: {ends}", y, [Line(title.split()[0].lower(), *series)]))
-    if not panels:
+    shown = {
+        "silhouette": ("Silhouette", "1: apart, 0: mixed"),
+        "centroid_distance": ("Distance of the classes' centres", "distance"),
+        "effective_rank": ("Effective rank", "dimensions"),
+    }
+    found = {key: log.scalars[tag] for key in shown if (tag := f"representations/{key}") in log.scalars}
+    if not found:
         raise NotLogged("no representations/… was logged (monitor representations)")
+    if max(len(series.steps) for series in found.values()) < 2:
+        raise NotLogged("there was one validation")
+    panels = []
+    for key, series in found.items():
+        title, unit = shown[key]
+        first, last = series.values[[0, -1]]
+        panels.append(Panel(f"{title}: {first:.3g} → {last:.3g}", unit, [Line(title, *series)]))
     return draw_curves(panels)
 
 
 SKETCHES = (
     Sketch(
         "representations",
-        "Representations",
+        "The plane of most variance",
         "Each point is a text; classes that lie apart are easy to tell apart. Two dimensions hide some of the distance.",
         plane,
     ),

@@ -45,7 +45,7 @@ class Series(NamedTuple):
 
 
 def read_scalars(folder: Path) -> dict[str, Series]:
-    """Every tag of the run in ``folder``; empty where nothing was logged.
+    """Every tag of the run in ``folder``, in the order in which they were first logged; empty where none was.
 
     A run that was resumed has a file for each start. Steps that the earlier one did after the checkpoint that the later
     one goes on from belong to no weights that are left: they are dropped, in all tags.
@@ -53,7 +53,7 @@ def read_scalars(folder: Path) -> dict[str, Series]:
     logged: Logged = {}
     for later in _event_files(folder / "tensorboard") or _csv_files(folder / "csv"):
         logged = merged(logged, later)
-    return {tag: _series(points) for tag, points in sorted(logged.items()) if points}
+    return {tag: _series(points) for tag, points in logged.items() if points}
 
 
 def merged(earlier: Logged, later: Logged) -> Logged:
@@ -64,7 +64,7 @@ def merged(earlier: Logged, later: Logged) -> Logged:
         tag: {step: value for step, value in points.items() if end is None or step < end}
         for tag, points in earlier.items()
     }
-    return {tag: kept.get(tag, {}) | later.get(tag, {}) for tag in kept.keys() | later.keys()}
+    return {tag: kept.get(tag, {}) | later.get(tag, {}) for tag in kept | later}
 
 
 def _series(points: Mapping[int, float]) -> Series:

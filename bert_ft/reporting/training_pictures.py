@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from bert_ft.drawing.curves import Line, Panel, draw_curves
 from bert_ft.reporting.layer_grid import LAYER, depth
 from bert_ft.reporting.missing import NotLogged
+from bert_ft.reporting.objective import kept_point, objective_of
 from bert_ft.reporting.run_log import RunLog
 from bert_ft.reporting.scalars import Series
 from bert_ft.reporting.sketch import Sketch
@@ -38,7 +39,7 @@ def losses(log: RunLog) -> Figure:
     if not lines:
         raise NotLogged("neither train/loss nor val/loss was logged")
     title = _sentence("; ".join(says) or "no loss is finite")
-    return draw_curves([Panel(title, "loss (nats)", lines, marked=_kept(log, "val/loss"))])
+    return draw_curves([Panel(title, "loss (nats)", lines, marked=kept_point(log, "val/loss"))])
 
 
 def validation_metrics(log: RunLog) -> Figure:
@@ -50,7 +51,7 @@ def validation_metrics(log: RunLog) -> Figure:
     shown = objective if objective in tags else tags[0]
     values = log.scalars[shown].values
     title = f"{shown} after {len(values)} validation{'s' * (len(values) > 1)}: {values[-1]:.4f}"
-    if marked := _kept(log, shown):
+    if marked := kept_point(log, shown):
         title = f"{shown} is {marked[1]:.4f} at step {marked[0]:,}: {marked[2]}"
     lines = [Line(tag.removeprefix("val/"), *log.scalars[tag]) for tag in tags]
     return draw_curves([Panel(title, "validation metric", lines, marked=marked)])
@@ -111,56 +112,21 @@ def throughput(log: RunLog) -> Figure:
     """Speed, padding and memory."""
     panels = []
     for tag, what, unit in (
-        ("throughput/tokens_per_second", "speed", "tokens per second"),
-        ("throughput/sequences_per_second", "speed", "sequences per second"),
-        ("throughput/padding_ratio", "padding", "share of tokens"),
-        ("throughput/peak_memory_mb", "memory", "peak, MB"),
-        ("throughput/memory_mb", "memory", "MB"),
+        ("throughput/tokens_per_second", "Speed", "tokens per second"),
+        ("throughput/padding_ratio", "Padding", "share of places"),
+        ("throughput/peak_memory_mb", "Peak memory", "MB"),
     ):
         series = log.scalars.get(tag)
         if series is None or not np.nanmax(series.values, initial=0) > 0:  # packed batches have no padding
             continue
-        mean = float(np.nanmean(series.values))
+        median = float(np.nanmedian(series.values))
         title = (
-            f"{_sentence(what)}: {mean:,.3g} {unit} on average"
-            if mean < 100
-            else f"{_sentence(what)}: {mean:,.0f} {unit} on average"
+            f"{what}: median {median:,.0f} {unit}" if median > 100 else f"{what}: median {median:.3g} {unit}"
         )
         panels.append(Panel(title, unit, [Line(what, *series)], from_zero=True))
     if not panels:
         raise NotLogged("no throughput was logged (monitor curves)")
     return draw_curves(panels)
-
-
-def objective_of(log: RunLog) -> tuple[str | None, str | None]:
-    """Tag and mode of what the run is judged by."""
-    tag = (log.metrics or {}).get("objective", {}).get("metric") or log.setting("objective.metric")
-    return tag, log.setting("objective.mode")
-
-
-def best_so_far(log: RunLog) -> tuple[int, float] | None:
-    """Step and value of the best validation that was logged, by the run's objective."""
-    tag, mode = objective_of(log)
-    series = log.scalars.get(tag) if tag else None
-    if series is None or not np.isfinite(series.values).any():
-        return None
-    best = int(np.nanargmin(series.values) if mode == "min" else np.nanargmax(series.values))
-    return int(series.steps[best]), float(series.values[best])
-
-
-def _kept(log: RunLog, tag: str) -> tuple[int, float, str] | None:
-    """The point of the kept checkpoint on the curve of ``tag``; without one that of the best validation so far."""
-    if log.metrics is not None:
-        value = (log.metrics.get("val") or {}).get(tag.removeprefix("val/"))
-        if log.kept_step is None or value is None:
-            return None
-        return log.kept_step, value, "kept checkpoint"
-    best = best_so_far(log)
-    series = log.scalars.get(tag)
-    if best is None or series is None or best[0] not in series.steps:
-        return None
-    value = float(series.values[series.steps == best[0]][0])
-    return (best[0], value, "best so far") if np.isfinite(value) else None
 
 
 def _sentence(text: str) -> str:

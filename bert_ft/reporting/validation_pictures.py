@@ -18,6 +18,8 @@ from bert_ft.reporting.missing import NotLogged
 from bert_ft.reporting.run_log import RunLog
 from bert_ft.reporting.sketch import Sketch
 
+SURE = 0.9
+
 
 class Outputs(NamedTuple):
     """What the classifier gave for the validation rows whose logits are finite.
@@ -62,7 +64,8 @@ def confidence(log: RunLog) -> Figure:
     title = f"{100 * top.is_right.mean():.1f}% of {len(top.is_right):,} rows are right"
     wrong = top.probabilities[~top.is_right]
     if len(wrong):
-        title += f"; of the {len(wrong):,} wrong ones {np.count_nonzero(wrong > 0.9):,} were held for 90% sure or more"
+        sure = np.count_nonzero(wrong > SURE) or "none"
+        title += f"; wrong: {len(wrong):,}, of them {sure} with a probability above {SURE:g}"
     return draw_top_probabilities(top.probabilities, top.is_right, len(names), title)
 
 
@@ -99,6 +102,8 @@ def confidence_over_training(log: RunLog) -> Figure:
     ]
     if not lines:
         raise NotLogged("no confidence/… was logged (monitor confidence)")
+    if max(len(line.steps) for line in lines) < 2:
+        raise NotLogged("there was one validation")
     title = ", ".join(f"{line.name} {line.values[-1]:.3f}" for line in lines[-2:]) + " at the end"
     return draw_curves([Panel(title[0].upper() + title[1:], "probability, or score", lines, from_zero=True)])
 
@@ -110,12 +115,15 @@ def class_f1_over_training(log: RunLog) -> Figure:
         raise NotLogged("no class/<label>/f1 was logged (monitor confidence)")
     if len(grid.steps) < 2:
         raise NotLogged("there was one validation; the table has its scores")
-    order = np.argsort(-np.nan_to_num(grid.values[:, -1]), kind="stable")
-    worst = order[-1]
-    title = f"lowest at the end: {grid.names[worst]}, {grid.values[worst, -1]:.2f}"
+    last = grid.values[:, -1]
+    order = np.argsort(-last, kind="stable")  # what isn't there at the end comes last
+    title = "F1 of each class"
+    if np.isfinite(last).any():
+        worst = int(np.nanargmin(last))
+        title += f"; lowest at the end: {grid.names[worst]}, {last[worst]:.2f}"
     rows = [grid.names[row] for row in order]
-    each = HeatMap(f"F1 of each class; {title}", rows, grid.steps, grid.values[order])
-    return draw_heat_maps([each], "F1", limits=(0, 1), y="label")
+    each = HeatMap(title, rows, grid.steps, grid.values[order], y="label")
+    return draw_heat_maps([each], "F1", limits=(0, 1))
 
 
 SKETCHES = (
@@ -141,7 +149,7 @@ SKETCHES = (
     Sketch(
         "confusion",
         "Confusion matrix",
-        "Rows are labels, columns predictions; the diagonal is right. Colours are shares of a row, numbers are counts.",
+        "Rows are labels, columns predictions; the diagonal is right. Colours are shares of a row, numbers are counts, where they fit.",
         confusion,
     ),
     Sketch(

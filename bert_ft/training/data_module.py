@@ -13,6 +13,7 @@ from bert_ft.data.augmentation import AugmentedSplit
 from bert_ft.data.batching import NumberedBatches, RandomBatches, SortedBatches
 from bert_ft.data.dataset import TokenizedSplit
 from bert_ft.data.prepare import PreparedData
+from bert_ft.data.tokenization import FastTokenizer
 
 
 class TextDataModule(LightningDataModule):
@@ -26,6 +27,7 @@ class TextDataModule(LightningDataModule):
         seed: of the training order.
         num_workers: processes that cut batches; 0 = in the training process.
         augmented: the training split with its texts changed; ``None`` trains on them as they are.
+        tokenizer: whose ids they are, for callbacks that show tokens.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class TextDataModule(LightningDataModule):
         seed: int,
         num_workers: int = 0,
         augmented: AugmentedSplit | None = None,
+        tokenizer: FastTokenizer | None = None,
     ) -> None:
         super().__init__()
         self.data = data
@@ -47,6 +50,7 @@ class TextDataModule(LightningDataModule):
         self.seed = seed
         self.num_workers = num_workers
         self.augmented = augmented
+        self.tokenizer = tokenizer
         self._resume_at: dict[str, int] | None = None
 
     def texts(self, split: str, rows: Sequence[int]) -> list[str]:

@@ -70,10 +70,12 @@ class ClassificationModule(LightningModule):
     Attributes:
         averaging: set by a callback that averages the weights.
         clipped_gradients: of the latest optimizer step, where anybody needed their norms.
+        batch_loss: the mean over the latest training batch, before it is weighted for the accumulation.
     """
 
     averaging: AveragedWeights | None = None
     clipped_gradients: ClippedGradients | None = None
+    batch_loss: Tensor | None = None
 
     def __init__(
         self,
@@ -108,7 +110,8 @@ class ClassificationModule(LightningModule):
         batch = self._with_states(batch, "train")
         assert batch.labels is not None
         loss, terms = self.objective(self.classifier, batch, self.max_tokens)
-        self.log("train/loss", loss.detach(), batch_size=len(batch), prog_bar=True)
+        self.batch_loss = loss.detach()
+        self.log("train/loss", self.batch_loss, batch_size=len(batch), prog_bar=True)
         self.log_dict({f"train/loss_{name}": value for name, value in terms.items()}, batch_size=len(batch))
         accumulate = self.trainer.accumulate_grad_batches
         self._window_ends = self.trainer.is_last_batch or (batch_index + 1) % accumulate == 0

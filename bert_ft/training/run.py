@@ -6,13 +6,14 @@ import json
 import math
 import pickle
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
 from transformers import PreTrainedTokenizerFast
 
 from bert_ft.errors import CheckpointError
@@ -81,6 +82,7 @@ class TrainingRun:
     seed: int
     precision: Precision
     resume_from: str | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
 
     def run(self) -> RunResult:
         """Fit, take the best checkpoint, test it once, write ``metrics.json`` and ``model/``.
@@ -110,6 +112,7 @@ class TrainingRun:
         )
         if self.trainer.is_global_zero:
             self._write(result)
+            self._log_settings(result)
         return result
 
     def _fit(self) -> float:
@@ -174,6 +177,20 @@ class TrainingRun:
         ):
             return "trainer.max_time is over"
         return "all steps done"
+
+    def _log_settings(self, result: RunResult) -> None:
+        """The run as a line of TensorBoard's table of hyper-parameters."""
+        splits = {"val": result.kept.val, "test": result.test or {}}
+        metrics = {
+            f"kept/{split}_{name}": value
+            for split, values in splits.items()
+            for name, value in values.items()
+            if math.isfinite(value)
+        }
+        for logger in self.trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.log_hyperparams(self.settings, metrics)
+                logger.experiment.flush()
 
     def _write(self, result: RunResult) -> None:
         save_bundle(

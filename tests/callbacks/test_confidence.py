@@ -163,7 +163,7 @@ class TestOnGivenLogits:
         right, wrong = (log.scalars[2] for log in logs)
         assert right["confidence/ece"] < 0.15 < 0.3 < wrong["confidence/ece"]
         assert right["confidence/brier"] < 0.4 < 0.8 < wrong["confidence/brier"]
-        assert all(right[f"class/{name}/f1"] > 0.6 > wrong[f"class/{name}/f1"] for name in NAMES)
+        assert all(right[f"class/{name}/f1"] > wrong[f"class/{name}/f1"] + 0.2 for name in NAMES)
         means = [
             np.mean([record["loss"] for record in records(tmp_path / name / "top_losses_2.json")])
             for name in ("right", "wrong")
@@ -227,7 +227,8 @@ class TestOnGivenLogits:
             top = probabilities[rows].max(1)
             assert (event.step, event.histogram_value.num) == (2, rows.sum())
             assert event.histogram_value.sum == pytest.approx(top.sum())
-            assert sum(np.array(event.histogram_value.bucket) > 0) > 5  # not all in one bin
+            ends = np.array(event.histogram_value.bucket_limit)
+            assert np.diff(ends).max() == pytest.approx(0.02)  # TensorBoard's own are wider the higher they lie
         (event,) = seen.Tensors("confidence/top_losses/text_summary")
         table = make_ndarray(event.tensor_proto).item().decode()
         assert table == markdown_table(records(tmp_path / "top_losses_2.json"))
@@ -322,11 +323,12 @@ class TestWhenItLooks:
         assert not list((tmp_path / "monitor").glob("*.npz"))
 
 
-def broken_off(module):
+def broken_off(module, epoch=0):
+    """``module`` with an error in the middle of that epoch's validation."""
     step = module.validation_step
 
     def validate(rows, batch_idx):
-        if batch_idx == 2:
+        if batch_idx == 2 and module.current_epoch == epoch:
             raise RuntimeError("broken off")
         return step(rows, batch_idx)
 

@@ -1,0 +1,38 @@
+"""The command that a run was started with."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+from bert_ft.reporting.run_log import RunLog
+
+# where a run goes, or goes on from, and not what it does
+ELSEWHERE = ("resume_from=", "hydra.run.dir=", "hydra.sweep.dir=")
+
+
+def repeat_command(log: RunLog) -> str | None:
+    """What repeats the run in a folder of its own, its seed written out; ``None`` if its overrides aren't known."""
+    if log.overrides is None:
+        return None
+    hydra = (log.hydra or {}).get("hydra", {})
+    own = [
+        source["path"]
+        for source in hydra.get("runtime", {}).get("config_sources", [])
+        if source.get("provider") == "command-line"
+    ]
+    words = [f"--config-dir={path}" for path in own]
+    words += [str(override) for override in log.overrides if not str(override).startswith(ELSEWHERE)]
+    seed = _seed(log)
+    if seed is not None and not any(word.lstrip("+").startswith("seed=") for word in words):
+        words.append(f"seed={seed}")
+    return " ".join(["python -m bert_ft.train", *(shlex.quote(word) for word in words)])
+
+
+def working_folder(log: RunLog) -> str | None:
+    """Where the command was given: relative paths in it start there."""
+    return (log.hydra or {}).get("hydra", {}).get("runtime", {}).get("cwd")
+
+
+def _seed(log: RunLog) -> Any:
+    return (log.metrics or {}).get("seed", log.setting("seed"))

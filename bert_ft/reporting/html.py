@@ -1,0 +1,81 @@
+"""The report as one page that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jinja2
+
+from bert_ft.reporting.pictures import LeftOut, Picture
+from bert_ft.reporting.table import Table
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page under a heading of its own.
+
+    Attributes:
+        title: the heading.
+        note: what holds for all of it, such as the step that it shows; may be empty.
+        parts: in their order.
+    """
+
+    title: str
+    note: str
+    parts: Sequence[Picture | Table | LeftOut]
+
+    @property
+    def name(self) -> str:
+        """What links to it."""
+        return re.sub(r"\W+", "-", self.title.lower())
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether everything is left out."""
+        return all(isinstance(part, LeftOut) for part in self.parts)
+
+
+@dataclass(frozen=True)
+class Page:
+    """All that the report says.
+
+    Attributes:
+        title: of the page.
+        facts: name → what was reached.
+        results: the metrics.
+        sections: in their order.
+        config: the run's configuration as YAML; ``None`` if it isn't known.
+        command: what repeats the run, likewise.
+        working_folder: where the command was given, likewise.
+        notes: warnings of the data report.
+        damaged: a sentence for each file that couldn't be read.
+    """
+
+    title: str
+    facts: dict[str, str]
+    results: Table | LeftOut
+    sections: Sequence[Section]
+    config: str | None
+    command: str | None
+    working_folder: str | None
+    notes: Sequence[str]
+    damaged: Sequence[str]
+
+
+def render(page: Page) -> str:
+    """The page as HTML; every text in it is escaped, for some come from users' rows."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("bert_ft.reporting", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["base64"] = lambda content: base64.b64encode(content).decode("ascii")
+    environment.tests["picture"] = lambda part: isinstance(part, Picture)
+    environment.tests["left_out"] = lambda part: isinstance(part, LeftOut)
+    environment.tests["table"] = lambda part: isinstance(part, Table)
+    return environment.get_template("report.html.j2").render(page=page)

@@ -1,0 +1,109 @@
+"""The report of a run, written into its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import yaml
+
+from bert_ft.reporting import data_tables, run_tables, validation_tables
+from bert_ft.reporting.command import repeat_command, working_folder
+from bert_ft.reporting.html import Page, Section, render
+from bert_ft.reporting.missing import NotLogged
+from bert_ft.reporting.monitor_files import Snapshot
+from bert_ft.reporting.pictures import LeftOut, Picture, draw, sketches_of
+from bert_ft.reporting.run_log import RunLog, read_run
+from bert_ft.reporting.table import Table
+
+REPORT_FILE = "report.html"
+PICTURES_FOLDER = "report"
+
+# section → its tables, behind its pictures
+TABLES: dict[str, list[tuple[str, Callable[[RunLog], Table]]]] = {
+    "Training": [("Where the time went", run_tables.phases)],
+    "Validation": [
+        ("Most frequent mistakes", validation_tables.frequent_mistakes),
+        ("Scores by class", validation_tables.scores_by_class),
+        ("Highest losses", validation_tables.top_losses),
+    ],
+    "Data": [("Splits", data_tables.splits), ("Labels", data_tables.label_counts)],
+    "Environment": [("Versions", run_tables.environment)],
+    "Logged values": [("Everything that was logged", run_tables.all_scalars)],
+}
+
+
+def write_report(folder: Path) -> Path:
+    """Write ``report.html`` and the pictures in ``report/``, from what the run in ``folder`` logged; the page's path.
+
+    Raises:
+        ConfigError: there is no such folder, or nothing that a run logs is in it.
+    """
+    log = read_run(folder)
+    sections = list(_sections(log))
+    _write_pictures(folder / PICTURES_FOLDER, [part for section in sections for part in section.parts])
+    path = folder / REPORT_FILE
+    path.write_text(render(_page(log, sections)), encoding="utf-8")
+    return path
+
+
+def _sections(log: RunLog) -> Iterator[Section]:
+    sketches = sketches_of(log)
+    for title in dict.fromkeys([*sketches, *TABLES]):
+        parts: list[Picture | Table | LeftOut] = [*draw(sketches.get(title, []), log)]
+        parts += [_table(name, make, log) for name, make in TABLES.get(title, [])]
+        yield Section(title, _note(title, log), parts)
+
+
+def _table(title: str, make: Callable[[RunLog], Table], log: RunLog) -> Table | LeftOut:
+    try:
+        return make(log)
+    except NotLogged as reason:
+        return LeftOut(title, str(reason))
+
+
+def _note(title: str, log: RunLog) -> str:
+    """Which weights a section shows, where it is those of one validation."""
+    snapshots: dict[str, Snapshot | None] = {
+        "Validation": log.validation or log.top_losses,
+        "Representations": log.representations,
+        "Attention": log.attention,
+    }
+    snapshot = snapshots.get(title)
+    if snapshot is None:
+        return ""
+    which = (
+        "the kept checkpoint" if snapshot.is_kept else "the last that was looked at, not the kept checkpoint"
+    )
+    if not snapshot.is_kept and log.metrics is None:
+        which = "the last that was looked at"
+    return f"Pictures and tables of a single step are of step {snapshot.step:,}: {which}."
+
+
+def _page(log: RunLog, sections: list[Section]) -> Page:
+    report = log.data_report or {}
+    return Page(
+        title=f"Run {log.folder.resolve().name}",
+        facts=run_tables.facts(log) | _where(log),
+        results=_table("Metrics", run_tables.results, log),
+        sections=sections,
+        config=None
+        if log.config is None
+        else yaml.safe_dump(log.config, sort_keys=False, allow_unicode=True),
+        command=repeat_command(log),
+        working_folder=working_folder(log),
+        notes=[*report.get("notes", []), *report.get("warnings", [])],
+        damaged=log.damaged,
+    )
+
+
+def _where(log: RunLog) -> dict[str, str]:
+    model = log.folder / "model"
+    return {"run": str(log.folder.resolve())} | ({"model": str(model.resolve())} if model.is_dir() else {})
+
+
+def _write_pictures(folder: Path, parts: Iterable[Picture | Table | LeftOut]) -> None:
+    folder.mkdir(exist_ok=True)
+    for part in parts:
+        if isinstance(part, Picture):
+            (folder / f"{part.name}.png").write_bytes(part.png)

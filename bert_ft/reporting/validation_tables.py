@@ -1,0 +1,58 @@
+"""What the classifier held of the validation rows, in numbers."""
+
+from __future__ import annotations
+
+from bert_ft.reporting.confusion import class_scores, mistakes
+from bert_ft.reporting.missing import NotLogged
+from bert_ft.reporting.run_log import RunLog
+from bert_ft.reporting.table import Cell, Table, number, share
+from bert_ft.reporting.validation_pictures import counts_of, outputs_of
+
+MAX_MISTAKES = 10
+
+
+def scores_by_class(log: RunLog) -> Table:
+    """Precision, recall and F1 of each class."""
+    scores, names = class_scores(counts_of(log)), outputs_of(log).names
+    rows = [
+        [Cell(name), number(int(support)), *map(share, values)]
+        for name, support, *values in zip(
+            names, scores.support, scores.precision, scores.recall, scores.f1, strict=True
+        )
+    ]
+    reading = (
+        "Precision: how many of those predicted as the class are of it. Recall: how many of it were found."
+    )
+    return Table("Scores by class", reading, ["label", "rows", "precision", "recall", "F1"], rows)
+
+
+def frequent_mistakes(log: RunLog) -> Table:
+    """The pairs of classes that are confused most often."""
+    names = outputs_of(log).names
+    rows = [
+        [Cell(names[label]), Cell(names[prediction]), number(count)]
+        for label, prediction, count in mistakes(counts_of(log), MAX_MISTAKES)
+    ]
+    if not rows:
+        raise NotLogged("every validation row is right")
+    return Table("Most frequent mistakes", "", ["label", "predicted", "rows"], rows)
+
+
+def top_losses(log: RunLog) -> Table:
+    """The validation rows with the highest loss."""
+    if log.top_losses is None:
+        raise NotLogged("no monitor/top_losses_<step>.json was kept (monitor confidence)")
+    rows = [
+        [
+            number(row["row"]),
+            Cell("(not kept)" if row["text"] is None else str(row["text"])),
+            Cell(str(row["label"])),
+            Cell(str(row["prediction"])),
+            number(row["probability"]),
+            number(row["loss"], 2),
+        ]
+        for row in log.top_losses.content
+    ]
+    reading = "The rows that the model finds hardest: look here for wrong labels first. The probability is that of the label."
+    columns = ["row", "text", "label", "predicted", "probability", "loss"]
+    return Table("Highest losses", reading, columns, rows)

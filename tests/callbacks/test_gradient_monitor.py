@@ -1,0 +1,406 @@
+"""Logged gradients against those that a callback of the tests' own noted down, and against autograd's."""
+
+from copy import deepcopy
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+from torch.nn import functional as F
+from torch.optim import SGD, AdamW
+
+from bert_ft.callbacks.gradients import GradientMonitor
+from bert_ft.callbacks.gradual_unfreezing import GradualUnfreezing
+from bert_ft.errors import ConfigError
+from bert_ft.nn.losses import CrossEntropy
+from tests.training.test_clipping import ScaledOnly
+
+from .stepping import (
+    QUIET,
+    Foreign,
+    Poison,
+    batches_of,
+    fit,
+    group_of,
+    histograms,
+    logged,
+    module_of,
+    norms,
+    of_layers,
+    padded,
+    total,
+    warnings_of,
+)
+
+pytestmark = QUIET
+CLIPPING = {
+    "none": {},
+    "norm": {"gradient_clip_val": 0.5},
+    "value": {"gradient_clip_val": 0.01, "gradient_clip_algorithm": "value"},
+    "norm, out of reach": {"gradient_clip_val": 1e6},
+}
+SELDOM = 1000  # so that the module itself has no reason to compute norms
+
+
+def monitor(**settings):
+    return GradientMonitor(**{"every_n_steps": 1, **settings})
+
+
+def foreign_layers(module):
+    """Those of a BERT, by the names of its parameters."""
+
+    def layer(name):
+        if ".embeddings." in name:
+            return "embeddings"
+        return "layer." + name.split(".layer.")[1].split(".")[0] if ".layer." in name else "head"
+
+    return {name: layer(name) for name, _ in module.named_parameters()}
+
+
+def assert_norms(values, step, layer_of, rel=1e-5):
+    """A step's logged values, those of layers without a gradient 0."""
+    for kind, gradients in (("norm", step.gradients), ("norm_clipped", step.clipped)):
+        expected = dict.fromkeys(layer_of.values(), 0.0) | norms(gradients, layer_of)
+        assert of_layers(values, kind) == pytest.approx(expected, rel=rel, abs=1e-12)
+        assert values[f"gradients/{kind}"] == pytest.approx(total(expected), rel=rel)
+
+
+def first_losses(module, batch):
+    """``(loss, parameters)`` of the weights at the start."""
+    classifier = deepcopy(module.classifier).double().eval()
+    return F.cross_entropy(classifier(batch), batch.labels), dict(classifier.named_parameters())
+
+
+class TestNorms:
+    @pytest.mark.parametrize("clipping", CLIPPING)
+    @pytest.mark.parametrize("family", ["bert", "albert", "deberta-v2"])
+    def test_of_each_layer_in_each_step(self, tmp_path, family, clipping):
+        module = module_of(family)
+        steps = fit(tmp_path, module, [monitor()], log_every_n_steps=SELDOM, **CLIPPING[clipping])
+        found = logged(tmp_path, "gradients/")
+        assert found.keys() == {1, 2, 3, 4}
+        for number, step in enumerate(steps, start=1):
+            assert_norms(found[number], step, group_of(module))
+            assert found[number]["gradients/nonfinite_steps"] == 0
+            assert found[number]["gradients/clipped_ratio"] == (clipping in ("norm", "value"))
+            changed = any(not torch.equal(step.clipped[name], value) for name, value in step.gradients.items())
+            assert changed == (clipping in ("norm", "value"))
+
+    def test_are_those_of_autograd(self, tmp_path):
+        module = module_of(max_tokens=14, checkpointing=True)
+        batch = batches_of(1)[0]
+        loss, parameters = first_losses(module, batch)
+        values = dict(zip(parameters, torch.autograd.grad(loss, parameters.values()), strict=True))
+        fit(tmp_path, module, [monitor()], [batch])
+        layer_of = {name.removeprefix("classifier."): layer for name, layer in group_of(module).items()}
+        assert of_layers(logged(tmp_path, "gradients/")[1], "norm") == pytest.approx(norms(values, layer_of), rel=1e-4)
+
+    def test_equal_what_the_module_logs(self, tmp_path):
+        """It counts the steps that are done, and the module those that were."""
+        fit(tmp_path, module_of(), [monitor()], gradient_clip_val=0.5)
+        found = logged(tmp_path)
+        for step in range(1, 5):
+            assert found[step]["gradients/norm"] == pytest.approx(found[step - 1]["train/grad_norm"], rel=1e-6)
+            assert found[step]["gradients/norm_clipped"] == pytest.approx(
+                found[step - 1]["train/grad_norm_clipped"], rel=1e-5
+            )
+
+    @pytest.mark.parametrize("clipping", [None, 0.5])
+    def test_of_a_window_are_those_of_its_mean(self, tmp_path, clipping):
+        """Windows of two, the last of one; batches of other sizes."""
+        module = module_of()
+        batches = [*batches_of(2), *batches_of(3, [4, 4])]
+        settings = {"accumulate_grad_batches": 2, "gradient_clip_val": clipping, "log_every_n_steps": SELDOM}
+        steps = fit(tmp_path, module, [monitor()], batches, **settings)
+        found = logged(tmp_path, "gradients/")
+        assert found.keys() == {1, 2, 3}
+        for number, step in enumerate(steps, start=1):
+            assert_norms(found[number], step, group_of(module))
+
+    @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true"])
+    @pytest.mark.parametrize("clipping", ["none", "norm"])
+    def test_in_other_precisions(self, tmp_path, precision, clipping):
+        module = module_of()
+        steps = fit(tmp_path, module, [monitor()], precision=precision, **CLIPPING[clipping])
+        # bf16-true has bf16 gradients, whose norm torch rounds, too
+        rel = 2**-7 if precision == "bf16-true" else 1e-5
+        found = logged(tmp_path, "gradients/")
+        for number, step in enumerate(steps, start=1):
+            assert_norms(found[number], step, group_of(module), rel)
+            assert found[number]["gradients/clipped_ratio"] == (clipping == "norm")
+
+    def test_of_frozen_layers_are_zero(self, tmp_path):
+        module = module_of(freeze_layers=2)
+        steps = fit(tmp_path, module, [monitor()], gradient_clip_val=0.5)
+        layer_of = group_of(module_of())
+        for number, step in enumerate(steps, start=1):
+            values = logged(tmp_path, "gradients/")[number]
+            assert_norms(values, step, layer_of)
+            zero = {layer for layer, norm in of_layers(values, "norm").items() if norm == 0}
+            assert zero == {"embeddings", "layer.0", "layer.1"}
+
+    def test_of_layers_that_join_later(self, tmp_path):
+        module = module_of()
+        steps = fit(tmp_path, module, [GradualUnfreezing(), monitor()], batches_of(2), max_epochs=5)
+        found = logged(tmp_path, "gradients/")
+        for number, step in enumerate(steps, start=1):
+            assert_norms(found[number], step, group_of(module_of()))
+        zero = [sum(norm == 0 for norm in of_layers(values, "norm").values()) for values in found.values()]
+        assert zero == [4, 4, 3, 3, 2, 2, 1, 1, 0, 0]
+
+    @pytest.mark.parametrize("clipping", CLIPPING)
+    @pytest.mark.parametrize("optimizer", [SGD, AdamW])
+    def test_of_a_foreign_module(self, tmp_path, clipping, optimizer):
+        module = Foreign(optimizer=optimizer)
+        batches = [padded(batch) for batch in batches_of(5)]
+        settings = {"accumulate_grad_batches": 2, **CLIPPING[clipping]}
+        steps = fit(tmp_path, module, [monitor()], batches, **settings)
+        found = logged(tmp_path, "gradients/")
+        assert found.keys() == {1, 2, 3}
+        for number, step in enumerate(steps, start=1):
+            assert_norms(found[number], step, foreign_layers(module))
+            assert found[number]["gradients/clipped_ratio"] == (clipping in ("norm", "value"))
+
+    def test_of_a_module_that_clears_its_gradients_after_the_step_there_are_none(self, tmp_path):
+        class Clears(Foreign):
+            def optimizer_step(self, *arguments):
+                super().optimizer_step(*arguments)
+                self.zero_grad()
+
+        module = Clears()
+        fit(tmp_path, module, [monitor(histogram_every_n_steps=1)], [padded(batch) for batch in batches_of(2)])
+        assert logged(tmp_path, "gradients/") == {}
+
+
+class TestClippedSteps:
+    def test_all_count_where_the_module_clips(self, tmp_path):
+        """Between two steps that are looked at, too."""
+        module = module_of()
+        limits = [0.5, 1e6, 1e6, 0.5, 0.5, 1e6, 0.5]
+
+        class Limits(Callback):
+            def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+                trainer.gradient_clip_val = limits[trainer.global_step]
+
+        settings = {"gradient_clip_val": 0.5, "log_every_n_steps": SELDOM}
+        fit(tmp_path, module, [monitor(every_n_steps=3), Limits()], batches_of(7), **settings)
+        found = logged(tmp_path, "gradients/")
+        assert {step: values["gradients/clipped_ratio"] for step, values in found.items()} == {
+            1: 1,
+            3: pytest.approx(1 / 3),
+            6: pytest.approx(3 / 6),
+        }
+
+    def test_a_norm_just_below_the_limit_isnt_clipped(self, tmp_path):
+        (step,) = fit(tmp_path / "free", module_of(), [monitor()], batches_of(1))
+        norm = total(norms(step.gradients, group_of(module_of())))
+        for factor, clipped in ((1.01, 0), (0.99, 1)):
+            folder = tmp_path / str(factor)
+            fit(folder, module_of(), [monitor()], batches_of(1), gradient_clip_val=factor * norm)
+            assert logged(folder, "gradients/")[1]["gradients/clipped_ratio"] == clipped
+
+
+WEIGHT, BIAS = "layer.1.intermediate.dense.weight", "layer.2.output.dense.bias"
+PREFIX = "classifier.encoder.encoder."
+
+
+class TestNonfinite:
+    @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+    @pytest.mark.parametrize("clipping", CLIPPING)
+    def test_the_first_step_and_parameter_are_named(self, tmp_path, caplog, clipping, value):
+        poison = Poison([3], WEIGHT, BIAS, value=value)
+        fit(tmp_path, module_of(), [monitor(), poison], batches_of(6), **CLIPPING[clipping])
+        assert warnings_of(caplog) == [f"step 3: the gradient of {PREFIX}{WEIGHT} isn't finite"]
+        found = logged(tmp_path, "gradients/")
+        bad = [values["gradients/nonfinite_steps"] for values in found.values()]
+        assert bad[:3] == [0, 0, 1]
+
+    @pytest.mark.parametrize("clipping", ["norm", "value"])
+    def test_in_a_step_that_isnt_looked_at(self, tmp_path, caplog, clipping):
+        settings = {"log_every_n_steps": SELDOM, **CLIPPING[clipping]}
+        poison = Poison([2], BIAS)
+        fit(tmp_path, module_of(), [monitor(every_n_steps=4), poison], batches_of(5), **settings)
+        assert warnings_of(caplog) == [f"step 2: the gradient of {PREFIX}{BIAS} isn't finite"]
+
+    def test_after_the_last_step_that_is_looked_at(self, tmp_path, caplog):
+        poison = Poison([6], BIAS)
+        fit(tmp_path, module_of(), [monitor(every_n_steps=4), poison], batches_of(6), gradient_clip_val=1.0)
+        assert warnings_of(caplog) == [f"step 6: the gradient of {PREFIX}{BIAS} isn't finite"]
+
+    def test_in_a_window(self, tmp_path, caplog):
+        """Of its first batch."""
+
+        class First(Poison):
+            def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+                self.steps = [trainer.global_step + 1] if batch_idx == 2 else []
+
+        fit(tmp_path, module_of(), [monitor(), First([], WEIGHT)], accumulate_grad_batches=2, gradient_clip_val=1.0)
+        assert warnings_of(caplog) == [f"step 2: the gradient of {PREFIX}{WEIGHT} isn't finite"]
+
+    @pytest.mark.parametrize("clipping", CLIPPING)
+    def test_of_a_foreign_module(self, tmp_path, caplog, clipping):
+        batches = [padded(batch) for batch in batches_of(3)]
+        fit(tmp_path, Foreign(), [monitor(), Poison([2], WEIGHT)], batches, **CLIPPING[clipping])
+        assert warnings_of(caplog) == [f"step 2: the gradient of model.bert.encoder.{WEIGHT} isn't finite"]
+
+    def test_float16_finds_its_scale_by_them(self, tmp_path, caplog):
+        """Steps that overflow are counted, and not warned of."""
+        poison = Poison([2], WEIGHT, value=float("inf"))
+        settings = {"plugins": [ScaledOnly()], "gradient_clip_val": 1.0}
+        fit(tmp_path, module_of(), [monitor(), poison], **settings)
+        assert warnings_of(caplog) == []
+        found = logged(tmp_path, "gradients/")
+        assert [values["gradients/nonfinite_steps"] for values in found.values()] == [0, 1, 1, 1]
+
+    @pytest.mark.parametrize("clipping", CLIPPING)
+    def test_of_a_healthy_run_there_is_nothing_to_say(self, tmp_path, caplog, clipping):
+        fit(tmp_path, module_of(dropout=0.1), [monitor()], batches_of(6), **CLIPPING[clipping])
+        assert warnings_of(caplog) == []
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("clipping", ["none", "norm"])
+@pytest.mark.parametrize("is_foreign", [True, False], ids=["foreign", "ours"])
+def test_scaled_gradients_are_reported_as_others_are(tmp_path, fused, clipping, is_foreign):
+    """By a power of two, so that all digits stay."""
+    if is_foreign and fused and clipping == "norm":
+        pytest.skip("Lightning refuses it")
+    found = {}
+    for name in ("scaled", "plain"):
+        if is_foreign:
+            module = Foreign(optimizer=lambda parameters, lr: AdamW(parameters, lr, fused=fused))
+            batches = [padded(batch) for batch in batches_of(4)]
+        else:
+            module = module_of()
+            module.optimizer.algorithm.keywords["fused"] = fused
+            batches = batches_of(4)
+        settings = {"accumulate_grad_batches": 2, **CLIPPING[clipping]}
+        settings |= {"plugins": [ScaledOnly()]} if name == "scaled" else {}
+        fit(tmp_path / name, module, [monitor(noise_scale=True)], batches, **settings)
+        found[name] = logged(tmp_path / name, "gradients/")
+    assert found["scaled"].keys() == found["plain"].keys() == {1, 2}
+    for step, values in found["plain"].items():
+        assert found["scaled"][step] == pytest.approx(values, rel=1e-6)
+
+
+class TestNoiseScale:
+    """Against the formulas of McCandlish et al., on gradients by autograd in float64."""
+
+    DECAY = 0.95
+
+    def expected(self, windows):
+        """Of ``[(norm² of the first batch's mean gradient, that of the window's, rows, rows)]``, after each."""
+        noise = signal = 0.0
+        for small_2, big_2, small, big in windows:
+            if small_2 is not None:
+                noise = self.DECAY * noise + 0.05 * (small_2 - big_2) / (1 / small - 1 / big)
+                signal = self.DECAY * signal + 0.05 * (big * big_2 - small * small_2) / (big - small)
+            yield noise / signal if signal > 0 else None
+
+    def norm_2(self, module, step, batches):
+        """Of the mean over all rows."""
+        model = deepcopy(module).double().eval()
+        with torch.no_grad():
+            for name, value in model.named_parameters():
+                value.copy_(step.before[name])
+        losses = [self.losses_of(model, batch) for batch in batches]
+        loss = torch.cat(losses).mean()
+        gradients = torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)
+        return sum(value.square().sum().item() for value in gradients if value is not None)
+
+    def losses_of(self, model, batch):
+        if isinstance(model, Foreign):
+            inputs = {name: value for name, value in batch.items() if name != "labels"}
+            return F.cross_entropy(model.model(**inputs).logits, batch["labels"], reduction="none")
+        return F.cross_entropy(model.classifier(batch), batch.labels, reduction="none")
+
+    def windows(self, module, steps):
+        for step in steps:
+            if len(step.batches) < 2:
+                yield None, None, 0, 0
+                continue
+            sizes = [len(batch) if not isinstance(batch, dict) else len(batch["labels"]) for batch in step.batches]
+            yield (
+                self.norm_2(module, step, step.batches[:1]),
+                self.norm_2(module, step, step.batches),
+                sizes[0],
+                sum(sizes),
+            )
+
+    @pytest.mark.parametrize("clipping", ["none", "norm"])
+    @pytest.mark.parametrize("num_batches", [9, 8, 7], ids=["full", "one short", "one alone"])
+    @pytest.mark.parametrize("is_foreign", [True, False], ids=["foreign", "ours"])
+    def test_over_windows_of_three(self, tmp_path, is_foreign, num_batches, clipping):
+        module = Foreign() if is_foreign else module_of()
+        # so that the gradient of fresh weights has a mean at all
+        batches = batches_of(num_batches, [3, 5, 9, 4, 17, 6, 6, 7])
+        for batch in batches:
+            batch.labels = torch.zeros_like(batch.labels)
+            batch.labels[0] = 1
+        if is_foreign:
+            batches = [padded(batch) for batch in batches]
+        settings = {"accumulate_grad_batches": 3, **CLIPPING[clipping]}
+        start = deepcopy(module)
+        steps = fit(tmp_path, module, [monitor(noise_scale=True)], batches, **settings)
+        found = [values.get("gradients/noise_scale") for values in logged(tmp_path, "gradients/").values()]
+        expected = list(self.expected(self.windows(start, steps)))
+        assert len(found) == 3
+        assert any(value is not None for value in expected)
+        assert found == [None if value is None else pytest.approx(value, rel=1e-3) for value in expected]
+
+    def test_of_uneven_batches(self, tmp_path):
+        module = module_of()
+        batches = [*batches_of(1, [3, 5]), *batches_of(1, [4, 6, 7, 9, 20]), *batches_of(1, [8], seed=3)]
+        for batch in batches:
+            batch.labels = torch.zeros_like(batch.labels)
+        start = deepcopy(module)
+        steps = fit(tmp_path, module, [monitor(noise_scale=True)], batches, accumulate_grad_batches=3)
+        (expected,) = self.expected(self.windows(start, steps))
+        assert logged(tmp_path, "gradients/")[1]["gradients/noise_scale"] == pytest.approx(expected, rel=1e-3)
+
+    def test_a_step_that_isnt_finite_is_left_out(self, tmp_path):
+        module = module_of()
+        batches = batches_of(9)
+        for batch in batches:
+            batch.labels = torch.zeros_like(batch.labels)
+        # such a step would spoil the weights, were it taken: so as float16 would, which leaves it out
+        settings = {"plugins": [ScaledOnly()], "accumulate_grad_batches": 3}
+        poison = Poison([2], WEIGHT, value=float("inf"))
+        fit(tmp_path, module, [poison, monitor(noise_scale=True)], batches, **settings)
+        found = [values["gradients/noise_scale"] for values in logged(tmp_path, "gradients/").values()]
+        assert found[1] == found[0]
+        assert found[2] != found[1]
+
+    def test_needs_accumulation(self, tmp_path):
+        with pytest.raises(ConfigError, match=r"monitor\.gradients\.noise_scale=true.*accumulate_grad_batches.*it is 1"):
+            fit(tmp_path, module_of(), [monitor(noise_scale=True)])
+
+
+class TestHistograms:
+    def test_are_of_the_clipped_gradients(self, tmp_path):
+        module = module_of()
+        settings = {"gradient_clip_val": 0.5}
+        looking = monitor(every_n_steps=2, histogram_every_n_steps=4)
+        steps = fit(tmp_path, module, [looking], batches_of(5), **settings)
+        layer_of = group_of(module)
+        for layer in set(layer_of.values()):
+            found = histograms(tmp_path, f"gradients/{layer}")
+            assert found.keys() == {1, 4}
+            for number, histogram in found.items():
+                clipped = steps[number - 1].clipped
+                values = torch.cat([value.flatten() for name, value in clipped.items() if layer_of[name] == layer])
+                assert histogram.num == len(values)  # few enough for all
+                assert histogram.min == pytest.approx(values.min().item(), rel=1e-6)
+                assert histogram.max == pytest.approx(values.max().item(), rel=1e-6)
+
+    def test_leave_out_what_isnt_finite(self, tmp_path):
+        looking = monitor(histogram_every_n_steps=1)
+        fit(tmp_path, module_of(), [looking, Poison([2], WEIGHT)], batches_of(2))
+        assert histograms(tmp_path, "gradients/layer.1").keys() == {1}
+        assert histograms(tmp_path, "gradients/layer.0").keys() == {1, 2}
+
+
+def test_class_weights_are_part_of_the_gradient(tmp_path):
+    module = module_of(loss=CrossEntropy(class_weights=[0.5, 1.0, 4.0]))
+    steps = fit(tmp_path, module, [monitor()], batches_of(4, [3, 5]), accumulate_grad_batches=2)
+    for number, step in enumerate(steps, start=1):
+        assert_norms(logged(tmp_path, "gradients/")[number], step, group_of(module))

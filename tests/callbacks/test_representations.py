@@ -1,0 +1,254 @@
+"""Vectors of a validation against the saved model's own, and what TensorBoard's projector is given of them."""
+
+import csv
+import math
+
+import numpy as np
+import pytest
+import torch
+from google.protobuf import text_format
+from sklearn.metrics import silhouette_score
+from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
+
+from bert_ft.callbacks.representations import RepresentationMonitor
+from bert_ft.data.prepare import prepare
+from bert_ft.data.sources import Files
+from bert_ft.errors import ConfigError
+from bert_ft.models.bundle import load_bundle
+from bert_ft.nn.representations import centroid_distance, effective_rank
+
+from .monitored import IGNORED_REMARKS, Given, Log, arrays, built, finished, fitted, trainer
+from .test_confidence import Validation, broken_off
+
+pytestmark = IGNORED_REMARKS
+NAMES = ["anger", "joy", "no label"]
+
+
+def given(num_rows=60, seed=0, distance=4.0, dtype=torch.float32):
+    """Vectors that lie by label, in the loader's order, that of the rows reversed."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(3, size=num_rows)
+    vectors = rng.normal(size=(num_rows, 5))
+    vectors[:, :3] += distance * np.eye(3)[labels]
+    return {
+        "features": torch.from_numpy(vectors).to(dtype),
+        "logits": torch.from_numpy(rng.normal(size=(num_rows, 3))),
+        "labels": torch.from_numpy(labels),
+        "rows": torch.arange(num_rows).flip(0),
+    }
+
+
+def expected_scalars(vectors, labels):
+    points = vectors.double()
+    return {
+        "representations/silhouette": silhouette_score(points.numpy(), labels.numpy()),
+        "representations/centroid_distance": centroid_distance(points, labels),
+        "representations/effective_rank": effective_rank(points),
+    }
+
+
+class TestOnGivenVectors:
+    def test_the_first_rows_of_the_split(self, tmp_path):
+        values = given()
+        log = fitted(
+            tmp_path, Given(values, NAMES), RepresentationMonitor(tmp_path / "monitor", num_texts=25)
+        )
+        assert [path.name for path in (tmp_path / "monitor").iterdir()] == ["representations_2.npz"]
+        saved = arrays(tmp_path / "monitor/representations_2.npz")
+        first = slice(59, 34, -1)  # 25 rows from the loader's end
+        assert saved["rows"].tolist() == list(range(25))
+        assert saved["names"].tolist() == NAMES
+        assert saved["vectors"].dtype == np.float32
+        np.testing.assert_array_equal(saved["vectors"], values["features"].numpy()[first])
+        np.testing.assert_array_equal(saved["labels"], values["labels"].numpy()[first])
+        np.testing.assert_array_equal(saved["predictions"], values["logits"].numpy()[first].argmax(1))
+        assert log.scalars.keys() == {2}
+        expected = expected_scalars(values["features"].flip(0)[:25], values["labels"].flip(0)[:25])
+        assert log.scalars[2] == pytest.approx(expected, rel=1e-6)
+
+    @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+    def test_vectors_of_another_precision(self, tmp_path, dtype):
+        values = given(dtype=dtype)
+        fitted(tmp_path, Given(values), RepresentationMonitor(tmp_path))
+        saved = arrays(tmp_path / "representations_2.npz")["vectors"]
+        assert saved.dtype == np.float32
+        np.testing.assert_array_equal(saved, values["features"].float().flip(0))
+
+    def test_fewer_rows_than_wanted(self, tmp_path):
+        fitted(tmp_path, Given(given(num_rows=9)), RepresentationMonitor(tmp_path, num_texts=500))
+        assert arrays(tmp_path / "representations_2.npz")["rows"].tolist() == list(range(9))
+
+    def test_without_rows_the_first_that_come(self, tmp_path):
+        values = given()
+        del values["rows"]
+        module = Given(values)
+        fitted(tmp_path, module, RepresentationMonitor(tmp_path, num_texts=10), datamodule=Validation(module))
+        saved = arrays(tmp_path / "representations_2.npz")
+        assert saved["rows"].tolist() == list(range(10))
+        np.testing.assert_array_equal(saved["vectors"], values["features"][:10])
+        assert projected(tmp_path / "tensorboard")[1][0] == ["label", "prediction"]
+
+    def test_shuffled_labels_show(self, tmp_path):
+        values = given()
+        wrong = {**values, "labels": values["labels"].roll(1)}
+        right, wrong = (
+            fitted(tmp_path / name, Given(part), RepresentationMonitor(tmp_path / name)).scalars[2]
+            for name, part in {"right": values, "wrong": wrong}.items()
+        )
+        assert right["representations/silhouette"] > 0.3 > 0.05 > wrong["representations/silhouette"]
+        assert right["representations/centroid_distance"] > 2 > 1 > wrong["representations/centroid_distance"]
+        assert right["representations/effective_rank"] == wrong["representations/effective_rank"]
+
+    def test_one_class_has_a_rank_alone(self, tmp_path):
+        values = given()
+        values["labels"][:] = 1
+        scalars = fitted(tmp_path, Given(values), RepresentationMonitor(tmp_path)).scalars[2]
+        assert scalars == {
+            "representations/effective_rank": pytest.approx(effective_rank(values["features"]))
+        }
+
+    def test_equal_vectors_have_nothing(self, tmp_path):
+        values = given()
+        values["features"][:] = 0.5
+        values["labels"][:] = 1
+        log = fitted(tmp_path, Given(values), RepresentationMonitor(tmp_path))
+        assert log.scalars == {}
+        assert (tmp_path / "representations_2.npz").exists()
+
+    def test_rows_that_are_not_finite_are_left_out(self, tmp_path):
+        values = given(num_rows=30)
+        values["features"][4, 2] = math.nan
+        log = fitted(tmp_path, Given(values), RepresentationMonitor(tmp_path))
+        kept = [row for row in range(30) if row != 4]
+        expected = expected_scalars(values["features"][kept], values["labels"][kept])
+        assert log.scalars[2] == pytest.approx(expected, rel=1e-6)
+        assert np.isnan(arrays(tmp_path / "representations_2.npz")["vectors"]).sum() == 1
+        assert len(projected(tmp_path / "tensorboard")[0]) == 29
+
+    def test_nothing_finite(self, tmp_path):
+        values = given(num_rows=9)
+        values["features"][:] = math.nan
+        log = fitted(tmp_path, Given(values), RepresentationMonitor(tmp_path / "monitor"))
+        assert log.scalars == {}
+        assert np.isnan(arrays(tmp_path / "monitor/representations_2.npz")["vectors"]).all()
+        assert not (tmp_path / "tensorboard/projector_config.pbtxt").exists()
+
+    def test_after_an_error_nothing_is_kept(self, tmp_path):
+        monitor = RepresentationMonitor(tmp_path / "monitor")
+        with pytest.raises(RuntimeError, match="broken off"):
+            fitted(tmp_path, broken_off(Given(given()), epoch=1), monitor, max_epochs=2)
+        assert monitor._batches is None
+        assert monitor._last is None
+        assert [path.name for path in (tmp_path / "monitor").iterdir()] == ["representations_2.npz"]
+        assert not (tmp_path / "tensorboard/projector_config.pbtxt").exists()
+
+    @pytest.mark.parametrize("function", ["validate", "test"])
+    def test_not_when_nobody_trains(self, tmp_path, function):
+        module, log = Given(given()), Log()
+        module.test_step = module.validation_step
+        looking = trainer(tmp_path, RepresentationMonitor(tmp_path / "monitor"), log)
+        getattr(looking, function)(module, module.val_dataloader(), verbose=False)
+        assert log.scalars == {}
+        assert not (tmp_path / "monitor").exists()
+
+
+def projected(folder):
+    """Vectors and metadata as the projector finds them: by its configuration."""
+    config = text_format.Parse(
+        (folder / "projector_config.pbtxt").read_text(encoding="utf-8"), ProjectorConfig()
+    )
+    (embedding,) = config.embeddings
+    assert embedding.tensor_name.startswith("representations:")
+    vectors = np.loadtxt(folder / embedding.tensor_path, delimiter="\t", ndmin=2)
+    lines = (folder / embedding.metadata_path).read_text(encoding="utf-8").split("\n")
+    assert lines.pop() == ""
+    return vectors, [line.split("\t") for line in lines]
+
+
+class TestProjector:
+    def test_files(self, tmp_path):
+        values = given(num_rows=6)
+        texts = ["plain", "a\ttab", "two\nlines\r\n", "", "x" * 200, "odd\u2028end\x0b"]
+        module = Given(values, ["an\tger", *NAMES[1:]])
+        fitted(tmp_path, module, RepresentationMonitor(tmp_path), datamodule=Validation(module, texts))
+        vectors, (header, *rows) = projected(tmp_path / "tensorboard")
+        np.testing.assert_allclose(vectors, values["features"].flip(0), rtol=1e-6)
+        assert header == ["label", "prediction", "text"]
+        names = ["an ger", *NAMES[1:]]
+        assert [row[0] for row in rows] == [names[label] for label in values["labels"].flip(0)]
+        assert [row[1] for row in rows] == [names[label] for label in values["logits"].argmax(1).flip(0)]
+        assert [row[2] for row in rows] == ["plain", "a tab", "two lines", "", "x" * 80, "odd end"]
+
+    def test_the_last_validation(self, tmp_path):
+        values = given(num_rows=6)
+        module = Given(values)
+        module.on_validation_start = lambda: values["features"].add_(1)
+        fitted(tmp_path, module, RepresentationMonitor(tmp_path), max_epochs=3, num_sanity_val_steps=0)
+        vectors, _ = projected(tmp_path / "tensorboard")
+        np.testing.assert_allclose(vectors, given(num_rows=6)["features"].flip(0) + 3, rtol=1e-6)
+        assert (tmp_path / "tensorboard/00006").is_dir()
+
+    def test_can_be_left_out(self, tmp_path):
+        fitted(tmp_path, Given(given()), RepresentationMonitor(tmp_path, projector=False))
+        assert (tmp_path / "representations_2.npz").exists()
+        assert not (tmp_path / "tensorboard/projector_config.pbtxt").exists()
+
+    def test_none_without_a_validation(self, tmp_path):
+        fitted(tmp_path, Given(given()), RepresentationMonitor(tmp_path / "monitor"), limit_val_batches=0)
+        assert not (tmp_path / "tensorboard/projector_config.pbtxt").exists()
+
+
+class TestErrors:
+    def test_a_module_without_features(self, tmp_path):
+        values = given()
+        del values["features"]
+        with pytest.raises(
+            ConfigError,
+            match=r"monitor: RepresentationMonitor needs `features`, `logits`, `labels` from "
+            r"Given\.validation_step, which returned no `features`; return them",
+        ):
+            fitted(tmp_path, Given(values), RepresentationMonitor(tmp_path), num_sanity_val_steps=0)
+
+    def test_out_of_range(self, tmp_path):
+        with pytest.raises(ConfigError, match="monitor: num_texts=0 must be at least 1"):
+            RepresentationMonitor(tmp_path, num_texts=0)
+
+
+def saved_features(folder, files):
+    """The vectors of the validation split, row by row from the folder that the run saved."""
+    bundle = load_bundle(folder / "model")
+    split = prepare(
+        Files(**{f"{name}_file": str(path) for name, path in files.items()}),
+        bundle.tokenizer,
+        max_length=bundle.max_length,
+        seed=0,
+        cache_dir=folder / "reloaded",
+    ).splits["validation"]
+    with torch.no_grad():
+        return torch.cat([bundle.classifier.features(split[row]) for row in range(len(split))])
+
+
+class TestInARun:
+    def test_vectors_are_those_of_the_saved_model(self, tmp_path, tiny_encoder, reviews):
+        monitor = RepresentationMonitor(tmp_path / "monitor", num_texts=30)
+        _, log = finished(tmp_path, tiny_encoder, reviews, [monitor])
+        saved = arrays(tmp_path / "monitor/representations_10.npz")
+        expected = saved_features(tmp_path, reviews)[:30]
+        np.testing.assert_allclose(saved["vectors"], expected, rtol=0, atol=1e-5)
+        assert saved["names"].tolist() == ["negative", "positive"]
+        assert log.of("representations/").keys() == {10}
+        with reviews["validation"].open(encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))[:30]
+        _, (_, *metadata) = projected(tmp_path / "tensorboard")
+        assert [[label, text] for label, _, text in metadata] == [
+            [row["label"], row["text"][:80]] for row in rows
+        ]
+
+    def test_training_tells_the_classes_apart(self, tmp_path, tiny_encoder, reviews):
+        monitor = RepresentationMonitor(tmp_path / "monitor")
+        run, log = built(tmp_path, tiny_encoder, reviews, [monitor], "trainer.max_epochs=3")
+        run.run()
+        seen = log.of("representations/")
+        assert list(seen) == [10, 20, 30]
+        first, _, last = (values["representations/silhouette"] for values in seen.values())
+        assert last > first + 0.1

@@ -1,0 +1,227 @@
+"""Attention maps against transformers' own eager attention on padded batches, and what mustn't be touched."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch.optim import AdamW
+from transformers import AutoConfig, AutoModel
+
+from bert_ft.models.attention_maps import attention_maps, eager_twin, find_encoder
+from bert_ft.models.encoder import empty_encoder, encode, without_pooler
+from bert_ft.models.first_token import prepare_first_tokens
+from bert_ft.models.inputs import takes_token_types
+from bert_ft.nn.dropout import replace_dropout
+from bert_ft.nn.embedding import SplitEmbedding
+from bert_ft.nn.linear import replace_linear
+
+from .families import FAMILIES, VOCAB_SIZE, random_batch, tiny_config
+
+# padding that sees no token at all, as behind a much shorter text under ModernBERT's windows, is NaN in transformers
+LENGTHS = [33, 37, 40]
+
+
+def as_in_training(family, **changes):
+    """An encoder with all that training does to one, dropout on."""
+    torch.manual_seed(0)
+    encoder = empty_encoder(tiny_config(family, **changes)).train()
+    replace_dropout(encoder)
+    replace_linear(encoder)
+    prepare_first_tokens(encoder)
+    encoder.set_input_embeddings(
+        SplitEmbedding(encoder.get_input_embeddings(), torch.arange(VOCAB_SIZE) % 3 > 0)
+    )
+    if encoder.supports_gradient_checkpointing:
+        encoder.activation_checkpointing_enable({"use_reentrant": False})
+        encoder.disable_input_require_grads()
+    return encoder
+
+
+def reference_maps(encoder, batch):
+    """Of each sequence, from one padded batch through transformers' own code, in evaluation mode."""
+    config = copy.deepcopy(encoder.config)
+    model = AutoModel.from_config(config, attn_implementation="eager", **without_pooler(config))
+    model.load_state_dict(encoder.state_dict())
+    model = model.to(encoder.dtype).eval()
+    longest = max(batch.lengths)
+    ids = torch.full((len(batch), longest), config.pad_token_id or 0)
+    mask, types = torch.zeros_like(ids), torch.zeros_like(ids)
+    starts = batch.cu_seqlens.tolist()
+    for row, length in enumerate(batch.lengths):
+        part = slice(starts[row], starts[row] + length)
+        ids[row, :length], mask[row, :length] = batch.input_ids[part], 1
+        if batch.token_type_ids is not None:
+            types[row, :length] = batch.token_type_ids[part]
+    options = {"token_type_ids": types} if takes_token_types(model) else {}
+    with torch.no_grad():
+        maps = model(input_ids=ids, attention_mask=mask, output_attentions=True, **options).attentions
+    maps = torch.stack(maps, dim=1)  # (sequences, layers, heads, longest, longest)
+    return [maps[row, :, :, :length, :length] for row, length in enumerate(batch.lengths)]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_equal_transformers(family):
+    encoder = as_in_training(family).double()
+    batch = random_batch(LENGTHS, token_types=True)
+    expected = reference_maps(encoder, batch)
+    twin = eager_twin(encoder)
+    for text, reference in zip(batch.split(1), expected, strict=True):
+        found = attention_maps(twin, text)
+        assert found.shape == (encoder.config.num_hidden_layers, 4, text.num_tokens, text.num_tokens)
+        torch.testing.assert_close(found, reference, rtol=0, atol=1e-9)
+        assert float(found.std()) > 0.01  # far from looking at everything alike
+
+
+def test_windows_show():
+    """ModernBERT's local layers look no further than 8 tokens."""
+    found = attention_maps(eager_twin(as_in_training("modernbert")), random_batch([40]))
+    positions = torch.arange(40)
+    far = (positions[:, None] - positions).abs() > 8
+    reach = [float(layer[:, far].max()) for layer in found]
+    assert [value > 0 for value in reach] == [True, False, True, False]
+
+
+@pytest.mark.parametrize("attn_implementation", ["sdpa", "eager"])
+def test_of_an_encoder_that_is_transformers_own(attn_implementation):
+    config = tiny_config("bert")
+    model = AutoModel.from_config(config, attn_implementation=attn_implementation, **without_pooler(config))
+    batch = random_batch([12])
+    (expected,) = reference_maps(model, batch)
+    torch.testing.assert_close(attention_maps(eager_twin(model), batch), expected)
+
+
+def snapshot(encoder):
+    return {
+        "state": {name: value.clone() for name, value in encoder.state_dict(keep_vars=True).items()},
+        "modes": [module.training for module in encoder.modules()],
+        "hooks": [list(module._forward_hooks) for module in encoder.modules()],
+        "attributes": [sorted(vars(module)) for module in encoder.modules()],
+        "attention": encoder.config._attn_implementation,
+        "random": torch.get_rng_state(),
+    }
+
+
+def assert_untouched(encoder, before):
+    after = snapshot(encoder)
+    for name, value in before.pop("state").items():
+        assert torch.equal(after["state"][name], value), name
+    assert torch.equal(after.pop("random"), before.pop("random"))
+    del after["state"]
+    assert after == before
+
+
+class TestTheEncoder:
+    @pytest.mark.parametrize("family", ["bert", "albert", "modernbert", "deberta-v2"])
+    def test_is_untouched(self, family):
+        encoder = as_in_training(family)
+        encoder.get_submodule("embeddings").eval()  # as a frozen part may be
+        before = snapshot(encoder)
+        assert attention_maps(eager_twin(encoder), random_batch([9])) is not None
+        assert_untouched(encoder, before)
+
+    def test_is_untouched_after_an_error(self):
+        encoder = as_in_training("bert")
+        before = snapshot(encoder)
+        twin = eager_twin(encoder)
+        too_long = random_batch([65])
+        with pytest.raises((IndexError, RuntimeError)):
+            attention_maps(twin, too_long)
+        assert_untouched(encoder, before)
+
+    def test_has_the_same_tensors_as_its_twin(self):
+        encoder = as_in_training("bert")
+        ours, twins = dict(encoder.named_parameters()), dict(eager_twin(encoder).named_parameters())
+        assert ours.keys() == twins.keys()
+        for name, value in ours.items():
+            assert (value is twins[name]) == (not name.endswith(".unused")), name
+
+    def test_hooks_of_others_do_not_see_it(self):
+        encoder = as_in_training("bert")
+        seen = []
+        handles = [
+            module.register_forward_hook(lambda *_: seen.append("forward")) for module in encoder.modules()
+        ]
+        handles += [encoder.register_forward_pre_hook(lambda *_: seen.append("before"))]
+        attention_maps(eager_twin(encoder), random_batch([9]))
+        assert seen == []
+        with torch.no_grad():
+            encode(encoder, random_batch([9]))
+        assert {"forward", "before"} == set(seen)
+
+    def test_may_have_transformers_own_hooks(self):
+        """They are put in when hidden states are first asked for, and noted as being there."""
+        encoder, batch = as_in_training("bert"), random_batch([9])
+        with torch.no_grad():
+            encode(encoder, batch, num_layers=2)
+        assert encoder._output_capturing_hooks_installed
+        (expected,) = reference_maps(encoder, batch)
+        torch.testing.assert_close(attention_maps(eager_twin(encoder), batch), expected)
+        with torch.no_grad():
+            assert len(encode(encoder, batch, num_layers=2)) == 2
+
+    def test_may_be_compiled(self):
+        encoder = as_in_training("bert")
+
+        def refuse(*_, **__):
+            raise AssertionError("the compiled encoder was called")
+
+        encoder._compiled_call_impl = refuse
+        assert attention_maps(eager_twin(encoder), random_batch([9])) is not None
+        assert encoder._compiled_call_impl is refuse
+
+    def test_keeps_the_decay_that_is_due(self):
+        """What the unused rows of its embedding still have to lose, the twin sees and the encoder loses later."""
+        encoder = as_in_training("bert")
+        embedding = encoder.get_input_embeddings()
+        optimizer = AdamW(
+            [{"params": [embedding.weight], "lr": 0.5, "weight_decay": 0.9}], lr=0.5, weight_decay=0.9
+        )
+        embedding.follow(optimizer)
+        embedding.weight.grad = torch.zeros_like(embedding.weight)
+        optimizer.step()
+        unused = embedding.unused.clone()
+        ids = np.flatnonzero(np.arange(VOCAB_SIZE) % 3 == 0)[2:12]
+        batch = random_batch([10])
+        batch.input_ids = torch.from_numpy(ids)
+        found = attention_maps(eager_twin(encoder), batch)
+        assert torch.equal(embedding.unused, unused)
+        again = attention_maps(eager_twin(encoder), batch)
+        torch.testing.assert_close(again, found, rtol=0, atol=0)
+        embedding.settle()
+        torch.testing.assert_close(embedding.unused, 0.55 * unused)
+        torch.testing.assert_close(attention_maps(eager_twin(encoder), batch), found)
+
+
+@pytest.mark.parametrize(
+    ("family", "settings"),
+    [("fnet", {}), ("longformer", {"attention_window": 16})],
+)
+def test_a_family_without_attention_of_all_to_all(family, settings):
+    config = AutoConfig.for_model(
+        family,
+        vocab_size=VOCAB_SIZE,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=48,
+        max_position_embeddings=128,
+        **settings,
+    )
+    model = AutoModel.from_config(config)
+    assert attention_maps(eager_twin(model), random_batch([20])) is None
+
+
+class TestFindEncoder:
+    def test_in_a_module(self):
+        model = AutoModel.from_config(tiny_config("bert"))
+        assert find_encoder(torch.nn.Sequential(torch.nn.Linear(2, 2), model)) is model
+
+    def test_below_a_head(self):
+        from transformers import AutoModelForSequenceClassification
+
+        model = AutoModelForSequenceClassification.from_config(tiny_config("roberta"))
+        assert find_encoder(model) is model.roberta
+
+    def test_nowhere(self):
+        assert find_encoder(torch.nn.Linear(2, 2)) is None
