@@ -44,7 +44,8 @@ class ActivationMonitor(Monitor):
         self._seen: dict[str, list[Tensor]] = {}
         self._samples: dict[str, Tensor] = {}
         self._calls: Counter[int] = Counter()
-        self._mask: Tensor | None = None
+        self._shape: torch.Size | None = None  # (batch, longest) of a padded pass
+        self._places = torch.zeros(0, dtype=torch.int64)  # of its real tokens, rows one after the other
         self._in_packed_pass = False
         self._has_cache = False
         self._kinds: dict[str, str] = {}  # of the blocks in the reading, in its order
@@ -117,7 +118,10 @@ class ActivationMonitor(Monitor):
     def _begin_pass(self, module: nn.Module, arguments: tuple[Any, ...], inputs: dict[str, Any]) -> None:
         given = dict(zip(inspect.signature(module.forward).parameters, arguments, strict=False)) | inputs
         mask = given.get("attention_mask")
-        self._mask = mask.bool() if isinstance(mask, Tensor) and mask.ndim == 2 else None
+        self._shape = None
+        if isinstance(mask, Tensor) and mask.ndim == 2:
+            # once for all blocks: a GPU is waited for here
+            self._shape, self._places = mask.shape, mask.flatten().nonzero().flatten()
         self._in_packed_pass = "layout" in given or "cu_seq_lens_q" in given
 
     def _end_pass(self, module: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
@@ -138,8 +142,8 @@ class ActivationMonitor(Monitor):
             self._calls[id(block)] += 1
             # detached first: what autograd kept of the next lines a checkpoint would miss in its recomputation
             values = (output[0] if isinstance(output, tuple) else output).detach()
-            if self._mask is not None and values.ndim == 3 and values.shape[:2] == self._mask.shape:
-                values = values[self._mask]
+            if self._shape is not None and values.ndim == 3 and values.shape[:2] == self._shape:
+                values = values.flatten(0, 1).index_select(0, self._places)
             self._seen.setdefault(name, []).append(raw_moments(values, self.near_zero))
             if wants_histograms and name not in self._samples:
                 self._samples[name] = sampled([values])
@@ -152,6 +156,6 @@ class ActivationMonitor(Monitor):
         self._handles = []
 
     def _clear(self) -> None:
-        self._blocks, self._seen, self._samples, self._mask = [], {}, {}, None
+        self._blocks, self._seen, self._samples, self._shape = [], {}, {}, None
         self._in_packed_pass = False
         self._calls.clear()

@@ -162,7 +162,8 @@ class GradientMonitor(Monitor):
         judged[2] += bad
         first = bad & (judged[3] < 0)
         judged[3] = torch.where(first, step, judged[3])
-        number = self._numbers_of(seen.parameters)[finite.int().argmin()]
+        # indexed by a tensor of no dimension, torch would wait for its value
+        number = self._numbers_of(seen.parameters).index_select(0, finite.int().argmin(keepdim=True))[0]
         judged[4] = torch.where(first, number, judged[4])
 
     def _numbers_of(self, parameters: Sequence[nn.Parameter]) -> Tensor:

@@ -13,7 +13,7 @@ from bert_ft.callbacks.averaging import Averaging
 from bert_ft.callbacks.monitor import Monitor, ends_window, writers
 from bert_ft.models.anatomy import Layers
 from bert_ft.nn.statistics import sampled
-from bert_ft.training.vocabulary import settle_unused_rows
+from bert_ft.training.vocabulary import settled_parameters
 
 
 class WeightMonitor(Monitor):
@@ -42,7 +42,7 @@ class WeightMonitor(Monitor):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit" and self.distance:  # before the weights of a resumed run are loaded
-            self._initial = _copied(list(pl_module.parameters()))
+            self._initial = _copied(pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._layers = Layers.of(pl_module)
@@ -52,8 +52,7 @@ class WeightMonitor(Monitor):
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
         if self.looks_at(trainer.global_step + 1):
-            settle_unused_rows(pl_module)
-            self._previous = _copied(list(pl_module.parameters()))
+            self._previous = _copied(pl_module)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -82,9 +81,7 @@ class WeightMonitor(Monitor):
 
     def _look(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert self._layers is not None
-        settle_unused_rows(pl_module)
-        parameters = list(pl_module.parameters())
-        weights = [parameter.detach() for parameter in parameters]
+        parameters, weights = list(pl_module.parameters()), settled_parameters(pl_module)
 
         def norms(values: list[Tensor]) -> Tensor:
             assert self._layers is not None
@@ -102,19 +99,19 @@ class WeightMonitor(Monitor):
         self.reading = torch.cat(seen)
         step, every = trainer.global_step, self.histogram_every_n_steps
         if every is not None and (step == 1 or step % every == 0):
-            self._write_histograms(trainer, parameters)
+            self._write_histograms(trainer, dict(zip(parameters, weights, strict=True)))
 
-    def _write_histograms(self, trainer: Trainer, parameters: list[nn.Parameter]) -> None:
+    def _write_histograms(self, trainer: Trainer, weights: dict[nn.Parameter, Tensor]) -> None:
         assert self._layers is not None
         for writer in writers(trainer):
-            for name, members in self._layers.members(parameters).items():
-                sample = sampled(members).cpu()
+            for name, members in self._layers.members(weights).items():
+                sample = sampled([weights[member] for member in members]).cpu()
                 if sample.isfinite().all():
                     writer.add_histogram(f"weights/{name}", sample, trainer.global_step)
 
 
-def _copied(parameters: list[nn.Parameter]) -> list[Tensor]:
-    return [parameter.detach().clone() for parameter in parameters]
+def _copied(module: LightningModule) -> list[Tensor]:
+    return [value.clone() for value in settled_parameters(module)]
 
 
 def _difference(weights: list[Tensor], others: list[Tensor]) -> list[Tensor]:

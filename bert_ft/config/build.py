@@ -315,14 +315,12 @@ def _frozen_states(
 def _settings(config: DictConfig) -> dict[str, Any]:
     """What distinguishes runs: all but callbacks, loggers and Hydra's part."""
 
-    def plain(entries: dict[Any, Any]) -> dict[str, Any]:
-        return {
-            str(name): plain(value) if isinstance(value, dict) else value
-            for name, value in entries.items()
-            if name not in ("_partial_", "_recursive_")
-        }
-
-    return plain(_without(config, ("callbacks", "monitor", "logger", "hydra")))
+    found = {}
+    for name, value in config.items():
+        if name not in ("callbacks", "monitor", "logger", "hydra"):
+            # one by one: Hydra's part can't be resolved as a whole
+            found[str(name)] = _without(value, ()) if isinstance(value, DictConfig) else value
+    return found
 
 
 def _report_data(data: PreparedData, folder: Path) -> None:

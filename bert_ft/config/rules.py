@@ -116,6 +116,7 @@ RULES: dict[str, Rule] = {
     "resume_from": NULL_OR_TEXT,
     "objective.metric": TEXT,
     "metrics": Rule("mapping"),
+    "report": FLAG,
     "trust": Rule("list of texts"),
     "objective.mode": Rule("text", choices=("max", "min")),
     "encoder.name_or_path": TEXT,

@@ -8,7 +8,6 @@ whatever goes wrong, and hooks of others don't see it; nor does it count what ``
 from __future__ import annotations
 
 import copy
-import inspect
 from collections import OrderedDict
 from itertools import chain
 from typing import Any, cast
@@ -56,8 +55,6 @@ def attention_maps(twin: PreTrainedModel, text: TextBatch) -> Tensor | None:
         text: a batch of a single sequence, on the twin's device.
     """
     assert text.num_sequences == 1
-    if not _takes_attentions(twin):
-        return None
     if is_packed(twin):
         inputs = packed_inputs(twin, text)
     else:
@@ -68,9 +65,3 @@ def attention_maps(twin: PreTrainedModel, text: TextBatch) -> Tensor | None:
     if not maps or any(one.shape != (1, *maps[0].shape[1:2], *2 * [text.num_tokens]) for one in maps):
         return None
     return torch.cat(list(maps))  # (layers, heads, length, length)
-
-
-def _takes_attentions(encoder: PreTrainedModel) -> bool:
-    """Whether ``output_attentions`` can be asked for: not of an encoder without attention, such as FNet."""
-    parameters = inspect.signature(encoder.forward).parameters.values()
-    return any(p.name == "output_attentions" or p.kind is p.VAR_KEYWORD for p in parameters)

@@ -80,6 +80,11 @@ class SplitEmbedding(nn.Module):
 
         optimizer.register_step_post_hook(note_decay)
 
+    @property
+    def settled(self) -> Tensor:
+        """``unused`` after the weight decay that is still to be done, which isn't done hereby."""
+        return self.unused.detach() * self._decay
+
     @torch.no_grad()
     def settle(self) -> None:
         if self._decay != 1:

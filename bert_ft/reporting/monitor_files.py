@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-import numpy as np
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 Arrays = dict[str, NDArray]
@@ -54,8 +54,9 @@ def read_arrays(folder: Path, kind: str, kept_step: int | None) -> Snapshot[Arra
     if path is None:
         return None
     try:
-        with np.load(path, allow_pickle=False) as file:
-            content = {name: file[name] for name in file.files}
+        # the file opened here: np.load leaves a damaged one open
+        with path.open("rb") as file, NpzFile(file, allow_pickle=False) as arrays:
+            content = {name: arrays[name] for name in arrays.files}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise DamagedFileError(f"monitor/{path.name} can't be read ({error})") from error
     if lacking := NEEDED[kind] - content.keys():
@@ -72,17 +73,30 @@ def read_top_losses(folder: Path, kept_step: int | None) -> Snapshot[list[LossRo
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DamagedFileError(f"monitor/{path.name} can't be read ({error})") from error
-    if not isinstance(content, list) or any(NEEDED_OF_A_LOSS - set(row) for row in content):
+    if not isinstance(content, list) or not all(_is_loss_row(row) for row in content):
         raise DamagedFileError(f"monitor/{path.name} isn't a list of {', '.join(sorted(NEEDED_OF_A_LOSS))}")
     return Snapshot(step, step == kept_step, content)
 
 
+def steps_of(folder: Path, kind: str, suffix: str = "npz") -> list[int]:
+    """The steps that there is a file of, rising."""
+    return sorted(_paths(folder, kind, suffix))
+
+
+def _is_loss_row(row: object) -> bool:
+    return isinstance(row, dict) and row.keys() >= NEEDED_OF_A_LOSS
+
+
 def _choose(folder: Path, kind: str, suffix: str, kept_step: int | None) -> tuple[Path | None, int]:
-    paths = {
+    paths = _paths(folder, kind, suffix)
+    step = kept_step if kept_step in paths else max(paths, default=0)
+    assert step is not None
+    return paths.get(step), step
+
+
+def _paths(folder: Path, kind: str, suffix: str) -> dict[int, Path]:
+    return {
         int(match[1]): path
         for path in folder.glob(f"{kind}_*.{suffix}")
         if (match := re.fullmatch(rf"{kind}_(\d+)\.{suffix}", path.name))
     }
-    step = kept_step if kept_step in paths else max(paths, default=0)
-    assert step is not None
-    return paths.get(step), step

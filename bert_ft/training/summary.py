@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -41,7 +42,7 @@ def print_groups(rows: Sequence[GroupRow], console: Console | None = None) -> No
     (console or Console()).print(_table("Parameter groups", table))
 
 
-def print_result(result: RunResult, console: Console | None = None) -> None:
+def print_result(result: RunResult, report: Path | None = None, console: Console | None = None) -> None:
     """What was reached, on which weights, and where everything is."""
     console = console or Console()
     splits = {"validation": result.kept.val, "test": result.test or {}}
@@ -60,6 +61,7 @@ def print_result(result: RunResult, console: Console | None = None) -> None:
         "run": str(result.folder),
         "model": str(result.folder / "model"),
         "look inside": f"tensorboard --logdir {result.folder}",
+        **({} if report is None else {"report": str(report)}),
     }
     for name, fact in facts.items():
         console.print(Text.assemble((f"{name:>12}  ", "bold"), fact), soft_wrap=True)

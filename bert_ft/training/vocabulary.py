@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterator
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import AdamW
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
@@ -55,6 +55,15 @@ def settle_unused_rows(model: nn.Module) -> None:
     """Do the weight decay that is still to be done, before the values of all rows are read."""
     for embedding in _split_embeddings(model):
         embedding.settle()
+
+
+def settled_parameters(model: nn.Module) -> list[Tensor]:
+    """The value of each parameter, in their order, after the weight decay that is still to be done.
+
+    Nothing changes: done at another step, it would be rounded otherwise.
+    """
+    settled = {embedding.unused: embedding.settled for embedding in _split_embeddings(model)}
+    return [settled.get(parameter, parameter.detach()) for parameter in model.parameters()]
 
 
 def _split_embeddings(model: nn.Module) -> Iterator[SplitEmbedding]:

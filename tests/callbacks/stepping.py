@@ -220,14 +220,16 @@ def fit(folder: Path, module: LightningModule, callbacks, batches=None, **settin
     return recorder.steps
 
 
-def logged(folder: Path, prefix: str = "") -> dict[int, dict[str, float]]:
+PREFIXES = ("activations/", "gradients/", "weights/", "train/", "throughput/", "seconds/")
+
+
+def logged(folder: Path, prefix: str | tuple[str, ...] = PREFIXES) -> dict[int, dict[str, float]]:
     """``{step: {name: value}}`` of the names that begin so, as the csv files have them; TensorBoard has the same."""
     found: dict[int, dict[str, float]] = defaultdict(dict)
     for path in sorted((folder / "csv").glob("version_*/metrics.csv")):
         with path.open() as file:
             for row in csv.DictReader(file):
                 values = {name: float(value) for name, value in row.items() if name.startswith(prefix) and value}
-                values.pop("step", None)
                 if values:
                     found[int(row["step"])] |= values
     seen = events(folder / "tensorboard")

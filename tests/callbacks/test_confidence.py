@@ -228,7 +228,8 @@ class TestOnGivenLogits:
             assert (event.step, event.histogram_value.num) == (2, rows.sum())
             assert event.histogram_value.sum == pytest.approx(top.sum())
             ends = np.array(event.histogram_value.bucket_limit)
-            assert np.diff(ends).max() == pytest.approx(0.02)  # TensorBoard's own are wider the higher they lie
+            # TensorBoard's own are wider the higher they lie
+            assert np.diff(ends).max() == pytest.approx(0.02)
         (event,) = seen.Tensors("confidence/top_losses/text_summary")
         table = make_ndarray(event.tensor_proto).item().decode()
         assert table == markdown_table(records(tmp_path / "top_losses_2.json"))

@@ -51,7 +51,9 @@ def test_equal_a_loop():
 def test_closed_forms(weights, expected):
     statistics = attention_statistics(weights[None, None])
     for name, values in zip(NAMES, expected, strict=True):
-        torch.testing.assert_close(statistics[name][0, 0], torch.as_tensor(values).float().expand(5), msg=name)
+        torch.testing.assert_close(
+            statistics[name][0, 0], torch.as_tensor(values).float().expand(5), msg=name
+        )
 
 
 def test_a_text_of_one_token():

@@ -27,7 +27,9 @@ class TestBrierScore:
         logits, labels = random_rows(classes=classes)
         probabilities = softmax(logits.numpy())
         expected = brier_score_loss(labels, probabilities, labels=range(classes), scale_by_half=False)
-        assert float(brier_score(torch.from_numpy(probabilities), labels)) == pytest.approx(expected, rel=1e-12)
+        assert float(brier_score(torch.from_numpy(probabilities), labels)) == pytest.approx(
+            expected, rel=1e-12
+        )
 
     def test_ends_of_its_range(self):
         labels = torch.tensor([0, 2])

@@ -23,6 +23,8 @@ SMALL = [
     "optimizer.lr=3e-3",
     "optimizer.head_lr=null",
     "trainer.enable_progress_bar=false",
+    "monitor=none",  # what is watched has tests of its own
+    "report=false",
     "trainer.log_every_n_steps=1",
 ]
 

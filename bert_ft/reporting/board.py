@@ -1,0 +1,34 @@
+"""A report's pictures in TensorBoard, beside the curves."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+from matplotlib.image import imread
+from torch.utils.tensorboard import SummaryWriter
+
+from bert_ft.drawing.style import png
+from bert_ft.reporting.missing import NotLogged
+from bert_ft.reporting.monitor_files import read_arrays, steps_of
+from bert_ft.reporting.representation_pictures import plane
+from bert_ft.reporting.run_log import read_run
+
+
+def add_pictures(folder: Path) -> None:
+    """Add the pictures of the report that was written to ``folder``, and the plane of the vectors at each validation."""
+    log = read_run(folder)
+    step = max((int(series.steps[-1]) for series in log.scalars.values()), default=0)
+    with SummaryWriter(str(folder / "tensorboard")) as writer:
+        for path in sorted((folder / "report").glob("*.png")):
+            writer.add_image(f"pictures/{path.stem}", imread(path), step, dataformats="HWC")
+        for validated in steps_of(folder / "monitor", "representations"):
+            at_that_step = replace(
+                log, representations=read_arrays(folder / "monitor", "representations", validated)
+            )
+            try:
+                picture = imread(io.BytesIO(png(plane(at_that_step))))
+            except NotLogged:
+                continue
+            writer.add_image("representations/plane", picture, validated, dataformats="HWC")

@@ -1,0 +1,176 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bert_ft.reporting import data_tables, run_tables, validation_tables
+from bert_ft.reporting.missing import NotLogged
+from bert_ft.reporting.monitor_files import Snapshot
+from bert_ft.reporting.run_log import RunLog, read_run
+from bert_ft.reporting.scalars import Series
+from bert_ft.reporting.table import LONG, Cell, Table, number, share
+from tests.reporting.synthetic import Size, write_run
+
+SIZE = Size(num_rows=20, num_steps=8)
+EMPTY = RunLog(folder=None)
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory) -> RunLog:
+    return read_run(write_run(tmp_path_factory.mktemp("run"), SIZE))
+
+
+def rows(table: Table) -> list[list[str]]:
+    return [[cell.text for cell in row] for row in table.rows]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.12345, "0.1235"),
+        (0.0, "0.0000"),
+        (1e-6, "1e-06"),
+        (123456.0, "1.23e+05"),
+        (12345, "12,345"),
+        (None, "-"),
+    ],
+)
+def test_number(value, text):
+    assert number(value) == Cell(text, is_number=True)
+
+
+def test_numbers_that_are_none():
+    assert number(float("nan")).text == "nan"
+    assert number(1234.56, digits=1).text == "1234.6"
+    assert share(0.25) == Cell("0.250", share=0.25, is_number=True)
+
+
+def test_a_long_table_is_folded_up():
+    short = Table("", "", ["a"], [[Cell("")]] * LONG)
+    assert not short.is_long
+    assert replace(short, rows=[*short.rows, [Cell("")]]).is_long
+
+
+def test_facts_of_a_finished_run(log):
+    found = run_tables.facts(log)
+    assert found["objective"] == f"val/accuracy {log.metrics['objective']['value']:.4f}"
+    assert found["weights"] == "checkpoints/best.ckpt, best val/accuracy, after 2 epochs, step 6"
+    assert found["training"] == "131 s in bf16-mixed"
+    assert found["ended"] == "all steps done"
+
+
+def test_facts_of_averaged_weights_at_the_end_of_training(log):
+    metrics = log.metrics | {"weights": "ema", "checkpoint": {"path": None, "epoch": 1.5, "step": 1200}}
+    found = run_tables.facts(replace(log, metrics=metrics))
+    assert found["weights"] == "the last weights (ema), after 1.5 epochs, step 1,200"
+
+
+def test_facts_of_a_run_that_diverged(log):
+    metrics = log.metrics | {"objective": {"metric": "val/accuracy", "value": None}}
+    assert run_tables.facts(replace(log, metrics=metrics))["objective"] == "val/accuracy not a number"
+
+
+def test_facts_of_a_run_that_was_broken_off(log):
+    found = run_tables.facts(replace(log, metrics=None))
+    assert found["state"] == "not finished: there is no metrics.json; logged up to step 8"
+    best = log.scalars["val/accuracy"]
+    assert found["best so far"] == f"val/accuracy {best.values.max():.4f} at step 8"
+    assert "best so far" not in run_tables.facts(EMPTY)
+
+
+def test_results(log):
+    table = run_tables.results(log)
+    assert table.columns == ["split", "loss", "accuracy", "f1_macro"]
+    assert rows(table)[1] == ["test", "0.3300", "0.9125", "0.9100"]
+    without = replace(log, metrics=log.metrics | {"test": None})
+    assert [row[0] for row in rows(run_tables.results(without))] == ["validation"]
+
+
+def test_phases_are_summed_up_and_sorted():
+    log = RunLog(
+        folder=None,
+        scalars={
+            "seconds/forward": Series(np.array([1, 2]), np.array([1.0, 2.0])),
+            "seconds/backward": Series(np.array([1, 2]), np.array([4.0, np.nan])),
+            "train/loss": Series(np.array([1]), np.array([9.0])),
+        },
+    )
+    assert rows(run_tables.phases(log)) == [["backward", "4.0", "0.571"], ["forward", "3.0", "0.429"]]
+
+
+def test_every_tag_is_listed(log):
+    table = run_tables.all_scalars(log)
+    assert [row[0] for row in rows(table)] == sorted(log.scalars)
+    one = RunLog(folder=None, scalars={"a": Series(np.arange(4), np.array([3.0, np.nan, 1.0, 2.0]))})
+    assert rows(run_tables.all_scalars(one)) == [["a", "4", "3.0000", "2.0000", "1.0000", "3.0000"]]
+
+
+def test_environment(log):
+    assert rows(run_tables.environment(log)) == [
+        ["python", "3.11.7"],
+        ["torch", "2.13.0"],
+        ["lightning", "2.6.6"],
+        ["precision", "bf16-mixed (asked for 16)"],
+        ["seed", "3"],
+    ]
+
+
+def validation_log(logits: list[list[float]], labels: list[int]) -> RunLog:
+    arrays = {
+        "logits": np.array(logits, dtype=np.float32),
+        "labels": np.array(labels),
+        "rows": np.arange(len(labels)),
+        "names": np.array(["bad", "good"]),
+    }
+    return RunLog(folder=None, validation=Snapshot(1, True, arrays))
+
+
+def test_scores_by_class():
+    log = validation_log([[1, 0], [0, 1], [0, 1], [0, 1], [np.nan, 0]], [0, 0, 1, 1, 1])
+    table = validation_tables.scores_by_class(log)
+    assert rows(table) == [["bad", "2", "1.000", "0.500", "0.667"], ["good", "2", "0.667", "1.000", "0.800"]]
+    assert [cell.share for cell in table.rows[0]] == [None, None, 1, 0.5, pytest.approx(2 / 3)]
+
+
+def test_frequent_mistakes():
+    log = validation_log([[0, 1], [0, 1], [1, 0], [0, 1]], [0, 0, 1, 1])
+    assert rows(validation_tables.frequent_mistakes(log)) == [["bad", "good", "2"], ["good", "bad", "1"]]
+    with pytest.raises(NotLogged, match="every validation row is right"):
+        validation_tables.frequent_mistakes(validation_log([[0, 1]], [1]))
+
+
+def test_logits_that_are_not_finite():
+    with pytest.raises(NotLogged, match="no validation row has finite logits"):
+        validation_tables.scores_by_class(validation_log([[np.inf, 0]], [0]))
+
+
+def test_top_losses():
+    content = [{"row": 7, "text": None, "label": "a", "prediction": "b", "probability": 0.01, "loss": 4.605}]
+    log = RunLog(folder=None, top_losses=Snapshot(1, True, content))
+    assert rows(validation_tables.top_losses(log)) == [["7", "(not kept)", "a", "b", "0.0100", "4.61"]]
+
+
+def test_data_tables(log):
+    table = data_tables.splits(log)
+    assert table.columns[:3] == ["split", "rows", "mean tokens"]
+    assert rows(table)[0] == ["train", "640", "10.5", "15.0", "16", "0.025", "4", "1", "2"]
+    assert rows(data_tables.label_counts(log))[0] == ["class 0", "213", "6", "26"]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        run_tables.results,
+        run_tables.phases,
+        run_tables.all_scalars,
+        run_tables.environment,
+        validation_tables.scores_by_class,
+        validation_tables.frequent_mistakes,
+        validation_tables.top_losses,
+        data_tables.splits,
+        data_tables.label_counts,
+    ],
+)
+def test_what_is_missing_is_said(make):
+    with pytest.raises(NotLogged, match="no "):
+        make(EMPTY)
