@@ -1,7 +1,5 @@
 """``python -m bert_ft.train``: fine-tune an encoder on labelled text."""
 
-from pathlib import Path
-
 from omegaconf import DictConfig
 
 from bert_ft.config.entry import entry_point
@@ -19,18 +17,13 @@ def main(config: DictConfig) -> float:
     run = build_training(config)
     result = run.run()
     if run.trainer.is_global_zero:
-        print_result(result, _draw(result.folder) if config.report and run.trainer.loggers else None)
+        report = None
+        if config.report and run.trainer.loggers:
+            from bert_ft.reporting.board import publish
+
+            report = publish(result.folder)
+        print_result(result, report)
     return result.objective
-
-
-def _draw(folder: Path) -> Path:
-    """The page of the run's report, which is in TensorBoard as well."""
-    from bert_ft.reporting.board import add_pictures
-    from bert_ft.reporting.report import write_report
-
-    page = write_report(folder)
-    add_pictures(folder)
-    return page
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ from bert_ft.drawing.style import (
     FAINT_INK,
     INK,
     LABEL_SIZE,
-    NOTHING,
     RIGHT,
     SMALL_SIZE,
     TICK_SIZE,
@@ -31,6 +30,7 @@ from bert_ft.drawing.style import (
     legend_beside,
     new_figure,
     plain,
+    show_nothing,
 )
 
 NUM_BARS = 25
@@ -121,7 +121,7 @@ def draw_confusion(counts: NDArray, labels: Sequence[str], title: str) -> Figure
     axes = axes_at(figure, left, top, side, side)
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.full(counts.shape, np.nan), where=totals > 0)
-    axes.set_facecolor(NOTHING)
+    show_nothing(axes.patch)
     colours = matplotlib.colormaps[ON_WHITE]
     norm = PowerNorm(0.5, 0, 1)  # the diagonal leaves the mistakes little room on a linear scale
     image = axes.imshow(
@@ -138,9 +138,10 @@ def draw_confusion(counts: NDArray, labels: Sequence[str], title: str) -> Figure
     bar.ax.set_yticklabels([f"{100 * tick:g}%" for tick in ticks], fontsize=TICK_SIZE)
     bar.set_label("share of the label's rows\n(square-root scale)", fontsize=LABEL_SIZE)
     if not totals.all():
-        empty = Patch(facecolor=NOTHING, label="no rows with\nthis label")
+        empty = Patch(label="no rows with\nthis label")
+        show_nothing(empty)
         corner = (left + side) / WIDTH, 1 - (top + min(side, 2.6) + 0.1) / figure.get_figheight()
-        look: dict[str, Any] = {"fontsize": TICK_SIZE, "frameon": False, "handlelength": 1.0}
+        look: dict[str, Any] = {"fontsize": TICK_SIZE, "frameon": False, "handlelength": 1.8}
         figure.legend(handles=[empty], loc="upper left", bbox_to_anchor=corner, **look)
     return figure
 

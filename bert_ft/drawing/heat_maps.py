@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from bert_ft.drawing.style import (
     LABEL_SIZE,
-    NOTHING,
     SEQUENTIAL,
     TICK_SIZE,
     dress,
     label_ticks,
     log_ticks,
     new_figure,
+    show_nothing,
     steps_along,
 )
 
@@ -37,7 +37,7 @@ class HeatMap:
         title: what is seen.
         rows: names, from the bottom up.
         steps: ``(columns,)``, rising.
-        values: ``(rows, columns)``; grey where a value isn't finite, or not above 0 on a logarithmic scale.
+        values: ``(rows, columns)``; hatched where a value isn't finite, or not above 0 on a logarithmic scale.
         y: what the rows are.
     """
 
@@ -116,7 +116,7 @@ def _height(num_rows: int) -> float:
 
 def _draw(axes: Axes, each: HeatMap, norm: Normalize, height: float) -> QuadMesh:
     dress(axes, title=each.title, grid=False)
-    axes.set_facecolor(NOTHING)
+    show_nothing(axes.patch)
     values = np.ma.masked_invalid(each.values)
     if isinstance(norm, LogNorm):
         values = np.ma.masked_less_equal(values, 0)

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Patch
 from matplotlib.ticker import (
     FuncFormatter,
     LogLocator,
@@ -85,6 +86,11 @@ def steps_along(axis: Axis) -> None:
     """Whole numbers of optimizer steps."""
     axis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 2.5, 5, 10]))
     axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+
+
+def show_nothing(patch: Patch) -> None:
+    """Hatched, not grey, which would look like a value of the scale in grey print."""
+    patch.set(facecolor="white", edgecolor=NOTHING, hatch="////", linewidth=0)
 
 
 def log_ticks(axis: Axis, low: float, high: float) -> None:

@@ -12,8 +12,16 @@ from torch.utils.tensorboard import SummaryWriter
 from bert_ft.drawing.style import png
 from bert_ft.reporting.missing import NotLogged
 from bert_ft.reporting.monitor_files import read_arrays, steps_of
+from bert_ft.reporting.report import write_report
 from bert_ft.reporting.representation_pictures import plane
 from bert_ft.reporting.run_log import read_run
+
+
+def publish(folder: Path) -> Path:
+    """Write the report of the run in ``folder``, and its pictures into TensorBoard; the page's path."""
+    page = write_report(folder)
+    add_pictures(folder)
+    return page
 
 
 def add_pictures(folder: Path) -> None:

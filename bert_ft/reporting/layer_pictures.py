@@ -106,13 +106,13 @@ SKETCHES = (
     Sketch(
         "gradient_norm_by_layer",
         "Gradient norm of each layer",
-        "An even rise from bottom to top is usual; a dark lower half learns next to nothing. Grey: zero, or not logged.",
+        "An even rise from bottom to top is usual; a dark lower half learns next to nothing. Hatched: zero, or not logged.",
         gradient_norm,
     ),
     Sketch(
         "update_ratio",
         "Update-to-weight ratio of each layer",
-        "Around 1e-3 is usual; above 1e-2 a layer is thrown about, below 1e-5 it stands still. Grey: zero, or not logged.",
+        "Around 1e-3 is usual; above 1e-2 a layer is thrown about, below 1e-5 it stands still. Hatched: zero, or not logged.",
         update_ratio,
     ),
     Sketch(

@@ -173,7 +173,9 @@ def warnings_of(caplog) -> list[str]:
 
 def _gradients(module):
     return {
-        name: value.grad.detach().clone() for name, value in module.named_parameters() if value.grad is not None
+        name: value.grad.detach().clone()
+        for name, value in module.named_parameters()
+        if value.grad is not None
     }
 
 
@@ -197,7 +199,10 @@ def trainer_of(folder: Path, callbacks: Sequence[Callback] = (), **settings) -> 
         **{
             "accelerator": "cpu",
             "max_epochs": 1,
-            "logger": [CSVLogger(folder, name="csv"), TensorBoardLogger(folder, name="", version="tensorboard")],
+            "logger": [
+                CSVLogger(folder, name="csv"),
+                TensorBoardLogger(folder, name="", version="tensorboard"),
+            ],
             "callbacks": list(callbacks),
             "enable_checkpointing": False,
             "enable_progress_bar": False,
@@ -229,7 +234,9 @@ def logged(folder: Path, prefix: str | tuple[str, ...] = PREFIXES) -> dict[int, 
     for path in sorted((folder / "csv").glob("version_*/metrics.csv")):
         with path.open() as file:
             for row in csv.DictReader(file):
-                values = {name: float(value) for name, value in row.items() if name.startswith(prefix) and value}
+                values = {
+                    name: float(value) for name, value in row.items() if name.startswith(prefix) and value
+                }
                 if values:
                     found[int(row["step"])] |= values
     seen = events(folder / "tensorboard")
@@ -264,6 +271,17 @@ def group_of(module: LightningModule) -> dict[str, str]:
     own = {id(value): f"classifier.{name}" for name, value in copy.named_parameters()}
     found = {own[id(value)]: group["name"] for group in groups for value in group["params"]}
     return {name: found[name].removesuffix("/no_decay") for name in names.values() if name in found}
+
+
+def bert_layers(module: LightningModule) -> dict[str, str]:
+    """The same for any module around a BERT, by the names of its parameters."""
+
+    def layer(name: str) -> str:
+        if ".embeddings." in name:
+            return "embeddings"
+        return "layer." + name.split(".layer.")[1].split(".")[0] if ".layer." in name else "head"
+
+    return {name: layer(name) for name, _ in module.named_parameters()}
 
 
 def norms(values: dict[str, torch.Tensor], layer_of: dict[str, str]) -> dict[str, float]:

@@ -19,6 +19,7 @@ from .stepping import (
     Foreign,
     Poison,
     batches_of,
+    bert_layers,
     fit,
     group_of,
     histograms,
@@ -43,17 +44,6 @@ SELDOM = 1000  # so that the module itself has no reason to compute norms
 
 def monitor(**settings):
     return GradientMonitor(**{"every_n_steps": 1, **settings})
-
-
-def foreign_layers(module):
-    """Those of a BERT, by the names of its parameters."""
-
-    def layer(name):
-        if ".embeddings." in name:
-            return "embeddings"
-        return "layer." + name.split(".layer.")[1].split(".")[0] if ".layer." in name else "head"
-
-    return {name: layer(name) for name, _ in module.named_parameters()}
 
 
 def assert_norms(values, step, layer_of, rel=1e-5):
@@ -82,7 +72,9 @@ class TestNorms:
             assert_norms(found[number], step, group_of(module))
             assert found[number]["gradients/nonfinite_steps"] == 0
             assert found[number]["gradients/clipped_ratio"] == (clipping in ("norm", "value"))
-            changed = any(not torch.equal(step.clipped[name], value) for name, value in step.gradients.items())
+            changed = any(
+                not torch.equal(step.clipped[name], value) for name, value in step.gradients.items()
+            )
             assert changed == (clipping in ("norm", "value"))
 
     def test_are_those_of_autograd(self, tmp_path):
@@ -92,14 +84,18 @@ class TestNorms:
         values = dict(zip(parameters, torch.autograd.grad(loss, parameters.values()), strict=True))
         fit(tmp_path, module, [monitor()], [batch])
         layer_of = {name.removeprefix("classifier."): layer for name, layer in group_of(module).items()}
-        assert of_layers(logged(tmp_path, "gradients/")[1], "norm") == pytest.approx(norms(values, layer_of), rel=1e-4)
+        assert of_layers(logged(tmp_path, "gradients/")[1], "norm") == pytest.approx(
+            norms(values, layer_of), rel=1e-4
+        )
 
     def test_equal_what_the_module_logs(self, tmp_path):
         """It counts the steps that are done, and the module those that were."""
         fit(tmp_path, module_of(), [monitor()], gradient_clip_val=0.5)
         found = logged(tmp_path)
         for step in range(1, 5):
-            assert found[step]["gradients/norm"] == pytest.approx(found[step - 1]["train/grad_norm"], rel=1e-6)
+            assert found[step]["gradients/norm"] == pytest.approx(
+                found[step - 1]["train/grad_norm"], rel=1e-6
+            )
             assert found[step]["gradients/norm_clipped"] == pytest.approx(
                 found[step - 1]["train/grad_norm_clipped"], rel=1e-5
             )
@@ -157,7 +153,7 @@ class TestNorms:
         found = logged(tmp_path, "gradients/")
         assert found.keys() == {1, 2, 3}
         for number, step in enumerate(steps, start=1):
-            assert_norms(found[number], step, foreign_layers(module))
+            assert_norms(found[number], step, bert_layers(module))
             assert found[number]["gradients/clipped_ratio"] == (clipping in ("norm", "value"))
 
     def test_of_a_module_that_clears_its_gradients_after_the_step_there_are_none(self, tmp_path):
@@ -167,7 +163,9 @@ class TestNorms:
                 self.zero_grad()
 
         module = Clears()
-        fit(tmp_path, module, [monitor(histogram_every_n_steps=1)], [padded(batch) for batch in batches_of(2)])
+        fit(
+            tmp_path, module, [monitor(histogram_every_n_steps=1)], [padded(batch) for batch in batches_of(2)]
+        )
         assert logged(tmp_path, "gradients/") == {}
 
 
@@ -233,7 +231,13 @@ class TestNonfinite:
             def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
                 self.steps = [trainer.global_step + 1] if batch_idx == 2 else []
 
-        fit(tmp_path, module_of(), [monitor(), First([], WEIGHT)], accumulate_grad_batches=2, gradient_clip_val=1.0)
+        fit(
+            tmp_path,
+            module_of(),
+            [monitor(), First([], WEIGHT)],
+            accumulate_grad_batches=2,
+            gradient_clip_val=1.0,
+        )
         assert warnings_of(caplog) == [f"step 2: the gradient of {PREFIX}{WEIGHT} isn't finite"]
 
     @pytest.mark.parametrize("clipping", CLIPPING)
@@ -318,7 +322,9 @@ class TestNoiseScale:
             if len(step.batches) < 2:
                 yield None, None, 0, 0
                 continue
-            sizes = [len(batch) if not isinstance(batch, dict) else len(batch["labels"]) for batch in step.batches]
+            sizes = [
+                len(batch) if not isinstance(batch, dict) else len(batch["labels"]) for batch in step.batches
+            ]
             yield (
                 self.norm_2(module, step, step.batches[:1]),
                 self.norm_2(module, step, step.batches),
@@ -371,7 +377,9 @@ class TestNoiseScale:
         assert found[2] != found[1]
 
     def test_needs_accumulation(self, tmp_path):
-        with pytest.raises(ConfigError, match=r"monitor\.gradients\.noise_scale=true.*accumulate_grad_batches.*it is 1"):
+        with pytest.raises(
+            ConfigError, match=r"monitor\.gradients\.noise_scale=true.*accumulate_grad_batches.*it is 1"
+        ):
             fit(tmp_path, module_of(), [monitor(noise_scale=True)])
 
 
@@ -387,7 +395,9 @@ class TestHistograms:
             assert found.keys() == {1, 4}
             for number, histogram in found.items():
                 clipped = steps[number - 1].clipped
-                values = torch.cat([value.flatten() for name, value in clipped.items() if layer_of[name] == layer])
+                values = torch.cat(
+                    [value.flatten() for name, value in clipped.items() if layer_of[name] == layer]
+                )
                 assert histogram.num == len(values)  # few enough for all
                 assert histogram.min == pytest.approx(values.min().item(), rel=1e-6)
                 assert histogram.max == pytest.approx(values.max().item(), rel=1e-6)

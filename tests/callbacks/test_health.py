@@ -24,13 +24,13 @@ WELL = [0.1, 0.7, 0.98, 0.01, 3.0]  # as STATISTICS names them
 
 def complaints(*blocks):
     """Of ``(name, kind, values)``."""
-    return sick_blocks(
-        {name: values for name, _, values in blocks}, {name: kind for name, kind, _ in blocks}
-    )
+    return sick_blocks({name: values for name, _, values in blocks}, {name: kind for name, kind, _ in blocks})
 
 
 def layers(*sizes, kind="ffn"):
-    return [(f"layer.{index}.{kind}", kind, [0.0, size, 4 * size, 0.01, 3.0]) for index, size in enumerate(sizes)]
+    return [
+        (f"layer.{index}.{kind}", kind, [0.0, size, 4 * size, 0.01, 3.0]) for index, size in enumerate(sizes)
+    ]
 
 
 class TestSickBlocks:
@@ -40,7 +40,9 @@ class TestSickBlocks:
 
     @pytest.mark.parametrize("kind", ["attention", "linear", "tanh"])
     @pytest.mark.parametrize(
-        "values", [[NAN, NAN, NAN, 0.0, NAN], [INFINITE, NAN, INFINITE, 0.0, NAN], [0.0, 1.0, INFINITE, 0.0, NAN]], ids=str
+        "values",
+        [[NAN, NAN, NAN, 0.0, NAN], [INFINITE, NAN, INFINITE, 0.0, NAN], [0.0, 1.0, INFINITE, 0.0, NAN]],
+        ids=str,
     )
     def test_not_finite(self, kind, values):
         assert complaints(("head.x", kind, values)) == {"head.x": "has values that aren't finite"}
@@ -53,7 +55,9 @@ class TestSickBlocks:
     @pytest.mark.parametrize(("size", "is_sick"), [(40.0, False), (60.0, True)])
     def test_too_large_beside_the_other_layers(self, size, is_sick):
         found = complaints(*layers(1.0, 0.8, size, 1.0))
-        assert found == ({"layer.2.ffn": "blows up: 60 times as large as in the other layers"} if is_sick else {})
+        assert found == (
+            {"layer.2.ffn": "blows up: 60 times as large as in the other layers"} if is_sick else {}
+        )
 
     def test_a_large_mean_counts(self):
         blocks = [*layers(1.0, 1.0, 1.0), ("layer.3.ffn", "ffn", [-80.0, 1.0, 90.0, 0.0, 3.0])]
@@ -84,11 +88,15 @@ class TestSickBlocks:
     @pytest.mark.parametrize(("sd", "is_sick"), [(0.98, False), (0.995, True)])
     def test_saturated(self, sd, is_sick):
         found = complaints(("head.pooler.activation", "tanh", [0.0, sd, 1.0, 0.0, 1.0]))
-        assert found == ({"head.pooler.activation": "is saturated: its values are ±0.995 on average"} if is_sick else {})
+        assert found == (
+            {"head.pooler.activation": "is saturated: its values are ±0.995 on average"} if is_sick else {}
+        )
 
     def test_the_lowest_comes_first(self):
         sick = [0.0, 0.0, 0.0, 1.0, NAN]
-        blocks = [(f"layer.{index}.{kind}", kind, sick) for index in range(2) for kind in ("attention", "ffn")]
+        blocks = [
+            (f"layer.{index}.{kind}", kind, sick) for index in range(2) for kind in ("attention", "ffn")
+        ]
         assert list(complaints(*blocks)) == [name for name, _, _ in blocks]
 
 
@@ -157,7 +165,12 @@ FAULTS = {
         [f"layer.2.{kind}" for kind in ("attention", "activation", "ffn", "hidden")],
         "is dead: 100% of its values are near zero",
     ),
-    "dead activation": (dead, [], ["layer.3.activation", "layer.3.ffn"], "is dead: 100% of its values are near zero"),
+    "dead activation": (
+        dead,
+        [],
+        ["layer.3.activation", "layer.3.ffn"],
+        "is dead: 100% of its values are near zero",
+    ),
     "saturated pooler": (
         saturated,
         ["model=bert_linear"],
@@ -204,7 +217,9 @@ WEIGHT = "encoder.layer.1.intermediate.dense.weight"
     ],
     ids=["clipped", "not clipped", "between two looks", "after the last look", "clipped by value"],
 )
-def test_a_gradient_that_isnt_finite_is_named(tmp_path, encoder, reviews, caplog, monkeypatch, overrides, step):
+def test_a_gradient_that_isnt_finite_is_named(
+    tmp_path, encoder, reviews, caplog, monkeypatch, overrides, step
+):
     fitted = Trainer.fit
 
     def fit_with_poison(trainer, *arguments, **options):
@@ -237,7 +252,9 @@ class TestNoFalseAlarm:
 
     @pytest.mark.parametrize("family", ["bert", "albert", "modernbert", "deberta-v2"])
     @pytest.mark.parametrize("precision", ["32", "bf16-mixed"])
-    def test_of_weights_as_small_as_pre_training_starts_with(self, tmp_path, caplog, monkeypatch, family, precision):
+    def test_of_weights_as_small_as_pre_training_starts_with(
+        self, tmp_path, caplog, monkeypatch, family, precision
+    ):
         wide = {"hidden_size": 128, "intermediate_size": 256, "initializer_range": 0.02}
         monkeypatch.setitem(FAMILIES, family, FAMILIES[family] | wide)
         module = module_of(family)

@@ -28,7 +28,8 @@ def smoothed(losses):
     """Weighted means of the losses so far, the weight of each falling with its age."""
     ages = [range(end - 1, -1, -1) for end in range(1, len(losses) + 1)]
     return [
-        sum(SMOOTHING**age * losses[place] for place, age in enumerate(past)) / sum(SMOOTHING**age for age in past)
+        sum(SMOOTHING**age * losses[place] for place, age in enumerate(past))
+        / sum(SMOOTHING**age for age in past)
         for past in ages
     ]
 
@@ -49,7 +50,9 @@ class TestLoss:
         assert losses.keys() == set(range(6))
         assert len(set(losses.values())) == 6
         found = of(tmp_path, "train/loss_smoothed")
-        assert found == {step: pytest.approx(value, rel=1e-5) for step, value in enumerate(smoothed([*losses.values()]), 1)}
+        assert found == {
+            step: pytest.approx(value, rel=1e-5) for step, value in enumerate(smoothed([*losses.values()]), 1)
+        }
 
     def test_of_every_batch_though_few_are_logged(self, tmp_path):
         fit(tmp_path, module_of(), [curves(every_n_steps=4)], batches_of(9))
@@ -67,7 +70,9 @@ class TestLoss:
                 self.seen = []
 
             def setup(self, trainer, pl_module, stage):
-                pl_module.objective.register_forward_hook(lambda *given: self.seen.append(given[-1][0].item()))
+                pl_module.objective.register_forward_hook(
+                    lambda *given: self.seen.append(given[-1][0].item())
+                )
 
         losses = Losses()
         batches = [*batches_of(3), *batches_of(2, [4, 8])]
@@ -213,7 +218,9 @@ class TestTimes:
             training = sum(seconds(found[step])[:-1])
             tokens = sum(batch.num_tokens for batch in batches[step - number : step])
             assert found[step]["throughput/tokens_per_second"] == pytest.approx(tokens / training)
-            assert found[step]["throughput/sequences_per_second"] == pytest.approx(number * len(batches[0]) / training)
+            assert found[step]["throughput/sequences_per_second"] == pytest.approx(
+                number * len(batches[0]) / training
+            )
 
     def test_add_up_to_the_time_that_passes(self, tmp_path):
         started = time.perf_counter()
@@ -237,7 +244,12 @@ class TestPadding:
         ],
     )
     def test_of_our_batches(self, tmp_path, family, max_tokens, places):
-        fit(tmp_path, module_of(family, max_tokens=max_tokens), [curves(every_n_steps=2)], batches_of(2, self.LENGTHS))
+        fit(
+            tmp_path,
+            module_of(family, max_tokens=max_tokens),
+            [curves(every_n_steps=2)],
+            batches_of(2, self.LENGTHS),
+        )
         expected = pytest.approx(1 - 38 / places)
         assert of(tmp_path, "throughput/padding_ratio") == {1: expected, 2: expected}
 
@@ -251,9 +263,11 @@ class TestPadding:
         assert rate == pytest.approx(38 / 5)
 
     def test_of_batches_that_dont_tell_nothing_is_said(self, tmp_path):
-        batches = [{"input_ids": pad(batch.input_ids, batch), "labels": batch.labels} for batch in batches_of(2)]
+        batches = [
+            {"input_ids": pad(batch.input_ids, batch), "labels": batch.labels} for batch in batches_of(2)
+        ]
         fit(tmp_path, Foreign(), [curves()], batches)
-        names = {name for name in logged(tmp_path, "throughput/")[2]}
+        names = set(logged(tmp_path, "throughput/")[2])
         assert names == {"throughput/sequences_per_second", "throughput/peak_memory_mb"}
 
     def test_of_a_window_is_that_of_all_its_batches(self, tmp_path):

@@ -16,6 +16,7 @@ from .stepping import (
     Foreign,
     Recorder,
     batches_of,
+    bert_layers,
     fit,
     group_of,
     histograms,
@@ -108,7 +109,9 @@ def test_layers_that_join_later(tmp_path):
     module = module_of()
     fit(tmp_path, module, [GradualUnfreezing(), monitor()], batches_of(1), max_epochs=5)
     found = logged(tmp_path, "weights/")
-    moved = [sum(ratio > 0 for ratio in of_layers(values, "update_ratio").values()) for values in found.values()]
+    moved = [
+        sum(ratio > 0 for ratio in of_layers(values, "update_ratio").values()) for values in found.values()
+    ]
     assert moved == [1, 2, 3, 4, 5]
     far = [sum(value > 0 for value in of_layers(values, "distance").values()) for values in found.values()]
     assert far == moved
@@ -116,10 +119,7 @@ def test_layers_that_join_later(tmp_path):
 
 def test_a_foreign_module(tmp_path):
     module = Foreign(optimizer=AdamW)
-    layer_of = {
-        name: "embeddings" if ".embeddings." in name else f"layer.{name.split('.')[4]}" if ".layer." in name else "head"
-        for name, _ in module.named_parameters()
-    }
+    layer_of = bert_layers(module)
     steps = fit(tmp_path, module, [monitor()], [padded(batch) for batch in batches_of(2)])
     for number, step in enumerate(steps, start=1):
         assert_step(logged(tmp_path, "weights/")[number], step, steps[0].before, layer_of)
@@ -148,7 +148,10 @@ class TestAveraging:
         ("averaging", "weights_of"),
         [
             # step → the share of each step's weights in the average
-            (lambda: StochasticAveraging(start_ratio=0.5), {2: [0, 1], 3: [0, 1 / 2, 1 / 2], 4: [0, 1 / 3, 1 / 3, 1 / 3]}),
+            (
+                lambda: StochasticAveraging(start_ratio=0.5),
+                {2: [0, 1], 3: [0, 1 / 2, 1 / 2], 4: [0, 1 / 3, 1 / 3, 1 / 3]},
+            ),
             (
                 lambda: ExponentialAveraging(decay=0.1),
                 {1: [1], 2: [0.1, 0.9], 3: [0.01, 0.09, 0.9], 4: [1e-3, 9e-3, 0.09, 0.9]},
@@ -164,7 +167,9 @@ class TestAveraging:
         assert {step for step, values in drifts.items() if values} == weights_of.keys()
         for number, shares in weights_of.items():
             average = {
-                name: sum(share * step.after[name].double() for share, step in zip(shares, steps, strict=False))
+                name: sum(
+                    share * step.after[name].double() for share, step in zip(shares, steps, strict=False)
+                )
                 for name in steps[0].after
             }
             drift = norms(minus(steps[number - 1].after, average), group_of(module))
@@ -216,7 +221,9 @@ class TestMemory:
         assert looking._initial == looking._previous == []
 
     def test_without_a_logger_there_is_nothing_to_write_to(self, tmp_path):
-        trainer_of(tmp_path, [monitor(histogram_every_n_steps=1)], logger=False).fit(module_of(), loader(batches_of(2)))
+        trainer_of(tmp_path, [monitor(histogram_every_n_steps=1)], logger=False).fit(
+            module_of(), loader(batches_of(2))
+        )
 
     def test_any_logger_will_do(self, tmp_path):
         log = Log()
@@ -236,7 +243,9 @@ class TestHistograms:
             assert found.keys() == {1, 4}
             for number, histogram in found.items():
                 after = steps[number - 1].after
-                values = torch.cat([value.flatten() for name, value in after.items() if layer_of[name] == layer])
+                values = torch.cat(
+                    [value.flatten() for name, value in after.items() if layer_of[name] == layer]
+                )
                 assert histogram.num == len(values)
                 assert histogram.min == pytest.approx(values.min().item(), rel=1e-6)
                 assert histogram.max == pytest.approx(values.max().item(), rel=1e-6)

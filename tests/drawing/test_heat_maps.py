@@ -61,14 +61,14 @@ def test_values_that_are_all_the_same_can_be_drawn(is_log, value):
     assert_readable(draw_heat_maps([each], "norm", is_log=is_log))
 
 
-def test_what_is_not_there_is_grey():
+def test_what_is_not_there_is_hatched():
     each = heat_map()
     each.values[1, 2] = np.nan
     axes, _ = draw_heat_maps([each], "norm").axes
     (mesh,) = axes.collections
     assert np.argwhere(np.ma.getmaskarray(mesh.get_array())).tolist() == [[1, 2]]
-    red, green, blue, _ = axes.get_facecolor()
-    assert red == green == blue
+    assert axes.patch.get_hatch()
+    assert axes.get_facecolor() == (1, 1, 1, 1)
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,9 @@ def group_names(classifier):
         layer_decay=0.5,
         weight_decay=0.1,
     )
-    return {id(param): group["name"].removesuffix("/no_decay") for group in groups for param in group["params"]}
+    return {
+        id(param): group["name"].removesuffix("/no_decay") for group in groups for param in group["params"]
+    }
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -124,7 +126,9 @@ class TestNorms:
         layers = Layers.of(module)
         members = layers.members(module.parameters())
         some = [members["head"][0], members["layer.1"][3], members["layer.1"][0]]
-        norms = dict(zip(layers.names, layers.norms(some, torch.tensor([2.0, 3.0, 4.0])).tolist(), strict=True))
+        norms = dict(
+            zip(layers.names, layers.norms(some, torch.tensor([2.0, 3.0, 4.0])).tolist(), strict=True)
+        )
         assert norms == {"embeddings": 0, "layer.0": 0, "layer.1": 5, "layer.2": 0, "head": 2}
 
     def test_of_none(self):

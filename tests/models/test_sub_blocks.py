@@ -12,7 +12,13 @@ from transformers import AutoModelForSequenceClassification, PretrainedConfig
 
 from bert_ft.data.packing import unpad
 from bert_ft.models.classifier import LinearClassifier, ResidualClassifier, label_names
-from bert_ft.models.encoder import empty_encoder, empty_sequence_classifier, encode, is_packed, num_encoder_layers
+from bert_ft.models.encoder import (
+    empty_encoder,
+    empty_sequence_classifier,
+    encode,
+    is_packed,
+    num_encoder_layers,
+)
 from bert_ft.models.sub_blocks import encoder_sub_blocks, head_sub_blocks
 
 from .capturing import captured
@@ -74,7 +80,7 @@ class Setting:
     def __init__(self, family):
         self.encoder, reference = twins(family)
         with torch.no_grad():  # norms that do nothing would hide on which side of them a block is
-            for name, parameter in self.encoder.named_parameters():
+            for parameter in self.encoder.parameters():
                 if parameter.ndim == 1:
                     parameter.add_(0.3 * torch.randn_like(parameter))
         reference.load_state_dict(self.encoder.state_dict())
@@ -92,7 +98,9 @@ class Setting:
 
 @pytest.fixture(scope="module", params=[*FAMILIES, "mpnet"])
 def setting(request):
-    with pytest.MonkeyPatch.context() as patch:  # a family that is known by its names, but not among those packed
+    with (
+        pytest.MonkeyPatch.context() as patch
+    ):  # a family that is known by its names, but not among those packed
         patch.setitem(FAMILIES, "mpnet", FAMILIES["roberta"])
         return Setting(request.param)
 
@@ -214,7 +222,11 @@ def test_transformers_own_classifier_in_a_module_of_somebody_else():
 
     model = Wrapped()
     names = [block.names for block in head_sub_blocks(model, model.model.base_model)]
-    assert names == [("head.model.bert.pooler.dense",), ("head.model.bert.pooler.activation",), ("head.model.classifier",)]
+    assert names == [
+        ("head.model.bert.pooler.dense",),
+        ("head.model.bert.pooler.activation",),
+        ("head.model.classifier",),
+    ]
 
 
 def test_a_family_that_names_its_modules_otherwise_has_the_hidden_states_at_least():

@@ -20,7 +20,9 @@ def test_expected_norms_give_noise_and_signal(small, big):
     assert signal.item() == pytest.approx(SIGNAL)
 
 
-@pytest.mark.parametrize("part_of_window", [True, False], ids=["the small batch is part of the big one", "apart"])
+@pytest.mark.parametrize(
+    "part_of_window", [True, False], ids=["the small batch is part of the big one", "apart"]
+)
 def test_estimates_are_unbiased(part_of_window):
     """Rows' losses ½ |x - c|²: their gradients at x are normal around x - E c with the covariance of c."""
     rng = np.random.default_rng(0)

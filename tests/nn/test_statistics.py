@@ -160,7 +160,9 @@ class TestMerged:
 
     def test_one_part_that_isnt_finite_is_enough(self):
         broken = raw_moments(torch.tensor([1.0, float("nan")]), NEAR_ZERO)
-        assert not np.isfinite(found(merged(torch.stack([raw_moments(values_of(), NEAR_ZERO), broken])))["sd"])
+        assert not np.isfinite(
+            found(merged(torch.stack([raw_moments(values_of(), NEAR_ZERO), broken])))["sd"]
+        )
 
 
 class TestSampled:
@@ -168,7 +170,9 @@ class TestSampled:
         parts = [torch.arange(6.0).view(2, 3), torch.tensor(7.0), torch.zeros(0, 4), torch.ones(2)]
         assert sampled(parts, 9).tolist() == [0, 1, 2, 3, 4, 5, 7, 1, 1]
 
-    @pytest.mark.parametrize("shape", [(2048, 768), (64, 32, 384), (512, 312), (10_000, 1), (99_999,)], ids=str)
+    @pytest.mark.parametrize(
+        "shape", [(2048, 768), (64, 32, 384), (512, 312), (10_000, 1), (99_999,)], ids=str
+    )
     def test_of_many_every_column_has_its_share(self, shape):
         columns = torch.arange(shape[-1]).expand(shape).contiguous()
         taken = sampled([columns], 4000).long()
