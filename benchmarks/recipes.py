@@ -155,7 +155,12 @@ def ours(job: Job, overrides: Iterable[str]) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         files = [f"data.{name}_file={job.folder() / name}.csv" for name in ("train", "validation", "test")]
         command = [sys.executable, "-m", "bert_ft.train", "data=files", *files, f"seed={job.seed}"]
-        command += [f"data.max_length={MAX_LENGTH}", "logger=none", "monitor=none", "trainer.enable_progress_bar=false"]
+        command += [
+            f"data.max_length={MAX_LENGTH}",
+            "logger=none",
+            "monitor=none",
+            "trainer.enable_progress_bar=false",
+        ]
         command += [f"hydra.run.dir={folder}/run", "trainer.accelerator=cpu"]
         command += ["trainer.precision=bf16", *overrides]
         _, seconds = _finished(command)

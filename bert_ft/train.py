@@ -19,9 +19,9 @@ def main(config: DictConfig) -> float:
     if run.trainer.is_global_zero:
         report = None
         if config.report and run.trainer.loggers:
-            from bert_ft.reporting.board import publish
+            from bert_ft.reporting.board import publish_if_possible
 
-            report = publish(result.folder)
+            report = publish_if_possible(result.folder)
         print_result(result, report)
     return result.objective
 

@@ -32,7 +32,7 @@ HOMES = {
     "hydra": {"config"},
     "omegaconf": {"config"},
     "optuna": set(),
-    "matplotlib": {"drawing", "reporting"},  # reporting: a type only
+    "matplotlib": {"drawing", "reporting"},  # reporting: a type, and the reader of its own pictures
     "jinja2": {"reporting"},
     "tensorboard": {"reporting"},
     "sklearn": {"nn", "reporting"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,12 +17,23 @@ from bert_ft.reporting.report import write_report
 from bert_ft.reporting.representation_pictures import plane
 from bert_ft.reporting.run_log import read_run
 
+log = logging.getLogger(__name__)
+
 
 def publish(folder: Path) -> Path:
     """Write the report of the run in ``folder``, and its pictures into TensorBoard; the page's path."""
     page = write_report(folder)
     add_pictures(folder)
     return page
+
+
+def publish_if_possible(folder: Path) -> Path | None:
+    """As ``publish``; ``None`` where that fails, which the log tells: the run itself is finished and stays so."""
+    try:
+        return publish(folder)
+    except Exception:
+        log.exception("the report couldn't be drawn; python -m bert_ft.report run=%s tries again", folder)
+        return None
 
 
 def add_pictures(folder: Path) -> None:

@@ -63,7 +63,7 @@ def test_every_key_has_a_rule_and_every_default_keeps_it(choice):
 
 def test_every_rule_belongs_to_a_key():
     known = {key for choice in CHOICES for key, _ in leaves(compose(choice))}
-    known |= {key for name in ("predict", "export") for key, _ in leaves(compose(name=name))}
+    known |= {key for name in ("predict", "export", "report") for key, _ in leaves(compose(name=name))}
     assert set(RULES) <= known
 
 

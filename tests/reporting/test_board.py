@@ -41,6 +41,17 @@ def test_the_plane_of_the_vectors_at_each_validation(run):
     assert planes[0].encoded_image_string != planes[1].encoded_image_string
 
 
+def test_a_report_that_cannot_be_drawn_fails_no_run(tmp_path, tiny_encoder, reviews, monkeypatch, caplog):
+    def broken(folder):
+        raise RuntimeError("no fonts")
+
+    monkeypatch.setattr("bert_ft.reporting.board.write_report", broken)
+    _, metrics = train(tmp_path, tiny_encoder, reviews, "debug=fast", "report=true")
+    assert metrics["test"]["accuracy"] > 0
+    assert f"run={tmp_path} tries again" in caplog.text
+    assert "no fonts" in caplog.text
+
+
 def test_a_run_can_go_without(tmp_path, tiny_encoder, reviews):
     train(tmp_path, tiny_encoder, reviews, "debug=fast")
     assert not (tmp_path / "report.html").exists()

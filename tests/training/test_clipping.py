@@ -89,10 +89,16 @@ class TestClipGradients:
     @pytest.mark.parametrize("algorithm", ["norm", "value"])
     def test_without_gradients_the_norm_is_zero(self, limit, algorithm):
         for none in ([], [nn.Parameter(torch.ones(2))]):
-            assert [float(value) for value in before_and_after(clip_gradients(none, limit, algorithm))] == [0, 0]
+            assert [float(value) for value in before_and_after(clip_gradients(none, limit, algorithm))] == [
+                0,
+                0,
+            ]
         zero = nn.Parameter(torch.ones(2))
         zero.grad = torch.zeros(2)
-        assert [float(value) for value in before_and_after(clip_gradients([zero], limit, algorithm))] == [0, 0]
+        assert [float(value) for value in before_and_after(clip_gradients([zero], limit, algorithm))] == [
+            0,
+            0,
+        ]
         assert zero.grad.tolist() == [0, 0]
 
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
