@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
-from torch import Tensor
+from torch import Tensor, distributed
 
 from bert_ft.errors import ConfigError
 
@@ -82,10 +82,12 @@ def _report(trainer: Trainer, monitors: list[Monitor]) -> None:
     seen = [(monitor, monitor.reading) for monitor in monitors if monitor.reading is not None]
     if not seen:
         return
-    readings = torch.cat([reading for _, reading in seen])[None]
-    if trainer.world_size > 1:
-        readings = trainer.strategy.all_gather(readings[0])
-    parts = readings.cpu().split([len(reading) for _, reading in seen], dim=1)
+    readings = [torch.cat([reading for _, reading in seen])]
+    if trainer.world_size > 1:  # not by Lightning's all_gather, which calls what torch 2.13 gives up
+        (own,) = readings
+        readings = [torch.empty_like(own) for _ in range(trainer.world_size)]
+        distributed.all_gather(readings, own)
+    parts = torch.stack(readings).cpu().split([len(reading) for _, reading in seen], dim=1)
     scalars: dict[str, float] = {}
     for (monitor, _), part in zip(seen, parts, strict=True):
         monitor.reading = None

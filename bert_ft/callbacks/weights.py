@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from bert_ft.callbacks.averaging import Averaging
-from bert_ft.callbacks.monitor import Monitor, ends_window, writers
+from bert_ft.callbacks.monitor import Monitor, writers
 from bert_ft.models.anatomy import Layers
 from bert_ft.nn.statistics import sampled
 from bert_ft.training.vocabulary import settled_parameters
@@ -57,7 +57,7 @@ class WeightMonitor(Monitor):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if self._previous and ends_window(trainer, batch_idx):
+        if self._previous:
             self._look(trainer, pl_module)
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 

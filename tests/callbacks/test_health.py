@@ -213,9 +213,8 @@ WEIGHT = "encoder.layer.1.intermediate.dense.weight"
         (["trainer.gradient_clip_val=null"], 5),
         (["monitor.gradients.every_n_steps=4"], 5),
         (["monitor.gradients.every_n_steps=4"], 10),
-        (["trainer.gradient_clip_algorithm=value", "monitor.gradients.every_n_steps=4"], 5),
     ],
-    ids=["clipped", "not clipped", "between two looks", "after the last look", "clipped by value"],
+    ids=["clipped", "not clipped", "between two looks", "after the last look"],
 )
 def test_a_gradient_that_isnt_finite_is_named(
     tmp_path, encoder, reviews, caplog, monkeypatch, overrides, step
