@@ -31,7 +31,7 @@ from .stepping import (
     with_parameters,
 )
 
-pytestmark = QUIET
+pytestmark = [*QUIET, pytest.mark.slow]
 NEAR_ZERO = 0.05
 
 

@@ -36,7 +36,7 @@ from .monitored import (
 )
 from .test_confidence import Validation, given
 
-pytestmark = IGNORED_REMARKS
+pytestmark = [*IGNORED_REMARKS, pytest.mark.slow]
 STATISTICS = ["entropy", "distance", "on_first", "on_last", "on_self"]
 
 

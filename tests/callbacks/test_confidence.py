@@ -21,7 +21,7 @@ from tests.training.running import reloaded_logits
 
 from .monitored import IGNORED_REMARKS, Given, Log, arrays, built, events, finished, fitted, records, trainer
 
-pytestmark = IGNORED_REMARKS
+pytestmark = [*IGNORED_REMARKS, pytest.mark.slow]
 NAMES = ["anger", "joy", "no label"]
 
 

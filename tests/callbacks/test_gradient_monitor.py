@@ -32,7 +32,7 @@ from .stepping import (
     warnings_of,
 )
 
-pytestmark = QUIET
+pytestmark = [*QUIET, pytest.mark.slow]
 CLIPPING = {
     "none": {},
     "norm": {"gradient_clip_val": 0.5},

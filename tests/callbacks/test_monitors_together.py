@@ -40,7 +40,7 @@ from .stepping import (
     trainer_of,
 )
 
-pytestmark = QUIET
+pytestmark = [*QUIET, pytest.mark.slow]
 STEPPING = ("activations", "gradients", "weights", "curves")
 OTHERS_OFF = [f"monitor.{name}=null" for name in ("confidence", "attention", "representations")]
 EVERY_STEP = ["monitor=full", *OTHERS_OFF, *(f"monitor.{name}.every_n_steps=1" for name in STEPPING)]

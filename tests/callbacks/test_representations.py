@@ -20,7 +20,7 @@ from bert_ft.nn.representations import centroid_distance, effective_rank
 from .monitored import IGNORED_REMARKS, Given, Log, arrays, built, finished, fitted, trainer
 from .test_confidence import Validation, broken_off
 
-pytestmark = IGNORED_REMARKS
+pytestmark = [*IGNORED_REMARKS, pytest.mark.slow]
 NAMES = ["anger", "joy", "no label"]
 
 

@@ -16,7 +16,7 @@ from bert_ft.nn.losses import CrossEntropy
 
 from .stepping import QUIET, Foreign, batches_of, fit, loader, logged, module_of, padded, trainer_of
 
-pytestmark = QUIET
+pytestmark = [*QUIET, pytest.mark.slow]
 SMOOTHING = 0.8
 
 

@@ -14,7 +14,7 @@ from bert_ft.callbacks.representations import RepresentationMonitor
 
 from .monitored import IGNORED_REMARKS, Given, arrays, events, fitted, records
 
-pytestmark = IGNORED_REMARKS
+pytestmark = [*IGNORED_REMARKS, pytest.mark.slow]
 NUM_ROWS = 30
 # of the first process and the second: uneven, and with a row that both have
 PARTS = [

@@ -30,7 +30,7 @@ from .stepping import (
     trainer_of,
 )
 
-pytestmark = QUIET
+pytestmark = [*QUIET, pytest.mark.slow]
 
 
 def monitor(**settings):

@@ -4,6 +4,8 @@ import pytest
 from bert_ft.drawing.attention import MAX_HEADS, TOKEN_SIZE, HeadMap, draw_head_maps, draw_text_attention
 from tests.drawing.texts import assert_readable, texts
 
+pytestmark = pytest.mark.slow
+
 
 def attention(layers: int, heads: int, length: int) -> np.ndarray:
     maps = np.random.default_rng(0).random((layers, heads, length, length))

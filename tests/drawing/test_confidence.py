@@ -5,6 +5,8 @@ from matplotlib.colors import to_rgb
 from bert_ft.drawing.confidence import COUNT_SIZES, draw_confusion, draw_reliability, draw_top_probabilities
 from tests.drawing.texts import assert_readable, texts
 
+pytestmark = pytest.mark.slow
+
 
 def heights(bars) -> list[float]:
     return [bar.get_height() for bar in bars if bar.get_height()]

@@ -4,6 +4,8 @@ import pytest
 from bert_ft.drawing.curves import MAX_LABELLED, Line, Panel, draw_curves
 from tests.drawing.texts import assert_readable, texts
 
+pytestmark = pytest.mark.slow
+
 
 def line(name: str, num_points: int = 5, **settings) -> Line:
     return Line(name, np.arange(1, num_points + 1), np.linspace(1, 2, num_points), **settings)

@@ -5,6 +5,8 @@ from matplotlib.colors import LogNorm
 from bert_ft.drawing.heat_maps import HeatMap, draw_heat_maps, edges_of, scale
 from tests.drawing.texts import assert_readable, texts
 
+pytestmark = pytest.mark.slow
+
 
 def heat_map(num_rows: int = 3, num_steps: int = 4, title: str = "map", **settings) -> HeatMap:
     values = np.random.default_rng(0).random((num_rows, num_steps)) + 0.1

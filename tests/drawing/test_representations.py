@@ -4,6 +4,8 @@ import pytest
 from bert_ft.drawing.representations import MAX_NAMED, MAX_POINTS, draw_plane
 from tests.drawing.texts import assert_readable, texts
 
+pytestmark = pytest.mark.slow
+
 
 def plane(num_rows: int, num_classes: int, wrong: int = 2):
     rng = np.random.default_rng(0)

@@ -22,6 +22,8 @@ from bert_ft.drawing.style import (
 )
 from tests.drawing.texts import texts
 
+pytestmark = pytest.mark.slow
+
 
 def test_png_has_the_common_width():
     picture = Image.open(io.BytesIO(png(new_figure(2.0))))

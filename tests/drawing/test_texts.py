@@ -5,6 +5,8 @@ from matplotlib.figure import Figure
 
 from tests.drawing.texts import assert_readable, overlapping, texts, written
 
+pytestmark = pytest.mark.slow
+
 
 def figure_with(*places: tuple[float, float, str], size: float = 10) -> Figure:
     figure = Figure(figsize=(4, 2), dpi=100)

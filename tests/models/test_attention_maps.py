@@ -18,6 +18,8 @@ from bert_ft.nn.linear import replace_linear
 
 from .families import FAMILIES, VOCAB_SIZE, random_batch, tiny_config
 
+pytestmark = pytest.mark.slow
+
 # padding that sees no token at all, as behind a much shorter text under ModernBERT's windows, is NaN in transformers
 LENGTHS = [33, 37, 40]
 

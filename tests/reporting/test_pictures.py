@@ -19,6 +19,8 @@ from bert_ft.reporting.scalars import Series
 from tests.drawing.texts import assert_readable
 from tests.reporting.synthetic import Size, write_run
 
+pytestmark = pytest.mark.slow
+
 SIZE = Size(num_rows=20, num_steps=8)
 EMPTY = RunLog(folder=None)
 EVERY_SKETCH = [sketch for sketches in sketches_of(EMPTY).values() for sketch in sketches]

@@ -17,6 +17,8 @@ from bert_ft.errors import ConfigError
 from bert_ft.reporting.report import write_report
 from tests.reporting.synthetic import Size, write_json, write_run, write_scalars
 
+pytestmark = pytest.mark.slow
+
 CHECKOUT = Path(__file__).parents[2]
 VOID = {"meta", "img", "link", "br", "hr"}
 SIZE = Size(num_rows=20, num_steps=8)

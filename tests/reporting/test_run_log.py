@@ -5,6 +5,8 @@ from bert_ft.reporting.missing import NotLogged
 from bert_ft.reporting.run_log import RunLog, read_run
 from tests.reporting.synthetic import Size, write_json, write_run, write_scalars
 
+pytestmark = pytest.mark.slow
+
 SIZE = Size(num_rows=5, num_steps=4)
 
 

@@ -11,6 +11,8 @@ from bert_ft.reporting.scalars import Series
 from bert_ft.reporting.table import LONG, Cell, Table, number, share
 from tests.reporting.synthetic import Size, write_run
 
+pytestmark = pytest.mark.slow
+
 SIZE = Size(num_rows=20, num_steps=8)
 EMPTY = RunLog(folder=None)
 
