@@ -17,7 +17,7 @@ from tests.training.running import train
 
 from .stepping import QUIET, Poison, batches_of, fit, module_of, warnings_of
 
-pytestmark = QUIET
+pytestmark = [*QUIET, pytest.mark.slow]
 NAN, INFINITE = float("nan"), float("inf")
 WELL = [0.1, 0.7, 0.98, 0.01, 3.0]  # as STATISTICS names them
 

@@ -25,6 +25,8 @@ from .capturing import captured
 from .families import FAMILIES, random_batch, tiny_config
 from .test_encoder import LENGTHS, padded_reference, twins
 
+pytestmark = pytest.mark.slow
+
 KINDS = ("attention", "activation", "ffn", "hidden")
 
 

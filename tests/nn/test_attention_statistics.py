@@ -8,6 +8,8 @@ import torch
 
 from bert_ft.nn.attention_statistics import attention_statistics
 
+pytestmark = pytest.mark.slow
+
 NAMES = ["entropy", "distance", "on_first", "on_last", "on_self"]
 
 

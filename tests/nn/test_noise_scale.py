@@ -6,6 +6,8 @@ import torch
 
 from bert_ft.nn.noise_scale import noise_and_signal
 
+pytestmark = pytest.mark.slow
+
 MEAN = np.array([0.3, -0.2, 0.1, 0.4])
 SD = np.array([1.0, 2.0, 0.5, 1.5])
 TRACE, SIGNAL = float((SD**2).sum()), float((MEAN**2).sum())
