@@ -111,6 +111,15 @@ VARIANTS: dict[str, list[str]] = {
     "fast lr=3e-4": [*FAST, "optimizer.lr=3e-4"],
     "fast head_lr=2e-3": [*FAST, "optimizer.head_lr=2e-3"],
     "fast steps=800": [*FAST, "trainer.at_least_steps=800"],
+    "fast steps=600": [*FAST, "trainer.at_least_steps=600"],
+    # with the callbacks that choose by validation: early stopping after 3 validations and the best checkpoint; the latter
+    "fast steps=800 best": ["data.batch_size=16", "optimizer.lr=2e-4", "trainer.at_least_steps=800"],
+    "fast steps=600 kept": [
+        "data.batch_size=16",
+        "optimizer.lr=2e-4",
+        "trainer.at_least_steps=600",
+        "callbacks.early_stopping=null",
+    ],
     "fast r_drop": [*FAST, "loss=r_drop"],
     "fast layer_decay=0.8": [*FAST, "optimizer.layer_decay=0.8"],
     "fast two layers": [*FAST, "model.pooling_layers=2"],

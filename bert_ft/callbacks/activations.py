@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from bert_ft.callbacks.health import sick_blocks
-from bert_ft.callbacks.monitor import Monitor, writers
+from bert_ft.callbacks.monitor import HistogramMonitor, write_histograms
 from bert_ft.models.anatomy import encoder_of
 from bert_ft.models.sub_blocks import SubBlock, encoder_sub_blocks, head_sub_blocks
 from bert_ft.nn.statistics import RAW, STATISTICS, merged, raw_moments, sampled, statistics
@@ -21,23 +21,21 @@ from bert_ft.nn.statistics import RAW, STATISTICS, merged, raw_moments, sampled,
 log = logging.getLogger(__name__)
 
 
-class ActivationMonitor(Monitor):
+class ActivationMonitor(HistogramMonitor):
     """Mean, sd, max |x|, share near zero and kurtosis of each layer's sub-blocks and of the head, over real tokens.
 
     Hooks are on the modules only during the forward pass of a step that is looked at.
 
     Args:
         every_n_steps: see ``Monitor``.
-        histogram_every_n_steps: TensorBoard gets histograms at the steps looked at that this divides, and at the
-            first; ``None`` = never.
+        histogram_every_n_steps: see ``HistogramMonitor``.
         near_zero: values of at most this size count as near zero.
     """
 
     def __init__(
         self, *, every_n_steps: int, histogram_every_n_steps: int | None = None, near_zero: float = 1e-3
     ) -> None:
-        super().__init__(every_n_steps=every_n_steps)
-        self.histogram_every_n_steps = histogram_every_n_steps
+        super().__init__(every_n_steps=every_n_steps, histogram_every_n_steps=histogram_every_n_steps)
         self.near_zero = near_zero
         self._blocks: list[SubBlock] = []
         self._handles: list[RemovableHandle] = []
@@ -59,9 +57,7 @@ class ActivationMonitor(Monitor):
         encoder = encoder_of(pl_module)
         self._blocks = encoder_sub_blocks(encoder) + head_sub_blocks(pl_module, encoder)
         self._has_cache = getattr(pl_module, "frozen_states", None) is not None
-        step = trainer.global_step + 1
-        every = self.histogram_every_n_steps
-        wants_histograms = every is not None and (step == 1 or step % every == 0)
+        wants_histograms = self.wants_histograms(trainer.global_step + 1)
         self._handles = [
             encoder.register_forward_pre_hook(self._begin_pass, with_kwargs=True),
             encoder.register_forward_hook(self._end_pass),
@@ -83,11 +79,8 @@ class ActivationMonitor(Monitor):
         elif not self._warned:
             self._warned.add("")
             log.warning("monitor: no activation can be seen; torch.compile may have passed over the hooks")
-        for writer in writers(trainer):
-            for name, sample in self._samples.items():
-                values = sample.cpu()
-                if values.isfinite().all():  # TensorBoard takes no others
-                    writer.add_histogram(f"activations/{name}", values, trainer.global_step + 1)
+        samples = ((f"activations/{name}", sample) for name, sample in self._samples.items())
+        write_histograms(trainer, samples, trainer.global_step + 1)
         self._clear()
 
     def on_train_batch_end(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor, nn
+from torch import Tensor
 
 from bert_ft.callbacks.monitor import log_scalars
 from bert_ft.callbacks.monitor_files import save_arrays
@@ -18,7 +18,8 @@ from bert_ft.callbacks.validation_outputs import in_training
 from bert_ft.data.dataset import TokenizedSplit
 from bert_ft.data.packing import TextBatch, pack
 from bert_ft.errors import ConfigError
-from bert_ft.models.attention_maps import attention_maps, eager_twin, find_encoder
+from bert_ft.models.anatomy import encoder_of
+from bert_ft.models.attention_maps import attention_maps, eager_twin
 from bert_ft.nn.attention_statistics import attention_statistics
 from bert_ft.nn.precision import at_least_float32
 
@@ -121,15 +122,13 @@ class AttentionMonitor(Callback):
 
 
 def _encoder(pl_module: LightningModule) -> Any:
-    # the classifier's, where there is one: a module may have others beside it, such as a teacher's
-    modules = [getattr(pl_module, "classifier", None), pl_module]
-    for module in modules:
-        encoder = find_encoder(module) if isinstance(module, nn.Module) else None
-        if encoder is not None:
-            return encoder
-    raise ConfigError(
-        f"monitor: attention: {type(pl_module).__name__} has no encoder of transformers in it; leave the monitor out"
-    )
+    try:
+        return encoder_of(pl_module)
+    except TypeError as error:
+        raise ConfigError(
+            f"monitor: attention: {type(pl_module).__name__} has no encoder of transformers in it; leave the "
+            "monitor out"
+        ) from error
 
 
 def _validation_split(trainer: Trainer) -> TokenizedSplit:

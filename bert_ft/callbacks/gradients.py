@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from bert_ft.callbacks.monitor import Monitor, ends_window, writers
-from bert_ft.callbacks.noise_scale import NoiseScale, loss_scale, unscales_in_step
+from bert_ft.callbacks.monitor import HistogramMonitor, write_histograms
+from bert_ft.callbacks.noise_scale import NoiseScale
 from bert_ft.models.anatomy import Layers
-from bert_ft.nn.statistics import sampled
-from bert_ft.training.clipping import ClippedGradients, gradient_norms
+from bert_ft.training.accumulation import ends_window
+from bert_ft.training.clipping import ClippedGradients, clip_gradients, gradient_norms, parameters_of
+from bert_ft.training.loss_scale import loss_scale, scaler_of, unscales_in_step
 
 log = logging.getLogger(__name__)
 
 
-class GradientMonitor(Monitor):
+class GradientMonitor(HistogramMonitor):
     """Each layer's gradient norm before and after clipping, the share of clipped steps, steps that aren't finite.
 
     ``ClassificationModule`` knows every parameter's norm at each step that it clips, so there every step is judged;
@@ -30,8 +31,7 @@ class GradientMonitor(Monitor):
 
     Args:
         every_n_steps: see ``Monitor``.
-        histogram_every_n_steps: TensorBoard gets histograms of the clipped gradients at the steps looked at that this
-            divides, and at the first; ``None`` = never.
+        histogram_every_n_steps: of the clipped gradients; see ``HistogramMonitor``.
         noise_scale: estimate the gradient noise scale (see ``NoiseScale``).
     """
 
@@ -42,8 +42,7 @@ class GradientMonitor(Monitor):
         histogram_every_n_steps: int | None = None,
         noise_scale: bool = False,
     ) -> None:
-        super().__init__(every_n_steps=every_n_steps)
-        self.histogram_every_n_steps = histogram_every_n_steps
+        super().__init__(every_n_steps=every_n_steps, histogram_every_n_steps=histogram_every_n_steps)
         self.noise_scale = noise_scale
         self._noise: NoiseScale | None = None
         self._layers: Layers | None = None
@@ -56,8 +55,7 @@ class GradientMonitor(Monitor):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._layers = Layers.of(pl_module)
         self._noise = NoiseScale(trainer, pl_module.device) if self.noise_scale else None
-        plugin = trainer.precision_plugin
-        self._scales = isinstance(plugin, MixedPrecision) and plugin.scaler is not None
+        self._scales = scaler_of(trainer) is not None
         # steps, clipped ones, those that aren't finite, the first of them, its first parameter
         self._judged = torch.tensor([0, 0, 0, -1, -1], dtype=torch.float64, device=pl_module.device)
 
@@ -147,9 +145,12 @@ class GradientMonitor(Monitor):
                 *([] if self._noise is None else [self._noise.averages]),
             ]
         )
-        every = self.histogram_every_n_steps
-        if every is not None and (step == 1 or step % every == 0):
-            self._write_histograms(trainer, seen.parameters)
+        if self.wants_histograms(step):
+            gradients = {
+                parameter: parameter.grad for parameter in seen.parameters if parameter.grad is not None
+            }
+            samples = self._layers.samples(gradients)
+            write_histograms(trainer, ((f"gradients/{name}", sample) for name, sample in samples), step)
 
     def _judge(self, seen: ClippedGradients, after: Tensor, step: int) -> None:
         """Count the step, on the device: nothing waits for it."""
@@ -178,22 +179,7 @@ class GradientMonitor(Monitor):
             self._numbers = (wanted, numbers)
         return numbers
 
-    def _write_histograms(self, trainer: Trainer, parameters: Sequence[nn.Parameter]) -> None:
-        assert self._layers is not None
-        for writer in writers(trainer):
-            for name, members in self._layers.members(parameters).items():
-                sample = sampled([member.grad for member in members if member.grad is not None]).cpu()
-                if sample.isfinite().all():
-                    writer.add_histogram(f"gradients/{name}", sample, trainer.global_step)
-
 
 def _unclipped(optimizer: Optimizer, scale: float) -> ClippedGradients:
-    trained = [
-        parameter
-        for group in optimizer.param_groups
-        for parameter in group["params"]
-        if parameter.grad is not None
-    ]
-    norms = gradient_norms(trained) / scale
-    total = torch.linalg.vector_norm(norms)
-    return ClippedGradients(trained, norms, total, total)
+    seen = clip_gradients(parameters_of(optimizer), None, "norm")
+    return replace(seen, norms=seen.norms / scale, before=seen.before / scale, after=seen.after / scale)

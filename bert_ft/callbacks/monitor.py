@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -11,12 +12,13 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, distributed
 
 from bert_ft.errors import ConfigError
+from bert_ft.training.accumulation import ends_window
 
 if TYPE_CHECKING:  # it takes a while to import, and the logger that needs it does
     from torch.utils.tensorboard import SummaryWriter
 
 
-class Monitor(Callback):
+class Monitor(Callback, ABC):
     """A callback that looks at some optimizer steps and changes nothing.
 
     At such a step it leaves what it saw in ``reading``: one vector on the device, raw numbers that can still be
@@ -36,9 +38,9 @@ class Monitor(Callback):
         self.every_n_steps = every_n_steps
         self.reading: Tensor | None = None
 
+    @abstractmethod
     def scalars(self, readings: Tensor, step: int) -> dict[str, float]:
         """What is logged of the readings ``(num_processes, num_values)``, on the CPU, that ``step`` left."""
-        raise NotImplementedError
 
     def is_due(self, trainer: Trainer, batch_idx: int) -> bool:
         """Whether this batch, before it is trained on, completes an optimizer step that is to be looked at."""
@@ -51,7 +53,7 @@ class Monitor(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        monitors = [callback for callback in _callbacks(trainer) if isinstance(callback, Monitor)]
+        monitors = [callback for callback in callbacks_of(trainer) if isinstance(callback, Monitor)]
         if self is monitors[-1]:
             _report(trainer, monitors)
 
@@ -59,9 +61,23 @@ class Monitor(Callback):
         self.reading = None
 
 
-def ends_window(trainer: Trainer, batch_idx: int) -> bool:
-    """Whether the optimizer steps after this batch."""
-    return trainer.is_last_batch or (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+class HistogramMonitor(Monitor):
+    """A monitor that can show all values in TensorBoard, as histograms.
+
+    Args:
+        every_n_steps: see ``Monitor``.
+        histogram_every_n_steps: TensorBoard gets histograms at the steps looked at that this divides, and at the
+            first; ``None`` = never.
+    """
+
+    def __init__(self, *, every_n_steps: int, histogram_every_n_steps: int | None = None) -> None:
+        super().__init__(every_n_steps=every_n_steps)
+        self.histogram_every_n_steps = histogram_every_n_steps
+
+    def wants_histograms(self, step: int) -> bool:
+        """Whether there are histograms of the ``step``-th optimizer step, which is looked at."""
+        every = self.histogram_every_n_steps
+        return every is not None and (step == 1 or step % every == 0)
 
 
 def log_scalars(trainer: Trainer, scalars: dict[str, float]) -> None:
@@ -76,6 +92,22 @@ def writers(trainer: Trainer) -> Iterator[SummaryWriter]:
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 yield logger.experiment
+
+
+def write_histograms(trainer: Trainer, samples: Iterable[tuple[str, Tensor]], step: int) -> None:
+    """Of each ``(tag, sample)``, taken only where there is a writer; one that isn't finite TensorBoard doesn't take."""
+    if not (found := list(writers(trainer))):
+        return
+    for tag, sample in samples:
+        values = sample.cpu()
+        if values.isfinite().all():
+            for writer in found:
+                writer.add_histogram(tag, values, step)
+
+
+def callbacks_of(trainer: Trainer) -> list[Callback]:
+    """The trainer's, in their order."""
+    return cast(list[Callback], trainer.callbacks)  # type: ignore[attr-defined]  # Lightning sets it late
 
 
 def _report(trainer: Trainer, monitors: list[Monitor]) -> None:
@@ -94,7 +126,3 @@ def _report(trainer: Trainer, monitors: list[Monitor]) -> None:
         if trainer.is_global_zero:
             scalars |= monitor.scalars(part, trainer.global_step)
     log_scalars(trainer, scalars)
-
-
-def _callbacks(trainer: Trainer) -> list[Callback]:
-    return cast(list[Callback], trainer.callbacks)  # type: ignore[attr-defined]  # Lightning sets it late

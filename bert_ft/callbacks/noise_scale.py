@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.plugins.precision import MixedPrecision
 from lightning.pytorch.utilities.data import extract_batch_size
 from torch import Tensor
 from torch.optim import Optimizer
@@ -15,6 +14,7 @@ from bert_ft.data.packing import TextBatch
 from bert_ft.errors import ConfigError
 from bert_ft.nn.noise_scale import noise_and_signal
 from bert_ft.training.clipping import gradient_norms
+from bert_ft.training.loss_scale import loss_scale, unscales_in_step
 
 
 class NoiseScale:
@@ -71,16 +71,3 @@ class NoiseScale:
         share = getattr(module, "accumulated_share", num_batches / trainer.accumulate_grad_batches)
         trained = [parameter for parameter in module.parameters() if parameter.grad is not None]
         return gradient_norms(trained).double().square().sum() / share**2
-
-
-def loss_scale(trainer: Trainer) -> float:
-    """What float16's gradients are multiplied by."""
-    plugin = trainer.precision_plugin
-    if isinstance(plugin, MixedPrecision) and plugin.scaler is not None:
-        return float(plugin.scaler.get_scale())
-    return 1.0
-
-
-def unscales_in_step(optimizer: Optimizer) -> bool:
-    """Whether the optimizer is given gradients as the loss scale left them: a fused one is."""
-    return any(group.get("fused") for group in optimizer.param_groups)

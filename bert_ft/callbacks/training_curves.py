@@ -12,11 +12,12 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.data import extract_batch_size
 from torch import Tensor
 
-from bert_ft.callbacks.monitor import Monitor, ends_window
+from bert_ft.callbacks.monitor import Monitor
 from bert_ft.data.packing import TextBatch
 from bert_ft.errors import ConfigError
 from bert_ft.models.anatomy import encoder_of
 from bert_ft.models.encoder import is_packed
+from bert_ft.training.accumulation import ends_window
 
 # of the time since the last reading; `data` is all between two batches
 PHASES = ("data", "forward", "backward", "optimizer", "validation")

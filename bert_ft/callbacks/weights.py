@@ -6,17 +6,16 @@ from typing import Any, cast
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from bert_ft.callbacks.averaging import Averaging
-from bert_ft.callbacks.monitor import Monitor, writers
+from bert_ft.callbacks.monitor import HistogramMonitor, callbacks_of, write_histograms
 from bert_ft.models.anatomy import Layers
-from bert_ft.nn.statistics import sampled
 from bert_ft.training.vocabulary import settled_parameters
 
 
-class WeightMonitor(Monitor):
+class WeightMonitor(HistogramMonitor):
     """Each layer's weight norm and update-to-weight ratio, and its distance from where training began.
 
     The ratio is the norm of one step's change over the norm of the weights before it; about 1e-3 is usual.
@@ -25,16 +24,14 @@ class WeightMonitor(Monitor):
         every_n_steps: see ``Monitor``. A step that is looked at needs memory for another copy of the weights.
         distance: log the distance from the weights before training, which keeps a copy of them; under an averaging
             also that of the average from the weights of training.
-        histogram_every_n_steps: TensorBoard gets histograms at the steps looked at that this divides, and at the
-            first; ``None`` = never.
+        histogram_every_n_steps: see ``HistogramMonitor``.
     """
 
     def __init__(
         self, *, every_n_steps: int, distance: bool = False, histogram_every_n_steps: int | None = None
     ) -> None:
-        super().__init__(every_n_steps=every_n_steps)
+        super().__init__(every_n_steps=every_n_steps, histogram_every_n_steps=histogram_every_n_steps)
         self.distance = distance
-        self.histogram_every_n_steps = histogram_every_n_steps
         self._layers: Layers | None = None
         self._initial: list[Tensor] = []
         self._previous: list[Tensor] = []
@@ -97,17 +94,9 @@ class WeightMonitor(Monitor):
         if self._has_drift and average is not None:
             seen.append(norms(_difference(weights, average)))
         self.reading = torch.cat(seen)
-        step, every = trainer.global_step, self.histogram_every_n_steps
-        if every is not None and (step == 1 or step % every == 0):
-            self._write_histograms(trainer, dict(zip(parameters, weights, strict=True)))
-
-    def _write_histograms(self, trainer: Trainer, weights: dict[nn.Parameter, Tensor]) -> None:
-        assert self._layers is not None
-        for writer in writers(trainer):
-            for name, members in self._layers.members(weights).items():
-                sample = sampled([weights[member] for member in members]).cpu()
-                if sample.isfinite().all():
-                    writer.add_histogram(f"weights/{name}", sample, trainer.global_step)
+        if self.wants_histograms(step := trainer.global_step):
+            samples = self._layers.samples(dict(zip(parameters, weights, strict=True)))
+            write_histograms(trainer, ((f"weights/{name}", sample) for name, sample in samples), step)
 
 
 def _copied(module: LightningModule) -> list[Tensor]:
@@ -120,7 +109,7 @@ def _difference(weights: list[Tensor], others: list[Tensor]) -> list[Tensor]:
 
 def _average(trainer: Trainer) -> list[Tensor] | None:
     """The averaged weights, in the order of the module's parameters; ``None`` as long as there are none."""
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]  # Lightning sets it late
+    for callback in callbacks_of(trainer):
         if isinstance(callback, Averaging) and callback.num_averaged:
             return callback.averaged_parameters()
     return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -11,18 +11,22 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from bert_ft.models.encoder import num_encoder_layers
+from bert_ft.nn.statistics import sampled
 from bert_ft.optim.layers import layer_of
 
 
 def encoder_of(module: nn.Module) -> PreTrainedModel:
-    """The Hugging Face encoder that a module holds, without the head that may stand on it.
+    """The Hugging Face encoder that a module trains, without the head that may stand on it.
+
+    It is looked for in ``module.classifier`` first: beside that there may be others, such as a teacher's.
 
     Raises:
-        TypeError: it holds none.
+        TypeError: there is none.
     """
-    for part in module.modules():
-        if isinstance(part, PreTrainedModel):
-            return cast(PreTrainedModel, part.base_model)
+    for place in (getattr(module, "classifier", None), module):
+        for part in place.modules() if isinstance(place, nn.Module) else ():
+            if isinstance(part, PreTrainedModel):
+                return cast(PreTrainedModel, part.base_model)
     raise TypeError(f"{type(module).__name__} holds no Hugging Face encoder")
 
 
@@ -65,6 +69,11 @@ class Layers:
         for parameter in parameters:
             found.setdefault(self.names[self._layer[parameter]], []).append(parameter)
         return found
+
+    def samples(self, values: Mapping[nn.Parameter, Tensor]) -> Iterator[tuple[str, Tensor]]:
+        """Each layer's name, and values drawn evenly from those of its parameters."""
+        for name, members in self.members(values).items():
+            yield name, sampled([values[member] for member in members])
 
     def norms(self, parameters: Sequence[nn.Parameter], norms: Tensor) -> Tensor:
         """``(num_layers,)`` float64, the L2 norm over each layer, from ``(num_parameters,)`` of its parameters."""

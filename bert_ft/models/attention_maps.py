@@ -10,23 +10,16 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict
 from itertools import chain
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from bert_ft.data.packing import TextBatch
 from bert_ft.models.encoder import is_packed
 from bert_ft.models.inputs import packed_inputs, token_types
 from bert_ft.nn.embedding import SplitEmbedding
-
-
-def find_encoder(module: nn.Module) -> PreTrainedModel | None:
-    """The first of transformers' models in ``module``, without its head; ``None`` if there is none."""
-    models = (child for child in module.modules() if isinstance(child, PreTrainedModel))
-    found = next(models, None)
-    return None if found is None else cast(PreTrainedModel, found.base_model)
 
 
 def eager_twin(encoder: PreTrainedModel) -> PreTrainedModel:

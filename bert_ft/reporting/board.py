@@ -13,17 +13,18 @@ from torch.utils.tensorboard import SummaryWriter
 from bert_ft.drawing.style import png
 from bert_ft.reporting.missing import NotLogged
 from bert_ft.reporting.monitor_files import read_arrays, steps_of
-from bert_ft.reporting.report import write_report
+from bert_ft.reporting.report import write_page
 from bert_ft.reporting.representation_pictures import plane
-from bert_ft.reporting.run_log import read_run
+from bert_ft.reporting.run_log import RunLog, read_run
 
 log = logging.getLogger(__name__)
 
 
 def publish(folder: Path) -> Path:
     """Write the report of the run in ``folder``, and its pictures into TensorBoard; the page's path."""
-    page = write_report(folder)
-    add_pictures(folder)
+    run = read_run(folder)
+    page = write_page(run)
+    add_pictures(run)
     return page
 
 
@@ -36,16 +37,16 @@ def publish_if_possible(folder: Path) -> Path | None:
         return None
 
 
-def add_pictures(folder: Path) -> None:
-    """Add the pictures of the report that was written to ``folder``, and the plane of the vectors at each validation."""
-    log = read_run(folder)
-    step = max((int(series.steps[-1]) for series in log.scalars.values()), default=0)
+def add_pictures(run: RunLog) -> None:
+    """Add the pictures of the report that was written, and the plane of the vectors at each validation."""
+    folder = run.folder
+    step = max((int(series.steps[-1]) for series in run.scalars.values()), default=0)
     with SummaryWriter(str(folder / "tensorboard")) as writer:
         for path in sorted((folder / "report").glob("*.png")):
             writer.add_image(f"pictures/{path.stem}", imread(path), step, dataformats="HWC")
         for validated in steps_of(folder / "monitor", "representations"):
             at_that_step = replace(
-                log, representations=read_arrays(folder / "monitor", "representations", validated)
+                run, representations=read_arrays(folder / "monitor", "representations", validated)
             )
             try:
                 picture = imread(io.BytesIO(png(plane(at_that_step))))

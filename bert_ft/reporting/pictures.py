@@ -23,15 +23,11 @@ class Picture:
     """A picture as it goes into the report.
 
     Attributes:
-        name: of its file, without the suffix.
-        title: its heading.
-        reading: how to read it, in a sentence.
+        sketch: what was drawn.
         png: the file.
     """
 
-    name: str
-    title: str
-    reading: str
+    sketch: Sketch
     png: bytes
 
 
@@ -58,6 +54,6 @@ def draw(sketches: list[Sketch], log: RunLog) -> Iterator[Picture | LeftOut]:
     """Each of them drawn, or why it can't be; one by one, for a figure is larger than its file."""
     for sketch in sketches:
         try:
-            yield Picture(sketch.name, sketch.title, sketch.reading, png(sketch.draw(log)))
+            yield Picture(sketch, png(sketch.draw(log)))
         except NotLogged as reason:
             yield LeftOut(sketch.title, str(reason))

@@ -34,15 +34,19 @@ TABLES: dict[str, list[tuple[str, Callable[[RunLog], Table]]]] = {
 
 
 def write_report(folder: Path) -> Path:
-    """Write ``report.html`` and the pictures in ``report/``, from what the run in ``folder`` logged; the page's path.
+    """Write the report of the run in ``folder``; see ``write_page``.
 
     Raises:
         ConfigError: there is no such folder, or nothing that a run logs is in it.
     """
-    log = read_run(folder)
+    return write_page(read_run(folder))
+
+
+def write_page(log: RunLog) -> Path:
+    """Write ``report.html`` and the pictures in ``report/`` into the run's folder; the page's path."""
     sections = list(_sections(log))
-    _write_pictures(folder / PICTURES_FOLDER, [part for section in sections for part in section.parts])
-    path = folder / REPORT_FILE
+    _write_pictures(log.folder / PICTURES_FOLDER, [part for section in sections for part in section.parts])
+    path = log.folder / REPORT_FILE
     path.write_text(render(_page(log, sections)), encoding="utf-8")
     return path
 
@@ -106,4 +110,4 @@ def _write_pictures(folder: Path, parts: Iterable[Picture | Table | LeftOut]) ->
     folder.mkdir(exist_ok=True)
     for part in parts:
         if isinstance(part, Picture):
-            (folder / f"{part.name}.png").write_bytes(part.png)
+            (folder / f"{part.sketch.name}.png").write_bytes(part.png)

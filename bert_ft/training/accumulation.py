@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
+from lightning.pytorch import Trainer
 from torch import Tensor, distributed, nn
+
+
+def ends_window(trainer: Trainer, batch_idx: int) -> bool:
+    """Whether the optimizer steps after this batch: the window is full, or the epoch ends."""
+    return trainer.is_last_batch or (batch_idx + 1) % trainer.accumulate_grad_batches == 0
 
 
 class AccumulationWindow:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_, get_total_norm
+from torch.optim import Optimizer
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,11 @@ def clip_gradients(
             # what torch multiplies by: at most 1, with 1e-6 against a norm of 0
             after = before * (limit / (before + 1e-6)).clamp(max=1.0)
     return ClippedGradients(trained, norms, before, after)
+
+
+def parameters_of(optimizer: Optimizer) -> list[nn.Parameter]:
+    """Those of all its groups."""
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 def gradient_norms(parameters: Sequence[nn.Parameter]) -> Tensor:

@@ -7,7 +7,6 @@ from copy import deepcopy
 from typing import Any, Protocol
 
 from lightning.pytorch import LightningModule
-from lightning.pytorch.plugins.precision import MixedPrecision
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor
 from torch.nn import functional as F
@@ -22,9 +21,10 @@ from bert_ft.models.classifier import Classifier
 from bert_ft.models.encoder import num_encoder_layers
 from bert_ft.optim.layerwise import LayerwiseOptimizer
 from bert_ft.optim.weight_decay import Constant, WeightDecayScheduler
-from bert_ft.training.accumulation import AccumulationWindow
-from bert_ft.training.clipping import ClippedGradients, clip_gradients
+from bert_ft.training.accumulation import AccumulationWindow, ends_window
+from bert_ft.training.clipping import ClippedGradients, clip_gradients, parameters_of
 from bert_ft.training.frozen_cache import FrozenStates
+from bert_ft.training.loss_scale import scaler_of, unscales_in_step
 from bert_ft.training.objective import Objective
 from bert_ft.training.vocabulary import decay_unused_rows, trained_rows
 
@@ -113,8 +113,7 @@ class ClassificationModule(LightningModule):
         self.batch_loss = loss.detach()
         self.log("train/loss", self.batch_loss, batch_size=len(batch), prog_bar=True)
         self.log_dict({f"train/loss_{name}": value for name, value in terms.items()}, batch_size=len(batch))
-        accumulate = self.trainer.accumulate_grad_batches
-        self._window_ends = self.trainer.is_last_batch or (batch_index + 1) % accumulate == 0
+        self._window_ends = ends_window(self.trainer, batch_index)
         return self._window.add(loss, self.objective.weight(batch.labels), len(batch))
 
     @property
@@ -181,16 +180,16 @@ class ClassificationModule(LightningModule):
         if not isinstance(self.trainer.strategy, SingleDeviceStrategy | DDPStrategy):
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
             return
-        plugin = self.trainer.precision_plugin
-        fused = any(group.get("fused") for group in optimizer.param_groups)
-        if fused and isinstance(plugin, MixedPrecision) and plugin.scaler is not None:
-            plugin.scaler.unscale_(optimizer)
+        scaler = scaler_of(self.trainer)
+        if scaler is not None and unscales_in_step(optimizer):
+            scaler.unscale_(optimizer)
         self.clipped_gradients = None
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # Lightning sets it late
         if not gradient_clip_val and (self.trainer.global_step + 1) % every:
             return  # nobody would read the norm
-        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        clipped = clip_gradients(parameters, gradient_clip_val, gradient_clip_algorithm or "norm")
+        clipped = clip_gradients(
+            parameters_of(optimizer), gradient_clip_val, gradient_clip_algorithm or "norm"
+        )
         self.log_dict({"train/grad_norm": clipped.before, "train/grad_norm_clipped": clipped.after})
         self.clipped_gradients = clipped
 

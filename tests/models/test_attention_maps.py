@@ -8,7 +8,7 @@ import torch
 from torch.optim import AdamW
 from transformers import AutoConfig, AutoModel
 
-from bert_ft.models.attention_maps import attention_maps, eager_twin, find_encoder
+from bert_ft.models.attention_maps import attention_maps, eager_twin
 from bert_ft.models.encoder import empty_encoder, encode, without_pooler
 from bert_ft.models.first_token import prepare_first_tokens
 from bert_ft.models.inputs import takes_token_types
@@ -212,18 +212,3 @@ def test_a_family_without_attention_of_all_to_all(family, settings):
     )
     model = AutoModel.from_config(config)
     assert attention_maps(eager_twin(model), random_batch([20])) is None
-
-
-class TestFindEncoder:
-    def test_in_a_module(self):
-        model = AutoModel.from_config(tiny_config("bert"))
-        assert find_encoder(torch.nn.Sequential(torch.nn.Linear(2, 2), model)) is model
-
-    def test_below_a_head(self):
-        from transformers import AutoModelForSequenceClassification
-
-        model = AutoModelForSequenceClassification.from_config(tiny_config("roberta"))
-        assert find_encoder(model) is model.roberta
-
-    def test_nowhere(self):
-        assert find_encoder(torch.nn.Linear(2, 2)) is None

@@ -42,10 +42,10 @@ def test_the_plane_of_the_vectors_at_each_validation(run):
 
 
 def test_a_report_that_cannot_be_drawn_fails_no_run(tmp_path, tiny_encoder, reviews, monkeypatch, caplog):
-    def broken(folder):
+    def broken(run):
         raise RuntimeError("no fonts")
 
-    monkeypatch.setattr("bert_ft.reporting.board.write_report", broken)
+    monkeypatch.setattr("bert_ft.reporting.board.write_page", broken)
     _, metrics = train(tmp_path, tiny_encoder, reviews, "debug=fast", "report=true")
     assert metrics["test"]["accuracy"] > 0
     assert f"run={tmp_path} tries again" in caplog.text
