@@ -145,7 +145,7 @@ def states_equal(one, other):
 
 
 class TestTheAverage:
-    @pytest.mark.parametrize("precision", ["32", "64"])
+    @pytest.mark.parametrize("precision", [pytest.param("32", marks=pytest.mark.slow), "64"])
     @pytest.mark.parametrize(
         ("overrides", "steps"),
         [
@@ -167,7 +167,7 @@ class TestTheAverage:
         assert (difference(recorder.raw[-1], expected) > 1e-4) == (len(steps) > 1)
         assert checkpoint(tmp_path)["weights"] == "swa"
 
-    @pytest.mark.parametrize("precision", ["32", "64"])
+    @pytest.mark.parametrize("precision", [pytest.param("32", marks=pytest.mark.slow), "64"])
     @pytest.mark.parametrize(
         ("overrides", "steps", "decay"),
         [

@@ -67,6 +67,7 @@ def operators(path) -> set[str]:
     return {node.op_type for node in onnx.load(path).graph.node}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimize", [False, True])
 @pytest.mark.parametrize(
     "family",
@@ -140,6 +141,7 @@ def run(monkeypatch, tmp_path, capsys):
     return run
 
 
+@pytest.mark.slow
 def test_command_writes_what_takes_the_tokenizers_arrays(folder, run, tmp_path):
     path = tmp_path / "model.onnx"
     code, output, errors = run(f"bundle={folder}", f"output={path}")

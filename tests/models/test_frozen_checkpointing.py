@@ -114,6 +114,7 @@ def test_layers_run_again_in_the_backward_pass(checkpoint, family):
         assert len(calls) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overrides", [[], ["encoder.freeze_layers=1"], ["data.max_tokens=64"]], ids=str)
 def test_a_run_is_the_same_to_the_last_bit(tmp_path, tiny_encoder, reviews, overrides):
     found = []

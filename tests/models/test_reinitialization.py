@@ -207,6 +207,7 @@ def first_loss(folder) -> float:
         return next(float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["bert_residual", "bert_linear"])
 def test_a_run_starts_elsewhere(tmp_path, tiny_encoder, reviews, model):
     still = ["encoder.hidden_dropout=0.0", "encoder.attention_dropout=0.0", "debug=fast"]

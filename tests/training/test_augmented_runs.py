@@ -88,6 +88,7 @@ def test_a_run_without_it_is_the_plain_one(tmp_path, tiny_encoder, reviews):
     assert equal(weights(tmp_path / "plain"), weights(tmp_path / "null"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("hook", "step"),
     [("on_train_batch_start", 7), ("on_train_epoch_start", 10), ("on_train_batch_start", 17)],

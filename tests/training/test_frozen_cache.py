@@ -195,6 +195,7 @@ def losses(folder) -> list[float]:
     return [float(line.split(",")[column]) for line in lines[1:] if line.split(",")[column]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overrides", [[], ["data.max_tokens=64"], ["model=bert_linear"]], ids=str)
 def test_a_run_reaches_what_it_does_without_a_cache(tmp_path, tiny_encoder, reviews, overrides):
     found = []

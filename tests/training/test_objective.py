@@ -445,6 +445,7 @@ def plain_losses(tmp_path_factory, tiny_encoder, reviews):
     return recorded(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "columns"),
     [

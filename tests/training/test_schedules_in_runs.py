@@ -9,6 +9,8 @@ import transformers
 
 from .running import train
 
+pytestmark = pytest.mark.slow
+
 STEPS = 20  # 160 rows, batches of 16, two epochs
 WARMUP = 4
 DECAY = 0.3

@@ -11,6 +11,8 @@ from bert_ft.training.module import ClassificationModule
 from .running import train
 from .test_run import interrupted
 
+pytestmark = pytest.mark.slow
+
 STEPS = 20
 DECAY = 0.1
 SETTINGS = ["trainer.max_epochs=2", "trainer.accelerator=cpu", f"optimizer.weight_decay={DECAY}"]
