@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.utils.data import DataLoader
 
 from bert_ft.config.build import build_training
-from tests.training.running import SMALL, compose_run, file_overrides
+from tests.training.running import small_run
 
 # that a run built from a configuration doesn't show (see ``bert_ft.config.build``)
 IGNORED_REMARKS = [
@@ -49,15 +49,7 @@ class Log(Logger):
 
 def built(folder, encoder, files, monitors, *overrides):
     """A run that isn't started, with ``monitors`` behind its own callbacks, and its log."""
-    config = compose_run(
-        folder,
-        *SMALL,
-        *file_overrides(files),
-        f"encoder.name_or_path={encoder}",
-        f"data.cache_dir={folder / 'cache'}",
-        *PLAIN,
-        *overrides,
-    )
+    config = small_run(folder, encoder, files, *PLAIN, *overrides)
     run, log = build_training(config), Log()
     run.trainer.callbacks.extend(monitors)
     run.trainer.loggers.append(log)

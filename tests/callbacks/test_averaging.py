@@ -20,7 +20,7 @@ from bert_ft.errors import CheckpointError, ConfigError
 from bert_ft.models.bundle import load_bundle
 from bert_ft.nn.embedding import SplitEmbedding
 from bert_ft.training.module import ClassificationModule
-from tests.training.running import SMALL, compose_run, file_overrides, reloaded_logits, train
+from tests.training.running import reloaded_logits, small_run, train
 from tests.training.test_run import interrupted
 from tests.training.test_variants import run as run_command
 
@@ -79,15 +79,7 @@ def trained(values):
 
 def built(folder, encoder, files, *overrides):
     """A run that isn't started, and its recorder."""
-    config = compose_run(
-        folder,
-        *SMALL,
-        *file_overrides(files),
-        f"encoder.name_or_path={encoder}",
-        f"data.cache_dir={folder / 'cache'}",
-        *PLAIN,
-        *overrides,
-    )
+    config = small_run(folder, encoder, files, *PLAIN, *overrides)
     run, recorder = build_training(config), Recorder()
     run.trainer.callbacks.append(recorder)
     return run, recorder

@@ -11,11 +11,9 @@ from sklearn.metrics import silhouette_score
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
 from bert_ft.callbacks.representations import RepresentationMonitor
-from bert_ft.data.prepare import prepare
-from bert_ft.data.sources import Files
 from bert_ft.errors import ConfigError
-from bert_ft.models.bundle import load_bundle
 from bert_ft.nn.representations import centroid_distance, effective_rank
+from tests.training.running import reloaded
 
 from .monitored import IGNORED_REMARKS, Given, Log, arrays, built, finished, fitted, trainer
 from .test_confidence import Validation, broken_off
@@ -216,14 +214,7 @@ class TestErrors:
 
 def saved_features(folder, files):
     """The vectors of the validation split, row by row from the folder that the run saved."""
-    bundle = load_bundle(folder / "model")
-    split = prepare(
-        Files(**{f"{name}_file": str(path) for name, path in files.items()}),
-        bundle.tokenizer,
-        max_length=bundle.max_length,
-        seed=0,
-        cache_dir=folder / "reloaded",
-    ).splits["validation"]
+    bundle, split = reloaded(folder, files, "validation")
     with torch.no_grad():
         return torch.cat([bundle.classifier.features(split[row]) for row in range(len(split))])
 

@@ -44,26 +44,9 @@ def file_overrides(files: dict[str, Path]) -> list[str]:
     return [f"data.{name}_file={path}" for name, path in files.items()]
 
 
-def reloaded_logits(
-    folder: Path, files: dict[str, Path], split: str, *, trust: Sequence[str] = ()
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits and labels of a split, row by row from the folder that a run saved."""
-    bundle = load_bundle(folder / "model", trust=trust)
-    data = prepare(
-        Files(**{f"{name}_file": str(path) for name, path in files.items()}),
-        bundle.tokenizer,
-        max_length=bundle.max_length,
-        seed=0,
-        cache_dir=folder / "reloaded",
-    ).splits[split]
-    with torch.no_grad():
-        logits = torch.cat([bundle.classifier(data[row]) for row in range(len(data))])
-    return logits, torch.from_numpy(data.labels)
-
-
-def train(folder: Path, encoder: Path, files: dict[str, Path], *overrides: str) -> tuple[float, dict]:
-    """Run the main job; the objective and what ``metrics.json`` says."""
-    config = compose_run(
+def small_run(folder: Path, encoder: Path, files: dict[str, Path], *overrides: str):
+    """The configuration of a small run on ``files``; see ``compose_run``."""
+    return compose_run(
         folder,
         *SMALL,
         *file_overrides(files),
@@ -71,5 +54,32 @@ def train(folder: Path, encoder: Path, files: dict[str, Path], *overrides: str) 
         f"data.cache_dir={folder / 'cache'}",
         *overrides,
     )
-    objective = main(config)
+
+
+def reloaded(folder: Path, files: dict[str, Path], split: str, *, trust: Sequence[str] = ()):
+    """The bundle in the folder that a run saved, and a split of ``files`` as that reads it."""
+    bundle = load_bundle(folder / "model", trust=trust)
+    data = prepare(
+        Files(**{f"{name}_file": str(path) for name, path in files.items()}),
+        bundle.tokenizer,
+        max_length=bundle.max_length,
+        seed=0,
+        cache_dir=folder / "reloaded",
+    )
+    return bundle, data.splits[split]
+
+
+def reloaded_logits(
+    folder: Path, files: dict[str, Path], split: str, *, trust: Sequence[str] = ()
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits and labels of a split, row by row from the folder that a run saved."""
+    bundle, data = reloaded(folder, files, split, trust=trust)
+    with torch.no_grad():
+        logits = torch.cat([bundle.classifier(data[row]) for row in range(len(data))])
+    return logits, torch.from_numpy(data.labels)
+
+
+def train(folder: Path, encoder: Path, files: dict[str, Path], *overrides: str) -> tuple[float, dict]:
+    """Run the main job; the objective and what ``metrics.json`` says."""
+    objective = main(small_run(folder, encoder, files, *overrides))
     return objective, json.loads((folder / "metrics.json").read_text())

@@ -28,7 +28,7 @@ from tests.autograd import kept_bytes
 from tests.config.test_conf import compose
 from tests.models.families import FAMILIES, VOCAB_SIZE, random_batch, tiny_config
 
-from .running import SMALL, compose_run, file_overrides, train
+from .running import train
 
 LABELS = ("a", "b", "c")
 LENGTHS = [1, 2, 5, 5, 9, 17]
@@ -512,15 +512,7 @@ def test_a_term_switched_off_leaves_no_trace(tmp_path, tiny_encoder, reviews, pl
 
 def objective_of(folder, encoder, files, *overrides):
     """The objective of a run that is built and not started."""
-    config = compose_run(
-        folder,
-        *SMALL,
-        *file_overrides(files),
-        f"encoder.name_or_path={encoder}",
-        f"data.cache_dir={folder / 'cache'}",
-        *overrides,
-    )
-    return build_training(config).module.objective
+    return build_training(small_run(folder, encoder, files, *overrides)).module.objective
 
 
 def test_balanced_weights_are_those_of_the_training_rows(tmp_path, tiny_encoder, reviews):

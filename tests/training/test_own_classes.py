@@ -18,7 +18,7 @@ from bert_ft.models.bundle import load_bundle
 from bert_ft.train import main
 from bert_ft.training.module import ClassificationModule
 
-from .running import SMALL, compose_run, file_overrides, reloaded_logits, train
+from .running import SMALL, file_overrides, reloaded_logits, train
 
 PARTS = '''
 import numpy as np
@@ -433,12 +433,6 @@ def test_tokens_that_an_own_augmentation_brings_are_trained(
 
 
 def test_trust_ends_with_the_run(tmp_path, tiny_encoder, reviews, package):
-    config = compose_run(
-        tmp_path,
-        *SMALL,
-        *file_overrides(reviews),
-        f"encoder.name_or_path={tiny_encoder}",
-        *OWN["loss"],
-    )
+    config = small_run(tmp_path, tiny_encoder, reviews, *OWN["loss"])
     with pytest.raises(ConfigError, match=r"my_package\.parts\.Brier"):
         main(config)
