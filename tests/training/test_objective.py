@@ -28,7 +28,7 @@ from tests.autograd import kept_bytes
 from tests.config.test_conf import compose
 from tests.models.families import FAMILIES, VOCAB_SIZE, random_batch, tiny_config
 
-from .running import train
+from .running import small_run, train
 
 LABELS = ("a", "b", "c")
 LENGTHS = [1, 2, 5, 5, 9, 17]

@@ -18,7 +18,7 @@ from bert_ft.models.bundle import load_bundle
 from bert_ft.train import main
 from bert_ft.training.module import ClassificationModule
 
-from .running import SMALL, file_overrides, reloaded_logits, train
+from .running import SMALL, file_overrides, reloaded_logits, small_run, train
 
 PARTS = '''
 import numpy as np
