@@ -81,8 +81,9 @@ OURS: dict[str, list[str]] = {
 }
 # the last weights are judged: choosing a checkpoint by the rows that judge it would favour many validations
 LAST = ["callbacks.best_checkpoint=null", "callbacks.early_stopping=null"]
-BASE = [*LAST, "data.batch_size=16", "trainer.at_least_steps=400"]
+BASE = [*LAST, "data.batch_size=16", "trainer.at_least_steps=400", "optimizer.lr=1e-4"]
 FAST = [*BASE, "optimizer.lr=2e-4"]
+BEST = ["callbacks.best_checkpoint.standard_errors=0"]
 VARIANTS: dict[str, list[str]] = {
     "base": BASE,
     "base lr=5e-5": [*BASE, "optimizer.lr=5e-5"],
@@ -112,13 +113,18 @@ VARIANTS: dict[str, list[str]] = {
     "fast head_lr=2e-3": [*FAST, "optimizer.head_lr=2e-3"],
     "fast steps=800": [*FAST, "trainer.at_least_steps=800"],
     "fast steps=600": [*FAST, "trainer.at_least_steps=600"],
-    # with the callbacks that choose by validation: early stopping after 3 validations and the best checkpoint; the latter
-    "fast steps=800 best": ["data.batch_size=16", "optimizer.lr=2e-4", "trainer.at_least_steps=800"],
+    # the best of all validations, and with early stopping after three
     "fast steps=600 kept": [
-        "data.batch_size=16",
-        "optimizer.lr=2e-4",
+        *FAST[len(LAST) :],
         "trainer.at_least_steps=600",
+        *BEST,
         "callbacks.early_stopping=null",
+    ],
+    "fast steps=800 best": [
+        *FAST[len(LAST) :],
+        "trainer.at_least_steps=800",
+        *BEST,
+        "callbacks.early_stopping.patience=3",
     ],
     "fast r_drop": [*FAST, "loss=r_drop"],
     "fast layer_decay=0.8": [*FAST, "optimizer.layer_decay=0.8"],

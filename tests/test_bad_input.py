@@ -106,7 +106,9 @@ def test_a_configuration_folder_that_is_not_there(refuse, tmp_path):
 
 
 def test_a_value_of_the_wrong_type(refuse):
-    assert refuse("trainer.max_epochs=abc") == "trainer.max_epochs=abc: must be an integer ≥ 1 or -1\n"
+    assert (
+        refuse("trainer.max_epochs=abc") == "trainer.max_epochs=abc: must be an integer ≥ 1 or -1 or null\n"
+    )
 
 
 @pytest.mark.parametrize(

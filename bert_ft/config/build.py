@@ -48,7 +48,8 @@ from bert_ft.training.vocabulary import train_used_rows_only
 from bert_ft.trust import IN_CONFIGURATIONS
 
 # of `trainer`, which are otherwise arguments of Lightning's
-OWN_TRAINER_KEYS = ("at_least_steps", "compile")
+# at first there is no limit: how long a run will be its data says
+OWN_TRAINER_KEYS = ("max_epochs", "at_least_steps", "compile")
 # patterns that `trust` adds to what may be constructed, while a configuration is built
 _trusted: ContextVar[tuple[str, ...]] = ContextVar("trusted", default=())
 
@@ -101,7 +102,8 @@ def _build_training(config: DictConfig) -> TrainingRun:
     max_length = _max_length(config, max_positions(encoder.load_config()))
     tokenizer = load_tokenizer(encoder.resolve(), encoder.revision)
     data = _prepare(config, tokenizer, max_length)
-    plan = plan_of(trainer, len(data.splits["train"]), config.data.batch_size, config.trainer.at_least_steps)
+    length = (config.trainer.max_epochs, config.trainer.at_least_steps)
+    plan = plan_of(trainer, len(data.splits["train"]), config.data.batch_size, *length)
     trainer.fit_loop.max_epochs = plan.epochs
     check_plan(trainer, plan, schedule, len(data.splits["validation"]))
     seed_everything(config.seed, workers=True, verbose=False)
@@ -171,6 +173,7 @@ def build_trainer(config: DictConfig, precision: Precision, averaging: Callback 
         useless += (ProgressBar,)
     return build(
         _without(config.trainer, OWN_TRAINER_KEYS),
+        max_epochs=-1,
         precision=precision.effective,
         callbacks=[callback for callback in callbacks if not isinstance(callback, useless)],
         logger=loggers or False,

@@ -211,7 +211,7 @@ RULES: dict[str, Rule] = {
     "trainer.num_nodes": COUNT,
     "trainer.strategy": Rule("any"),
     "trainer.precision": Rule("text", choices=PRECISIONS),
-    "trainer.max_epochs": Rule("integer", at_least=1, also=(-1,)),
+    "trainer.max_epochs": Rule("integer", at_least=1, nullable=True, also=(-1,)),
     "trainer.max_steps": Rule("integer", at_least=1, also=(-1,)),
     "trainer.at_least_steps": Rule("integer", at_least=0),
     "trainer.max_time": Rule("any", nullable=True),
@@ -242,6 +242,7 @@ RULES: dict[str, Rule] = {
     "accelerator": Rule("text", choices=("auto", "cpu", "cuda")),
     "optimize": FLAG,
     "run": TEXT,
+    "callbacks.best_checkpoint.standard_errors": LIMIT,
     "callbacks.early_stopping.patience": COUNT,
     "callbacks.early_stopping.min_delta": Rule("number", at_least=0),
 }

@@ -25,7 +25,7 @@ def facts(log: RunLog) -> dict[str, str]:
     metrics, checkpoint = log.metrics, log.metrics.get("checkpoint", {})
     value = metrics.get("objective", {}).get("value")
     averaged = "" if metrics.get("weights") in (None, "raw") else f" ({metrics['weights']})"
-    weights = "the last weights" if checkpoint.get("path") is None else f"{checkpoint['path']}, best {metric}"
+    weights = "the last weights" if checkpoint.get("path") is None else f"{checkpoint['path']}, by {metric}"
     precision = metrics.get("precision", {}).get("effective", "unknown precision")
     return {
         "objective": f"{metric} {'not a number' if value is None else f'{value:.4f}'}",

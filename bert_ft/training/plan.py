@@ -11,6 +11,8 @@ from bert_ft.data.batching import RandomBatches
 from bert_ft.errors import ConfigError
 from bert_ft.optim.schedules import Schedule
 
+LEAST_EPOCHS = 3  # where their number isn't given
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -18,30 +20,34 @@ class Plan:
 
     Attributes:
         batches: in an epoch.
-        epochs: in all; ``None`` or -1 where something else ends training.
+        epochs: in all; -1 where something else ends training.
         steps: of the optimizer in all; infinite where only a time limit ends training.
     """
 
     batches: int
-    epochs: int | None
+    epochs: int
     steps: float
 
 
-def plan_of(trainer: Trainer, num_rows: int, batch_size: int, at_least_steps: int = 0) -> Plan:
+def plan_of(
+    trainer: Trainer, num_rows: int, batch_size: int, max_epochs: int | None, at_least_steps: int
+) -> Plan:
     """The plan for ``num_rows`` training rows and ``batch_size`` rows to a batch and process.
 
-    Epochs are added to ``trainer.max_epochs`` until they have ``at_least_steps`` optimizer steps.
+    Without ``max_epochs`` there are ``LEAST_EPOCHS``, or as many as ``at_least_steps`` optimizer steps take; where
+    ``trainer.max_steps`` is given, that alone ends training. -1 epochs are no limit.
     """
     batches = len(RandomBatches(num_rows, batch_size, seed=0, num_replicas=trainer.world_size))
     limit = trainer.limit_train_batches
     batches = min(batches, limit) if isinstance(limit, int) else int(batches * (limit or 0))
     steps = math.inf if trainer.max_steps == -1 else float(trainer.max_steps)
-    epochs = trainer.max_epochs
-    if epochs is not None and epochs != -1:
-        steps_each = math.ceil(batches / trainer.accumulate_grad_batches)
-        epochs = max(epochs, math.ceil(at_least_steps / max(1, steps_each)))
-        steps = min(steps, epochs * steps_each)
-    return Plan(batches, epochs, steps)
+    steps_each = math.ceil(batches / trainer.accumulate_grad_batches)
+    if max_epochs is None:
+        enough = max(LEAST_EPOCHS, math.ceil(at_least_steps / max(1, steps_each)))
+        max_epochs = enough if math.isinf(steps) else -1
+    if max_epochs != -1:
+        steps = min(steps, max_epochs * steps_each)
+    return Plan(batches, max_epochs, steps)
 
 
 def check_plan(trainer: Trainer, plan: Plan, schedule: Schedule, num_validation_rows: int) -> None:

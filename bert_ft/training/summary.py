@@ -53,7 +53,7 @@ def print_result(result: RunResult, report: Path | None = None, console: Console
         if values
     ]
     console.print(_table("Result", rows))
-    weights = "the last weights" if result.kept.checkpoint is None else f"best {result.metric}"
+    weights = "the last weights" if result.kept.checkpoint is None else f"kept by {result.metric}"
     averaged = "" if result.kept.weights == "raw" else f" ({result.kept.weights})"
     facts = {
         "weights": f"{weights}{averaged}, after {result.kept.epoch:g} epochs, step {result.kept.step}",

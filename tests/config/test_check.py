@@ -14,9 +14,9 @@ CACHED = ["encoder.freeze_layers=1", "encoder.cache_frozen=true"]
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        (["trainer.max_epochs=abc"], "trainer.max_epochs=abc: must be an integer ≥ 1 or -1"),
-        (["trainer.max_epochs=0"], "trainer.max_epochs=0: must be an integer ≥ 1 or -1"),
-        (["trainer.max_epochs=1.5"], "trainer.max_epochs=1.5: must be an integer ≥ 1 or -1"),
+        (["trainer.max_epochs=abc"], "trainer.max_epochs=abc: must be an integer ≥ 1 or -1 or null"),
+        (["trainer.max_epochs=0"], "trainer.max_epochs=0: must be an integer ≥ 1 or -1 or null"),
+        (["trainer.max_epochs=1.5"], "trainer.max_epochs=1.5: must be an integer ≥ 1 or -1 or null"),
         (["optimizer.lr=0"], "optimizer.lr=0: must be a number > 0"),
         (["optimizer.lr=true"], "optimizer.lr=True: must be a number > 0"),
         (["optimizer.lr=nan"], "optimizer.lr=nan: must be a number > 0"),

@@ -37,7 +37,7 @@ def test_misspelt_keys_wrong_values_and_unknown_choices_together(tmp_path):
 
 def test_a_wrong_value(tmp_path):
     message = refused(run("trainer.max_epochs=abc", cwd=tmp_path), tmp_path)
-    assert message == "trainer.max_epochs=abc: must be an integer ≥ 1 or -1\n"
+    assert message == "trainer.max_epochs=abc: must be an integer ≥ 1 or -1 or null\n"
 
 
 def test_a_broken_override(tmp_path):

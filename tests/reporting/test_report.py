@@ -133,7 +133,7 @@ def test_the_page_says_what_was_reached(finished):
     for part in (
         "val/accuracy 0.9",
         "0.9125",
-        "checkpoints/best.ckpt, best val/accuracy, after 2 epochs, step 6",
+        "checkpoints/best.ckpt, by val/accuracy, after 2 epochs, step 6",
         "all steps done",
         "131 s in bf16-mixed",
         str(folder / "model"),

@@ -56,7 +56,7 @@ def test_a_long_table_is_folded_up():
 def test_facts_of_a_finished_run(log):
     found = run_tables.facts(log)
     assert found["objective"] == f"val/accuracy {log.metrics['objective']['value']:.4f}"
-    assert found["weights"] == "checkpoints/best.ckpt, best val/accuracy, after 2 epochs, step 6"
+    assert found["weights"] == "checkpoints/best.ckpt, by val/accuracy, after 2 epochs, step 6"
     assert found["training"] == "131 s in bf16-mixed"
     assert found["ended"] == "all steps done"
 

@@ -25,6 +25,7 @@ SMALL = [
     "trainer.enable_progress_bar=false",
     "monitor=none",  # what is watched has tests of its own
     "report=false",
+    "trainer.at_least_steps=0",  # three epochs
     "trainer.log_every_n_steps=1",
 ]
 

@@ -71,12 +71,16 @@ def test_the_reloaded_folder_gives_what_was_reported(finished, reviews, split):
     assert reported["loss"] == pytest.approx(F.cross_entropy(logits, labels).item(), abs=1e-6)
 
 
-def test_the_kept_checkpoint_is_the_best_validated(finished):
+def test_the_kept_checkpoint_is_the_latest_that_cant_be_told_from_the_best(finished):
     folder, objective, metrics = finished
     with (folder / "csv/version_0/metrics.csv").open() as file:
         values = [float(row["val/accuracy"]) for row in csv.DictReader(file) if row["val/accuracy"]]
-    assert objective == pytest.approx(max(values), abs=1e-7)
-    assert metrics["checkpoint"]["epoch"] == values.index(max(values)) + 1
+    best = max(values)
+    least = best - (best * (1 - best) / metrics["rows"]["validation"]) ** 0.5
+    epoch = max(number for number, value in enumerate(values, start=1) if value >= least)
+    assert epoch > values.index(best) + 1
+    assert objective == pytest.approx(values[epoch - 1], abs=1e-7)
+    assert metrics["checkpoint"]["epoch"] == epoch
     assert metrics["checkpoint"]["step"] == 10 * metrics["checkpoint"]["epoch"]
 
 
@@ -170,7 +174,7 @@ def test_early_stopping_ends_the_run_and_says_why(tmp_path, tiny_encoder, review
         "callbacks.early_stopping.patience=2",
     )
     assert metrics["stopped"] == "no better val/accuracy for 2 validations"
-    assert metrics["checkpoint"]["epoch"] == 1
+    assert metrics["checkpoint"]["epoch"] == 3
 
 
 def test_half_precision_on_a_cpu_is_named(tmp_path, tiny_encoder, reviews, caplog):

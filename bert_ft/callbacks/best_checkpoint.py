@@ -1,0 +1,72 @@
+"""Which checkpoint of a run is kept."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Keeps the latest checkpoint that can't be told from the best one.
+
+    On a few hundred validation rows the best of ten validations is the luckiest rather than the best, and by its end a
+    schedule has made the weights better. So one that comes later is preferred as long as it is within a standard error
+    of the best (the rule of Breiman et al., *Classification and Regression Trees*, 1984, for choosing among models): of
+    a share ``p`` of ``n`` rows that is ``sqrt(p (1 - p) / n)``. On many rows it is nothing, and the best is kept.
+
+    It acts for a metric between 0 and 1 of which more is better, and ``save_top_k=1``; otherwise this is
+    ``ModelCheckpoint``.
+
+    Args:
+        standard_errors: how many of them a later checkpoint may be worse; 0: none.
+        settings: those of ``ModelCheckpoint``.
+    """
+
+    def __init__(self, *, standard_errors: float = 1.0, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.standard_errors = standard_errors
+        self._num_rows = 0
+        self._best = -math.inf  # of all validations, whether their checkpoint is still kept or not
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._num_rows = 0
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._num_rows += len(batch)
+
+    def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
+        """Whether the weights as they are now are to be saved; ``current`` is their metric."""
+        is_best = super().check_monitor_top_k(trainer, current)
+        if current is None or self.mode != "max" or self.save_top_k != 1:
+            return is_best
+        value = float(current)
+        is_close = value >= self._best - self._tolerance(trainer)
+        if value > self._best:
+            self._best = value
+        # alike on all processes, as the metric is
+        return bool(trainer.strategy.reduce_boolean_decision(is_best or is_close))
+
+    def _tolerance(self, trainer: Trainer) -> float:
+        num_rows = self._num_rows * trainer.world_size
+        if not 0 <= self._best <= 1 or not num_rows:
+            return 0.0
+        return self.standard_errors * math.sqrt(self._best * (1 - self._best) / num_rows)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "best": self._best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self._best = state_dict["best"]
