@@ -28,15 +28,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 from benchmarks.corpora import UCI_DOMAINS, Rows, cache_folder, fortunes, rotten_tomatoes, uci_sentences
 from benchmarks.recipe_data import MAX_LENGTH, bbc_news, cut, for_development
+from benchmarks.recipes_page import page
 
 RESULTS = Path(__file__).with_suffix(".json")
 SEEDS = (0, 1, 2, 3, 4)
@@ -291,44 +291,22 @@ def work(jobs: list[Job], workers: int) -> None:
             )
 
 
-def table(recipes: Iterable[str], datasets: Sequence[str], key: str) -> str:
-    """Mean ± sd over seeds, and the mean over data sets."""
-    results = read()
-    lines = [f"{key:<24}" + "".join(f"{name:>20}" for name in [*datasets, "mean", "seconds"])]
-    for recipe in recipes:
-        cells, means, seconds = [], [], []
-        for name in datasets:
-            found = list(results.get(recipe, {}).get(name, {}).values())
-            values = [100 * scores[key] for scores in found if key in scores]
-            if not values:
-                cells.append("-")
-                continue
-            means.append(mean(values))
-            seconds.append(mean(scores["seconds"] for scores in found))
-            cells.append(
-                f"{mean(values):.1f} ± {stdev(values) if len(values) > 1 else 0:.1f} ({len(values)})"
-            )
-        complete = len(means) == len(datasets)
-        cells += [f"{mean(means):.2f}" if complete else "-", f"{mean(seconds):.0f}" if complete else "-"]
-        lines.append(f"{recipe:<24}" + "".join(f"{cell:>20}" for cell in cells))
-    return "\n".join(lines)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--recipes", nargs="+", default=["residual", "linear", "hf", "autogluon", "hf_tuned"])
     parser.add_argument("--datasets", nargs="+", default=list(DATASETS), choices=[*DATASETS, *DEVELOPMENT])
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--table", action="store_true", help="only print what was measured")
-    parser.add_argument("--key", default="accuracy", help="of the table: accuracy, f1_macro, val_accuracy, …")
+    parser.add_argument("--table", action="store_true", help="only write what was measured to recipes.md")
     options = parser.parse_args()
     if not options.table:
         if "hf_tuned" in options.recipes:
             grid = [f"grid_{lr}_{epochs}" for lr, epochs in HF_GRID]
             work(missing(grid, options.datasets, [0]), options.workers)
         work(missing(options.recipes, options.datasets, options.seeds), options.workers)
-    print(table(options.recipes, options.datasets, options.key))
+    written = page(read(), list(DATASETS), list(DEVELOPMENT))
+    RESULTS.with_suffix(".md").write_text(written, encoding="utf-8")
+    print(written)
 
 
 if __name__ == "__main__":
