@@ -1,0 +1,186 @@
+"""Texts with tokens to be guessed, for masked-language-model training.
+
+Source: Devlin et al. 2019, arXiv 1810.04805, section 3.1 and appendix A.1; whole words as in the authors' later
+checkpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bert_ft.data.dataset import TokenizedSplit
+from bert_ft.data.packing import TextBatch, pack
+from bert_ft.data.tokenization import FastTokenizer
+from bert_ft.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Masking:
+    """Chooses the tokens to be guessed, and what stands in their place.
+
+    Attributes:
+        probability: of each token to be chosen; special tokens never are.
+        mask_share: of the chosen ones that become [MASK].
+        random_share: of them that become any other token; the rest stay as they are.
+        whole_words: choose words, all of whose tokens are then chosen, at the same probability.
+    """
+
+    probability: float = 0.15
+    mask_share: float = 0.8
+    random_share: float = 0.1
+    whole_words: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.probability < 1:
+            raise ConfigError(f"pretrain.masking.probability={self.probability} must be above 0 and below 1")
+        for name in ("mask_share", "random_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"pretrain.masking.{name}={getattr(self, name)} must be from 0 to 1")
+        if self.mask_share + self.random_share > 1 + 1e-9:
+            raise ConfigError(
+                f"pretrain.masking.mask_share={self.mask_share}: with random_share={self.random_share} it is more than 1"
+            )
+
+    def __call__(
+        self, ids: np.ndarray, vocabulary: MaskingVocabulary, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The ids with some replaced, and which were chosen, both ``(length,)``."""
+        maskable = ~vocabulary.is_special[ids]
+        if self.whole_words:
+            begins = vocabulary.begins_word[ids] | ~maskable
+            begins[1:] |= ~maskable[:-1]  # what follows a special token can't go on with a word
+            word = np.cumsum(begins) - 1 if begins[:1].all() else np.cumsum(begins)
+            draws = rng.random(len(ids))[word]
+        else:
+            draws = rng.random(len(ids))
+        chosen = maskable & (draws < self.probability)
+        fate = rng.random(len(ids))
+        replacements = rng.choice(vocabulary.ordinary_ids, size=len(ids))
+        becomes = np.where(
+            fate < self.mask_share,
+            vocabulary.mask_id,
+            np.where(fate < self.mask_share + self.random_share, replacements, ids),
+        )
+        return np.where(chosen, becomes, ids), chosen
+
+
+@dataclass(frozen=True)
+class MaskingVocabulary:
+    """What masking needs to know of the tokens.
+
+    Attributes:
+        mask_id: of [MASK].
+        is_special: ``(vocab_size,)`` bool, those that are never masked.
+        begins_word: ``(vocab_size,)`` bool, whether a token begins a word.
+        ordinary_ids: ``(num_ordinary,)``, those that may replace another.
+    """
+
+    mask_id: int
+    is_special: np.ndarray
+    begins_word: np.ndarray
+    ordinary_ids: np.ndarray
+
+    @classmethod
+    def of(cls, tokenizer: FastTokenizer) -> MaskingVocabulary:
+        """Of a tokenizer.
+
+        Raises:
+            ConfigError: it has no [MASK].
+        """
+        if tokenizer.mask_token_id is None:
+            raise ConfigError("pretrain.mlm_weight: the encoder's tokenizer has no [MASK]; set it to 0")
+        tokens = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+        is_special = np.zeros(len(tokens), dtype=bool)
+        is_special[tokenizer.all_special_ids] = True
+        return cls(
+            mask_id=int(tokenizer.mask_token_id),
+            is_special=is_special,
+            begins_word=_begins_word(tokens),
+            ordinary_ids=np.flatnonzero(~is_special),
+        )
+
+
+def _begins_word(tokens: Sequence[str | None]) -> np.ndarray:
+    """By the mark of the vocabulary: ``##`` goes on with a word (WordPiece); ``Ġ`` and ``▁`` begin one."""
+    known = [token or "" for token in tokens]
+    if any(token.startswith("##") for token in known):
+        return np.array([not token.startswith("##") for token in known])
+    marks = ("Ġ", "▁")
+    if any(token.startswith(marks) for token in known):
+        return np.array([token.startswith(marks) for token in known])
+    return np.ones(len(known), dtype=bool)  # every token is a word
+
+
+@dataclass  # not frozen: see TextBatch
+class MaskedBatch:
+    """Texts, and the same with tokens to be guessed.
+
+    Attributes:
+        text: as they are.
+        masked: with what stands in the place of the chosen tokens.
+        is_target: ``(num_tokens,)`` bool, the chosen ones.
+    """
+
+    text: TextBatch
+    masked: TextBatch
+    is_target: Tensor
+
+    @property
+    def targets(self) -> Tensor:
+        """``(num_targets,)``, the tokens to be guessed."""
+        return self.text.input_ids[self.is_target]
+
+    def __len__(self) -> int:
+        return len(self.text)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> MaskedBatch:
+        """The same batch with its tensors on ``device``."""
+        return replace(
+            self,
+            text=self.text.to(device, non_blocking),
+            masked=self.masked.to(device, non_blocking),
+            is_target=self.is_target.to(device, non_blocking=non_blocking),
+        )
+
+
+@dataclass(frozen=True)
+class MaskedSplit:
+    """A split whose texts come with masks, anew in each epoch.
+
+    The mask of a row depends on the seed, the epoch and the row alone: not on the batch that it is in, nor on the
+    process that reads it, so that a resumed run repeats it.
+
+    Attributes:
+        split: the texts.
+        masking: how.
+        vocabulary: of the tokenizer.
+        seed: of the run.
+    """
+
+    split: TokenizedSplit
+    masking: Masking
+    vocabulary: MaskingVocabulary
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, batch: tuple[int, Sequence[int]]) -> MaskedBatch:
+        """The rows of ``(epoch, rows)``."""
+        epoch, rows = batch
+        sequences, types = self.split.sequences(rows)
+        masked, chosen = [], []
+        for row, ids in zip(rows, sequences, strict=True):
+            rng = np.random.default_rng([self.seed, epoch, int(row)])
+            new_ids, is_chosen = self.masking(ids, self.vocabulary, rng)
+            masked.append(new_ids)
+            chosen.append(is_chosen)
+        text = self.split[rows]
+        # of equal lengths, so all three are packed in one order
+        hidden = pack(masked, rows, token_type_ids=types)
+        return MaskedBatch(text, hidden, pack(chosen, rows).input_ids.bool())
