@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bert_ft.errors import ConfigError
-from bert_ft.nn.precision import at_least_float32, autocast_off
+from bert_ft.nn.contrastive import contrastive_loss
+from bert_ft.nn.precision import at_least_float32
 
 
 class ClassificationLoss(nn.Module, ABC):
@@ -105,10 +106,7 @@ class SupervisedContrastive(nn.Module):
     """Draws the features of one label together and those of others apart, on the unit sphere.
 
     ``forward(features (batch, hidden_size), labels (batch,))`` is the mean over the anchors that
-    share their label with another row; 0, with a gradient of zero, if there are none.
-
-    Source: Khosla et al. 2020, arXiv 2004.11362, equation 2 (L_out), without the factor
-    ``temperature / 0.07`` of their code.
+    share their label with another row; see ``contrastive_loss``.
     """
 
     def __init__(self, temperature: float = 0.1) -> None:
@@ -118,16 +116,8 @@ class SupervisedContrastive(nn.Module):
         self.temperature = temperature
 
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
-        features = F.normalize(at_least_float32(features), dim=-1)
-        with autocast_off(features):
-            similarity = features @ features.T / self.temperature  # (batch, batch)
         itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
-        positive = (labels[:, None] == labels) & ~itself
-        # with -inf the only row of a batch would pass through NaN, which detect_anomaly stops at
-        log_probs = similarity.masked_fill(itself, torch.finfo(similarity.dtype).min).log_softmax(-1)
-        num_positives = positive.sum(-1)
-        per_anchor = -log_probs.masked_fill(~positive, 0).sum(-1) / num_positives.clamp(min=1)  # (batch,)
-        return per_anchor.sum() / (num_positives > 0).sum().clamp(min=1)
+        return contrastive_loss(features, features, labels[:, None] == labels, itself, self.temperature)
 
 
 def symmetric_kl(logits_a: Tensor, logits_b: Tensor) -> Tensor:

@@ -1,0 +1,176 @@
+"""Contrastive losses against loops in numpy, and over two processes against one."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import distributed, multiprocessing, nn
+
+from bert_ft.nn.contrastive import (
+    Projection,
+    alignment,
+    gathered,
+    simcse_loss,
+    supervised_loss,
+    uniformity,
+)
+
+DIM = 8
+TEXTS = torch.tensor([0, 1, 2, 1, 3, 4])  # the second and the fourth are copies
+LABELS = torch.tensor([0, 1, 0, 0, 2, 1])
+PROCESSES = 2
+
+
+def views(num_rows=6, seed=0):
+    """Two views of each row, float64."""
+    generator = torch.Generator().manual_seed(seed)
+    first = torch.randn(num_rows, DIM, generator=generator, dtype=torch.float64)
+    return first, first + 0.3 * torch.randn(num_rows, DIM, generator=generator, dtype=torch.float64)
+
+
+def cosine(a, b):
+    return float(np.dot(a, b) / np.linalg.norm(a) / np.linalg.norm(b))
+
+
+def simcse_by_hand(first, second, texts, temperature):
+    losses = []
+    for i, anchor in enumerate(first):
+        terms = {
+            j: math.exp(cosine(anchor, other) / temperature)
+            for j, other in enumerate(second)
+            if j == i or texts[j] != texts[i]
+        }
+        losses.append(-math.log(terms[i] / sum(terms.values())))
+    return np.mean(losses)
+
+
+def supervised_by_hand(first, second, labels, temperature):
+    rows, of_rows = [*first, *second], [*labels, *labels]
+    losses = []
+    for i, anchor in enumerate(rows):
+        terms = {j: math.exp(cosine(anchor, other) / temperature) for j, other in enumerate(rows) if j != i}
+        positives = [j for j in terms if of_rows[j] == of_rows[i]]
+        losses.append(-np.mean([math.log(terms[j] / sum(terms.values())) for j in positives]))
+    return np.mean(losses)
+
+
+CASES = pytest.mark.parametrize(
+    ("loss", "by_hand", "groups"),
+    [(simcse_loss, simcse_by_hand, TEXTS), (supervised_loss, supervised_by_hand, LABELS)],
+    ids=["simcse", "supervised"],
+)
+
+
+@CASES
+@pytest.mark.parametrize("temperature", [0.05, 1.0])
+def test_equals_a_loop(loss, by_hand, groups, temperature):
+    first, second = views()
+    expected = by_hand(first.numpy(), second.numpy(), groups.tolist(), temperature)
+    assert loss(first, second, groups, temperature).item() == pytest.approx(expected, rel=1e-12)
+
+
+@CASES
+def test_gradients(loss, by_hand, groups):
+    inputs = [view.requires_grad_() for view in views()]
+    assert torch.autograd.gradcheck(lambda one, other: loss(one, other, groups, 0.5), inputs)
+
+
+def test_a_copy_of_a_text_is_no_negative():
+    first, second = views()
+    without = simcse_loss(first, second, TEXTS, 0.1)
+    assert without < simcse_loss(first, second, torch.arange(6), 0.1)
+
+
+def test_of_another_text_is_a_positive_by_its_label_alone():
+    first, second = views()
+    assert not torch.isclose(
+        supervised_loss(first, second, LABELS, 0.1), supervised_loss(first, second, torch.arange(6), 0.1)
+    )
+
+
+@CASES
+def test_a_single_text_is_zero_with_a_gradient(loss, by_hand, groups):
+    first, second = (view.requires_grad_() for view in views(1))
+    with torch.autograd.set_detect_anomaly(True):
+        value = loss(first, second, torch.zeros(1, dtype=torch.int64), 0.05)
+        value.backward()
+    assert value.item() == pytest.approx(0, abs=1e-12)
+    assert first.grad.abs().max() < 1e-12
+
+
+@CASES
+def test_16_bits_are_computed_in_32(loss, by_hand, groups):
+    first, second = (view.bfloat16() for view in views())
+    with torch.autocast("cpu", torch.bfloat16):
+        value = loss(first, second, groups, 0.05)
+    assert value.dtype == torch.float32
+    torch.testing.assert_close(value, loss(first.float(), second.float(), groups, 0.05))
+
+
+class TestCollapse:
+    def test_alignment_and_uniformity_are_means_over_pairs(self):
+        first, second = views()
+        unit, others = (view / view.norm(dim=1, keepdim=True) for view in (first, second))
+        distances = [float((a - b).square().sum()) for a, b in zip(unit, others, strict=True)]
+        assert alignment(first, second).item() == pytest.approx(np.mean(distances))
+        pairs = [math.exp(-2 * float((unit[i] - unit[j]).square().sum())) for i in range(6) for j in range(i)]
+        assert uniformity(first).item() == pytest.approx(math.log(np.mean(pairs)))
+
+    def test_collapsed(self):
+        vectors = torch.ones(5, DIM) * torch.arange(1, 6)[:, None]
+        assert uniformity(vectors).item() == pytest.approx(0, abs=1e-5)
+        assert alignment(vectors, 2 * vectors).item() == pytest.approx(0, abs=1e-5)
+
+    def test_spread(self):
+        vectors = torch.randn(500, 512, generator=torch.Generator().manual_seed(0))
+        assert uniformity(vectors).item() == pytest.approx(-4, abs=0.1)
+
+    def test_of_one_text(self):
+        assert uniformity(torch.ones(1, DIM)).isnan()
+
+
+class TestProjection:
+    def test_layers(self):
+        projection = Projection(DIM, [4, 3])
+        assert [type(layer) for layer in projection] == [nn.Linear, nn.Tanh, nn.Linear, nn.Tanh]
+        assert projection(torch.randn(2, DIM)).shape == (2, 3)
+
+    def test_none(self):
+        vectors = torch.randn(2, DIM)
+        assert Projection(DIM, [])(vectors) is vectors
+
+
+def test_alone_there_is_nothing_to_gather():
+    values = torch.randn(2, DIM)
+    assert gathered(values) is values
+
+
+def in_a_process(rank, folder, name):
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=PROCESSES
+    )
+    loss, groups = {"simcse": (simcse_loss, TEXTS), "supervised": (supervised_loss, LABELS)}[name]
+    weight = torch.eye(DIM, dtype=torch.float64).requires_grad_()
+    first, second = (view.chunk(PROCESSES)[rank] @ weight for view in views())
+    value = loss(first, second, groups.chunk(PROCESSES)[rank], 0.1)
+    value.backward()
+    torch.save((value.detach(), weight.grad), f"{folder}/{rank}")
+    distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["simcse", "supervised"])
+def test_two_processes_are_one(tmp_path, name):
+    """The mean of their losses and, as DDP takes it, of their gradients, which go through the other's vectors."""
+    multiprocessing.spawn(in_a_process, (str(tmp_path), name), nprocs=PROCESSES)
+    values, gradients = zip(*(torch.load(tmp_path / str(rank)) for rank in range(PROCESSES)), strict=True)
+    loss, groups = {"simcse": (simcse_loss, TEXTS), "supervised": (supervised_loss, LABELS)}[name]
+    weight = torch.eye(DIM, dtype=torch.float64).requires_grad_()
+    first, second = (view @ weight for view in views())
+    expected = loss(first, second, groups, 0.1)
+    expected.backward()
+    # each process has 3 of 6 rows; their order in the supervised one differs, their set doesn't
+    torch.testing.assert_close(sum(values) / PROCESSES, expected.detach())
+    torch.testing.assert_close(sum(gradients) / PROCESSES, weight.grad)
+    assert not torch.allclose(gradients[0], gradients[1])
