@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from bert_ft.callbacks.health import sick_blocks
-from bert_ft.callbacks.monitor import HistogramMonitor, write_histograms
+from bert_ft.callbacks.monitor import HistogramMonitor
 from bert_ft.models.anatomy import encoder_of
 from bert_ft.models.sub_blocks import SubBlock, encoder_sub_blocks, head_sub_blocks
 from bert_ft.nn.statistics import RAW, STATISTICS, merged, raw_moments, sampled, statistics
@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 
 class ActivationMonitor(HistogramMonitor):
     """Mean, sd, max |x|, share near zero and kurtosis of each layer's sub-blocks and of the head, over real tokens.
+
+    Where [CLS] alone is read of the last layer (``ClsPooling``), that layer is computed for these tokens alone, and its
+    statistics are of them.
 
     Hooks are on the modules only during the forward pass of a step that is looked at.
 
@@ -79,8 +82,9 @@ class ActivationMonitor(HistogramMonitor):
         elif not self._warned:
             self._warned.add("")
             log.warning("monitor: no activation can be seen; torch.compile may have passed over the hooks")
-        samples = ((f"activations/{name}", sample) for name, sample in self._samples.items())
-        write_histograms(trainer, samples, trainer.global_step + 1)
+        self.keep_samples(
+            trainer, ((f"activations/{name}", sample) for name, sample in self._samples.items())
+        )
         self._clear()
 
     def on_train_batch_end(

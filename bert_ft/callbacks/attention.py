@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from bert_ft.callbacks.monitor import log_scalars
-from bert_ft.callbacks.monitor_files import save_arrays
+from bert_ft.callbacks.monitor_files import drop_later, save_arrays
 from bert_ft.callbacks.validation_outputs import in_training
 from bert_ft.data.dataset import TokenizedSplit
 from bert_ft.data.packing import TextBatch, pack
@@ -37,9 +38,12 @@ class AttentionMonitor(Callback):
     texts, and for the ``k``-th pictured text, from 0, ``text_<k>_tokens`` ``(length,)`` and ``text_<k>_attention``
     float16 ``(layers, heads, length, length)``. Tokens are ids where nobody has a tokenizer.
 
+    The texts are the first of the validation split, or, where the data module isn't ours, those of the first
+    validation batch, a mapping with ``input_ids`` and ``attention_mask``; then nothing is looked at before training.
+
     Args:
         folder: where the files go.
-        num_texts: how many rows of the validation split, from the first on, are looked at.
+        num_texts: how many texts are looked at.
         num_pictured: of how many of these the attention itself is saved.
         max_tokens: a longer text is cut to so many, its last token (``[SEP]``) kept.
     """
@@ -61,7 +65,11 @@ class AttentionMonitor(Callback):
         self._has_warned = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._look(trainer, pl_module)
+        if trainer.is_global_zero:
+            drop_later(self.folder, "attention", trainer.global_step)
+        # a resumed run has looked at this step, and perhaps at an average that isn't in the module now
+        if not (self.folder / f"attention_{trainer.global_step}.npz").exists():
+            self._look(trainer, pl_module)
 
     def on_validation_batch_start(
         self,
@@ -73,11 +81,13 @@ class AttentionMonitor(Callback):
     ) -> None:
         # not when the validation starts or ends: before or after us others swap the weights there
         if batch_idx == 0 and dataloader_idx == 0 and in_training(trainer):
-            self._look(trainer, pl_module)
+            self._look(trainer, pl_module, batch)
 
-    def _look(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def _look(self, trainer: Trainer, pl_module: LightningModule, batch: Any = None) -> None:
         encoder = _encoder(pl_module)
-        texts = self._texts(trainer)
+        texts = self._texts(trainer, batch)
+        if batch is not None and not texts:
+            self._warn("validation batches have no input_ids")
         if not trainer.is_global_zero or not texts:
             return
         twin = eager_twin(encoder)
@@ -86,16 +96,20 @@ class AttentionMonitor(Callback):
         found = [at_least_float32(one) for one in maps if one is not None]
         if len(found) == len(texts):
             self._report(trainer, found, [_tokens(trainer, pl_module, text) for text in texts])
-        elif not self._has_warned:
-            self._has_warned = True
-            log.warning(
-                "monitor: attention: %s gives no attention of tokens to tokens; there is nothing to show",
-                encoder.config.model_type,
-            )
+        else:
+            self._warn(f"{encoder.config.model_type} gives no attention of tokens to tokens")
 
-    def _texts(self, trainer: Trainer) -> list[TextBatch]:
+    def _warn(self, reason: str) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            log.warning("monitor: attention: %s; there is nothing to show", reason)
+
+    def _texts(self, trainer: Trainer, batch: Any) -> list[TextBatch]:
         split = _validation_split(trainer)
-        sequences, types = split.sequences(range(min(self.num_texts, len(split))))
+        if split is not None:
+            sequences, types = split.sequences(range(min(self.num_texts, len(split))))
+        else:
+            sequences, types = _of_padded(batch, self.num_texts)
         texts = []
         for row, ids in enumerate(sequences):
             kept = np.arange(len(ids))
@@ -131,15 +145,24 @@ def _encoder(pl_module: LightningModule) -> Any:
         ) from error
 
 
-def _validation_split(trainer: Trainer) -> TokenizedSplit:
+def _validation_split(trainer: Trainer) -> TokenizedSplit | None:
+    """That of our data module; ``None`` where somebody's own loaders are used."""
     data = getattr(trainer.datamodule, "data", None)  # type: ignore[attr-defined]  # Lightning sets it late
-    split = getattr(data, "splits", {}).get("validation")
-    if split is None:
-        raise ConfigError(
-            "monitor: attention: its texts come from trainer.datamodule.data.splits['validation'], which there isn't; "
-            "give one, or leave the monitor out"
-        )
-    return split
+    return getattr(data, "splits", {}).get("validation")
+
+
+def _of_padded(batch: Any, num_texts: int) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
+    """Ids, and token types where there are any, of the first texts of a batch as transformers' collators make it."""
+    if not isinstance(batch, Mapping) or "input_ids" not in batch:
+        return [], None
+    ids = batch["input_ids"][:num_texts]
+    mask = batch.get("attention_mask", torch.ones_like(ids))[:num_texts].bool().cpu().numpy()
+    types = batch.get("token_type_ids")
+
+    def rows(values: Tensor) -> list[np.ndarray]:
+        return [row[kept] for row, kept in zip(values[:num_texts].cpu().numpy(), mask, strict=True)]
+
+    return rows(ids), None if types is None else rows(types)
 
 
 def _tokens(trainer: Trainer, pl_module: LightningModule, text: TextBatch) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,21 @@ import numpy as np
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_stat_scores
+from torchmetrics.functional.classification import (
+    multiclass_calibration_error,
+    multiclass_confusion_matrix,
+    multiclass_stat_scores,
+)
 
 from bert_ft.callbacks.monitor import log_scalars, writers
-from bert_ft.callbacks.monitor_files import save_arrays, save_records
-from bert_ft.callbacks.validation_outputs import Arrays, ValidationMonitor, class_names, validation_texts
+from bert_ft.callbacks.monitor_files import drop_later, save_arrays, save_records
+from bert_ft.callbacks.validation_outputs import (
+    Arrays,
+    ValidationMonitor,
+    class_names,
+    validation_sources,
+    validation_texts,
+)
 from bert_ft.errors import ConfigError
 from bert_ft.nn.confidence import brier_score, class_scores, finite_rows, highest_losses, right_and_wrong
 
@@ -31,12 +40,13 @@ class ConfidenceMonitor(ValidationMonitor):
     any. A score that is 0 / 0, as the recall of a class that the split lacks, isn't logged.
 
     For each validation the folder gets ``validation_<step>.npz`` with ``logits`` ``(rows, classes)``, ``labels`` and
-    ``rows``, sorted by row, and the classes' ``names``; and ``top_losses_<step>.json``.
+    ``rows``, sorted by row, the classes' ``names``, and of all rows their ``confusion`` ``(classes, classes)`` (label,
+    prediction) and their number ``num_rows``; and ``top_losses_<step>.json``.
 
     Args:
         folder: where the files go.
         num_top_losses: how many rows are listed.
-        max_rows: of the split's first rows, how many are saved; the scores are of all.
+        max_rows: how many rows are saved, at even distances in the split; the scores are of all.
         num_bins: of equal width, for the expected calibration error.
     """
 
@@ -56,12 +66,18 @@ class ConfidenceMonitor(ValidationMonitor):
         self.max_rows = max_rows
         self.num_bins = num_bins
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero:
+            for kind in ("validation", "top_losses"):
+                drop_later(self.folder, kind, trainer.global_step)
+
     def look(self, trainer: Trainer, pl_module: LightningModule, seen: Arrays) -> None:
         step = trainer.global_step
         names = class_names(pl_module, seen["logits"].shape[1])
-        self._save(step, seen, names)
         logits, labels = torch.from_numpy(seen["logits"]).double(), torch.from_numpy(seen["labels"])
         finite = finite_rows(logits)
+        confusion = multiclass_confusion_matrix(logits[finite].argmax(1), labels[finite], len(names))
+        self._save(step, seen, names, confusion)
         scalars = {} if finite.all() else {"confidence/rows_not_finite": float((~finite).sum())}
         logits, labels, rows = logits[finite], labels[finite], seen["rows"][finite.numpy()]
         if len(rows):
@@ -74,9 +90,12 @@ class ConfidenceMonitor(ValidationMonitor):
         for writer in writers(trainer):
             writer.add_text("confidence/top_losses", markdown_table(losses), step)
 
-    def _save(self, step: int, seen: Arrays, names: list[str]) -> None:
-        arrays = {name: seen[name][: self.max_rows] for name in ("logits", "labels", "rows")}
-        save_arrays(self.folder / f"validation_{step}.npz", {**arrays, "names": np.array(names)})
+    def _save(self, step: int, seen: Arrays, names: list[str], confusion: Tensor) -> None:
+        num_rows = len(seen["rows"])
+        kept = np.unique(np.linspace(0, num_rows - 1, min(num_rows, self.max_rows)).round().astype(int))
+        arrays = {name: seen[name][kept] for name in ("logits", "labels", "rows")}
+        arrays |= {"names": np.array(names), "confusion": confusion.numpy(), "num_rows": np.array(num_rows)}
+        save_arrays(self.folder / f"validation_{step}.npz", arrays)
 
     def _scalars(self, logits: Tensor, labels: Tensor, names: list[str]) -> dict[str, float]:
         probabilities = logits.softmax(1)
@@ -100,18 +119,21 @@ class ConfidenceMonitor(ValidationMonitor):
     ) -> list[dict[str, Any]]:
         positions, losses = highest_losses(logits, labels, self.num_top_losses)
         found = rows[positions.numpy()]
-        texts: Sequence[str | None] | None = validation_texts(trainer, found) if self.rows_known else None
+        nothing: list[str | None] = [None] * len(found)
+        texts = (validation_texts(trainer, found) if self.rows_known else None) or nothing
+        sources = (validation_sources(trainer, found) if self.rows_known else None) or nothing
         return [
             {
                 "row": int(row),
+                "source": source,
                 "text": text,
                 "label": names[int(labels[position])],
                 "prediction": names[int(logits[position].argmax())],
                 "probability": math.exp(-loss),
                 "loss": loss,
             }
-            for row, text, position, loss in zip(
-                found, texts or [None] * len(found), positions, losses.tolist(), strict=True
+            for row, source, text, position, loss in zip(
+                found, sources, texts, positions, losses.tolist(), strict=True
             )
         ]
 
@@ -121,8 +143,9 @@ def markdown_table(losses: list[dict[str, Any]]) -> str:
     lines = ["| row | text | label | prediction | probability |", "|---:|---|---|---|---:|"]
     for record in losses:
         text = _cell((record["text"] or "")[:SHOWN_CHARACTERS])
+        row = _cell(record.get("source") or str(record["row"]))
         label, prediction = _cell(record["label"]), _cell(record["prediction"])
-        lines.append(f"| {record['row']} | {text} | {label} | {prediction} | {record['probability']:.4f} |")
+        lines.append(f"| {row} | {text} | {label} | {prediction} | {record['probability']:.4f} |")
     return "\n".join(lines)
 
 

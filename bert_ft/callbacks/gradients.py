@@ -12,9 +12,10 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from bert_ft.callbacks.monitor import HistogramMonitor, write_histograms
+from bert_ft.callbacks.monitor import HistogramMonitor
 from bert_ft.callbacks.noise_scale import NoiseScale
 from bert_ft.models.anatomy import Layers
+from bert_ft.nn.precision import widest
 from bert_ft.training.accumulation import ends_window
 from bert_ft.training.clipping import ClippedGradients, clip_gradients, gradient_norms, parameters_of
 from bert_ft.training.loss_scale import loss_scale, scaler_of, unscales_in_step
@@ -49,15 +50,31 @@ class GradientMonitor(HistogramMonitor):
         self._numbers: tuple[list[int], Tensor] = ([], torch.zeros(0))
         self._before: ClippedGradients | None = None
         self._judged: Tensor | None = None
+        self._restored: dict[str, Any] = {}
         self._scales = False
         self._warned = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run goes on counting from."""
+        if self._judged is None:
+            return {}
+        noise = None if self._noise is None else self._noise.averages.cpu()
+        return {"judged": self._judged.cpu(), "noise": noise}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._restored = state_dict
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._layers = Layers.of(pl_module)
         self._noise = NoiseScale(trainer, pl_module.device) if self.noise_scale else None
         self._scales = scaler_of(trainer) is not None
         # steps, clipped ones, those that aren't finite, the first of them, its first parameter
-        self._judged = torch.tensor([0, 0, 0, -1, -1], dtype=torch.float64, device=pl_module.device)
+        judged = self._restored.get("judged", torch.tensor([0, 0, 0, -1, -1]))
+        self._judged = judged.to(pl_module.device, widest(pl_module.device))
+        noise = self._restored.get("noise")
+        if self._noise is not None and noise is not None:
+            self._noise.averages = noise.to(self._noise.averages)
+        self._restored = {}
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -150,7 +167,7 @@ class GradientMonitor(HistogramMonitor):
                 parameter: parameter.grad for parameter in seen.parameters if parameter.grad is not None
             }
             samples = self._layers.samples(gradients)
-            write_histograms(trainer, ((f"gradients/{name}", sample) for name, sample in samples), step)
+            self.keep_samples(trainer, ((f"gradients/{name}", sample) for name, sample in samples))
 
     def _judge(self, seen: ClippedGradients, after: Tensor, step: int) -> None:
         """Count the step, on the device: nothing waits for it."""

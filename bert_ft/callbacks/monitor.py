@@ -30,6 +30,7 @@ class Monitor(Callback, ABC):
 
     Attributes:
         reading: ``(num_values,)``, of the step that runs; ``None`` where there is nothing to report.
+        samples: ``(tag, (num_values,) float32)``, values of that step that TensorBoard gets as histograms.
     """
 
     def __init__(self, *, every_n_steps: int) -> None:
@@ -37,6 +38,7 @@ class Monitor(Callback, ABC):
             raise ConfigError(f"monitor: every_n_steps={every_n_steps} must be at least 1")
         self.every_n_steps = every_n_steps
         self.reading: Tensor | None = None
+        self.samples: list[tuple[str, Tensor]] = []
 
     @abstractmethod
     def scalars(self, readings: Tensor, step: int) -> dict[str, float]:
@@ -58,7 +60,7 @@ class Monitor(Callback, ABC):
             _report(trainer, monitors)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self.reading = None
+        self.reading, self.samples = None, []
 
 
 class HistogramMonitor(Monitor):
@@ -66,18 +68,28 @@ class HistogramMonitor(Monitor):
 
     Args:
         every_n_steps: see ``Monitor``.
-        histogram_every_n_steps: TensorBoard gets histograms at the steps looked at that this divides, and at the
-            first; ``None`` = never.
+        histogram_every_n_steps: TensorBoard gets histograms at the first step, and at each that this number, a multiple
+            of the other, divides; ``None`` = never.
     """
 
     def __init__(self, *, every_n_steps: int, histogram_every_n_steps: int | None = None) -> None:
         super().__init__(every_n_steps=every_n_steps)
+        if histogram_every_n_steps is not None and histogram_every_n_steps % every_n_steps:
+            raise ConfigError(
+                f"monitor: histogram_every_n_steps={histogram_every_n_steps} must be a multiple of "
+                f"every_n_steps={every_n_steps}"
+            )
         self.histogram_every_n_steps = histogram_every_n_steps
 
     def wants_histograms(self, step: int) -> bool:
         """Whether there are histograms of the ``step``-th optimizer step, which is looked at."""
         every = self.histogram_every_n_steps
         return every is not None and (step == 1 or step % every == 0)
+
+    def keep_samples(self, trainer: Trainer, samples: Iterable[tuple[str, Tensor]]) -> None:
+        """For histograms of the step that runs; taken only where there is a writer."""
+        if next(writers(trainer), None) is not None:
+            self.samples = list(samples)
 
 
 def log_scalars(trainer: Trainer, scalars: dict[str, float]) -> None:
@@ -94,17 +106,6 @@ def writers(trainer: Trainer) -> Iterator[SummaryWriter]:
                 yield logger.experiment
 
 
-def write_histograms(trainer: Trainer, samples: Iterable[tuple[str, Tensor]], step: int) -> None:
-    """Of each ``(tag, sample)``, taken only where there is a writer; one that isn't finite TensorBoard doesn't take."""
-    if not (found := list(writers(trainer))):
-        return
-    for tag, sample in samples:
-        values = sample.cpu()
-        if values.isfinite().all():
-            for writer in found:
-                writer.add_histogram(tag, values, step)
-
-
 def callbacks_of(trainer: Trainer) -> list[Callback]:
     """The trainer's, in their order."""
     return cast(list[Callback], trainer.callbacks)  # type: ignore[attr-defined]  # Lightning sets it late
@@ -119,10 +120,31 @@ def _report(trainer: Trainer, monitors: list[Monitor]) -> None:
         (own,) = readings
         readings = [torch.empty_like(own) for _ in range(trainer.world_size)]
         distributed.all_gather(readings, own)
-    parts = torch.stack(readings).cpu().split([len(reading) for _, reading in seen], dim=1)
+    samples = [sample for monitor in monitors for sample in monitor.samples]
+    on_host = _on_host([torch.stack(readings), *(values for _, values in samples)])
+    parts = on_host[0].split([len(reading) for _, reading in seen], dim=1)
     scalars: dict[str, float] = {}
     for (monitor, _), part in zip(seen, parts, strict=True):
         monitor.reading = None
         if trainer.is_global_zero:
             scalars |= monitor.scalars(part, trainer.global_step)
     log_scalars(trainer, scalars)
+    for monitor in monitors:
+        monitor.samples = []
+    if samples:
+        write_histograms(trainer, dict(zip([tag for tag, _ in samples], on_host[1:], strict=True)))
+
+
+def write_histograms(trainer: Trainer, samples: dict[str, Tensor]) -> None:
+    """Of values on the CPU; those that aren't all finite TensorBoard doesn't take."""
+    for tag, values in samples.items():
+        if values.isfinite().all():
+            for writer in writers(trainer):
+                writer.add_histogram(tag, values, trainer.global_step)
+
+
+def _on_host(tensors: list[Tensor]) -> list[Tensor]:
+    """The same on the CPU, for which the device is waited for once."""
+    pieces = torch.cat([tensor.contiguous().view(torch.uint8).flatten() for tensor in tensors]).cpu()
+    parts = pieces.split([tensor.numel() * tensor.element_size() for tensor in tensors])
+    return [part.view(tensor.dtype).view(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,14 @@ def save_records(path: Path, records: list[dict[str, Any]]) -> None:
     """Write ``records`` as JSON, the folder too if need be."""
     with _finished_at(path) as file:
         file.write(json.dumps(records, indent=1, ensure_ascii=False, allow_nan=False).encode())
+
+
+def drop_later(folder: Path, kind: str, step: int) -> None:
+    """Remove files ``<kind>_<step>.*`` of later steps than ``step``: a run that goes on from there did others."""
+    for path in folder.glob(f"{kind}_*"):
+        match = re.fullmatch(rf"{kind}_(\d+)\.\w+", path.name)
+        if match and int(match[1]) > step:
+            path.unlink()
 
 
 @contextmanager

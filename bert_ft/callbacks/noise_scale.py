@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from bert_ft.data.packing import TextBatch
 from bert_ft.errors import ConfigError
 from bert_ft.nn.noise_scale import noise_and_signal
+from bert_ft.nn.precision import widest
 from bert_ft.training.clipping import gradient_norms
 from bert_ft.training.loss_scale import loss_scale, unscales_in_step
 
@@ -39,7 +40,7 @@ class NoiseScale:
                 f"trainer.accumulate_grad_batches to 2 or more (it is {trainer.accumulate_grad_batches})"
             )
         self.decay = decay
-        self.averages = torch.zeros(2, dtype=torch.float64, device=device)  # of noise and signal
+        self.averages = torch.zeros(2, dtype=widest(device), device=device)  # of noise and signal
         self._first: Tensor | None = None
         self._rows: list[int] = []  # of each batch of the window so far
 
@@ -70,4 +71,5 @@ class NoiseScale:
         """Of the mean gradient over the window's batches so far: Lightning divides by the number in a full one."""
         share = getattr(module, "accumulated_share", num_batches / trainer.accumulate_grad_batches)
         trained = [parameter for parameter in module.parameters() if parameter.grad is not None]
-        return gradient_norms(trained).double().square().sum() / share**2
+        norms = gradient_norms(trained)
+        return norms.to(widest(norms.device)).square().sum() / share**2

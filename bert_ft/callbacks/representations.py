@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 
 from bert_ft.callbacks.monitor import log_scalars, writers
-from bert_ft.callbacks.monitor_files import save_arrays
+from bert_ft.callbacks.monitor_files import drop_later, save_arrays
 from bert_ft.callbacks.validation_outputs import Arrays, ValidationMonitor, class_names, validation_texts
 from bert_ft.errors import ConfigError
 from bert_ft.nn.representations import centroid_distance, effective_rank, silhouette
@@ -43,6 +43,10 @@ class RepresentationMonitor(ValidationMonitor):
         self.folder = Path(folder)
         self.projector = projector
         self._last: tuple[int, Arrays] | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero:
+            drop_later(self.folder, "representations", trainer.global_step)
 
     def look(self, trainer: Trainer, pl_module: LightningModule, seen: Arrays) -> None:
         step = trainer.global_step

@@ -12,11 +12,12 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.data import extract_batch_size
 from torch import Tensor
 
-from bert_ft.callbacks.monitor import Monitor
+from bert_ft.callbacks.monitor import Monitor, log_scalars
 from bert_ft.data.packing import TextBatch
 from bert_ft.errors import ConfigError
 from bert_ft.models.anatomy import encoder_of
 from bert_ft.models.encoder import is_packed
+from bert_ft.nn.precision import widest
 from bert_ft.training.accumulation import ends_window
 
 # of the time since the last reading; `data` is all between two batches
@@ -26,7 +27,8 @@ PHASES = ("data", "forward", "backward", "optimizer", "validation")
 class TrainingCurves(Monitor):
     """``train/loss_smoothed``, real tokens and sequences a second, padding, peak memory, and seconds for each phase.
 
-    The phases are those of the process that drives the device: on a GPU a phase ends when its work is queued.
+    The phases are those of the process that drives the device: on a GPU a phase ends when its work is queued. What they
+    took after the last reading is logged as ``seconds_after/<phase>`` when training ends.
     Throughput is over the time since the last reading, without validation.
 
     Args:
@@ -45,8 +47,16 @@ class TrainingCurves(Monitor):
         self._mark = 0.0
         self._is_packed = True
 
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run goes on smoothing from."""
+        return {} if self._loss is None else {"loss": self._loss.cpu()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._loss = state_dict.get("loss")
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._loss = torch.zeros(2, dtype=torch.float64, device=pl_module.device)
+        before = torch.zeros(2) if self._loss is None else self._loss  # of the run that this one goes on from
+        self._loss = before.to(pl_module.device, widest(pl_module.device))
         self._is_packed = is_packed(encoder_of(pl_module))
         self._begin()
 
@@ -81,6 +91,13 @@ class TrainingCurves(Monitor):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._end("validation")
 
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._end("data")
+        if trainer.is_global_zero:
+            log_scalars(
+                trainer, {f"seconds_after/{phase}": seconds for phase, seconds in self._seconds.items()}
+            )
+
     def scalars(self, readings: Tensor, step: int) -> dict[str, float]:
         loss, weight = readings[:, :2].mean(dim=0).tolist()
         tokens, places, sequences = readings[:, 2:5].sum(dim=0).tolist()
@@ -100,7 +117,7 @@ class TrainingCurves(Monitor):
         if loss is None:
             return
         assert self._loss is not None
-        seen = torch.stack([loss, torch.ones_like(loss)]).double()
+        seen = torch.stack([loss, torch.ones_like(loss)]).to(self._loss)
         smoothed = self._loss * self.smoothing + seen * (1 - self.smoothing)
         self._loss = torch.where(loss.isfinite(), smoothed, self._loss)
 

@@ -124,10 +124,19 @@ def class_names(pl_module: LightningModule, num_classes: int) -> list[str]:
     return [str(names[number]) for number in range(num_classes)]
 
 
-def validation_texts(trainer: Trainer, rows: np.ndarray) -> list[str] | None:
+def validation_texts(trainer: Trainer, rows: np.ndarray) -> list[Any] | None:
     """The texts of these rows of the validation split; ``None`` where the data module doesn't give them."""
-    texts = getattr(trainer.datamodule, "texts", None)  # type: ignore[attr-defined]  # Lightning sets it late
-    return None if texts is None else texts("validation", rows.tolist())
+    return _of_rows(trainer, "texts", rows)
+
+
+def validation_sources(trainer: Trainer, rows: np.ndarray) -> list[Any] | None:
+    """Where these rows of the validation split come from, as a user would look for them; ``None`` likewise."""
+    return _of_rows(trainer, "sources", rows)
+
+
+def _of_rows(trainer: Trainer, what: str, rows: np.ndarray) -> list[Any] | None:
+    give = getattr(trainer.datamodule, what, None)  # type: ignore[attr-defined]  # Lightning sets it late
+    return None if give is None else give("validation", rows.tolist())
 
 
 def _joined(batches: list[dict[str, Tensor]]) -> dict[str, Tensor]:

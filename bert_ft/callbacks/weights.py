@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from bert_ft.callbacks.averaging import Averaging
-from bert_ft.callbacks.monitor import HistogramMonitor, callbacks_of, write_histograms
+from bert_ft.callbacks.monitor import HistogramMonitor, callbacks_of
 from bert_ft.models.anatomy import Layers
+from bert_ft.training.clipping import norms_of
 from bert_ft.training.vocabulary import settled_parameters
 
 
@@ -82,7 +83,7 @@ class WeightMonitor(HistogramMonitor):
 
         def norms(values: list[Tensor]) -> Tensor:
             assert self._layers is not None
-            return self._layers.norms(parameters, torch.stack(torch._foreach_norm(values)).double())
+            return self._layers.norms(parameters, norms_of(values))
 
         before, change = norms(self._previous), norms(_difference(weights, self._previous))
         self._previous = []
@@ -94,9 +95,9 @@ class WeightMonitor(HistogramMonitor):
         if self._has_drift and average is not None:
             seen.append(norms(_difference(weights, average)))
         self.reading = torch.cat(seen)
-        if self.wants_histograms(step := trainer.global_step):
+        if self.wants_histograms(trainer.global_step):
             samples = self._layers.samples(dict(zip(parameters, weights, strict=True)))
-            write_histograms(trainer, ((f"weights/{name}", sample) for name, sample in samples), step)
+            self.keep_samples(trainer, ((f"weights/{name}", sample) for name, sample in samples))
 
 
 def _copied(module: LightningModule) -> list[Tensor]:

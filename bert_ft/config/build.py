@@ -37,6 +37,7 @@ from bert_ft.nn.losses import balanced_class_weights
 from bert_ft.optim.groups import group_table
 from bert_ft.optim.layerwise import LayerwiseOptimizer
 from bert_ft.training.data_module import TextDataModule
+from bert_ft.training.environment import environment
 from bert_ft.training.frozen_cache import FrozenStates
 from bert_ft.training.module import ClassificationModule
 from bert_ft.training.objective import LossTerms, Objective
@@ -118,6 +119,9 @@ def _build_training(config: DictConfig) -> TrainingRun:
         compile_encoder(classifier.encoder)
     if trainer.is_global_zero:
         _report_data(data, folder)
+        record = environment(trainer)
+        record |= {"precision": {"requested": precision.requested, "effective": precision.effective}}
+        write_json(folder / "environment.json", {**record, "seed": config.seed})
         if precision.notice:
             log.warning(precision.notice)
         if config.optimizer.show_groups:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from bert_ft.models.encoder import num_encoder_layers
+from bert_ft.nn.precision import widest
 from bert_ft.nn.statistics import sampled
 from bert_ft.optim.layers import layer_of
 
@@ -76,7 +77,7 @@ class Layers:
             yield name, sampled([values[member] for member in members])
 
     def norms(self, parameters: Sequence[nn.Parameter], norms: Tensor) -> Tensor:
-        """``(num_layers,)`` float64, the L2 norm over each layer, from ``(num_parameters,)`` of its parameters."""
-        squares = torch.zeros(len(self.names), dtype=torch.float64, device=norms.device)
+        """``(num_layers,)`` in the widest precision, the L2 norm over each layer, from ``(num_parameters,)`` of its parameters."""
+        squares = torch.zeros(len(self.names), dtype=widest(norms.device), device=norms.device)
         layers = torch.tensor([self._layer[parameter] for parameter in parameters], device=norms.device)
-        return squares.index_add(0, layers.long(), norms.double().square()).sqrt()
+        return squares.index_add(0, layers.long(), norms.to(squares).square()).sqrt()

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from bert_ft.nn.precision import widest
+
 # of one tensor, in this order; all are sums over its values but for the largest
 RAW = ("count", "sum", "sum_2", "sum_3", "sum_4", "near_zero", "largest")
 STATISTICS = ("mean", "sd", "max_abs", "near_zero", "kurtosis")
@@ -17,14 +19,14 @@ _NO_SPREAD = 1e-6
 
 
 def raw_moments(values: Tensor, near_zero: float) -> Tensor:
-    """``(7,)`` float64, as ``RAW`` names them; ``near_zero`` counts values of at most that size.
+    """``(7,)`` in the widest precision, as ``RAW`` names them; ``near_zero`` counts values of at most that size.
 
     The powers are of the distances from the mean, in float32, and made powers of the values themselves only as
-    float64 scalars: sums of fourth powers of values far from 0 would leave nothing of their spread.
+    scalars of that: sums of fourth powers of values far from 0 would leave nothing of their spread.
     """
     values = values.detach().float()
     if values.numel() == 0:
-        return torch.zeros(len(RAW), dtype=torch.float64, device=values.device)
+        return torch.zeros(len(RAW), dtype=widest(values.device), device=values.device)
     mean = values.mean()
     centred = values - mean
     squares = centred.square()
@@ -40,7 +42,7 @@ def raw_moments(values: Tensor, near_zero: float) -> Tensor:
             (sizes <= near_zero).float().mean(),
             sizes.amax(),
         ]
-    ).double()
+    ).to(widest(values.device))
     n, m, m2, m3, m4, small, largest = seen.unbind()
     powers = torch.stack(
         [m, m2 + m**2, m3 + 3 * m * m2 + m**3, m4 + 4 * m * m3 + 6 * m**2 * m2 + m**4, small]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 class ClassScores(NamedTuple):
-    """``(classes,)`` each; 0 where nothing was there to be found, or nothing was predicted.
+    """``(classes,)`` each; NaN where nothing was there to be found, or nothing was predicted.
 
     Attributes:
         precision: the share of the rows predicted as this class that have it.
@@ -24,14 +24,8 @@ class ClassScores(NamedTuple):
     support: NDArray[np.int64]
 
 
-def confusion_matrix(labels: NDArray, predictions: NDArray, num_classes: int) -> NDArray[np.int64]:
-    """``(classes, classes)``: rows with the label of the row that were predicted as the column."""
-    counts = np.bincount(labels * num_classes + predictions, minlength=num_classes**2)
-    return counts.reshape(num_classes, num_classes)
-
-
 def class_scores(counts: NDArray[np.int64]) -> ClassScores:
-    """From a confusion matrix."""
+    """From a confusion matrix ``(classes, classes)``: rows with the label of the row, predicted as the column."""
     right, support, predicted = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
     return ClassScores(
         precision=_ratio(right, predicted),
@@ -54,4 +48,4 @@ def mistakes(counts: NDArray[np.int64], most: int) -> list[tuple[int, int, int]]
 
 
 def _ratio(part: NDArray, whole: NDArray) -> NDArray[np.float64]:
-    return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
+    return np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)

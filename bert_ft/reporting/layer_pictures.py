@@ -13,6 +13,7 @@ from bert_ft.reporting.missing import NotLogged
 from bert_ft.reporting.run_log import RunLog
 from bert_ft.reporting.sketch import Sketch
 
+DRIFT = f"weights/({LAYER})/averaging_drift"
 # title → the part of a tag that names a layer's sub-block
 BLOCKS = {
     "attention output": r"(layer\.\d+)\.attention",
@@ -50,6 +51,22 @@ def distance(log: RunLog) -> Figure:
     what = "the layers' distances from the first weights (monitor.weights.distance=true)"
     grid = _grid(log, f"weights/({LAYER})/distance", what)
     return _one_map(grid, "Distance from the first weights", "L2 norm", is_log=False)
+
+
+def drift_sketches(log: RunLog) -> list[Sketch]:
+    """One, where weights were averaged."""
+    if layer_grid(log.scalars, DRIFT) is None:
+        return []
+    reading = (
+        "Small beside the distance from the first weights: the average follows closely, and brings little."
+    )
+    return [Sketch("averaging_drift", "Averaged weights beside those that train", reading, drift)]
+
+
+def drift(log: RunLog) -> Figure:
+    """How far the averaged weights are from those that train."""
+    grid = _grid(log, DRIFT, "a distance of averaged weights")
+    return _one_map(grid, "Distance of the average from the weights that train", "L2 norm", is_log=False)
 
 
 def _activations(log: RunLog, statistic: str) -> list[HeatMap]:

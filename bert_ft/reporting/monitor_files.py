@@ -18,7 +18,7 @@ Content = TypeVar("Content")
 
 # kind → what each of its files must hold
 NEEDED = {
-    "validation": {"logits", "labels", "rows", "names"},
+    "validation": {"logits", "labels", "rows", "names", "confusion", "num_rows"},
     "representations": {"vectors", "labels", "predictions", "rows", "names"},
     "attention": {"entropy", "distance", "on_first", "on_last", "on_self"},
 }

@@ -42,8 +42,8 @@ class LeftOut:
 def sketches_of(log: RunLog) -> dict[str, list[Sketch]]:
     """Section → the pictures that it can have."""
     return {
-        "Training": list(training_pictures.SKETCHES),
-        "Layers": list(layer_pictures.SKETCHES),
+        "Training": [*training_pictures.SKETCHES, *training_pictures.weight_decay_sketches(log)],
+        "Layers": [*layer_pictures.SKETCHES, *layer_pictures.drift_sketches(log)],
         "Validation": list(validation_pictures.SKETCHES),
         "Representations": list(representation_pictures.SKETCHES),
         "Attention": [*attention_pictures.SKETCHES, *attention_pictures.text_sketches(log)],

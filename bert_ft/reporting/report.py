@@ -28,7 +28,7 @@ TABLES: dict[str, list[tuple[str, Callable[[RunLog], Table]]]] = {
         ("Highest losses", validation_tables.top_losses),
     ],
     "Data": [("Splits", data_tables.splits), ("Labels", data_tables.label_counts)],
-    "Environment": [("Versions", run_tables.environment)],
+    "Environment": [("Machine and versions", run_tables.environment)],
     "Logged values": [("Everything that was logged", run_tables.all_scalars)],
 }
 
@@ -81,7 +81,12 @@ def _note(title: str, log: RunLog) -> str:
     )
     if not snapshot.is_kept and log.metrics is None:
         which = "the last that was looked at"
-    return f"Pictures and tables of a single step are of step {snapshot.step:,}: {which}."
+    note = f"Pictures and tables of a single step are of step {snapshot.step:,}: {which}."
+    if title == "Validation" and log.validation is not None:
+        saved, whole = len(log.validation.content["rows"]), int(log.validation.content["num_rows"])
+        if saved < whole:
+            note += f" Confidence and calibration are of {saved:,} of {whole:,} rows, at even distances."
+    return note
 
 
 def _page(log: RunLog, sections: list[Section]) -> Page:
@@ -108,6 +113,8 @@ def _where(log: RunLog) -> dict[str, str]:
 
 def _write_pictures(folder: Path, parts: Iterable[Picture | Table | LeftOut]) -> None:
     folder.mkdir(exist_ok=True)
+    for path in folder.glob("*.png"):  # of an earlier report, which may have had others
+        path.unlink()
     for part in parts:
         if isinstance(part, Picture):
             (folder / f"{part.sketch.name}.png").write_bytes(part.png)

@@ -34,10 +34,12 @@ class RunLog:
         scalars: tag → its values.
         metrics: ``metrics.json``; a run that was broken off has none.
         data_report: ``data_report.json``.
+        environment: ``environment.json``.
         config: the run's configuration, interpolations as they are written.
         overrides: those of its command.
         hydra: what Hydra noted of the command itself.
-        validation: ``logits`` ``(rows, classes)``, ``labels`` and ``rows`` ``(rows,)``, ``names`` ``(classes,)``.
+        validation: ``logits`` ``(rows, classes)``, ``labels`` and ``rows`` ``(rows,)``, ``names`` ``(classes,)``; of the
+            whole split ``confusion`` ``(classes, classes)`` and ``num_rows``, which may be more.
         representations: ``vectors`` ``(rows, width)``, ``predictions`` and the others likewise.
         attention: means by layer and head, ``(layers, heads)`` each; tokens and attention of some texts.
         top_losses: validation rows, the highest loss first.
@@ -48,6 +50,7 @@ class RunLog:
     scalars: dict[str, Series] = field(default_factory=dict)
     metrics: dict[str, Any] | None = None
     data_report: dict[str, Any] | None = None
+    environment: dict[str, Any] | None = None
     config: dict[str, Any] | None = None
     overrides: list[str] | None = None
     hydra: dict[str, Any] | None = None
@@ -105,6 +108,7 @@ def read_run(folder: Path) -> RunLog:
         scalars=read_scalars(folder),
         metrics=metrics,
         data_report=try_to(lambda: _json(folder / "data_report.json")),
+        environment=try_to(lambda: _json(folder / "environment.json")),
         config=try_to(lambda: _yaml(folder / ".hydra/config.yaml", dict)),
         overrides=try_to(lambda: _yaml(folder / ".hydra/overrides.yaml", list)),
         hydra=try_to(lambda: _yaml(folder / ".hydra/hydra.yaml", dict)),

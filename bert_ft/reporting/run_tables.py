@@ -52,19 +52,23 @@ def results(log: RunLog) -> Table:
 
 def phases(log: RunLog) -> Table:
     """The seconds of each phase, summed up."""
-    seconds = {
-        tag.removeprefix("seconds/"): float(np.nansum(series.values))
-        for tag, series in log.scalars.items()
-        if tag.startswith("seconds/")
-    }
-    total = sum(seconds.values())
-    if not total:
+    seconds: dict[str, float] = {}
+    for tag, series in log.scalars.items():
+        kind, _, phase = tag.partition("/")
+        if kind in ("seconds", "seconds_after"):  # at each reading, and after the last
+            seconds[phase] = seconds.get(phase, 0.0) + float(np.nansum(series.values))
+    if not sum(seconds.values()):
         raise NotLogged("no seconds/<phase> was logged (monitor curves)")
+    whole = (log.metrics or {}).get("fit_seconds")
+    if whole is not None:  # before the first batch; of a resumed run only what its last start took is known
+        seconds["start and end"] = max(0.0, whole - sum(seconds.values()))
+    total = sum(seconds.values())
     rows = [
         [Cell(name), number(value, 1), share(value / total)]
         for name, value in sorted(seconds.items(), key=lambda phase: -phase[1])
     ]
-    return Table("Where the time went", "Up to the last reading.", ["phase", "seconds", "share"], rows)
+    reading = "" if whole is not None else "Up to the last reading."
+    return Table("Where the time went", reading, ["phase", "seconds", "share"], rows)
 
 
 def all_scalars(log: RunLog) -> Table:
@@ -84,13 +88,12 @@ def all_scalars(log: RunLog) -> Table:
 
 
 def environment(log: RunLog) -> Table:
-    """Versions, precision and seed."""
-    if log.metrics is None:
-        raise NotLogged("the run wrote no metrics.json")
-    rows = [[Cell(name), Cell(str(version))] for name, version in log.metrics.get("versions", {}).items()]
-    precision = log.metrics.get("precision", {})
-    rows.append(
-        [Cell("precision"), Cell(f"{precision.get('effective')} (asked for {precision.get('requested')})")]
-    )
-    rows.append([Cell("seed"), Cell(str(log.metrics.get("seed")))])
-    return Table("Versions", "", ["", "version"], rows)
+    """What the run ran on: machine, versions, precision, seed."""
+    if log.environment is None:
+        raise NotLogged("the run wrote no environment.json")
+    known = dict(log.environment)
+    versions, precision = known.pop("versions", {}), known.pop("precision", {})
+    values = known | versions
+    values["precision"] = f"{precision.get('effective')} (asked for {precision.get('requested')})"
+    rows = [[Cell(name), Cell(str(value))] for name, value in values.items()]
+    return Table("Machine and versions", "", ["", ""], rows)

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tensorboard.backend.event_processing import event_accumulator
 
-# Lightning stamps these with the steps before the one that they belong to, our monitors and `metrics.json` with the
-# steps done.
-FROM_ZERO = ("train/", "val/", "lr-")
+# Lightning stamps these with the steps before the one that they belong to; validations, our monitors and `metrics.json`
+# have the steps done.
+FROM_ZERO = ("train/", "lr-")
 OF_MONITORS = {"train/loss_smoothed"}  # all the same
 # logged in training only: a file that has them belongs to a start, or a resume, of it
 OF_TRAINING = ("train/", "lr-")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 SHORT = 24  # characters
+LONG_TEXT = 300  # characters: of a longer text the beginning is shown
 LONG = 30  # rows: a longer table is folded up
 
 
@@ -29,6 +30,11 @@ class Cell:
     def is_short(self) -> bool:
         """Whether it stays on one line."""
         return len(self.text) <= SHORT
+
+    @property
+    def beginning(self) -> str | None:
+        """What is shown of a long text while it is folded up; ``None`` of any other."""
+        return f"{self.text[:LONG_TEXT]} …" if len(self.text) > LONG_TEXT else None
 
 
 @dataclass(frozen=True)
@@ -64,5 +70,7 @@ def number(value: Any, digits: int = 4) -> Cell:
 
 
 def share(value: float) -> Cell:
-    """A number between 0 and 1, with a bar as long."""
+    """A number between 0 and 1, with a bar as long; a dash where it is NaN."""
+    if not math.isfinite(value):
+        return Cell("-", is_number=True)
     return Cell(f"{value:.3f}", share=float(value), is_number=True)

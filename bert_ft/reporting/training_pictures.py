@@ -61,9 +61,7 @@ def learning_rates(log: RunLog) -> Figure:
     """The rate of each layer."""
     rates: dict[str, Series] = {}
     for kind in ("/no_decay", ""):  # a layer's two groups have the same rate
-        for tag, series in log.scalars.items():
-            if match := re.fullmatch(rf"lr-[^/]+/({LAYER}){kind}", tag):
-                rates[match[1]] = series
+        rates |= _by_layer(log, kind)
     if not rates:  # an optimizer without layers
         rates = {
             tag.removeprefix("lr-"): series
@@ -80,6 +78,32 @@ def learning_rates(log: RunLog) -> Figure:
     if len(names) > 1:
         title += f", {peaks[names[0]]:.3g} ({names[0]})"
     return draw_curves([Panel(title, "learning rate", lines, from_zero=True)])
+
+
+def weight_decay_sketches(log: RunLog) -> list[Sketch]:
+    """One, where the weight decay changes."""
+    decays = _by_layer(log, "-weight_decay")
+    if all(np.ptp(series.values) == 0 for series in decays.values()):
+        return []
+    return [Sketch("weight_decay", "Weight decay", "Of matrices; biases and norms have none.", weight_decay)]
+
+
+def weight_decay(log: RunLog) -> Figure:
+    """What each layer's weights are decayed by."""
+    decays = _by_layer(log, "-weight_decay")
+    name = sorted(decays, key=depth)[-1]  # that of all layers is the same
+    series = decays[name]
+    title = f"Weight decay: {series.values[0]:.3g} at first, {series.values[-1]:.3g} at the end"
+    return draw_curves([Panel(title, "weight decay", [Line(name, *series)], from_zero=True)])
+
+
+def _by_layer(log: RunLog, suffix: str) -> dict[str, Series]:
+    """Layer → what ``lr_monitor`` logged of it under a tag with this end."""
+    return {
+        match[1]: series
+        for tag, series in log.scalars.items()
+        if (match := re.fullmatch(rf"lr-[^/]+/({LAYER}){suffix}", tag))
+    }
 
 
 def gradient_norms(log: RunLog) -> Figure:

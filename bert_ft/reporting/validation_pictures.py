@@ -12,7 +12,6 @@ from bert_ft.drawing.confidence import draw_confusion, draw_reliability, draw_to
 from bert_ft.drawing.curves import Line, Panel, draw_curves
 from bert_ft.drawing.heat_maps import HeatMap, draw_heat_maps
 from bert_ft.reporting.calibration import NUM_BINS, TopProbabilities, reliability_bins, top_probabilities
-from bert_ft.reporting.confusion import confusion_matrix
 from bert_ft.reporting.layer_grid import layer_grid
 from bert_ft.reporting.missing import NotLogged
 from bert_ft.reporting.run_log import RunLog
@@ -53,9 +52,14 @@ def outputs_of(log: RunLog) -> Outputs:
 
 
 def counts_of(log: RunLog) -> NDArray[np.int64]:
-    """The confusion matrix of the validation that the report shows."""
-    labels, top, names = outputs_of(log)
-    return confusion_matrix(labels, top.predictions, len(names))
+    """The confusion matrix of the validation that the report shows, all of its rows.
+
+    Raises:
+        NotLogged: as ``outputs_of``.
+    """
+    outputs_of(log)
+    assert log.validation is not None
+    return log.validation.content["confusion"].astype(np.int64)
 
 
 def confidence(log: RunLog) -> Figure:

@@ -44,7 +44,7 @@ def top_losses(log: RunLog) -> Table:
         raise NotLogged("no monitor/top_losses_<step>.json was kept (monitor confidence)")
     rows = [
         [
-            number(row["row"]),
+            Cell(str(row.get("source") or row["row"])),
             Cell("(not kept)" if row["text"] is None else str(row["text"])),
             Cell(str(row["label"])),
             Cell(str(row["prediction"])),
@@ -53,6 +53,9 @@ def top_losses(log: RunLog) -> Table:
         ]
         for row in log.top_losses.content
     ]
-    reading = "The rows that the model finds hardest: look here for wrong labels first. The probability is that of the label."
+    reading = (
+        "The rows that the model finds hardest: look here for wrong labels first. The probability is that of the label, "
+        "the row that of the file, from 1."
+    )
     columns = ["row", "text", "label", "predicted", "probability", "loss"]
     return Table("Highest losses", reading, columns, rows)

@@ -60,7 +60,12 @@ def parameters_of(optimizer: Optimizer) -> list[nn.Parameter]:
 
 def gradient_norms(parameters: Sequence[nn.Parameter]) -> Tensor:
     """``(num_parameters,)``, the L2 norm of each parameter's gradient, which it must have."""
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    if not gradients:
+    return norms_of([parameter.grad for parameter in parameters if parameter.grad is not None])
+
+
+def norms_of(tensors: Sequence[Tensor]) -> Tensor:
+    """``(num_tensors,)``, the L2 norm of each, in float32 at least."""
+    if not tensors:
         return torch.zeros(0)
-    return torch.stack(torch._foreach_norm(gradients))
+    dtype = torch.promote_types(tensors[0].dtype, torch.float32)
+    return torch.stack(torch._foreach_norm(list(tensors), dtype=dtype))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import cast
 
 from lightning.pytorch import LightningDataModule
@@ -60,6 +61,11 @@ class TextDataModule(LightningDataModule):
         ]
         found = self.data.splits[split].texts.select(rows)
         return [" | ".join(str(row[name]) for name in columns) for row in found]
+
+    def sources(self, split: str, rows: Sequence[int]) -> list[str]:
+        """Where each of these rows of a split was read: the file's name and the number of its row, from 1."""
+        found = self.data.splits[split]
+        return [f"{Path(found.origin).name} {found.rows[row]}" for row in rows]
 
     def state_dict(self) -> dict[str, int]:
         """Where training stands: the epoch, and how many of its batches were trained on."""

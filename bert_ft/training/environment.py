@@ -1,11 +1,43 @@
-"""What a run ran on, for its record."""
+"""What a run runs on, for its record."""
 
+from __future__ import annotations
+
+import os
 import platform
 from importlib.metadata import version
+from typing import Any
 
-PACKAGES = ("bert_ft", "torch", "lightning", "transformers", "torchmetrics", "datasets")
+import torch
+from lightning.pytorch import Trainer
+
+PACKAGES = ("bert_ft", "torch", "lightning", "transformers", "torchmetrics", "datasets", "numpy")
 
 
 def package_versions() -> dict[str, str]:
     """Python's version and that of each package that can change a run's numbers."""
     return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+
+
+def environment(trainer: Trainer) -> dict[str, Any]:
+    """System, processor or GPUs, threads and processes, and versions."""
+    device = trainer.strategy.root_device
+    found: dict[str, Any] = {
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "processes": trainer.world_size,
+    }
+    if device.type == "cuda":
+        found |= {"gpu": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
+    return {**found, "versions": package_versions()}
+
+
+def _processor() -> str:
+    """Its name; the architecture where the system doesn't tell."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()

@@ -2,42 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any, Protocol
 
-from lightning.pytorch import LightningModule
-from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.nn import functional as F
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from bert_ft.data.packing import TextBatch
 from bert_ft.errors import CheckpointError
 from bert_ft.models.classifier import Classifier
-from bert_ft.models.encoder import num_encoder_layers
 from bert_ft.optim.layerwise import LayerwiseOptimizer
-from bert_ft.optim.weight_decay import Constant, WeightDecayScheduler
-from bert_ft.training.accumulation import AccumulationWindow, ends_window
-from bert_ft.training.clipping import ClippedGradients, clip_gradients, parameters_of
+from bert_ft.training.encoder_module import EncoderModule, MultiplierSchedule
 from bert_ft.training.frozen_cache import FrozenStates
-from bert_ft.training.loss_scale import scaler_of, unscales_in_step
 from bert_ft.training.objective import Objective
-from bert_ft.training.vocabulary import decay_unused_rows, trained_rows
+from bert_ft.training.vocabulary import trained_rows
 
 TRAINED_ROWS_KEY = "trained_rows"
 VAL_METRICS_KEY = "val_metrics"
 WEIGHTS_KEY = "weights"
-
-
-class MultiplierSchedule(Protocol):
-    """A learning-rate or weight-decay schedule."""
-
-    def multiplier(self, total_steps: float) -> Callable[[int], float]:
-        """The function from an optimizer step, counted from 0, to what the optimizer's own value is multiplied by."""
 
 
 class AveragedWeights(Protocol):
@@ -53,7 +39,7 @@ class AveragedWeights(Protocol):
         """What is validated, saved and tested in place of the module's state, once the average has begun."""
 
 
-class ClassificationModule(LightningModule):
+class ClassificationModule(EncoderModule):
     """Trains a ``Classifier`` on packed batches.
 
     Args:
@@ -69,13 +55,9 @@ class ClassificationModule(LightningModule):
 
     Attributes:
         averaging: set by a callback that averages the weights.
-        clipped_gradients: of the latest optimizer step, where anybody needed their norms.
-        batch_loss: the mean over the latest training batch, before it is weighted for the accumulation.
     """
 
     averaging: AveragedWeights | None = None
-    clipped_gradients: ClippedGradients | None = None
-    batch_loss: Tensor | None = None
 
     def __init__(
         self,
@@ -89,19 +71,17 @@ class ClassificationModule(LightningModule):
         frozen_states: FrozenStates | None = None,
         metrics: Mapping[str, Metric] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(optimizer=optimizer, schedule=schedule, weight_decay_schedule=weight_decay_schedule)
         self.classifier = classifier
         self.objective = objective
-        self.optimizer = optimizer
-        self.schedule = schedule
-        self.weight_decay_schedule = weight_decay_schedule or Constant()
         self.max_tokens = max_tokens
         self.frozen_states = frozen_states
         self.val_metrics = classification_metrics(classifier.num_labels, "val/", metrics)
         self.test_metrics = classification_metrics(classifier.num_labels, "test/", metrics)
-        self._window = AccumulationWindow()
-        self._window_ends = True
-        self._weight_decay: WeightDecayScheduler | None = None
+
+    @property
+    def trained(self) -> Classifier:
+        return self.classifier
 
     def forward(self, batch: TextBatch) -> Tensor:
         return self.classifier(batch)
@@ -110,25 +90,19 @@ class ClassificationModule(LightningModule):
         batch = self._with_states(batch, "train")
         assert batch.labels is not None
         loss, terms = self.objective(self.classifier, batch, self.max_tokens)
-        self.batch_loss = loss.detach()
-        self.log("train/loss", self.batch_loss, batch_size=len(batch), prog_bar=True)
+        self.log("train/loss", loss.detach(), batch_size=len(batch), prog_bar=True)
         self.log_dict({f"train/loss_{name}": value for name, value in terms.items()}, batch_size=len(batch))
-        self._window_ends = ends_window(self.trainer, batch_index)
-        return self._window.add(loss, self.objective.weight(batch.labels), len(batch))
-
-    @property
-    def accumulated_share(self) -> float | Tensor:
-        """How much of the mean gradient of a full window the batches so far make up; 1 after the last."""
-        return self._window.share(self.trainer.accumulate_grad_batches)
-
-    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        super().backward(loss, *args, **kwargs)
-        if self._window_ends:  # here, so that every later hook sees the gradients that count
-            self._window.finish(self.classifier.parameters(), self.trainer.accumulate_grad_batches)
+        return self.weighed(loss, self.objective.weight(batch.labels), len(batch), batch_index)
 
     def validation_step(self, batch: TextBatch, batch_index: int) -> dict[str, Any]:
         """For callbacks: ``logits``, ``labels`` and ``features`` of the batch, and the ``rows`` of the split that it has."""
         return self._evaluate(self._with_states(batch, "validation"), "val/loss", self.val_metrics)
+
+    def on_validation_epoch_end(self) -> None:
+        """Validations are logged at the steps done, also within an accumulation window."""
+        if self.trainer.state.fn is TrainerFn.FITTING:
+            # by this name Lightning's loggers take it for the step of all that is logged with it
+            self.log("step", float(self.trainer.global_step))
 
     def test_step(self, batch: TextBatch, batch_index: int) -> dict[str, Any]:
         return self._evaluate(self._with_states(batch, "test"), "test/loss", self.test_metrics)
@@ -145,53 +119,6 @@ class ClassificationModule(LightningModule):
         metrics.update(logits, batch.labels)
         self.log_dict(metrics, batch_size=len(batch), on_epoch=True)
         return {"logits": logits, "labels": batch.labels, "features": features, "rows": batch.rows}
-
-    def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer.build(
-            self.classifier.named_parameters(), num_encoder_layers(self.classifier.encoder)
-        )
-        decay_unused_rows(self.classifier, optimizer)
-        total_steps = self.trainer.estimated_stepping_batches
-        scheduler = LambdaLR(optimizer, self.schedule.multiplier(total_steps))
-        self._weight_decay = WeightDecayScheduler(
-            optimizer, self.weight_decay_schedule.multiplier(total_steps)
-        )
-        self._weight_decay.step(0)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-    def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
-        super().lr_scheduler_step(scheduler, metric)
-        assert self._weight_decay is not None
-        # along with the lr, so that both are logged as they will act
-        self._weight_decay.step(self.trainer.global_step)
-
-    def configure_gradient_clipping(
-        self,
-        optimizer: Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        """Clip, and log the norm before and after.
-
-        That includes a fused optimizer under mixed precision, which Lightning refuses since such an optimizer
-        unscales gradients only in its step. Unscaled here, before they are clipped, torch's scaler knows not to do
-        it again. Sharded strategies clip in their own way, and log nothing.
-        """
-        if not isinstance(self.trainer.strategy, SingleDeviceStrategy | DDPStrategy):
-            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-            return
-        scaler = scaler_of(self.trainer)
-        if scaler is not None and unscales_in_step(optimizer):
-            scaler.unscale_(optimizer)
-        self.clipped_gradients = None
-        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # Lightning sets it late
-        if not gradient_clip_val and (self.trainer.global_step + 1) % every:
-            return  # nobody would read the norm
-        clipped = clip_gradients(
-            parameters_of(optimizer), gradient_clip_val, gradient_clip_algorithm or "norm"
-        )
-        self.log_dict({"train/grad_norm": clipped.before, "train/grad_norm_clipped": clipped.after})
-        self.clipped_gradients = clipped
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The validation values of these very weights travel with them."""

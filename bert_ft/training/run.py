@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.loggers import TensorBoardLogger
 from transformers import PreTrainedTokenizerFast
 
@@ -167,10 +168,12 @@ class TrainingRun:
 
     def _why_stopped(self) -> str:
         stopper = self.trainer.early_stopping_callback
-        if stopper is not None and stopper.wait_count >= stopper.patience:
-            return f"no better {stopper.monitor} for {stopper.patience} validations"
-        if stopper is not None and stopper.stopped_epoch > 0:
-            return f"{stopper.monitor} is no longer finite: training diverged"
+        if stopper is not None and stopper.stopping_reason is not EarlyStoppingReason.NOT_STOPPED:
+            if stopper.stopping_reason is EarlyStoppingReason.PATIENCE_EXHAUSTED:
+                return f"no better {stopper.monitor} for {stopper.patience} validations"
+            if stopper.stopping_reason is EarlyStoppingReason.NON_FINITE_METRIC:
+                return f"{stopper.monitor} is no longer finite: training diverged"
+            return str(stopper.stopping_reason_message)  # a threshold that somebody has set
         if (
             self.trainer.max_steps != self.trainer.global_step
             and self.trainer.fit_loop.epoch_progress.current.completed < (self.trainer.max_epochs or 0)

@@ -225,7 +225,7 @@ def fit(folder: Path, module: LightningModule, callbacks, batches=None, **settin
     return recorder.steps
 
 
-PREFIXES = ("activations/", "gradients/", "weights/", "train/", "throughput/", "seconds/")
+PREFIXES = ("activations/", "gradients/", "weights/", "train/", "throughput/", "seconds/", "seconds_after/")
 
 
 def logged(folder: Path, prefix: str | tuple[str, ...] = PREFIXES) -> dict[int, dict[str, float]]:

@@ -1,5 +1,6 @@
 """Attention of a run against transformers' own, from the folders that it started from and saved."""
 
+import copy
 import csv
 import logging
 import math
@@ -11,6 +12,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.trainer.states import TrainerFn
+from torch.utils.data import DataLoader
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from bert_ft.callbacks import attention as attention_module
@@ -366,6 +368,53 @@ class TestOtherModules:
         assert looks == [1]
 
 
+class Collated(Encoded):
+    """Validated on batches as transformers' collators give them, without a data module."""
+
+    def __init__(self, encoder, batches):
+        super().__init__(encoder)
+        self.collated = batches
+
+    def validation_step(self, batch, batch_idx):
+        return None
+
+    def val_dataloader(self):
+        return DataLoader(self.collated, batch_size=None)
+
+
+@pytest.mark.parametrize("family", ["bert", "deberta"])
+def test_a_foreign_module_is_looked_at_by_its_first_batch(tmp_path, family):
+    encoder = small(family)
+    ids = torch.randint(5, 50, (3, 9), generator=torch.Generator().manual_seed(0))
+    mask = (torch.arange(9) < torch.tensor([[9], [4], [6]])).long()
+    module = Collated(encoder, [{"input_ids": ids, "attention_mask": mask}] * 2)
+    log = fitted(tmp_path, module, AttentionMonitor(tmp_path, num_texts=2))
+    assert {path.name for path in tmp_path.glob("attention_*")} == {"attention_2.npz"}
+    saved = arrays(tmp_path / "attention_2.npz")
+    assert saved["text_1_tokens"].tolist() == [str(token) for token in ids[1, :4].tolist()]
+    eager = copy.deepcopy(encoder).eval()
+    eager.set_attn_implementation("eager")
+    with torch.no_grad():
+        whole = eager(input_ids=ids, attention_mask=mask, output_attentions=True).attentions
+    for number, length in enumerate((9, 4)):
+        expected = torch.stack(whole)[:, number, :, :length, :length]
+        np.testing.assert_allclose(saved[f"text_{number}_attention"], expected, rtol=0, atol=1e-3)
+    assert log.of("attention/").keys() == {2}
+
+
+def test_a_look_that_there_is_already_is_not_taken_again(tmp_path):
+    """A resumed run starts with the weights that train, where the validation had looked at an average of them."""
+    module = Encoded(small("bert"))
+    np.savez(tmp_path / "attention_0.npz", entropy=np.zeros((1, 1)))
+    np.savez(tmp_path / "attention_7.npz", entropy=np.zeros((1, 1)))
+    fitted(tmp_path, module, AttentionMonitor(tmp_path), datamodule=data_of(module, SEQUENCES))
+    assert arrays(tmp_path / "attention_0.npz")["entropy"].shape == (1, 1)
+    assert not (
+        tmp_path / "attention_7.npz"
+    ).exists()  # of what came after the checkpoint that it goes on from
+    assert (tmp_path / "attention_2.npz").exists()
+
+
 class TestErrors:
     def test_no_encoder(self, tmp_path):
         module = Given(given())
@@ -375,15 +424,16 @@ class TestErrors:
             fitted(tmp_path, module, AttentionMonitor(tmp_path), datamodule=data_of(module, SEQUENCES))
 
     @pytest.mark.parametrize("data", ["none", "of another kind", "without a validation split"])
-    def test_no_texts(self, tmp_path, data):
+    def test_no_texts(self, tmp_path, data, caplog):
         module = Encoded(small("bert"))
         module_of_data = None if data == "none" else Validation(module)
         if data == "without a validation split":
             module_of_data.data = SimpleNamespace(splits={"train": None})
-        with pytest.raises(
-            ConfigError, match=r"trainer\.datamodule\.data\.splits\['validation'\], which there"
-        ):
-            fitted(tmp_path, module, AttentionMonitor(tmp_path), datamodule=module_of_data)
+        with caplog.at_level(logging.WARNING):
+            log = fitted(tmp_path, module, AttentionMonitor(tmp_path), datamodule=module_of_data)
+        assert caplog.text.count("validation batches have no input_ids; there is nothing to show") == 1
+        assert not log.of("attention/")
+        assert not list(tmp_path.glob("attention_*"))
 
     @pytest.mark.parametrize(
         ("settings", "message"),

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import sklearn.metrics
 import torch
 from lightning.pytorch import LightningDataModule
 from sklearn.metrics import brier_score_loss, precision_recall_fscore_support
@@ -110,6 +111,8 @@ class TestOnGivenLogits:
             "labels": "i",
             "rows": "i",
             "names": "U",
+            "confusion": "i",
+            "num_rows": "i",
         }
         assert saved["logits"].dtype == np.float32
         assert saved["names"].tolist() == NAMES
@@ -129,10 +132,17 @@ class TestOnGivenLogits:
             assert record["probability"] == pytest.approx(of_label[row], rel=1e-9)
             assert record["loss"] == pytest.approx(-np.log(of_label[row]), rel=1e-9)
 
-    def test_only_the_first_rows_are_saved_but_all_count(self, tmp_path):
+    def test_only_some_rows_are_saved_but_all_count(self, tmp_path):
         values = given()
         log = fitted(tmp_path, Given(values, NAMES), ConfidenceMonitor(tmp_path, max_rows=10))
-        assert arrays(tmp_path / "validation_2.npz")["rows"].tolist() == list(range(10))
+        saved = arrays(tmp_path / "validation_2.npz")
+        assert len(saved["rows"]) == len(saved["labels"]) == len(saved["logits"]) == 10
+        assert saved["rows"][[0, -1]].tolist() == [0, 59]
+        assert set(np.diff(saved["rows"])) <= {6, 7}  # evenly over the split, which may be sorted by label
+        np.testing.assert_array_equal(saved["labels"], values["labels"].flip(0)[saved["rows"]])
+        expected = sklearn.metrics.confusion_matrix(values["labels"], values["logits"].argmax(1))
+        np.testing.assert_array_equal(saved["confusion"], expected)
+        assert saved["num_rows"] == 60
         assert log.scalars[2] == pytest.approx(expected_scalars(values["logits"], values["labels"]), rel=1e-5)
         assert any(record["row"] >= 10 for record in records(tmp_path / "top_losses_2.json"))
 

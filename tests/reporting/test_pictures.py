@@ -54,6 +54,26 @@ def test_every_picture_can_be_drawn(sketch, log):
     assert_readable(sketch.draw(log), least=4.5)
 
 
+def test_weight_decay_is_drawn_where_it_changes(log):
+    still = {f"lr-AdamW/{layer}-weight_decay": series(0.1, 0.1) for layer in ("embeddings", "head")}
+    assert not training_pictures.weight_decay_sketches(replace(log, scalars=log.scalars | still))
+    falling = {tag: series(0.1, 0.05) for tag in still}
+    changed = replace(log, scalars=log.scalars | falling)
+    (sketch,) = training_pictures.weight_decay_sketches(changed)
+    figure = sketch.draw(changed)
+    assert_readable(figure)
+    assert lines(figure)["head"] == [0.1, 0.05]
+    assert title(figure) == "Weight decay: 0.1 at first, 0.05 at the end"
+
+
+def test_drift_is_drawn_where_weights_were_averaged(log):
+    assert not layer_pictures.drift_sketches(log)
+    drifting = {f"weights/{layer}/averaging_drift": series(0.5, 0.25) for layer in ("embeddings", "head")}
+    averaged = replace(log, scalars=log.scalars | drifting)
+    (sketch,) = layer_pictures.drift_sketches(averaged)
+    assert_readable(sketch.draw(averaged), least=4.5)
+
+
 @pytest.mark.parametrize("sketch", EVERY_SKETCH, ids=lambda sketch: sketch.name)
 def test_every_picture_says_what_it_lacks(sketch):
     with pytest.raises(NotLogged, match=r"logged|kept|log "):

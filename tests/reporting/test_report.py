@@ -9,6 +9,7 @@ import zipfile
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -97,7 +98,7 @@ def finished(tmp_path_factory) -> tuple[Path, Page]:
 @pytest.fixture
 def bare(tmp_path) -> Path:
     """A run that logged one loss."""
-    write_scalars(tmp_path, [("val/loss", 0, 1.0)])
+    write_scalars(tmp_path, [("val/loss", 1, 1.0)])
     return tmp_path
 
 
@@ -174,7 +175,7 @@ def test_names_and_settings_are_escaped(tmp_path):
 MISSING = {
     "tensorboard": [("Layers", "activations"), ("Training", "no "), ("Logged values", "tensorboard/")],
     "data_report.json": [("Data", "data_report.json")],
-    "metrics.json": [("Environment", "metrics.json")],
+    "environment.json": [("Environment", "environment.json")],
     ".hydra": [("Command", ".hydra/overrides.yaml"), ("Settings", ".hydra/config.yaml")],
     "monitor/validation": [("Confusion matrix", "validation_<step>.npz")],
     "monitor/top_losses": [("Highest losses", "top_losses_<step>.json")],
@@ -261,6 +262,26 @@ def test_a_large_run(tmp_path):
         with Image.open(path) as picture:
             assert picture.width == WIDTH * DPI
             assert picture.info["dpi"] == pytest.approx((DPI, DPI), abs=0.1)
+
+
+def test_pictures_of_an_earlier_report_go(bare, no_files_drawn):
+    (bare / "report").mkdir()
+    (bare / "report/old.png").touch()
+    (bare / "report/notes.txt").touch()
+    write_report(bare)
+    assert not (bare / "report/old.png").exists()
+    assert (bare / "report/losses.png").exists()
+    assert (bare / "report/notes.txt").exists()
+
+
+def test_a_part_of_the_rows_is_named(tmp_path, no_files_drawn):
+    folder = write_run(tmp_path, SIZE)
+    assert "at even distances" not in report_of(folder).text
+    path = folder / f"monitor/validation_{SIZE.kept_step}.npz"
+    with np.load(path) as file:
+        arrays = dict(file)
+    np.savez(path, **{**arrays, "num_rows": np.array(12_345)})
+    assert f"Confidence and calibration are of {SIZE.num_rows:,} of 12,345 rows" in report_of(folder).text
 
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:

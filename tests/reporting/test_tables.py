@@ -9,7 +9,7 @@ from bert_ft.reporting.monitor_files import Snapshot
 from bert_ft.reporting.run_log import RunLog, read_run
 from bert_ft.reporting.scalars import Series
 from bert_ft.reporting.table import LONG, Cell, Table, number, share
-from tests.reporting.synthetic import Size, write_run
+from tests.reporting.synthetic import Size, whole_split, write_run
 
 pytestmark = pytest.mark.slow
 
@@ -98,6 +98,25 @@ def test_phases_are_summed_up_and_sorted():
         },
     )
     assert rows(run_tables.phases(log)) == [["backward", "4.0", "0.571"], ["forward", "3.0", "0.429"]]
+    assert run_tables.phases(log).reading == "Up to the last reading."
+
+
+def test_phases_of_a_finished_run_are_all_of_its_time():
+    log = RunLog(
+        folder=None,
+        metrics={"fit_seconds": 10.0},
+        scalars={
+            "seconds/forward": Series(np.array([1, 2]), np.array([1.0, 2.0])),
+            "seconds_after/forward": Series(np.array([2]), np.array([1.0])),
+            "seconds_after/validation": Series(np.array([2]), np.array([4.0])),
+        },
+    )
+    assert rows(run_tables.phases(log)) == [
+        ["forward", "4.0", "0.400"],
+        ["validation", "4.0", "0.400"],
+        ["start and end", "2.0", "0.200"],
+    ]
+    assert not run_tables.phases(log).reading
 
 
 def test_every_tag_is_listed(log):
@@ -109,12 +128,16 @@ def test_every_tag_is_listed(log):
 
 def test_environment(log):
     assert rows(run_tables.environment(log)) == [
+        ["system", "Linux"],
+        ["processor", "a <b>fast</b> one"],
+        ["cores", "2"],
+        ["seed", "3"],
         ["python", "3.11.7"],
         ["torch", "2.13.0"],
         ["lightning", "2.6.6"],
         ["precision", "bf16-mixed (asked for 16)"],
-        ["seed", "3"],
     ]
+    assert rows(run_tables.environment(replace(log, metrics=None)))  # of a run that was broken off, too
 
 
 def validation_log(logits: list[list[float]], labels: list[int]) -> RunLog:
@@ -124,7 +147,7 @@ def validation_log(logits: list[list[float]], labels: list[int]) -> RunLog:
         "rows": np.arange(len(labels)),
         "names": np.array(["bad", "good"]),
     }
-    return RunLog(folder=None, validation=Snapshot(1, True, arrays))
+    return RunLog(folder=None, validation=Snapshot(1, True, whole_split(arrays)))
 
 
 def test_scores_by_class():
@@ -132,6 +155,23 @@ def test_scores_by_class():
     table = validation_tables.scores_by_class(log)
     assert rows(table) == [["bad", "2", "1.000", "0.500", "0.667"], ["good", "2", "0.667", "1.000", "0.800"]]
     assert [cell.share for cell in table.rows[0]] == [None, None, 1, 0.5, pytest.approx(2 / 3)]
+
+
+def test_a_score_that_is_not_defined():
+    table = validation_tables.scores_by_class(validation_log([[1, 0], [1, 0]], [0, 0]))
+    assert rows(table)[1] == ["good", "0", "-", "-", "-"]
+
+
+def test_all_rows_count_and_not_only_those_that_were_saved():
+    log = validation_log([[1, 0], [0, 1], [0, 1]], [0, 0, 1])
+    saved = {
+        name: values[:1]
+        for name, values in log.validation.content.items()
+        if name in ("logits", "labels", "rows")
+    }
+    log = replace(log, validation=Snapshot(1, True, log.validation.content | saved))
+    assert [row[1] for row in rows(validation_tables.scores_by_class(log))] == ["2", "1"]
+    assert rows(validation_tables.frequent_mistakes(log)) == [["bad", "good", "1"]]
 
 
 def test_frequent_mistakes():
@@ -150,6 +190,11 @@ def test_top_losses():
     content = [{"row": 7, "text": None, "label": "a", "prediction": "b", "probability": 0.01, "loss": 4.605}]
     log = RunLog(folder=None, top_losses=Snapshot(1, True, content))
     assert rows(validation_tables.top_losses(log)) == [["7", "(not kept)", "a", "b", "0.0100", "4.61"]]
+    content[0] |= {"source": "reviews.csv 34", "text": "x" * 400}
+    ((source, text, *_),) = validation_tables.top_losses(log).rows
+    assert source.text == "reviews.csv 34"
+    assert text.beginning == "x" * 300 + " …"
+    assert source.beginning is None
 
 
 def test_data_tables(log):

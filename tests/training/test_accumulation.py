@@ -21,6 +21,7 @@ from bert_ft.models.encoder import empty_encoder, set_dropout
 from bert_ft.nn.losses import CrossEntropy
 from bert_ft.optim.layerwise import LayerwiseOptimizer
 from bert_ft.optim.schedules import Constant
+from bert_ft.reporting.run_log import read_run
 from bert_ft.training.accumulation import AccumulationWindow
 from bert_ft.training.module import ClassificationModule
 from bert_ft.training.objective import Objective
@@ -235,7 +236,7 @@ class TestTraining:
 
     def test_plain_division_takes_others(self, monkeypatch):
         """The negative control: a full window of even batches alone is the same, the partial one is too small."""
-        monkeypatch.setattr("bert_ft.training.module.AccumulationWindow", PlainDivision)
+        monkeypatch.setattr("bert_ft.training.encoder_module.AccumulationWindow", PlainDivision)
         compare = fit(divided(texts(10), [2] * 5), 3, epochs=1)
         (full, partial_), expected = compare.found, compare.expected
         assert_close(full, expected[0])
@@ -271,6 +272,17 @@ def test_two_processes_take_the_gradient_of_all_rows(tmp_path, sum_over_processe
     found = torch.load(tmp_path / "gradients.pt", weights_only=True)
     expected = expected_gradients(classifier(), texts(20), CLASS_WEIGHTS)
     (assert_close if sum_over_processes else assert_different)(found, expected)
+
+
+def test_validations_are_logged_at_the_steps_done(tmp_path, tiny_encoder, reviews):
+    """Ten batches in windows of four, with a validation after three, six and nine: steps 0, 1 and 2, and 3, 4, 5."""
+    settings = ["trainer.max_epochs=2", "trainer.accumulate_grad_batches=4", "trainer.val_check_interval=3"]
+    train(tmp_path, tiny_encoder, reviews, *settings, "monitor=light", "report=true")
+    log = read_run(tmp_path)
+    expected = [0, 1, 2, 3, 4, 5]
+    for tag in ("val/loss", "val/accuracy", "confidence/ece"):
+        assert log.scalars[tag].steps.tolist() == expected, tag
+    assert log.scalars["train/loss"].steps.tolist() == [1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.slow

@@ -177,6 +177,12 @@ def test_early_stopping_ends_the_run_and_says_why(tmp_path, tiny_encoder, review
     assert metrics["checkpoint"]["epoch"] == 3
 
 
+def test_a_run_that_diverges_in_its_first_epoch_says_so(tmp_path, tiny_encoder, reviews):
+    diverging = ["optimizer.lr=1e30", "objective.metric=val/loss", "objective.mode=min"]
+    _, metrics = train(tmp_path, tiny_encoder, reviews, *diverging)
+    assert metrics["stopped"] == "val/loss is no longer finite: training diverged"
+
+
 def test_half_precision_on_a_cpu_is_named(tmp_path, tiny_encoder, reviews, caplog):
     _, metrics = train(tmp_path, tiny_encoder, reviews, "trainer.max_epochs=1", "trainer.precision=16")
     assert metrics["precision"] == {"requested": "16", "effective": "bf16-mixed"}

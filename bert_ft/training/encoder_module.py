@@ -1,0 +1,130 @@
+"""What training any encoder has in common: exact accumulation, layer-wise rates and their schedules, clipping."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol, cast
+
+from lightning.pytorch import LightningModule
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import PreTrainedModel
+
+from bert_ft.models.encoder import num_encoder_layers
+from bert_ft.optim.layerwise import LayerwiseOptimizer
+from bert_ft.optim.weight_decay import Constant, WeightDecayScheduler
+from bert_ft.training.accumulation import AccumulationWindow, ends_window
+from bert_ft.training.clipping import ClippedGradients, clip_gradients, parameters_of
+from bert_ft.training.loss_scale import scaler_of, unscales_in_step
+from bert_ft.training.vocabulary import decay_unused_rows
+
+
+class MultiplierSchedule(Protocol):
+    """A learning-rate or weight-decay schedule."""
+
+    def multiplier(self, total_steps: float) -> Callable[[int], float]:
+        """The function from an optimizer step, counted from 0, to what the optimizer's own value is multiplied by."""
+
+
+class EncoderModule(LightningModule):
+    """Trains ``trained``, whose parameters are named ``encoder.*``, ``pooling.*`` and ``head.*``.
+
+    A subclass returns from its ``training_step`` what ``weighed`` gives.
+
+    Args:
+        optimizer: builds the optimizer over layer-wise groups.
+        schedule: learning-rate multiplier over all optimizer steps.
+        weight_decay_schedule: the same of the weight decay; ``None`` = constant.
+
+    Attributes:
+        clipped_gradients: of the latest optimizer step, where anybody needed their norms.
+        batch_loss: the mean over the latest training batch, before it is weighted for the accumulation.
+    """
+
+    clipped_gradients: ClippedGradients | None = None
+    batch_loss: Tensor | None = None
+
+    def __init__(
+        self,
+        *,
+        optimizer: LayerwiseOptimizer,
+        schedule: MultiplierSchedule,
+        weight_decay_schedule: MultiplierSchedule | None = None,
+    ) -> None:
+        super().__init__()
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.weight_decay_schedule = weight_decay_schedule or Constant()
+        self._window = AccumulationWindow()
+        self._window_ends = True
+        self._weight_decay: WeightDecayScheduler | None = None
+
+    @property
+    def trained(self) -> nn.Module:
+        """What the optimizer is built over."""
+        raise TypeError(f"{type(self).__name__} doesn't say what it trains")
+
+    def weighed(self, loss: Tensor, weight: Tensor | int, num_rows: int, batch_index: int) -> Tensor:
+        """The loss as Lightning is to have it; see ``AccumulationWindow.add``."""
+        self.batch_loss = loss.detach()
+        self._window_ends = ends_window(self.trainer, batch_index)
+        return self._window.add(loss, weight, num_rows)
+
+    @property
+    def accumulated_share(self) -> float | Tensor:
+        """How much of the mean gradient of a full window the batches so far make up; 1 after the last."""
+        return self._window.share(self.trainer.accumulate_grad_batches)
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        super().backward(loss, *args, **kwargs)
+        if self._window_ends:  # here, so that every later hook sees the gradients that count
+            self._window.finish(self.trained.parameters(), self.trainer.accumulate_grad_batches)
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.optimizer.build(
+            self.trained.named_parameters(), num_encoder_layers(cast(PreTrainedModel, self.trained.encoder))
+        )
+        decay_unused_rows(self.trained, optimizer)
+        total_steps = self.trainer.estimated_stepping_batches
+        scheduler = LambdaLR(optimizer, self.schedule.multiplier(total_steps))
+        self._weight_decay = WeightDecayScheduler(
+            optimizer, self.weight_decay_schedule.multiplier(total_steps)
+        )
+        self._weight_decay.step(0)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
+        super().lr_scheduler_step(scheduler, metric)
+        assert self._weight_decay is not None
+        # along with the lr, so that both are logged as they will act
+        self._weight_decay.step(self.trainer.global_step)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip, and log the norm before and after.
+
+        That includes a fused optimizer under mixed precision, which Lightning refuses since such an optimizer
+        unscales gradients only in its step. Unscaled here, before they are clipped, torch's scaler knows not to do
+        it again. Sharded strategies clip in their own way, and log nothing.
+        """
+        if not isinstance(self.trainer.strategy, SingleDeviceStrategy | DDPStrategy):
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+            return
+        scaler = scaler_of(self.trainer)
+        if scaler is not None and unscales_in_step(optimizer):
+            scaler.unscale_(optimizer)
+        self.clipped_gradients = None
+        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # Lightning sets it late
+        if not gradient_clip_val and (self.trainer.global_step + 1) % every:
+            return  # nobody would read the norm
+        clipped = clip_gradients(
+            parameters_of(optimizer), gradient_clip_val, gradient_clip_algorithm or "norm"
+        )
+        self.log_dict({"train/grad_norm": clipped.before, "train/grad_norm_clipped": clipped.after})
+        self.clipped_gradients = clipped
