@@ -23,6 +23,7 @@ from torch import Tensor
 from transformers import (
     AutoConfig,
     AutoModel,
+    AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     PretrainedConfig,
     PreTrainedModel,
@@ -129,6 +130,26 @@ class EncoderSpec:
         _check_complete(self.name_or_path, missing)
         self._ready(model.base_model)
         return model.train()
+
+    def load_masked_lm(self, config: PretrainedConfig) -> tuple[PreTrainedModel, bool]:
+        """transformers' ``...ForMaskedLM`` on this encoder, and whether its head is fresh for want of one there.
+
+        A fresh head projects by the token embeddings, where the family's configuration ties the two.
+
+        Raises:
+            CheckpointError: as for ``load``.
+        """
+        with _loading(self.name_or_path):
+            model, info = AutoModelForMaskedLM.from_pretrained(self.resolve(), **self._options(config))
+        prefix = f"{model.base_model_prefix}."
+        of_encoder = {key for key in info["missing_keys"] if key.startswith(prefix)}
+        # nothing here reads the pooler, which a checkpoint may come without
+        _check_complete(
+            self.name_or_path, [key for key in of_encoder if not key.startswith(f"{prefix}pooler.")]
+        )
+        self._ready(model.base_model)
+        replace_linear(model)
+        return model.train(), bool(set(info["missing_keys"]) - of_encoder)
 
     def _options(self, config: PretrainedConfig) -> dict[str, Any]:
         return {

@@ -1,0 +1,78 @@
+"""An encoder with what its pre-training needs on top of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from bert_ft.data.masking import MaskedBatch
+from bert_ft.data.packing import TextBatch
+from bert_ft.models.encoder import encode
+from bert_ft.models.masked_lm import head_of, token_logits
+from bert_ft.nn.contrastive import Projection
+from bert_ft.nn.pooling import build_pooling
+
+
+class Pretrainer(nn.Module):
+    """Guesses masked tokens, and makes vectors of texts.
+
+    Parameters are named ``encoder.<transformers' own name>``, ``pooling.*`` and ``head.*``. A decoder that is tied to the
+    token embeddings is the encoder's parameter.
+
+    Args:
+        encoder: in training mode.
+        language_model: the ``...ForMaskedLM`` whose encoder it is; ``None`` where no tokens are guessed.
+        pooling: the name of how a text's vector is made of its tokens.
+        projection_sizes: see ``Projection``.
+    """
+
+    def __init__(
+        self,
+        encoder: PreTrainedModel,
+        language_model: PreTrainedModel | None = None,
+        *,
+        pooling: str = "mean",
+        projection_sizes: Sequence[int] = (),
+    ) -> None:
+        super().__init__()
+        hidden_size = int(encoder.config.hidden_size)
+        self.encoder = encoder
+        self.pooling = build_pooling(pooling, hidden_size)
+        self.head = nn.ModuleDict({"projection": Projection(hidden_size, projection_sizes)})
+        if language_model is not None:
+            self.head["mlm"] = head_of(language_model)
+        self._saved = [language_model or encoder]  # no child of this module: its parts are
+
+    def token_logits(self, batch: MaskedBatch) -> Tensor:
+        """``(num_targets, vocab_size)`` of the tokens to be guessed.
+
+        The others don't go through the head: to project to the vocabulary costs more than a small encoder.
+        """
+        (hidden,) = encode(self.encoder, batch.masked)
+        return token_logits(self.encoder, self.head["mlm"], hidden[batch.is_target])
+
+    def features(self, batch: TextBatch) -> Tensor:
+        """``(num_sequences, hidden_size)``, the vectors that are handed over."""
+        (hidden,) = encode(self.encoder, batch)
+        return self.pooling(hidden, batch.cu_seqlens)
+
+    def project(self, features: Tensor) -> Tensor:
+        """``(num_sequences, projected_size)``, what a contrastive loss compares."""
+        return self.head["projection"](features)
+
+    def save(self, folder: Path | str, tokenizer: PreTrainedTokenizerFast) -> None:
+        """A Hugging Face folder of the encoder, with its language model's head where it has one."""
+        (model,) = self._saved
+        model.save_pretrained(str(folder))
+        tokenizer.save_pretrained(str(folder))
+
+
+def masked_token_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross entropy in nats over ``(num_targets, vocab_size)``, in float32; 0 of none."""
+    if not len(targets):
+        return logits.float().sum()
+    return F.cross_entropy(logits.float(), targets)
