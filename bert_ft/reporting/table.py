@@ -34,7 +34,12 @@ class Cell:
     @property
     def beginning(self) -> str | None:
         """What is shown of a long text while it is folded up; ``None`` of any other."""
-        return f"{self.text[:LONG_TEXT]} …" if len(self.text) > LONG_TEXT else None
+        return self.text[:LONG_TEXT] if len(self.text) > LONG_TEXT else None
+
+    @property
+    def rest(self) -> str:
+        """What comes after the beginning."""
+        return self.text[LONG_TEXT:]
 
 
 @dataclass(frozen=True)
