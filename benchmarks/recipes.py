@@ -127,6 +127,8 @@ VARIANTS: dict[str, list[str]] = {
         "callbacks.early_stopping.patience=3",
     ],
     "fast r_drop": [*FAST, "loss=r_drop"],
+    "fast steps=600 contrastive": [*FAST, "trainer.at_least_steps=600", "loss=supervised_contrastive"],
+    "fast steps=600 linear head": [*FAST, "trainer.at_least_steps=600", "model.head.hidden_sizes=[]"],
     "fast layer_decay=0.8": [*FAST, "optimizer.layer_decay=0.8"],
     "fast two layers": [*FAST, "model.pooling_layers=2"],
     "fast small block": [*FAST, "model.head.hidden_sizes=[128]"],

@@ -74,7 +74,7 @@ def test_several_validations_an_epoch_and_an_end_in_steps(tmp_path, tiny_encoder
     )
     with (tmp_path / "csv/version_0/metrics.csv").open() as file:
         steps = [int(row["step"]) for row in csv.DictReader(file) if row["val/accuracy"]]
-    assert steps == [4, 9, 14]
+    assert steps == [5, 10, 15]
     assert metrics["checkpoint"]["step"] in (5, 10, 15)
 
 
