@@ -20,9 +20,8 @@ from bert_ft.errors import CheckpointError, ConfigError
 from bert_ft.models.bundle import load_bundle
 from bert_ft.nn.embedding import SplitEmbedding
 from bert_ft.training.module import ClassificationModule
-from tests.training.running import reloaded_logits, small_run, train
+from tests.training.running import reloaded_logits, small_run, train, train_in_two
 from tests.training.test_run import interrupted
-from tests.training.test_variants import run as run_command
 
 TABLE = "classifier.encoder.embeddings.word_embeddings.weight"
 ROUNDING = {"32": 1e-6, "64": 1e-14}  # of a running mean of some ten weights below 4
@@ -677,9 +676,7 @@ def test_a_run_of_two_processes_averages_as_one_does(tmp_path, tiny_encoder, rev
     still = ["encoder.hidden_dropout=0.0", "encoder.attention_dropout=0.0", "model.head.dropout=0.0"]
     settings = [*PLAIN, *EMA, *still, "trainer.precision=64"]
     train(tmp_path / "one", tiny_encoder, reviews, *settings, "data.batch_size=16")
-    (tmp_path / "two").mkdir()
-    several = ["hydra.run.dir=.", "data.batch_size=8", "trainer.devices=2", "trainer.strategy=ddp"]
-    run_command(tmp_path / "two", tiny_encoder, reviews, *settings, *several)
+    train_in_two(tmp_path / "two", tiny_encoder, reviews, *settings, "data.batch_size=8")
     one, two = (checkpoint(tmp_path / name) for name in ("one", "two"))
     for part in ("state_dict", "current_model_state"):
         assert_close(two[part], {name: value.numpy() for name, value in one[part].items()})

@@ -21,9 +21,8 @@ from bert_ft.training.module import ClassificationModule
 from tests.autograd import kept_bytes
 from tests.config.test_conf import compose
 from tests.models.families import FAMILIES, random_batch, tiny_config
-from tests.training.running import SMALL, compose_run, file_overrides, train
+from tests.training.running import SMALL, compose_run, file_overrides, train, train_in_two
 from tests.training.test_run import interrupted
-from tests.training.test_variants import run
 
 NUM_LAYERS = 2  # of the tiny encoder
 HEAD = NUM_LAYERS + 1
@@ -251,18 +250,15 @@ class TestSeveralProcesses:
 
     @pytest.mark.slow
     def test_two_train_the_same_layers(self, tmp_path, tiny_encoder, reviews):
-        run(
+        train_in_two(
             tmp_path,
             tiny_encoder,
             reviews,
-            "hydra.run.dir=run",
-            "trainer.accelerator=cpu",
-            "trainer.devices=2",
             "trainer.strategy=ddp_find_unused_parameters_true",
             *GRADUAL,
             "trainer.max_epochs=3",
         )
-        state = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+        state = torch.load(tmp_path / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
         start = AutoModel.from_pretrained(tiny_encoder, add_pooling_layer=False).state_dict()
         prefix = "classifier.encoder."
         for name, value in state.items():

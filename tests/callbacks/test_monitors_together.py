@@ -22,9 +22,8 @@ from bert_ft.callbacks.gradual_unfreezing import GradualUnfreezing
 from bert_ft.callbacks.monitor import Monitor
 from bert_ft.config.paths import conf_dir
 from bert_ft.errors import ConfigError
-from tests.training.running import train
+from tests.training.running import train, train_in_two
 from tests.training.test_run import interrupted
-from tests.training.test_variants import run as run_command
 
 from .monitored import assert_equal, weights
 from .stepping import (
@@ -359,16 +358,14 @@ class TestTwoProcesses:
         "trainer.accumulate_grad_batches=3",
         "monitor.gradients.noise_scale=true",
     ]
-    TWO = ["trainer.devices=2", "trainer.strategy=ddp", "hydra.run.dir=run"]  # noqa: RUF012
 
     def test_log_what_one_does_on_the_joint_batches(self, tmp_path, tiny_encoder, reviews):
         """Rank r has rows r, r + 2, …: two batches of 8 are one of 16; windows of three, the last of one."""
         one_epoch = "trainer.max_epochs=1"
         train(tmp_path / "one", tiny_encoder, reviews, *self.SETTINGS, one_epoch, "data.batch_size=16")
-        (tmp_path / "two").mkdir()
-        settings = [*self.SETTINGS, *self.TWO, one_epoch, "data.batch_size=8"]
-        run_command(tmp_path / "two", tiny_encoder, reviews, *settings)
-        one, two = logged(tmp_path / "one"), logged(tmp_path / "two/run")
+        settings = [*self.SETTINGS, one_epoch, "data.batch_size=8"]
+        train_in_two(tmp_path / "two", tiny_encoder, reviews, *settings)
+        one, two = logged(tmp_path / "one"), logged(tmp_path / "two")
         for step in range(1, 5):
             # noise is estimated from a process's own first batch, and time is its own
             left_out = (
@@ -394,11 +391,11 @@ class TestTwoProcesses:
 
     def test_with_a_frozen_part_that_each_keeps_for_itself(self, tmp_path, tiny_encoder, reviews):
         """After some epochs one process has all rows of its batch already, and the other hasn't."""
-        settings = [*EVERY_STEP, *self.TWO, *TestFrozenStates.FROZEN, "trainer.accelerator=cpu"]
+        settings = [*EVERY_STEP, *TestFrozenStates.FROZEN]
         settings += ["trainer.max_epochs=8", "callbacks.early_stopping=null"]
-        result = run_command(tmp_path, tiny_encoder, reviews, *settings)
-        assert "deprecated" not in result.stderr
-        assert json.loads((tmp_path / "run/metrics.json").read_text())["stopped"] == "all steps done"
-        found = logged(tmp_path / "run", "activations/")
+        told = train_in_two(tmp_path, tiny_encoder, reviews, *settings)
+        assert "deprecated" not in told
+        assert json.loads((tmp_path / "metrics.json").read_text())["stopped"] == "all steps done"
+        found = logged(tmp_path, "activations/")
         assert len(found) == 40
         assert len({frozenset(values) for values in found.values()}) == 1

@@ -1,18 +1,15 @@
 """What two processes validate, against one that validates it all."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from bert_ft.callbacks.confidence import ConfidenceMonitor
 from bert_ft.callbacks.representations import RepresentationMonitor
+from tests.several_processes import in_two
 
-from .monitored import IGNORED_REMARKS, Given, arrays, events, fitted, records
+from .monitored import IGNORED_REMARKS, Given, Log, arrays, events, fitted, records, trainer
 
 pytestmark = [*IGNORED_REMARKS, pytest.mark.slow]
 NUM_ROWS = 30
@@ -21,23 +18,13 @@ PARTS = [
     [torch.arange(5, 15), torch.arange(15, 18)],
     [torch.tensor([5]), torch.arange(18, 30), torch.arange(5)],
 ]
-SCRIPT = """
-import sys
-from pathlib import Path
-from torch.utils.data import DataLoader
-from tests.callbacks.monitored import Given, Log, trainer
-from tests.callbacks.test_validation_outputs import PARTS, monitors, values
+
 
 class Shared(Given):
+    """Each process validates its part."""
+
     def val_dataloader(self):
         return DataLoader(PARTS[self.trainer.global_rank], batch_size=None)
-
-folder = Path(sys.argv[1])
-trainer(
-    folder, None, Log(), callbacks=monitors(folder), devices=2, strategy="ddp",
-    use_distributed_sampler=False, num_sanity_val_steps=0,
-).fit(Shared(values()))
-"""
 
 
 def values():
@@ -64,19 +51,12 @@ def scalars(folder):
 def test_two_processes_equal_one(tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     fitted(one, Given(values()), None, callbacks=monitors(one), num_sanity_val_steps=0)
-    two.mkdir()
-    script = two / "script.py"
-    script.write_text(SCRIPT, encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, str(script), str(two)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        cwd=two,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+
+    def fit(rank):
+        settings = {"strategy": "ddp", "use_distributed_sampler": False, "num_sanity_val_steps": 0}
+        trainer(two, None, Log(), callbacks=monitors(two), devices=2, **settings).fit(Shared(values()))
+
+    in_two(fit, two)
     assert {path.name for path in (two / "monitor").iterdir()} == {
         path.name for path in (one / "monitor").iterdir()
     }

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch import distributed, multiprocessing, nn
+from torch import distributed, nn
 
 from bert_ft.nn.contrastive import (
     Projection,
@@ -15,6 +15,7 @@ from bert_ft.nn.contrastive import (
     supervised_loss,
     uniformity,
 )
+from tests.several_processes import in_two
 
 DIM = 8
 TEXTS = torch.tensor([0, 1, 2, 1, 3, 4])  # the second and the fourth are copies
@@ -163,7 +164,7 @@ def in_a_process(rank, folder, name):
 @pytest.mark.parametrize("name", ["simcse", "supervised"])
 def test_two_processes_are_one(tmp_path, name):
     """The mean of their losses and, as DDP takes it, of their gradients, which go through the other's vectors."""
-    multiprocessing.spawn(in_a_process, (str(tmp_path), name), nprocs=PROCESSES)
+    in_two(lambda rank: in_a_process(rank, str(tmp_path), name), tmp_path)
     values, gradients = zip(*(torch.load(tmp_path / str(rank)) for rank in range(PROCESSES)), strict=True)
     loss, groups = {"simcse": (simcse_loss, TEXTS), "supervised": (supervised_loss, LABELS)}[name]
     weight = torch.eye(DIM, dtype=torch.float64).requires_grad_()

@@ -14,6 +14,7 @@ from bert_ft.data.prepare import prepare
 from bert_ft.data.sources import Files
 from bert_ft.models.bundle import load_bundle
 from bert_ft.train import main
+from tests.several_processes import in_two
 
 SMALL = [
     "data=files",
@@ -84,3 +85,10 @@ def train(folder: Path, encoder: Path, files: dict[str, Path], *overrides: str) 
     """Run the main job; the objective and what ``metrics.json`` says."""
     objective = main(small_run(folder, encoder, files, *overrides))
     return objective, json.loads((folder / "metrics.json").read_text())
+
+
+def train_in_two(folder: Path, encoder: Path, files: dict[str, Path], *overrides: str) -> str:
+    """The main job in two processes; what they wrote to stderr."""
+    two = ["trainer.accelerator=cpu", "trainer.devices=2", "trainer.strategy=ddp"]
+    config = small_run(folder, encoder, files, *two, *overrides)
+    return in_two(lambda rank: main(config), folder)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
-from torch import distributed, multiprocessing, nn
+from torch import distributed, nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import AdamW
@@ -26,9 +26,9 @@ from bert_ft.training.accumulation import AccumulationWindow
 from bert_ft.training.module import ClassificationModule
 from bert_ft.training.objective import Objective
 from tests.models.families import VOCAB_SIZE, tiny_config
+from tests.several_processes import in_two
 
-from .running import train
-from .test_variants import run
+from .running import train, train_in_two
 
 LABELS = ("a", "b", "c")
 CLASS_WEIGHTS = [0.5, 1.0, 4.0]
@@ -268,7 +268,7 @@ def train_one_of_two(rank, folder, class_weights, sum_over_processes):
 def test_two_processes_take_the_gradient_of_all_rows(tmp_path, sum_over_processes):
     """Class weights differ between the processes, so each alone would divide by another sum."""
     arguments = (str(tmp_path), CLASS_WEIGHTS, sum_over_processes)
-    multiprocessing.spawn(train_one_of_two, arguments, nprocs=2)
+    in_two(lambda rank: train_one_of_two(rank, *arguments), tmp_path)
     found = torch.load(tmp_path / "gradients.pt", weights_only=True)
     expected = expected_gradients(classifier(), texts(20), CLASS_WEIGHTS)
     (assert_close if sum_over_processes else assert_different)(found, expected)
@@ -299,19 +299,9 @@ def test_a_run_of_two_processes_is_that_of_one(tmp_path, tiny_encoder, reviews):
         "model.head.dropout=0.0",
     ]
     train(tmp_path / "one", tiny_encoder, reviews, *settings, "data.batch_size=16")
-    (tmp_path / "two").mkdir()
-    run(
-        tmp_path / "two",
-        tiny_encoder,
-        reviews,
-        *settings,
-        "data.batch_size=8",
-        "hydra.run.dir=run",
-        "trainer.devices=2",
-        "trainer.strategy=ddp",
-    )
+    train_in_two(tmp_path / "two", tiny_encoder, reviews, *settings, "data.batch_size=8")
     norms = []
-    for folder in (tmp_path / "one", tmp_path / "two/run"):
+    for folder in (tmp_path / "one", tmp_path / "two"):
         with (folder / "csv/version_0/metrics.csv").open() as file:
             rows = csv.DictReader(file)
             norms.append([float(row["train/grad_norm"]) for row in rows if row["train/grad_norm"]])
@@ -319,7 +309,7 @@ def test_a_run_of_two_processes_is_that_of_one(tmp_path, tiny_encoder, reviews):
     assert norms[1] == pytest.approx(norms[0], rel=1e-6)
     one, two = (
         torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
-        for folder in (tmp_path / "one", tmp_path / "two/run")
+        for folder in (tmp_path / "one", tmp_path / "two")
     )
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=0, atol=1e-6, msg=name)

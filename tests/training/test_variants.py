@@ -11,7 +11,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 from bert_ft.models.bundle import load_bundle
 from tests.conftest import make_rows, write_csv
 
-from .running import SMALL, compose_run, file_overrides, train
+from .running import SMALL, compose_run, file_overrides, train, train_in_two
 
 
 def test_pairs(tmp_path, tiny_encoder):
@@ -111,11 +111,8 @@ def test_a_sweep_of_two(tmp_path, tiny_encoder, reviews):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "overrides", [[], ["encoder.freeze_layers=1", "encoder.cache_frozen=true"]], ids=["whole", "frozen"]
-)
-def test_two_processes(tmp_path, tiny_encoder, reviews, overrides):
-    """Each row is evaluated exactly once, and the files are written once."""
+def test_two_processes(tmp_path, tiny_encoder, reviews):
+    """By the command, which starts the second itself."""
     run(
         tmp_path,
         tiny_encoder,
@@ -125,11 +122,22 @@ def test_two_processes(tmp_path, tiny_encoder, reviews, overrides):
         "trainer.devices=2",
         "trainer.strategy=ddp",
         "trainer.max_epochs=3",
-        *overrides,
     )
-    metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+    check_run_of_two(tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_two_processes_of_a_frozen_part(tmp_path, tiny_encoder, reviews):
+    frozen = ["encoder.freeze_layers=1", "encoder.cache_frozen=true"]
+    train_in_two(tmp_path, tiny_encoder, reviews, "trainer.max_epochs=3", *frozen)
+    check_run_of_two(tmp_path)
+
+
+def check_run_of_two(folder):
+    """Each row is evaluated exactly once, and the files are written once."""
+    metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["checkpoint"]["step"] % 5 == 0  # 160 rows, 16 to a process and step
     assert metrics["test"]["accuracy"] * 40 == pytest.approx(
         round(metrics["test"]["accuracy"] * 40), abs=1e-4
     )
-    assert load_bundle(tmp_path / "run/model").labels == ("negative", "positive")
+    assert load_bundle(folder / "model").labels == ("negative", "positive")
