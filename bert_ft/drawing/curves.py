@@ -28,7 +28,7 @@ from bert_ft.drawing.style import (
 )
 
 MAX_MARKED = 40  # points of a line that get a marker each
-MAX_LABELLED = 7  # lines in a legend, where they are coloured by depth
+MAX_LABELLED = 9  # lines in a legend, where they are coloured by depth
 PANEL_HEIGHT = 2.9  # inches
 STEPS = "optimizer steps"
 
