@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +45,18 @@ class AttentionMonitor(Callback):
         folder: where the files go.
         num_texts: how many texts are looked at.
         num_pictured: of how many of these the attention itself is saved.
+        sentences: save that of these texts instead; whoever trains needs a ``tokenizer``.
         max_tokens: a longer text is cut to so many, its last token (``[SEP]``) kept.
     """
 
     def __init__(
-        self, folder: Path | str, *, num_texts: int = 8, num_pictured: int = 2, max_tokens: int = 48
+        self,
+        folder: Path | str,
+        *,
+        num_texts: int = 8,
+        num_pictured: int = 2,
+        sentences: Sequence[str] | None = None,
+        max_tokens: int = 48,
     ) -> None:
         for name, value, least in (
             ("num_texts", num_texts, 1),
@@ -61,6 +68,7 @@ class AttentionMonitor(Callback):
         self.folder = Path(folder)
         self.num_texts = num_texts
         self.num_pictured = num_pictured
+        self.sentences = sentences
         self.max_tokens = max_tokens
         self._has_warned = False
 
@@ -90,14 +98,18 @@ class AttentionMonitor(Callback):
             self._warn("validation batches have no input_ids")
         if not trainer.is_global_zero or not texts:
             return
+        sentences = self._sentences(trainer, pl_module)
         twin = eager_twin(encoder)
         with trainer.precision_plugin.val_step_context():
-            maps = [attention_maps(twin, text.to(pl_module.device)) for text in texts]
+            maps = [attention_maps(twin, text.to(pl_module.device)) for text in [*texts, *sentences]]
         found = [at_least_float32(one) for one in maps if one is not None]
-        if len(found) == len(texts):
-            self._report(trainer, found, [_tokens(trainer, pl_module, text) for text in texts])
-        else:
+        if len(found) < len(maps):
             self._warn(f"{encoder.config.model_type} gives no attention of tokens to tokens")
+            return
+        pictured = list(zip([*texts, *sentences], found, strict=True))
+        pictured = pictured[len(texts) :] if sentences else pictured[: self.num_pictured]
+        tokens = [_tokens(trainer, pl_module, text) for text, _ in pictured]
+        self._report(trainer, found[: len(texts)], tokens, [attention for _, attention in pictured])
 
     def _warn(self, reason: str) -> None:
         if not self._has_warned:
@@ -110,6 +122,20 @@ class AttentionMonitor(Callback):
             sequences, types = split.sequences(range(min(self.num_texts, len(split))))
         else:
             sequences, types = _of_padded(batch, self.num_texts)
+        return self._cut(sequences, types)
+
+    def _sentences(self, trainer: Trainer, pl_module: LightningModule) -> list[TextBatch]:
+        if not self.sentences:
+            return []
+        tokenizer = _tokenizer(trainer, pl_module)
+        if tokenizer is None:
+            raise ConfigError(
+                "monitor.attention.sentences: neither the data module nor the module has a `tokenizer`; leave them out"
+            )
+        encoded = {name: list(map(np.array, rows)) for name, rows in tokenizer(list(self.sentences)).items()}
+        return self._cut(encoded["input_ids"], encoded.get("token_type_ids"))
+
+    def _cut(self, sequences: Sequence[np.ndarray], types: Sequence[np.ndarray] | None) -> list[TextBatch]:
         texts = []
         for row, ids in enumerate(sequences):
             kept = np.arange(len(ids))
@@ -120,7 +146,9 @@ class AttentionMonitor(Callback):
                 texts.append(pack([ids[kept]], [row], token_type_ids=types_of_row))
         return texts
 
-    def _report(self, trainer: Trainer, maps: list[Tensor], tokens: list[list[str]]) -> None:
+    def _report(
+        self, trainer: Trainer, maps: list[Tensor], tokens: list[list[str]], pictured: list[Tensor]
+    ) -> None:
         statistics = _means([attention_statistics(one) for one in maps])
         arrays = {name: values.cpu().numpy().astype(np.float32) for name, values in statistics.items()}
         scalars = {
@@ -129,9 +157,9 @@ class AttentionMonitor(Callback):
             for layer, heads in enumerate(values)
         }
         log_scalars(trainer, {name: value for name, value in scalars.items() if math.isfinite(value)})
-        for number in range(min(self.num_pictured, len(maps))):
-            arrays[f"text_{number}_tokens"] = np.array(tokens[number])
-            arrays[f"text_{number}_attention"] = maps[number].half().cpu().numpy()
+        for number, (names, attention) in enumerate(zip(tokens, pictured, strict=True)):
+            arrays[f"text_{number}_tokens"] = np.array(names)
+            arrays[f"text_{number}_attention"] = attention.half().cpu().numpy()
         save_arrays(self.folder / f"attention_{trainer.global_step}.npz", arrays)
 
 
@@ -167,11 +195,14 @@ def _of_padded(batch: Any, num_texts: int) -> tuple[list[np.ndarray], list[np.nd
 
 def _tokens(trainer: Trainer, pl_module: LightningModule, text: TextBatch) -> list[str]:
     ids = text.input_ids.tolist()
-    for owner in (trainer.datamodule, pl_module):  # type: ignore[attr-defined]  # Lightning sets it late
-        tokenizer = getattr(owner, "tokenizer", None)
-        if tokenizer is not None:
-            return tokenizer.convert_ids_to_tokens(ids)
-    return [str(token) for token in ids]
+    tokenizer = _tokenizer(trainer, pl_module)
+    return [str(token) for token in ids] if tokenizer is None else tokenizer.convert_ids_to_tokens(ids)
+
+
+def _tokenizer(trainer: Trainer, pl_module: LightningModule) -> Any:
+    owners = (trainer.datamodule, pl_module)  # type: ignore[attr-defined]  # Lightning sets it late
+    found = (getattr(owner, "tokenizer", None) for owner in owners)
+    return next((tokenizer for tokenizer in found if tokenizer is not None), None)
 
 
 def _means(statistics: list[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -203,6 +203,7 @@ RULES: dict[str, Rule] = {
     "monitor.confidence.num_bins": COUNT,
     "monitor.attention.num_texts": COUNT,
     "monitor.attention.num_pictured": Rule("integer", at_least=0),
+    "monitor.attention.sentences": Rule("list of texts", nullable=True),
     "monitor.attention.max_tokens": COUNT,
     "monitor.representations.num_texts": COUNT,
     "monitor.representations.projector": FLAG,

@@ -145,6 +145,26 @@ class TestInARun:
             assert saved[f"text_{number}_tokens"].tolist() == ["[CLS]", *expected[:4], "[SEP]"]
             assert saved[f"text_{number}_attention"].shape == (2, 2, 6, 6)
 
+    def test_sentences_of_ones_own(self, tmp_path, encoder, reviews):
+        """They are pictured; what is counted stays that of the validation texts."""
+        sentences = ["the film", "a good film and a bad story"]
+        monitor = AttentionMonitor(tmp_path / "monitor", sentences=sentences)
+        run, _ = built(tmp_path, encoder, reviews, [monitor])
+        run.data.tokenizer = run.tokenizer
+        run.run()
+        saved = arrays(tmp_path / "monitor/attention_0.npz")
+        pictured = reference_maps(encoder, encoder, sentences)
+        assert "text_2_tokens" not in saved
+        for number, (text, maps) in enumerate(zip(sentences, pictured, strict=True)):
+            assert saved[f"text_{number}_tokens"].tolist() == [
+                "[CLS]",
+                *run.tokenizer.tokenize(text),
+                "[SEP]",
+            ]
+            np.testing.assert_allclose(saved[f"text_{number}_attention"], maps, rtol=0, atol=1e-3)
+        counted = reference_statistics(reference_maps(encoder, encoder, texts_of(reviews, 8)))
+        np.testing.assert_allclose(saved["entropy"], counted["entropy"], rtol=0, atol=1e-5)
+
     def test_few_texts(self, tmp_path, encoder, reviews):
         """Without a tokenizer the tokens are ids, and there may be fewer texts than wanted."""
         few = {**reviews, "validation": write_csv(tmp_path / "few.csv", [("good film", "positive")] * 2)}
@@ -416,6 +436,13 @@ def test_a_look_that_there_is_already_is_not_taken_again(tmp_path):
 
 
 class TestErrors:
+    def test_sentences_without_a_tokenizer(self, tmp_path, encoder, reviews):
+        monitor = AttentionMonitor(tmp_path / "monitor", sentences=["the film"])
+        run, _ = built(tmp_path, encoder, reviews, [monitor])
+        run.data.tokenizer = None
+        with pytest.raises(ConfigError, match=r"monitor\.attention\.sentences: .* has a `tokenizer`"):
+            run.run()
+
     def test_no_encoder(self, tmp_path):
         module = Given(given())
         with pytest.raises(
