@@ -129,6 +129,16 @@ VARIANTS: dict[str, list[str]] = {
     "fast r_drop": [*FAST, "loss=r_drop"],
     "fast steps=600 contrastive": [*FAST, "trainer.at_least_steps=600", "loss=supervised_contrastive"],
     "fast steps=600 linear head": [*FAST, "trainer.at_least_steps=600", "model.head.hidden_sizes=[]"],
+    "fast steps=600 token_dropout=0.1": [
+        *FAST,
+        "trainer.at_least_steps=600",
+        "data.augmentation.token_dropout=0.1",
+    ],
+    "fast steps=600 span_masking=0.15": [
+        *FAST,
+        "trainer.at_least_steps=600",
+        "data.augmentation.span_masking=0.15",
+    ],
     "fast layer_decay=0.8": [*FAST, "optimizer.layer_decay=0.8"],
     "fast two layers": [*FAST, "model.pooling_layers=2"],
     "fast small block": [*FAST, "model.head.hidden_sizes=[128]"],

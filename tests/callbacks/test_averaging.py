@@ -135,8 +135,9 @@ def states_equal(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.slow
 class TestTheAverage:
-    @pytest.mark.parametrize("precision", [pytest.param("32", marks=pytest.mark.slow), "64"])
+    @pytest.mark.parametrize("precision", ["32", "64"])
     @pytest.mark.parametrize(
         ("overrides", "steps"),
         [
@@ -158,7 +159,7 @@ class TestTheAverage:
         assert (difference(recorder.raw[-1], expected) > 1e-4) == (len(steps) > 1)
         assert checkpoint(tmp_path)["weights"] == "swa"
 
-    @pytest.mark.parametrize("precision", [pytest.param("32", marks=pytest.mark.slow), "64"])
+    @pytest.mark.parametrize("precision", ["32", "64"])
     @pytest.mark.parametrize(
         ("overrides", "steps", "decay"),
         [
@@ -183,7 +184,6 @@ class TestTheAverage:
         assert difference(recorder.raw[-1], expected) > 1e-4
         assert checkpoint(tmp_path)["weights"] == "ema"
 
-    @pytest.mark.slow
     @pytest.mark.parametrize("overrides", [SWA, EMA], ids=["swa", "ema"])
     def test_of_a_split_embedding_is_that_of_a_whole_one(
         self, tmp_path, tiny_encoder, reviews, monkeypatch, overrides
@@ -406,6 +406,7 @@ class TestAStartThatIsNeverReached:
         assert difference(recorder.validated[15], recorder.raw[14]) > 1e-4
 
 
+@pytest.mark.slow
 class TestEarlyStopping:
     """With averaging the weights that training stops at are no others than those that were validated."""
 
@@ -606,6 +607,7 @@ def test_weights_of_16_bits_are_averaged_in_float32(tmp_path, tiny_encoder, revi
     assert saved["current_model_state"][TABLE].dtype == torch.bfloat16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_after_an_error_in_validation_the_weights_of_training_are_back(
     tmp_path, tiny_encoder, reviews, monkeypatch, error

@@ -78,6 +78,7 @@ def test_after_start_up(statuses, name):
     assert statuses[name] == "0"
 
 
+@pytest.mark.slow
 def test_modules_that_are_imported_already_stay():
     code = """
 import torchmetrics

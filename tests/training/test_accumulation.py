@@ -274,6 +274,7 @@ def test_two_processes_take_the_gradient_of_all_rows(tmp_path, sum_over_processe
     (assert_close if sum_over_processes else assert_different)(found, expected)
 
 
+@pytest.mark.slow
 def test_validations_are_logged_at_the_steps_done(tmp_path, tiny_encoder, reviews):
     """Ten batches in windows of four, with a validation after three, six and nine: steps 0, 1 and 2, and 3, 4, 5."""
     settings = ["trainer.max_epochs=2", "trainer.accumulate_grad_batches=4", "trainer.val_check_interval=3"]

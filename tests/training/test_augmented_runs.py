@@ -17,6 +17,8 @@ from tests.conftest import make_rows, write_csv
 from .running import train
 from .test_run import interrupted
 
+pytestmark = pytest.mark.slow
+
 AUGMENTED = [
     "data.augmentation.token_dropout=0.1",
     "data.augmentation.token_swap=0.1",
@@ -88,7 +90,6 @@ def test_a_run_without_it_is_the_plain_one(tmp_path, tiny_encoder, reviews):
     assert equal(weights(tmp_path / "plain"), weights(tmp_path / "null"))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("hook", "step"),
     [("on_train_batch_start", 7), ("on_train_epoch_start", 10), ("on_train_batch_start", 17)],
@@ -111,7 +112,6 @@ def test_a_resumed_run_equals_the_uninterrupted_one(
     assert metrics["val"] == expected["val"]
 
 
-@pytest.mark.slow
 def test_a_worker_gives_the_same_run(tmp_path, tiny_encoder, reviews):
     for workers in (0, 1):
         train(

@@ -20,6 +20,8 @@ from bert_ft.training.module import ClassificationModule
 
 from .running import SMALL, file_overrides, reloaded_logits, small_run, train
 
+pytestmark = pytest.mark.slow
+
 PARTS = '''
 import numpy as np
 import torch
@@ -259,7 +261,6 @@ def test_all_that_is_not_trusted_is_named_at_once(tmp_path, tiny_encoder, review
         assert f"\n  {key}: " in str(error.value)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("part", OWN)
 def test_each_by_itself_makes_another_run(tmp_path, tiny_encoder, reviews, package, part):
     """None is silently left out: the losses of the first steps differ from those of the plain run."""
@@ -279,7 +280,6 @@ def test_each_by_itself_makes_another_run(tmp_path, tiny_encoder, reviews, packa
         assert own != plain
 
 
-@pytest.mark.slow
 def test_a_configuration_file_of_ones_own(tmp_path, tiny_encoder, reviews, package):
     """As ``--config-dir conf`` has them: a file for a group, which is then a choice of it."""
     for group, lines in {
@@ -308,7 +308,6 @@ def test_a_configuration_file_of_ones_own(tmp_path, tiny_encoder, reviews, packa
     assert specification["architecture"]["pooling"] == {"_target_": "my_package.parts.FirstAndMean"}
 
 
-@pytest.mark.slow
 def test_predict_with_trust_and_without(finished, reviews, package, tmp_path):
     folder, _, _ = finished
     command = [
@@ -333,7 +332,6 @@ def test_predict_with_trust_and_without(finished, reviews, package, tmp_path):
     assert accuracy == pytest.approx(metrics["test"]["accuracy"], abs=1e-6)
 
 
-@pytest.mark.slow
 def test_a_pooling_of_ones_own_cannot_be_exported_but_a_head_can(finished, tmp_path, tiny_encoder, reviews):
     folder, _, _ = finished
     bundle = load_bundle(folder / "model", trust=["my_package.*"])
@@ -398,7 +396,6 @@ def test_metrics_whose_first_batches_agree_stay_apart(tmp_path, tiny_encoder, re
     assert metrics["test"]["first"] != metrics["test"]["second"]
 
 
-@pytest.mark.slow
 def test_the_objective_can_be_any_torchmetric(tmp_path, tiny_encoder, reviews):
     """Cohen's kappa against scikit-learn, on what the bundle predicts."""
     objective, metrics = train(
