@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from bert_ft.data.masking import MaskedBatch
 from bert_ft.data.packing import TextBatch
@@ -46,6 +46,11 @@ class Pretrainer(nn.Module):
         if language_model is not None:
             self.head["mlm"] = head_of(language_model)
         self._saved = [language_model or encoder]  # no child of this module: its parts are
+
+    @property
+    def config(self) -> PretrainedConfig:
+        """The encoder's configuration."""
+        return self.encoder.config
 
     def token_logits(self, batch: MaskedBatch) -> Tensor:
         """``(num_targets, vocab_size)`` of the tokens to be guessed.
