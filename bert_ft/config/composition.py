@@ -12,6 +12,7 @@ from hydra.errors import CompactHydraException
 from omegaconf import DictConfig, OmegaConf
 
 from bert_ft.config.check import problems
+from bert_ft.config.check_pretraining import unread
 from bert_ft.config.paths import conf_dir
 from bert_ft.errors import ConfigError
 
@@ -27,8 +28,9 @@ def judged(config_name: str, overrides: Sequence[str], *, sweep: bool = False) -
     first, rest = _jobs(overrides) if sweep else (list(overrides), [])
     config = _compose(config_name, first)
     if not isinstance(config, DictConfig):
-        raise ConfigError(listed(_composition_problems(config, config_name, first)))
-    found = problems(config)
+        found = [*unread(config_name, overrides), *_composition_problems(config, config_name, first)]
+        raise ConfigError(listed(found))
+    found = [*unread(config_name, overrides), *problems(config)]
     for job in rest:
         other = _compose(config_name, job)
         found += problems(other) if isinstance(other, DictConfig) else [_sentence(other)]

@@ -343,22 +343,31 @@ def _check_complete(name: str, missing: Any) -> None:
 
 
 @contextmanager
-def _loading(name: str) -> Iterator[None]:
-    """Quiet loading; what goes wrong becomes one sentence."""
-    verbosity = transformers_logging.get_verbosity()
+def without_progress_bars() -> Iterator[None]:
+    """transformers' bars for loading and saving are left out inside."""
     bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:
         yield
+    finally:
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+@contextmanager
+def _loading(name: str) -> Iterator[None]:
+    """Quiet loading; what goes wrong becomes one sentence."""
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        with without_progress_bars():
+            yield
     except (OSError, ValueError, ImportError, SafetensorError) as error:
         if isinstance(error, (CheckpointError, ConfigError)):
             raise
         raise CheckpointError(_not_loaded(name, error)) from error
     finally:
         transformers_logging.set_verbosity(verbosity)
-        if bars:
-            transformers_logging.enable_progress_bar()
 
 
 def _not_loaded(name: str, error: Exception) -> str:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Trainer
+from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.loggers import TensorBoardLogger
 from transformers import PreTrainedTokenizerFast
 
 from bert_ft.models.bundle import save_bundle
+from bert_ft.models.handover import hand_over
 from bert_ft.training.data_module import TextDataModule
 from bert_ft.training.encoder_module import split_metrics
 from bert_ft.training.environment import package_versions
 from bert_ft.training.fitting import KeptWeights, fit, take_best, why_stopped
+from bert_ft.training.json_file import write_json
 from bert_ft.training.module import ClassificationModule
 from bert_ft.training.precision import Precision
+from bert_ft.training.pretraining_run import PretrainingRun
+from bert_ft.training.pretraining_summary import print_pretraining
 
 
 @dataclass(frozen=True)
@@ -61,9 +64,11 @@ class TrainingRun:
     precision: Precision
     resume_from: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    pretraining: PretrainingRun | None = None
+    reinit_layers: int = 0
 
     def run(self) -> RunResult:
-        """Fit, take the best checkpoint, test it once, write ``metrics.json`` and ``model/``.
+        """Adapt the encoder where that is wanted, fit, take the best checkpoint, test it once, write ``metrics.json`` and ``model/``.
 
         Raises:
             CheckpointError: ``resume_from`` can't be read.
@@ -75,6 +80,7 @@ class TrainingRun:
                 self.module.frozen_states.close()
 
     def _run(self) -> RunResult:
+        self._pretrain()
         fit_seconds = fit(self.trainer, self.module, self.data, self.resume_from)
         kept = take_best(self.trainer, self.module, self.data, self.metric, self.module.weights_name)
         test = self._test()
@@ -92,6 +98,18 @@ class TrainingRun:
             self._write(result)
             self._log_settings(result)
         return result
+
+    def _pretrain(self) -> None:
+        """Put the encoder of the pre-training stage into the classifier; its head stays fresh."""
+        if self.pretraining is None:
+            return
+        if self.resume_from is None:  # else the checkpoint has the weights
+            with self.pretraining.encoder() as folder:
+                hand_over(folder, self.module.classifier.encoder, reinit_layers=self.reinit_layers)
+            if self.trainer.is_global_zero:
+                print_pretraining(self.pretraining.record, self.pretraining.folder)
+        # the same numbers follow, whether the stage was trained or cached
+        seed_everything(self.seed, workers=True, verbose=False)
 
     def _test(self) -> dict[str, float] | None:
         if "test" not in self.data.data.splits:
@@ -114,6 +132,7 @@ class TrainingRun:
                 logger.experiment.flush()
 
     def _write(self, result: RunResult) -> None:
+        pretraining = {} if self.pretraining is None else {"pretraining": self.pretraining.record}
         save_bundle(
             self.folder / "model",
             self.module.classifier,
@@ -121,7 +140,12 @@ class TrainingRun:
             max_length=self.max_length,
             text_column=self.data.data.text_column,
             text_pair_column=self.data.data.text_pair_column,
-            training={"weights": result.kept.weights, "val": result.kept.val, "test": result.test},
+            training={
+                "weights": result.kept.weights,
+                "val": result.kept.val,
+                "test": result.test,
+                **pretraining,
+            },
         )
         record = {
             "val": result.kept.val,
@@ -136,20 +160,6 @@ class TrainingRun:
             "rows": {name: len(split) for name, split in self.data.data.splits.items()},
             "fit_seconds": round(result.fit_seconds, 3),
             "versions": package_versions(),
+            **pretraining,
         }
         write_json(self.folder / "metrics.json", record)
-
-
-def _without_nan(values: Any) -> Any:
-    """``values`` with ``None`` for NaN and infinity, which JSON doesn't have: those of a run that diverged."""
-    if isinstance(values, dict):
-        return {key: _without_nan(value) for key, value in values.items()}
-    if isinstance(values, float) and not math.isfinite(values):
-        return None
-    return values
-
-
-def write_json(path: Path, content: Any) -> None:
-    """``content`` as indented JSON, NaN and infinity as ``null``."""
-    text = json.dumps(_without_nan(content), indent=2, ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")

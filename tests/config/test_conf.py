@@ -12,8 +12,11 @@ import torch
 from hydra.utils import get_class, get_object
 from omegaconf import DictConfig, OmegaConf
 
-from bert_ft.config.build import OWN_TRAINER_KEYS, _loss, _optimizer, _terms, build
+from bert_ft.config.build import _loss, _terms
+from bert_ft.config.build_optimizer import build_optimizer
+from bert_ft.config.build_trainer import OWN_TRAINER_KEYS
 from bert_ft.config.check import problems
+from bert_ft.config.instantiate import build
 from bert_ft.config.paths import conf_dir
 from bert_ft.config.rules import RULES
 from bert_ft.errors import ConfigError
@@ -123,7 +126,7 @@ def test_every_technique_is_built_with_its_defaults(choice):
 
 
 def test_the_optimizer_is_built_with_its_defaults():
-    algorithm = _optimizer(compose()).algorithm_type
+    algorithm = build_optimizer(compose().optimizer).algorithm_type
     assert algorithm is torch.optim.AdamW
 
 
