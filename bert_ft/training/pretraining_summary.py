@@ -37,13 +37,12 @@ def print_pretraining(
         console: to print to.
     """
     console = console or Console()
+    before, after = record["val_before"], record["val"]
     table = Table(title="Pre-training, held-out texts", title_justify="left")
-    names = list(record["val"])
-    for heading in ("", *names):
+    for heading in ("", *(["before"] if before else []), "after"):
         table.add_column(heading, justify="right" if heading else "left")
-    for title, values in (("before", record["val_before"]), ("after", record["val"])):
-        if values:
-            table.add_row(title, *(_number(values.get(name)) for name in names))
+    for name, value in after.items():
+        table.add_row(name, *([_number(before.get(name))] if before else []), _number(value))
     console.print(table)
     facts = {
         "pre-training": f"{record['fit_seconds']:.0f} s in {record['precision']['effective']}; {record['stopped']}"
