@@ -277,7 +277,7 @@ RULES |= {
     f"pretrain.{key}": rule
     for key, rule in RULES.items()
     if key.startswith(("optimizer.", "schedule.", "callbacks.early_stopping."))
-    or key.removeprefix("trainer.") in _STAGE_TRAINER
+    or key in {f"trainer.{name}" for name in _STAGE_TRAINER}
 }
 RULES |= {
     "pretrain.mlm_weight": LIMIT,

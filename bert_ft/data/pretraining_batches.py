@@ -73,6 +73,6 @@ def text_keys(batch: TextBatch) -> Tensor:
     sequences = np.split(batch.input_ids.numpy(), np.cumsum(batch.lengths)[:-1])
     keys = [
         int.from_bytes(blake2b(ids.tobytes(), digest_size=8).digest(), "little", signed=True)
-        for ids in sequences
+        for ids in sequences[: len(batch)]  # np.split gives an empty batch one empty part
     ]
     return torch.tensor(keys, dtype=torch.int64)

@@ -101,7 +101,7 @@ def _forbidden(texts: Dataset, evaluation: Sequence[TokenizedSplit]) -> np.ndarr
         keys.append(TextKeys.of(split.texts).near)
         if len(text_columns(texts)) == 1 and len(text_columns(split.texts)) == 2:
             for name in text_columns(split.texts):
-                single = split.texts.select_columns(name).rename_column(name, "text")
+                single = split.texts.select_columns(name).rename_columns({name: "text"})
                 keys.append(TextKeys.of(single).near)
     return np.concatenate(keys)
 

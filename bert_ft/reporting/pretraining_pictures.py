@@ -34,7 +34,10 @@ def losses(stage: RunLog) -> Figure:
 def guesses(stage: RunLog) -> Figure:
     """How well masked tokens of held-out texts are guessed."""
     perplexity, accuracy = stage.series("val/perplexity"), stage.series("val/masked_accuracy")
-    said = f"Perplexity {perplexity.values[0]:,.4g} → {perplexity.values[-1]:,.4g}"
+    first, last = (
+        f"{value:,.0f}" if value >= 100 else f"{value:.3g}" for value in perplexity.values[[0, -1]]
+    )
+    said = f"Perplexity {first} → {last}"
     right = f"Right guesses {accuracy.values[0]:.1%} → {accuracy.values[-1]:.1%}"
     return draw_curves(
         [
