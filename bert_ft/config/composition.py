@@ -99,9 +99,10 @@ def _refused(override: str, error: Exception, config: DictConfig) -> str:
     if "not in struct" not in str(error) and "Could not override" not in str(error):
         return f"{override}: {_sentence(error)}"
     names = list(_all_keys(OmegaConf.to_container(config, resolve=False)))
-    close = difflib.get_close_matches(key, names, n=1, cutoff=0.6)
     same_leaf = [name for name in names if name.rpartition(".")[2] == key.rpartition(".")[2]]
-    suggested = close or same_leaf
+    suggested = difflib.get_close_matches(key, same_leaf, n=1, cutoff=0) or difflib.get_close_matches(
+        key, names, n=1, cutoff=0.6
+    )
     hint = f"; did you mean {suggested[0]}?" if suggested else "; --cfg job lists the keys"
     return f"{override}: there is no key {key}{hint}"
 
