@@ -91,7 +91,7 @@ class PretrainingModule(EncoderModule):
 
     def validation_step(self, batch: PretrainingBatch, batch_index: int) -> None:
         """Adds the batch's sums."""
-        masked = self._masked_tokens(batch)
+        masked = self._masked_tokens(batch, alone=True)
         with self._dropout(batch_index):
             views = self._views(batch, alone=True)
         assert self._sums is not None
@@ -119,10 +119,10 @@ class PretrainingModule(EncoderModule):
         checkpoint[VAL_METRICS_KEY] = split_metrics(self.trainer.callback_metrics, "val/")
         checkpoint[WEIGHTS_KEY] = "raw"
 
-    def _masked_tokens(self, batch: PretrainingBatch) -> MaskedTokens | None:
+    def _masked_tokens(self, batch: PretrainingBatch, *, alone: bool = False) -> MaskedTokens | None:
         if batch.masked is None:
             return None
-        return self.objective.masked_tokens(self.pretrainer, batch.masked, self.max_tokens)
+        return self.objective.masked_tokens(self.pretrainer, batch.masked, self.max_tokens, alone=alone)
 
     def _views(self, batch: PretrainingBatch, *, alone: bool = False) -> Views | None:
         if not self.objective.contrastive_weight:

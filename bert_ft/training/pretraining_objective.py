@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
@@ -28,9 +28,10 @@ class MaskedTokens:
     """What became of the tokens to be guessed.
 
     Attributes:
-        loss: scalar, the mean cross entropy in nats; 0 where there are none.
+        loss: scalar, the sum of their cross entropies in nats over ``num_targets``; 0 where there are none.
         num_right: scalar, how many were guessed.
-        num_targets: scalar, how many there are, of the loss's type.
+        num_targets: scalar, how many there are, of the loss's type; the mean over the processes, so that the mean of the
+            processes' losses is that of all tokens.
     """
 
     loss: Tensor
@@ -78,8 +79,13 @@ class PretrainingObjective:
         if not self.temperature > 0:
             raise ConfigError(f"temperature={self.temperature} must be above 0")
 
-    def masked_tokens(self, pretrainer: Pretrainer, batch: MaskedBatch, max_tokens: int) -> MaskedTokens:
-        """Of all targets of the batch, in pieces of ``max_tokens`` tokens (see ``bert_ft.training.objective``)."""
+    def masked_tokens(
+        self, pretrainer: Pretrainer, batch: MaskedBatch, max_tokens: int, *, alone: bool = False
+    ) -> MaskedTokens:
+        """Of all targets of the batch, in pieces of ``max_tokens`` tokens (see ``bert_ft.training.objective``).
+
+        ``alone``: other processes' batches don't count.
+        """
 
         def run(piece: MaskedBatch) -> tuple[Tensor, Tensor]:
             logits, targets = at_least_float32(pretrainer.token_logits(piece)), piece.targets
@@ -88,7 +94,11 @@ class PretrainingObjective:
         losses, right = zip(*_each(run, batch.split(max_tokens)), strict=True)
         loss = torch.stack(losses).sum()
         num_targets = batch.is_target.sum().to(loss.dtype)
-        return MaskedTokens(loss / num_targets.clamp(min=1), torch.stack(right).sum(), num_targets)
+        if not alone and distributed.is_available() and distributed.is_initialized():
+            distributed.all_reduce(num_targets)
+            num_targets = num_targets / distributed.get_world_size()
+        tiny = torch.finfo(loss.dtype).tiny
+        return MaskedTokens(loss / num_targets.clamp(min=tiny), torch.stack(right).sum(), num_targets)
 
     def views(
         self, pretrainer: Pretrainer, batch: PretrainingBatch, max_tokens: int, *, alone: bool = False
