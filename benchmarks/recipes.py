@@ -23,8 +23,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -34,6 +32,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.commands import finished
 from benchmarks.corpora import UCI_DOMAINS, Rows, cache_folder, fortunes, rotten_tomatoes, uci_sentences
 from benchmarks.recipe_data import MAX_LENGTH, bbc_news, cut, for_development
 from benchmarks.recipes_page import page
@@ -190,12 +189,12 @@ def ours(job: Job, overrides: Iterable[str]) -> dict[str, float]:
         ]
         command += [f"hydra.run.dir={folder}/run", "trainer.accelerator=cpu"]
         command += ["trainer.precision=bf16", *overrides]
-        _, seconds = _finished(command)
+        _, seconds = finished(command)
         metrics = json.loads((Path(folder) / "run/metrics.json").read_text())
         result = _scores(metrics["test"], metrics["val"], seconds)
         if job.recipe == "autogluon":
             command = [sys.executable, "-m", "benchmarks.greedy_soup", f"{folder}/run", str(job.folder())]
-            result |= json.loads(_finished(command)[0].splitlines()[-1])
+            result |= json.loads(finished(command)[0].splitlines()[-1])
         return result
 
 
@@ -209,7 +208,7 @@ def hugging_face(job: Job, lr: float = 5e-5, epochs: int = 3) -> dict[str, float
         str(lr),
         str(epochs),
     ]
-    output, seconds = _finished(command)
+    output, seconds = finished(command)
     return {**json.loads(output.splitlines()[-1]), "seconds": round(seconds, 1)}
 
 
@@ -243,21 +242,6 @@ def _scores(test: dict[str, float], val: dict[str, float], seconds: float) -> di
         **{f"val_{name}": value for name, value in val.items()},
         "seconds": round(seconds, 1),
     }
-
-
-def _finished(command: list[str]) -> tuple[str, float]:
-    """What the command printed, and the processor time that it took in seconds."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(command, stdout=output, stderr=errors, env=environment)
-        # not of all children (resource.getrusage): others run at the same time
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        for file in (output, errors):
-            file.seek(0)
-        if process.returncode:
-            raise RuntimeError(f"{' '.join(command)}\n{output.read()[-3000:]}\n{errors.read()[-3000:]}")
-        return output.read(), usage.ru_utime + usage.ru_stime
 
 
 def read() -> dict[str, Any]:

@@ -91,7 +91,7 @@ def test_entry_points_import_nothing_heavy_at_the_top(path):
 
 def test_only_one_file_instantiates():
     callers = [path for path in FILES if "hydra.utils" in set(imports(path))]
-    assert [str(path.relative_to(ROOT)) for path in callers] == ["config/build.py"]
+    assert [str(path.relative_to(ROOT)) for path in callers] == ["config/instantiate.py"]
 
 
 def test_importing_the_package_imports_nothing():

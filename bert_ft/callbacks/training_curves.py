@@ -14,6 +14,7 @@ from torch import Tensor
 
 from bert_ft.callbacks.monitor import Monitor, log_scalars
 from bert_ft.data.packing import TextBatch
+from bert_ft.data.pretraining_batches import PretrainingBatch
 from bert_ft.errors import ConfigError
 from bert_ft.models.anatomy import encoder_of
 from bert_ft.models.encoder import is_packed
@@ -150,6 +151,8 @@ def _sizes(batch: Any, max_padded_tokens: int | None) -> Tensor:
         batch: ours, or what a foreign module takes.
         max_padded_tokens: ours is padded, in pieces of so many tokens, each by itself; ``None`` = it is packed.
     """
+    if isinstance(batch, PretrainingBatch):  # whose texts pass up to three times
+        batch = batch.text
     if isinstance(batch, TextBatch):
         places = batch.num_tokens
         if max_padded_tokens is not None:

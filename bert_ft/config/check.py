@@ -9,10 +9,17 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from bert_ft.config.check_pretraining import pretraining_problems
 from bert_ft.config.rules import RULES
 from bert_ft.trust import IN_CONFIGURATIONS, PATTERN, TARGET, is_trusted, refusal
 
-FILE_KEYS = ("data.train_file", "data.validation_file", "data.test_file", "resume_from")
+FILE_KEYS = (
+    "data.train_file",
+    "data.validation_file",
+    "data.test_file",
+    "data.unlabeled_file",
+    "resume_from",
+)
 OBJECTIVE_MODES = {"val/accuracy": "max", "val/f1_macro": "max", "val/loss": "min"}
 AUGMENTATION = "bert_ft.data.augmentation.Augmentation"
 
@@ -27,6 +34,7 @@ def problems(config: DictConfig) -> list[str]:
         return None if key in wrong_keys else _select(config, key)
 
     found += _between_keys(get)
+    found += pretraining_problems(config, get)
     found += _own_classes(config, get)
     found += [
         f"{key}={path}: no such file (searched from {Path.cwd()})"

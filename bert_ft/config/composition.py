@@ -12,6 +12,7 @@ from hydra.errors import CompactHydraException
 from omegaconf import DictConfig, OmegaConf
 
 from bert_ft.config.check import problems
+from bert_ft.config.check_pretraining import unread
 from bert_ft.config.paths import conf_dir
 from bert_ft.errors import ConfigError
 
@@ -27,8 +28,9 @@ def judged(config_name: str, overrides: Sequence[str], *, sweep: bool = False) -
     first, rest = _jobs(overrides) if sweep else (list(overrides), [])
     config = _compose(config_name, first)
     if not isinstance(config, DictConfig):
-        raise ConfigError(listed(_composition_problems(config, config_name, first)))
-    found = problems(config)
+        found = [*unread(config_name, overrides), *_composition_problems(config, config_name, first)]
+        raise ConfigError(listed(found))
+    found = [*unread(config_name, overrides), *problems(config)]
     for job in rest:
         other = _compose(config_name, job)
         found += problems(other) if isinstance(other, DictConfig) else [_sentence(other)]
@@ -97,9 +99,10 @@ def _refused(override: str, error: Exception, config: DictConfig) -> str:
     if "not in struct" not in str(error) and "Could not override" not in str(error):
         return f"{override}: {_sentence(error)}"
     names = list(_all_keys(OmegaConf.to_container(config, resolve=False)))
-    close = difflib.get_close_matches(key, names, n=1, cutoff=0.6)
     same_leaf = [name for name in names if name.rpartition(".")[2] == key.rpartition(".")[2]]
-    suggested = close or same_leaf
+    suggested = difflib.get_close_matches(key, same_leaf, n=1, cutoff=0) or difflib.get_close_matches(
+        key, names, n=1, cutoff=0.6
+    )
     hint = f"; did you mean {suggested[0]}?" if suggested else "; --cfg job lists the keys"
     return f"{override}: there is no key {key}{hint}"
 

@@ -151,7 +151,8 @@ RULES: dict[str, Rule] = {
     "data.test_file": NULL_OR_TEXT,
     "data.text_column": NULL_OR_TEXT,
     "data.text_pair_column": NULL_OR_TEXT,
-    "data.label_column": TEXT,
+    "data.label_column": NULL_OR_TEXT,
+    "data.unlabeled_file": NULL_OR_TEXT,
     "data.dataset": TEXT,
     "data.subset": NULL_OR_TEXT,
     "data.revision": NULL_OR_TEXT,
@@ -246,4 +247,52 @@ RULES: dict[str, Rule] = {
     "callbacks.best_checkpoint.standard_errors": LIMIT,
     "callbacks.early_stopping.patience": COUNT,
     "callbacks.early_stopping.min_delta": Rule("number", at_least=0),
+}
+
+# The stage before fine-tuning: optimizer, schedule and trainer as fine-tuning's own, without what it hasn't.
+_STAGE_TRAINER = (
+    "accelerator",
+    "devices",
+    "num_nodes",
+    "strategy",
+    "precision",
+    "max_epochs",
+    "max_steps",
+    "at_least_steps",
+    "accumulate_grad_batches",
+    "gradient_clip_val",
+    "gradient_clip_algorithm",
+    "val_check_interval",
+    "check_val_every_n_epoch",
+    "num_sanity_val_steps",
+    "log_every_n_steps",
+    "limit_train_batches",
+    "limit_val_batches",
+    "deterministic",
+    "detect_anomaly",
+    "profiler",
+    "enable_progress_bar",
+    "enable_model_summary",
+)
+RULES |= {
+    f"pretrain.{key}": rule
+    for key, rule in RULES.items()
+    if key.startswith(("optimizer.", "schedule.", "callbacks.early_stopping."))
+    or key in {f"trainer.{name}" for name in _STAGE_TRAINER}
+}
+RULES |= {
+    "pretrain.mlm_weight": LIMIT,
+    "pretrain.contrastive_weight": LIMIT,
+    "pretrain.masking.probability": Rule("number", above=0, below=1),
+    "pretrain.masking.mask_share": RATIO,
+    "pretrain.masking.random_share": RATIO,
+    "pretrain.masking.whole_words": FLAG,
+    "pretrain.temperature": Rule("number", above=0),
+    "pretrain.supervised": FLAG,
+    "pretrain.pooling": Rule("text", choices=("cls", "mean", "max")),
+    "pretrain.projection_sizes": Rule("list of integers", at_least=1),
+    "pretrain.include_evaluation_texts": FLAG,
+    "pretrain.held_out_ratio": Rule("number", above=0, below=1),
+    "pretrain.batch_size": COUNT,
+    "pretrain.num_cached": Rule("integer", at_least=0),
 }

@@ -12,6 +12,8 @@ from omegaconf import DictConfig
 
 from bert_ft.errors import ConfigError
 
+PRETRAINING = "pretraining"  # in a run's folder: the stage before it
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -60,6 +62,35 @@ def claim(config: DictConfig, overrides: Sequence[str]) -> RunFolder:
     return RunFolder(path)
 
 
+def check_folder(folder: Path, resume_from: str | None) -> None:
+    """Refuse a folder that a run mustn't write to.
+
+    Raises:
+        ConfigError: it holds a finished run, or not the one that is to be continued.
+    """
+    if (folder / "metrics.json").exists():
+        raise ConfigError(f"hydra.run.dir={folder}: holds a finished run already; give another folder")
+    if resume_from is None:
+        return
+    # only there does the record of the best checkpoint so far go on
+    own = run_of(resume_from)
+    if own != folder.absolute():
+        raise ConfigError(
+            f"resume_from={resume_from}: a run is continued in its own folder; add hydra.run.dir={own}"
+        )
+
+
+def run_of(checkpoint: Path | str) -> Path:
+    """The folder of the run that a checkpoint is of, be it one of its pre-training stage."""
+    stage = Path(checkpoint).absolute().parents[1]
+    return stage.parent if stage.name == PRETRAINING else stage
+
+
+def is_of_pretraining(checkpoint: Path | str | None) -> bool:
+    """Whether a checkpoint is of the stage before fine-tuning."""
+    return checkpoint is not None and Path(checkpoint).absolute().parents[1].name == PRETRAINING
+
+
 def _new_folder(wanted: Path) -> RunFolder:
     path, number = wanted, 1
     missing = [parent for parent in path.parents if not parent.exists()]
@@ -74,7 +105,7 @@ def _new_folder(wanted: Path) -> RunFolder:
 
 
 def _check_same_settings(checkpoint: Path, overrides: Sequence[str]) -> None:
-    record = checkpoint.absolute().parents[1] / ".hydra" / "overrides.yaml"
+    record = run_of(checkpoint) / ".hydra" / "overrides.yaml"
     if not record.is_file():
         return
     before = set(yaml.safe_load(record.read_text(encoding="utf-8")) or ())

@@ -111,6 +111,27 @@ class SortedBatches:
         return iter(self._batches)
 
 
+class FixedBatches:
+    """Evaluation batches: every row once, in one random order, so that each batch is a fair sample; as ``(0, rows)``.
+
+    Those of ``SortedBatches`` hold texts of one length, which a contrastive loss tells apart less easily.
+    With replicas each has equally many batches, as there.
+    """
+
+    def __init__(
+        self, num_rows: int, batch_size: int, seed: int, num_replicas: int = 1, rank: int = 0
+    ) -> None:
+        order = np.random.default_rng(seed).permutation(num_rows).tolist()
+        batches = [order[start : start + batch_size] for start in range(0, num_rows, batch_size)]
+        self._batches = _even_out(batches, num_replicas)[rank::num_replicas]
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[tuple[int, list[int]]]:
+        return ((0, rows) for rows in self._batches)
+
+
 def _fill(lengths: np.ndarray, batch_size: int, max_tokens: int | None) -> list[list[int]]:
     batches: list[list[int]] = []
     num_tokens = 0

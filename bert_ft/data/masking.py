@@ -138,6 +138,15 @@ class MaskedBatch:
     def __len__(self) -> int:
         return len(self.text)
 
+    def split(self, max_tokens: int) -> list[MaskedBatch]:
+        """As ``TextBatch.split``."""
+        texts = self.text.split(max_tokens)
+        are_targets = self.is_target.split([piece.num_tokens for piece in texts])
+        return [
+            MaskedBatch(*piece)
+            for piece in zip(texts, self.masked.split(max_tokens), are_targets, strict=True)
+        ]
+
     def to(self, device: torch.device | str, non_blocking: bool = False) -> MaskedBatch:
         """The same batch with its tensors on ``device``."""
         return replace(

@@ -11,10 +11,11 @@ import pyarrow as pa
 from bert_ft.data.checks import DataReport, make_report
 from bert_ft.data.dataset import TokenizedSplit
 from bert_ft.data.labels import LabelMap
-from bert_ft.data.sources import RawSplit, Source
+from bert_ft.data.sources import LoadedSplits, RawSplit, Source
 from bert_ft.data.splits import SPLIT_NAMES, first_occurrences, split
 from bert_ft.data.texts import TextKeys
 from bert_ft.data.tokenization import FastTokenizer, length_limit, tokenize
+from bert_ft.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -82,15 +83,42 @@ def prepare(
         DataError: the data can't be used.
         ConfigError: a ratio or length can't be.
     """
+    return prepare_loaded(
+        source.load(cache_dir),
+        tokenizer,
+        max_length=max_length,
+        seed=seed,
+        validation_ratio=validation_ratio,
+        test_ratio=test_ratio,
+        deduplicate=deduplicate,
+        cache_dir=cache_dir,
+    )
+
+
+def prepare_loaded(
+    loaded: LoadedSplits,
+    tokenizer: FastTokenizer,
+    *,
+    max_length: int | None = None,
+    seed: int,
+    validation_ratio: float = 0.1,
+    test_ratio: float = 0.1,
+    deduplicate: bool = False,
+    cache_dir: Path | str | None = None,
+) -> PreparedData:
+    """As ``prepare``, of rows that a source has given."""
     max_length = length_limit(tokenizer, max_length)
-    loaded = source.load(cache_dir)
+    for raw in loaded.splits.values():
+        if not is_labelled(raw):
+            raise DataError(f"{raw.origin}: has no labels, which fine-tuning and its tests need")
     notes = list(loaded.notes)
     train = loaded.splits["train"]
     labels = LabelMap.from_training(_label_column(train), train.origin)
     parts = {}
     for name, raw in loaded.splits.items():
         ids = labels.encode(_label_column(raw), origin=raw.origin, rows=raw.rows)
-        parts[name] = _part(name, raw, ids, tokenizer, max_length, cache_dir)
+        rows = tokenized(name, raw, tokenizer, max_length, cache_dir, ids)
+        parts[name] = _Part(rows, TextKeys.of(raw.dataset))
     if deduplicate:
         parts = {name: _without_copies(part, notes) for name, part in parts.items()}
     ratios = {"validation": validation_ratio, "test": test_ratio}
@@ -103,19 +131,21 @@ def prepare(
     )
 
 
-def _label_column(raw: RawSplit) -> pa.ChunkedArray:
-    return raw.dataset.select_columns("label").with_format("arrow")[:]["label"]
+def is_labelled(raw: RawSplit) -> bool:
+    """Whether the rows come with labels."""
+    return "label" in raw.dataset.column_names
 
 
-def _part(
+def tokenized(
     name: str,
     raw: RawSplit,
-    labels: np.ndarray,
     tokenizer: FastTokenizer,
     max_length: int,
     cache_dir: Path | str | None,
-) -> _Part:
-    rows = TokenizedSplit(
+    labels: np.ndarray | None = None,
+) -> TokenizedSplit:
+    """Rows as they were read, with their ids."""
+    return TokenizedSplit(
         name=name,
         columns=tokenize(raw.dataset, tokenizer, max_length, cache_dir),
         index=np.arange(len(raw.dataset)),
@@ -124,7 +154,10 @@ def _part(
         labels=labels,
         origin=raw.origin,
     )
-    return _Part(rows, TextKeys.of(raw.dataset))
+
+
+def _label_column(raw: RawSplit) -> pa.ChunkedArray:
+    return raw.dataset.select_columns("label").with_format("arrow")[:]["label"]
 
 
 def _without_copies(part: _Part, notes: list[str]) -> _Part:

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from bert_ft.data.csv_reader import CsvReader
 from bert_ft.data.json_reader import JsonLinesReader
+from bert_ft.data.lines_reader import LinesReader
 from bert_ft.data.parquet_reader import ParquetReader
 from bert_ft.errors import DataError
 
@@ -30,8 +31,9 @@ READERS: dict[str, Callable[[Path], Reader]] = {
     ".tsv": lambda path: CsvReader(path, "\t"),
     ".jsonl": JsonLinesReader,
     ".parquet": ParquetReader,
+    ".txt": LinesReader,
 }
-_PACKED = (".csv.gz", ".tsv.gz", ".jsonl.gz")
+_PACKED = (".csv.gz", ".tsv.gz", ".jsonl.gz", ".txt.gz")
 
 
 def open_reader(path: Path | str) -> Reader:

@@ -14,6 +14,7 @@ import pyarrow as pa
 from datasets import ClassLabel, Dataset
 
 from bert_ft.data.arrow_cache import stored_dataset
+from bert_ft.data.lines_reader import COLUMN, has_only_texts
 from bert_ft.data.readers import Reader, open_reader
 from bert_ft.data.rows import BATCH_ROWS, Columns, check_texts, checked_rows
 from bert_ft.errors import DataError
@@ -26,7 +27,8 @@ class RawSplit:
     """Checked rows as they were read.
 
     Attributes:
-        dataset: memory-mapped, with the columns ``text``, ``text_pair`` (for pairs) and ``label``, all strings.
+        dataset: memory-mapped, with the columns ``text``, ``text_pair`` (for pairs) and, unless they are unlabelled,
+            ``label``, all strings.
         origin: where they came from, as messages name it.
         rows: ``(num_rows,)`` int64, the number of each in its source, from 1; a header isn't counted.
     """
@@ -96,14 +98,18 @@ def _decoded(content: bytes) -> str:
 
 @dataclass(frozen=True)
 class Files:
-    """Files of labelled texts, read by their suffix (``bert_ft.data.readers.READERS``)."""
+    """Files of texts, read by their suffix (``bert_ft.data.readers.READERS``).
+
+    Attributes:
+        label_column: ``None`` for texts without labels; a file of plain lines has none in any case.
+    """
 
     train_file: Path | str
     validation_file: Path | str | None = None
     test_file: Path | str | None = None
     text_column: str = "text"
     text_pair_column: str | None = None
-    label_column: str = "label"
+    label_column: str | None = "label"
 
     def load(self, cache_dir: CacheDir = None) -> LoadedSplits:
         """The given files.
@@ -112,19 +118,44 @@ class Files:
             DataError: a file, column or row can't be used.
         """
         files = {"train": self.train_file, "validation": self.validation_file, "test": self.test_file}
-        columns = Columns(self.text_column, self.text_pair_column, self.label_column)
+        wanted = Columns(self.text_column, self.text_pair_column, self.label_column)
         # All are opened before the first is read: a misspelt test file is told at once.
         readers = {name: open_reader(file) for name, file in files.items() if file is not None}
-        for reader in readers.values():
-            columns.check_present(reader.columns, str(reader.path))
         return LoadedSplits(
             {
-                name: _stored(reader.batches(columns.names, BATCH_ROWS), columns, str(reader.path), cache_dir)
-                for name, reader in readers.items()
+                name: _read(reader, columns, cache_dir)
+                for name, (reader, columns) in _checked(readers, wanted)
             },
             text_column=self.text_column,
             text_pair_column=self.text_pair_column,
         )
+
+
+def read_unlabelled(
+    path: Path | str, text_column: str, text_pair_column: str | None = None, cache_dir: CacheDir = None
+) -> RawSplit:
+    """The texts of a file alone; one of plain lines has no columns to be named.
+
+    Raises:
+        DataError: the file, a text column or a text can't be used.
+    """
+    readers = {"train": open_reader(path)}
+    ((_, (reader, columns)),) = _checked(readers, Columns(text_column, text_pair_column))
+    return _read(reader, columns, cache_dir)
+
+
+def _checked(readers: dict[str, Reader], wanted: Columns) -> list[tuple[str, tuple[Reader, Columns]]]:
+    """Each reader with the columns to be read by it, which are there."""
+    found = []
+    for name, reader in readers.items():
+        columns = Columns(COLUMN) if has_only_texts(reader.path) else wanted
+        columns.check_present(reader.columns, str(reader.path))
+        found.append((name, (reader, columns)))
+    return found
+
+
+def _read(reader: Reader, columns: Columns, cache_dir: CacheDir) -> RawSplit:
+    return _stored(reader.batches(columns.names, BATCH_ROWS), columns, str(reader.path), cache_dir)
 
 
 def _stored(
@@ -169,6 +200,7 @@ class Hub:
 
     Attributes:
         text_column: ``None`` takes ``text``, or else the only column of strings that isn't another's.
+        label_column: ``None`` for texts without labels.
         validation_split: its name there; if there is no ``validation`` or ``test``, that is no error.
     """
 
@@ -177,7 +209,7 @@ class Hub:
     revision: str | None = None
     text_column: str | None = None
     text_pair_column: str | None = None
-    label_column: str = "label"
+    label_column: str | None = "label"
     train_split: str = "train"
     validation_split: str | None = "validation"
     test_split: str | None = "test"
@@ -194,7 +226,7 @@ class Hub:
         for name, dataset in self._chosen(found).items():
             origin = f"{self._title()} {name}"
             columns = self._columns(dataset, origin)
-            if name == "test" and _labels_hidden(dataset, self.label_column):
+            if name == "test" and self.label_column and _labels_hidden(dataset, self.label_column):
                 notes.append(f"{origin}: its labels are hidden (all -1), so it isn't used")
                 continue
             batches = dataset.select_columns(columns.names).iter(BATCH_ROWS)
@@ -238,7 +270,7 @@ class Hub:
             self.text_column or self._only_text(dataset, origin),
             self.text_pair_column,
             self.label_column,
-            class_names=_class_names(dataset, self.label_column),
+            class_names=_class_names(dataset, self.label_column) if self.label_column else None,
             # Some public sets have such pairs (QQP has 3), and their user can't mend them.
             allow_half_pairs=True,
         )

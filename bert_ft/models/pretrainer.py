@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor, nn
-from torch.nn import functional as F
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from bert_ft.data.masking import MaskedBatch
 from bert_ft.data.packing import TextBatch
-from bert_ft.models.encoder import encode
+from bert_ft.models.encoder import encode, without_progress_bars
 from bert_ft.models.masked_lm import head_of, token_logits
 from bert_ft.nn.contrastive import Projection
 from bert_ft.nn.pooling import build_pooling
@@ -47,6 +46,11 @@ class Pretrainer(nn.Module):
             self.head["mlm"] = head_of(language_model)
         self._saved = [language_model or encoder]  # no child of this module: its parts are
 
+    @property
+    def config(self) -> PretrainedConfig:
+        """The encoder's configuration."""
+        return self.encoder.config
+
     def token_logits(self, batch: MaskedBatch) -> Tensor:
         """``(num_targets, vocab_size)`` of the tokens to be guessed.
 
@@ -67,12 +71,6 @@ class Pretrainer(nn.Module):
     def save(self, folder: Path | str, tokenizer: PreTrainedTokenizerFast) -> None:
         """A Hugging Face folder of the encoder, with its language model's head where it has one."""
         (model,) = self._saved
-        model.save_pretrained(str(folder))
+        with without_progress_bars():
+            model.save_pretrained(str(folder))
         tokenizer.save_pretrained(str(folder))
-
-
-def masked_token_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross entropy in nats over ``(num_targets, vocab_size)``, in float32; 0 of none."""
-    if not len(targets):
-        return logits.float().sum()
-    return F.cross_entropy(logits.float(), targets)

@@ -43,7 +43,9 @@ def contrastive_loss(
     return per_anchor.sum() / (num_positives > 0).sum().clamp(min=1)
 
 
-def simcse_loss(first: Tensor, second: Tensor, texts: Tensor, temperature: float) -> Tensor:
+def simcse_loss(
+    first: Tensor, second: Tensor, texts: Tensor, temperature: float, *, alone: bool = False
+) -> Tensor:
     """Each text's first view finds its second among those of all texts, of all processes.
 
     Copies of a text are no negatives of each other.
@@ -55,14 +57,17 @@ def simcse_loss(first: Tensor, second: Tensor, texts: Tensor, temperature: float
         second: ``(batch, hidden_size)``, of the same texts under other dropout.
         texts: ``(batch,)`` int64, equal for copies of a text.
         temperature: see ``contrastive_loss``.
+        alone: only among those of this process.
     """
-    all_texts = gathered(texts)
+    all_texts, candidates = (texts, second) if alone else (gathered(texts), gathered(second))
     own = _own_rows(len(first), len(all_texts), first.device)
     is_copy = (texts[:, None] == all_texts) & ~own
-    return contrastive_loss(first, gathered(second), own, is_copy, temperature)
+    return contrastive_loss(first, candidates, own, is_copy, temperature)
 
 
-def supervised_loss(first: Tensor, second: Tensor, labels: Tensor, temperature: float) -> Tensor:
+def supervised_loss(
+    first: Tensor, second: Tensor, labels: Tensor, temperature: float, *, alone: bool = False
+) -> Tensor:
     """Views of the same label find each other among both views of all texts, of all processes.
 
     Source: Khosla et al. 2020, arXiv 2004.11362.
@@ -72,11 +77,12 @@ def supervised_loss(first: Tensor, second: Tensor, labels: Tensor, temperature: 
         second: ``(batch, hidden_size)``.
         labels: ``(batch,)`` int64.
         temperature: see ``contrastive_loss``.
+        alone: only among those of this process.
     """
     views, of_views = torch.cat([first, second]), torch.cat([labels, labels])
-    all_labels = gathered(of_views)
+    all_labels, candidates = (of_views, views) if alone else (gathered(of_views), gathered(views))
     itself = _own_rows(len(views), len(all_labels), views.device)
-    return contrastive_loss(views, gathered(views), of_views[:, None] == all_labels, itself, temperature)
+    return contrastive_loss(views, candidates, of_views[:, None] == all_labels, itself, temperature)
 
 
 def alignment(first: Tensor, second: Tensor) -> Tensor:

@@ -26,7 +26,8 @@ def repeat_command(log: RunLog) -> str | None:
     seed = _seed(log)
     if seed is not None and not any(word.lstrip("+").startswith("seed=") for word in words):
         words.append(f"seed={seed}")
-    return " ".join(["python -m bert_ft.train", *(shlex.quote(word) for word in words)])
+    job = hydra.get("job", {}).get("config_name") or "train"
+    return " ".join([f"python -m bert_ft.{job}", *(shlex.quote(word) for word in words)])
 
 
 def working_folder(log: RunLog) -> str | None:

@@ -9,6 +9,7 @@ from bert_ft.drawing.style import png
 from bert_ft.reporting import (
     attention_pictures,
     layer_pictures,
+    pretraining_pictures,
     representation_pictures,
     training_pictures,
     validation_pictures,
@@ -41,9 +42,17 @@ class LeftOut:
 
 def sketches_of(log: RunLog) -> dict[str, list[Sketch]]:
     """Section → the pictures that it can have."""
+    stage = {} if log.stage is None else {"Pre-training": list(pretraining_pictures.SKETCHES)}
+    training = [*training_pictures.SKETCHES, *training_pictures.weight_decay_sketches(log)]
+    layers = {"Layers": [*layer_pictures.SKETCHES, *layer_pictures.drift_sketches(log)]}
+    if log.is_stage:
+        # its losses and what is validated have pictures of their own, and there are no labels
+        of_labels = (training_pictures.losses, training_pictures.validation_metrics)
+        return stage | {"Training": [sketch for sketch in training if sketch.draw not in of_labels]} | layers
     return {
-        "Training": [*training_pictures.SKETCHES, *training_pictures.weight_decay_sketches(log)],
-        "Layers": [*layer_pictures.SKETCHES, *layer_pictures.drift_sketches(log)],
+        **stage,
+        "Training": training,
+        **layers,
         "Validation": list(validation_pictures.SKETCHES),
         "Representations": list(representation_pictures.SKETCHES),
         "Attention": [*attention_pictures.SKETCHES, *attention_pictures.text_sketches(log)],

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from bert_ft.reporting import data_tables, run_tables, validation_tables
+from bert_ft.reporting import data_tables, pretraining_tables, run_tables, validation_tables
 from bert_ft.reporting.command import repeat_command, working_folder
 from bert_ft.reporting.html import Page, Section, render
 from bert_ft.reporting.missing import NotLogged
@@ -21,6 +21,10 @@ PICTURES_FOLDER = "report"
 
 # section → its tables, behind its pictures
 TABLES: dict[str, list[tuple[str, Callable[[RunLog], Table]]]] = {
+    "Pre-training": [
+        ("Held-out texts", pretraining_tables.held_out),
+        ("Stage", pretraining_tables.settings),
+    ],
     "Training": [("Where the time went", run_tables.phases)],
     "Validation": [
         ("Most frequent mistakes", validation_tables.frequent_mistakes),
@@ -31,6 +35,8 @@ TABLES: dict[str, list[tuple[str, Callable[[RunLog], Table]]]] = {
     "Environment": [("Machine and versions", run_tables.environment)],
     "Logged values": [("Everything that was logged", run_tables.all_scalars)],
 }
+OF_STAGE = ("Pre-training",)
+OF_LABELS = ("Validation", "Data")  # what a stage alone hasn't
 
 
 def write_report(folder: Path) -> Path:
@@ -54,6 +60,10 @@ def write_page(log: RunLog) -> Path:
 def _sections(log: RunLog) -> Iterator[Section]:
     sketches = sketches_of(log)
     for title in dict.fromkeys([*sketches, *TABLES]):
+        if title not in sketches and title in (
+            OF_STAGE if log.stage is None else OF_LABELS if log.is_stage else ()
+        ):
+            continue
         parts: list[Picture | Table | LeftOut] = [*draw(sketches.get(title, []), log)]
         parts += [_table(name, make, log) for name, make in TABLES.get(title, [])]
         yield Section(title, _note(title, log), parts)

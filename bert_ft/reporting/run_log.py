@@ -43,6 +43,7 @@ class RunLog:
         representations: ``vectors`` ``(rows, width)``, ``predictions`` and the others likewise.
         attention: means by layer and head, ``(layers, heads)`` each; tokens and attention of some texts.
         top_losses: validation rows, the highest loss first.
+        pretraining: the stage before it, itself like a run.
         damaged: a sentence for each file that couldn't be read.
     """
 
@@ -58,7 +59,18 @@ class RunLog:
     representations: Snapshot[Arrays] | None = None
     attention: Snapshot[Arrays] | None = None
     top_losses: Snapshot[list[LossRow]] | None = None
+    pretraining: RunLog | None = None
     damaged: tuple[str, ...] = ()
+
+    @property
+    def stage(self) -> RunLog | None:
+        """The pre-training stage: what went before this run, or the run itself where it is nothing else."""
+        return self if self.is_stage else self.pretraining
+
+    @property
+    def is_stage(self) -> bool:
+        """Whether the run is a pre-training stage alone."""
+        return "stage" in (self.metrics or {}) or bool(self.setting("pretrain") and not self.setting("model"))
 
     @property
     def kept_step(self) -> int | None:
@@ -91,6 +103,16 @@ def read_run(folder: Path) -> RunLog:
     """
     if not folder.is_dir():
         raise ConfigError(f"run={folder}: no such folder (searched from {Path.cwd()})")
+    log = _read(folder)
+    if not log.scalars and log.metrics is None and log.data_report is None and log.pretraining is None:
+        raise ConfigError(
+            f"run={folder}: holds no logged data (neither tensorboard/, csv/, metrics.json nor data_report.json); "
+            "give the folder of a run, such as outputs/train/<run>"
+        )
+    return log
+
+
+def _read(folder: Path) -> RunLog:
     damaged: list[str] = []
 
     def try_to(read: Callable[[], Read]) -> Read | None:
@@ -103,7 +125,9 @@ def read_run(folder: Path) -> RunLog:
     metrics = try_to(lambda: _json(folder / "metrics.json"))
     kept_step = None if metrics is None else metrics.get("checkpoint", {}).get("step")
     monitor = folder / "monitor"
-    log = RunLog(
+    before = folder / "pretraining"
+    pretraining = _read(before) if before.is_dir() else None
+    return RunLog(
         folder=folder,
         scalars=read_scalars(folder),
         metrics=metrics,
@@ -116,14 +140,10 @@ def read_run(folder: Path) -> RunLog:
         representations=try_to(lambda: read_arrays(monitor, "representations", kept_step)),
         attention=try_to(lambda: read_arrays(monitor, "attention", kept_step)),
         top_losses=try_to(lambda: read_top_losses(monitor, kept_step)),
-        damaged=tuple(damaged),  # the last: it fills while the others are read
+        pretraining=pretraining,
+        # the last: it fills while the others are read
+        damaged=(*damaged, *(() if pretraining is None else pretraining.damaged)),
     )
-    if not log.scalars and log.metrics is None and log.data_report is None:
-        raise ConfigError(
-            f"run={folder}: holds no logged data (neither tensorboard/, csv/, metrics.json nor data_report.json); "
-            "give the folder of a run, such as outputs/train/<run>"
-        )
-    return log
 
 
 def _json(path: Path) -> dict[str, Any] | None:

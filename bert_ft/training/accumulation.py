@@ -54,4 +54,8 @@ class AccumulationWindow:
         elif not isinstance(total, Tensor) and total == nominal:
             return
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        torch._foreach_mul_(gradients, nominal / total)
+        # without any weight, as of a window in which no token is masked, they are all 0, and stay so
+        factor = (
+            torch.where(total > 0, nominal / total, 1.0) if isinstance(total, Tensor) else nominal / total
+        )
+        torch._foreach_mul_(gradients, factor)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, cast
 
 from lightning.pytorch import LightningModule
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -19,6 +20,9 @@ from bert_ft.training.accumulation import AccumulationWindow, ends_window
 from bert_ft.training.clipping import ClippedGradients, clip_gradients, parameters_of
 from bert_ft.training.loss_scale import scaler_of, unscales_in_step
 from bert_ft.training.vocabulary import decay_unused_rows
+
+VAL_METRICS_KEY = "val_metrics"  # of a checkpoint: the validation values of its weights
+WEIGHTS_KEY = "weights"  # of a checkpoint: `raw`, or how they were averaged
 
 
 class MultiplierSchedule(Protocol):
@@ -65,6 +69,12 @@ class EncoderModule(LightningModule):
     def trained(self) -> nn.Module:
         """What the optimizer is built over."""
         raise TypeError(f"{type(self).__name__} doesn't say what it trains")
+
+    def on_validation_epoch_end(self) -> None:
+        """Validations are logged at the steps done, also within an accumulation window."""
+        if self.trainer.state.fn is TrainerFn.FITTING:
+            # by this name Lightning's loggers take it for the step of all that is logged with it
+            self.log("step", float(self.trainer.global_step))
 
     def weighed(self, loss: Tensor, weight: Tensor | int, num_rows: int, batch_index: int) -> Tensor:
         """The loss as Lightning is to have it; see ``AccumulationWindow.add``."""
@@ -128,3 +138,10 @@ class EncoderModule(LightningModule):
         )
         self.log_dict({"train/grad_norm": clipped.before, "train/grad_norm_clipped": clipped.after})
         self.clipped_gradients = clipped
+
+
+def split_metrics(metrics: Mapping[str, Any], prefix: str) -> dict[str, float]:
+    """The metrics of one split as plain floats, without the split's prefix."""
+    return {
+        name.removeprefix(prefix): float(value) for name, value in metrics.items() if name.startswith(prefix)
+    }

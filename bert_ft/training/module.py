@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any, Protocol
 
-from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import Metric, MetricCollection
@@ -16,14 +15,18 @@ from bert_ft.data.packing import TextBatch
 from bert_ft.errors import CheckpointError
 from bert_ft.models.classifier import Classifier
 from bert_ft.optim.layerwise import LayerwiseOptimizer
-from bert_ft.training.encoder_module import EncoderModule, MultiplierSchedule
+from bert_ft.training.encoder_module import (
+    VAL_METRICS_KEY,
+    WEIGHTS_KEY,
+    EncoderModule,
+    MultiplierSchedule,
+    split_metrics,
+)
 from bert_ft.training.frozen_cache import FrozenStates
 from bert_ft.training.objective import Objective
 from bert_ft.training.vocabulary import trained_rows
 
 TRAINED_ROWS_KEY = "trained_rows"
-VAL_METRICS_KEY = "val_metrics"
-WEIGHTS_KEY = "weights"
 
 
 class AveragedWeights(Protocol):
@@ -98,12 +101,6 @@ class ClassificationModule(EncoderModule):
         """For callbacks: ``logits``, ``labels`` and ``features`` of the batch, and the ``rows`` of the split that it has."""
         return self._evaluate(self._with_states(batch, "validation"), "val/loss", self.val_metrics)
 
-    def on_validation_epoch_end(self) -> None:
-        """Validations are logged at the steps done, also within an accumulation window."""
-        if self.trainer.state.fn is TrainerFn.FITTING:
-            # by this name Lightning's loggers take it for the step of all that is logged with it
-            self.log("step", float(self.trainer.global_step))
-
     def test_step(self, batch: TextBatch, batch_index: int) -> dict[str, Any]:
         return self._evaluate(self._with_states(batch, "test"), "test/loss", self.test_metrics)
 
@@ -167,10 +164,3 @@ def classification_metrics(
         prefix=prefix,
         compute_groups=False,  # by their first batch torchmetrics would take different metrics for alike
     )
-
-
-def split_metrics(metrics: Mapping[str, Any], prefix: str) -> dict[str, float]:
-    """The metrics of one split as plain floats, without the split's prefix."""
-    return {
-        name.removeprefix(prefix): float(value) for name, value in metrics.items() if name.startswith(prefix)
-    }

@@ -2,46 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import math
-import pickle
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
+from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.loggers import TensorBoardLogger
 from transformers import PreTrainedTokenizerFast
 
-from bert_ft.errors import CheckpointError
 from bert_ft.models.bundle import save_bundle
+from bert_ft.models.handover import hand_over
 from bert_ft.training.data_module import TextDataModule
+from bert_ft.training.encoder_module import split_metrics
 from bert_ft.training.environment import package_versions
-from bert_ft.training.module import VAL_METRICS_KEY, WEIGHTS_KEY, ClassificationModule, split_metrics
+from bert_ft.training.fitting import KeptWeights, fit, take_best, why_stopped
+from bert_ft.training.json_file import write_json
+from bert_ft.training.module import ClassificationModule
 from bert_ft.training.precision import Precision
-
-
-@dataclass(frozen=True)
-class KeptWeights:
-    """The weights that are tested and saved.
-
-    Attributes:
-        checkpoint: the file that they came from; ``None`` for the weights at the end of training.
-        epoch: epochs done when they were taken, with a fraction.
-        step: optimizer steps done when they were taken.
-        val: their validation metrics; empty where nothing was validated.
-        weights: ``raw``, or how they were averaged.
-    """
-
-    checkpoint: Path | None
-    epoch: float
-    step: int
-    val: dict[str, float]
-    weights: str
+from bert_ft.training.pretraining_run import PretrainingRun
+from bert_ft.training.pretraining_summary import print_pretraining
 
 
 @dataclass(frozen=True)
@@ -84,9 +64,11 @@ class TrainingRun:
     precision: Precision
     resume_from: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    pretraining: PretrainingRun | None = None
+    reinit_layers: int = 0
 
     def run(self) -> RunResult:
-        """Fit, take the best checkpoint, test it once, write ``metrics.json`` and ``model/``.
+        """Adapt the encoder where that is wanted, fit, take the best checkpoint, test it once, write ``metrics.json`` and ``model/``.
 
         Raises:
             CheckpointError: ``resume_from`` can't be read.
@@ -98,8 +80,9 @@ class TrainingRun:
                 self.module.frozen_states.close()
 
     def _run(self) -> RunResult:
-        fit_seconds = self._fit()
-        kept = self._take_best()
+        self._pretrain()
+        fit_seconds = fit(self.trainer, self.module, self.data, self.resume_from)
+        kept = take_best(self.trainer, self.module, self.data, self.metric, self.module.weights_name)
         test = self._test()
         result = RunResult(
             metric=self.metric,
@@ -107,7 +90,7 @@ class TrainingRun:
             kept=kept,
             test=test,
             fit_seconds=fit_seconds,
-            stopped=self._why_stopped(),
+            stopped=why_stopped(self.trainer),
             precision=self.precision.effective,
             folder=self.folder,
         )
@@ -116,70 +99,23 @@ class TrainingRun:
             self._log_settings(result)
         return result
 
-    def _fit(self) -> float:
-        if self.resume_from is not None:
-            self._check_resumable(self.resume_from)
-            # Lightning does this after it has loaded the weights, which would round those of 64 bits
-            self.trainer.precision_plugin.convert_module(self.module)
-        started = time.monotonic()
-        self.trainer.fit(self.module, self.data, ckpt_path=self.resume_from, weights_only=True)
-        return time.monotonic() - started
-
-    def _check_resumable(self, path: str) -> None:
-        try:
-            state = torch.load(path, map_location="meta", weights_only=True)["state_dict"]
-        except (OSError, EOFError, RuntimeError, KeyError, TypeError, pickle.UnpicklingError) as error:
-            raise CheckpointError(
-                f"resume_from={path}: isn't a checkpoint of a run, or is damaged"
-            ) from error
-        ours = {name: value.shape for name, value in self.module.state_dict().items()}
-        if ours != {name: value.shape for name, value in state.items()}:
-            raise CheckpointError(f"resume_from={path}: is of another model than the one configured")
-
-    def _take_best(self) -> KeptWeights:
-        best = self._best_path()
-        if best is None:  # training ended before the first validation
-            step = self.trainer.global_step
-            self.trainer.validate(self.module, self.data, verbose=False)
-            val = split_metrics(self.trainer.callback_metrics, "val/")
-            return KeptWeights(None, self._epochs(step), step, val, self.module.weights_name)
-        checkpoint = torch.load(best, map_location="cpu", weights_only=True)
-        self.module.load_state_dict(checkpoint["state_dict"])
-        step = checkpoint["global_step"]
-        return KeptWeights(
-            best, self._epochs(step), step, checkpoint[VAL_METRICS_KEY], checkpoint[WEIGHTS_KEY]
-        )
-
-    def _epochs(self, step: int) -> float:
-        steps_each = -(-self.trainer.num_training_batches // self.trainer.accumulate_grad_batches)
-        return round(step / steps_each, 2)
-
-    def _best_path(self) -> Path | None:
-        for callback in self.trainer.checkpoint_callbacks:
-            if isinstance(callback, ModelCheckpoint) and callback.monitor == self.metric:
-                return Path(callback.best_model_path) if callback.best_model_path else None
-        return None
+    def _pretrain(self) -> None:
+        """Put the encoder of the pre-training stage into the classifier; its head stays fresh."""
+        if self.pretraining is None:
+            return
+        if self.resume_from is None:  # else the checkpoint has the weights
+            with self.pretraining.encoder() as folder:
+                hand_over(folder, self.module.classifier.encoder, reinit_layers=self.reinit_layers)
+            if self.trainer.is_global_zero:
+                print_pretraining(self.pretraining.record, self.pretraining.folder)
+        # the same numbers follow, whether the stage was trained or cached
+        seed_everything(self.seed, workers=True, verbose=False)
 
     def _test(self) -> dict[str, float] | None:
         if "test" not in self.data.data.splits:
             return None
         self.trainer.test(self.module, self.data, verbose=False)
         return split_metrics(self.trainer.callback_metrics, "test/")
-
-    def _why_stopped(self) -> str:
-        stopper = self.trainer.early_stopping_callback
-        if stopper is not None and stopper.stopping_reason is not EarlyStoppingReason.NOT_STOPPED:
-            if stopper.stopping_reason is EarlyStoppingReason.PATIENCE_EXHAUSTED:
-                return f"no better {stopper.monitor} for {stopper.patience} validations"
-            if stopper.stopping_reason is EarlyStoppingReason.NON_FINITE_METRIC:
-                return f"{stopper.monitor} is no longer finite: training diverged"
-            return str(stopper.stopping_reason_message)  # a threshold that somebody has set
-        if (
-            self.trainer.max_steps != self.trainer.global_step
-            and self.trainer.fit_loop.epoch_progress.current.completed < (self.trainer.max_epochs or 0)
-        ):
-            return "trainer.max_time is over"
-        return "all steps done"
 
     def _log_settings(self, result: RunResult) -> None:
         """The run as a line of TensorBoard's table of hyper-parameters."""
@@ -196,6 +132,7 @@ class TrainingRun:
                 logger.experiment.flush()
 
     def _write(self, result: RunResult) -> None:
+        pretraining = {} if self.pretraining is None else {"pretraining": self.pretraining.record}
         save_bundle(
             self.folder / "model",
             self.module.classifier,
@@ -203,20 +140,19 @@ class TrainingRun:
             max_length=self.max_length,
             text_column=self.data.data.text_column,
             text_pair_column=self.data.data.text_pair_column,
-            training={"weights": result.kept.weights, "val": result.kept.val, "test": result.test},
+            training={
+                "weights": result.kept.weights,
+                "val": result.kept.val,
+                "test": result.test,
+                **pretraining,
+            },
         )
         record = {
             "val": result.kept.val,
             "test": result.test,
             "weights": result.kept.weights,
             "objective": {"metric": result.metric, "value": result.objective},
-            "checkpoint": {
-                "path": None
-                if result.kept.checkpoint is None
-                else str(result.kept.checkpoint.relative_to(self.folder)),
-                "epoch": result.kept.epoch,
-                "step": result.kept.step,
-            },
+            "checkpoint": result.kept.to_dict(self.folder),
             "stopped": result.stopped,
             "seed": self.seed,
             "precision": {"requested": self.precision.requested, "effective": self.precision.effective},
@@ -224,20 +160,6 @@ class TrainingRun:
             "rows": {name: len(split) for name, split in self.data.data.splits.items()},
             "fit_seconds": round(result.fit_seconds, 3),
             "versions": package_versions(),
+            **pretraining,
         }
         write_json(self.folder / "metrics.json", record)
-
-
-def _without_nan(values: Any) -> Any:
-    """``values`` with ``None`` for NaN and infinity, which JSON doesn't have: those of a run that diverged."""
-    if isinstance(values, dict):
-        return {key: _without_nan(value) for key, value in values.items()}
-    if isinstance(values, float) and not math.isfinite(values):
-        return None
-    return values
-
-
-def write_json(path: Path, content: Any) -> None:
-    """``content`` as indented JSON, NaN and infinity as ``null``."""
-    text = json.dumps(_without_nan(content), indent=2, ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")

@@ -13,8 +13,11 @@ import torch
 from hydra.utils import get_class, get_object
 from omegaconf import DictConfig, OmegaConf
 
-from bert_ft.config.build import OWN_TRAINER_KEYS, _loss, _optimizer, _terms, build
+from bert_ft.config.build import _loss, _terms
+from bert_ft.config.build_optimizer import build_optimizer
+from bert_ft.config.build_trainer import OWN_TRAINER_KEYS
 from bert_ft.config.check import problems
+from bert_ft.config.instantiate import build
 from bert_ft.config.paths import conf_dir
 from bert_ft.config.rules import RULES
 from bert_ft.errors import ConfigError
@@ -25,16 +28,20 @@ GROUPS = {
     for path in conf_dir().iterdir()
     if path.is_dir()
 }
+JOBS = ("pretrain", "predict", "export", "report")
 CHOICES = [f"{group}={choice}" for group, choices in GROUPS.items() for choice in choices]
+# groups inside of another, chosen by its place
+CHOICES += [f"schedule@pretrain.schedule={choice}" for choice in GROUPS["schedule"]]
 # what a user has to give with these choices
 NEEDED = {
     "data=files": ["data.train_file=README.md"],
     "data=hub": ["data.dataset=glue"],
     "encoder=any": ["encoder.name_or_path=folder"],
+    **{f"schedule@pretrain.schedule={choice}": ["pretrain=mlm"] for choice in GROUPS["schedule"]},
 }
 # nodes whose own constructor judges them, what is switched off as a whole, and Hydra's part
 UNRULED = re.compile(
-    r"(^|\.)_(target|partial|recursive)_$|^(callbacks|logger|hydra)(\.|$)|^data\.source\.|^monitor\.\w+\.folder$|^(averaging|unfreezing|monitor)$"
+    r"(^|\.)_(target|partial|recursive)_$|(^|\.)callbacks(\.|$)|^(logger|hydra)(\.|$)|^data\.source\.|^monitor\.\w+\.folder$|^(averaging|unfreezing|monitor|pretrain)$"
 )
 README = Path(__file__).parents[2] / "README.md"
 
@@ -65,7 +72,7 @@ def test_every_key_has_a_rule_and_every_default_keeps_it(choice):
 
 def test_every_rule_belongs_to_a_key():
     known = {key for choice in CHOICES for key, _ in leaves(compose(choice, *NEEDED.get(choice, [])))}
-    known |= {key for name in ("predict", "export", "report") for key, _ in leaves(compose(name=name))}
+    known |= {key for name in JOBS for key, _ in leaves(compose(name=name))}
     assert set(RULES) <= known
 
 
@@ -80,7 +87,11 @@ def targets(node, path=""):
 
 
 # read in config/build.py, not handed on
-OURS = {"trainer": set(OWN_TRAINER_KEYS), "loss": {field.name for field in fields(LossTerms)}}
+OURS = {
+    "trainer": set(OWN_TRAINER_KEYS),
+    "pretrain.trainer": set(OWN_TRAINER_KEYS),
+    "loss": {field.name for field in fields(LossTerms)},
+}
 
 
 @pytest.mark.parametrize("choice", CHOICES)
@@ -108,8 +119,21 @@ def test_the_model_head_takes_its_keys():
 def test_the_optimizer_takes_its_keys():
     from bert_ft.optim.layerwise import LayerwiseOptimizer
 
-    keys = set(compose().optimizer) - {"show_groups"}
-    assert keys == inspect.signature(LayerwiseOptimizer).parameters.keys()
+    config = compose("pretrain=mlm")
+    for node in (config.optimizer, config.pretrain.optimizer):
+        assert set(node) - {"show_groups"} == inspect.signature(LayerwiseOptimizer).parameters.keys()
+
+
+def test_the_pretraining_objective_takes_its_keys():
+    from bert_ft.training.pretraining_objective import PretrainingObjective
+
+    assert {field.name for field in fields(PretrainingObjective)} <= set(compose("pretrain=mlm").pretrain)
+
+
+def test_the_stage_alone_is_configured_without_a_problem():
+    config = compose(name="pretrain")
+    assert [key for key, _ in leaves(config) if not UNRULED.search(key) and key not in RULES] == []
+    assert problems(config) == []
 
 
 BUILT = ("averaging", "loss", "schedule", "unfreezing", "weight_decay_schedule")
@@ -125,11 +149,11 @@ def test_every_technique_is_built_with_its_defaults(choice):
 
 
 def test_the_optimizer_is_built_with_its_defaults():
-    algorithm = _optimizer(compose()).algorithm_type
+    algorithm = build_optimizer(compose().optimizer).algorithm_type
     assert algorithm is torch.optim.AdamW
 
 
-@pytest.mark.parametrize("group", ["averaging", "unfreezing"])
+@pytest.mark.parametrize("group", ["averaging", "unfreezing", "pretrain"])
 def test_none_is_there_and_is_nothing(group):
     config = compose(f"{group}=none")
     assert group in config

@@ -3,7 +3,7 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from bert_ft.data.batching import NumberedBatches, RandomBatches, SortedBatches
+from bert_ft.data.batching import FixedBatches, NumberedBatches, RandomBatches, SortedBatches
 
 
 @pytest.mark.parametrize("num_rows", [1, 7, 8, 33])
@@ -127,3 +127,20 @@ def test_numbered_batches_resume_and_jump_as_the_random_ones():
     assert seen + list(resumed) + list(resumed) == whole
     resumed.set_epoch(7)
     assert {epoch for epoch, _ in resumed} == {7}
+
+
+class TestFixedBatches:
+    def test_every_row_once_in_one_order_without_regard_to_length(self):
+        batches = FixedBatches(23, 5, seed=1)
+        found = list(batches)
+        assert found == list(batches)
+        assert {epoch for epoch, _ in found} == {0}
+        rows = [row for _, rows in found for row in rows]
+        assert sorted(rows) == list(range(23)) != rows
+        assert [len(rows) for _, rows in found] == [5, 5, 5, 5, 3]
+        assert rows != [row for _, rows in FixedBatches(23, 5, seed=2) for row in rows]
+
+    def test_replicas_share_the_rows_in_equally_many_batches(self):
+        parts = [list(FixedBatches(21, 5, seed=1, num_replicas=2, rank=rank)) for rank in (0, 1)]
+        assert len(parts[0]) == len(parts[1]) == 3
+        assert sorted(row for part in parts for _, rows in part for row in rows) == list(range(21))

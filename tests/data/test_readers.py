@@ -137,3 +137,26 @@ def test_missing_file_and_folder(tmp_path):
         open_reader(tmp_path / "nothing.csv")
     with pytest.raises(DataError, match=r"is a folder"):
         open_reader(tmp_path)
+
+
+class TestLines:
+    def test_a_text_a_line(self, tmp_path):
+        path = tmp_path / "a.txt"
+        path.write_bytes('\ufeffone, "two"\r\n\n  \nNA\n\tthree \nlast'.encode())
+        assert read(path) == {"text": ['one, "two"', "NA", "three", "last"]}
+        assert open_reader(path).schema() == pa.schema([("text", pa.string())])
+
+    def test_packed(self, tmp_path):
+        path = tmp_path / "a.txt.gz"
+        path.write_bytes(gzip.compress(b"one\ntwo\n"))
+        assert read(path) == {"text": ["one", "two"]}
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [(b"one\n\n\xa32\n", "row 2: byte 0xA3 isn't UTF-8"), (b"one\n\0\n", "row 2: has a null byte")],
+    )
+    def test_damage(self, tmp_path, content, message):
+        path = tmp_path / "a.txt"
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=f"a.txt, {message}"):
+            read(path)

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
-from bert_ft.data.sources import BbcNews, Files, Hub, read_rows
+from bert_ft.data.sources import BbcNews, Files, Hub, read_rows, read_unlabelled
 from bert_ft.errors import DataError
 
 
@@ -321,3 +321,24 @@ def test_what_cannot_be_reached(name):
 def test_folder_without_data(tmp_path):
     with pytest.raises(DataError, match=r"can't be loaded: .*doesn't contain any data files"):
         Hub(str(tmp_path)).load()
+
+
+# --- without labels -------------------------------------------------------------------------------
+
+
+def test_files_without_labels(tmp_path):
+    lines = write(tmp_path / "a.txt", "one\ntwo\n")
+    table = write(tmp_path / "b.csv", "review,stars\nthree,3\n")
+    splits = Files(lines, table, text_column="review", label_column=None).load(tmp_path).splits
+    assert splits["train"].dataset[:] == {"text": ["one", "two"]}
+    assert splits["validation"].dataset[:] == {"text": ["three"]}
+    assert read_unlabelled(lines, "review", "other", tmp_path).dataset[:] == {"text": ["one", "two"]}
+    assert read_unlabelled(table, "review", cache_dir=tmp_path).dataset[:] == {"text": ["three"]}
+    with pytest.raises(DataError, match=r"b\.csv: no column 'text' \(data\.text_column\)"):
+        read_unlabelled(table, "text", cache_dir=tmp_path)
+
+
+def test_a_hub_data_set_without_labels(tmp_path):
+    Dataset.from_dict({"text": ["one", "two"]}).save_to_disk(tmp_path / "saved")
+    splits = Hub(str(tmp_path / "saved"), label_column=None).load(tmp_path).splits
+    assert splits["train"].dataset[:] == {"text": ["one", "two"]}

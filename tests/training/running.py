@@ -31,11 +31,19 @@ SMALL = [
 ]
 
 
-def compose_run(folder: Path, *overrides: str):
+# the stage before it
+SMALL_STAGE = [
+    "pretrain.batch_size=16",
+    "pretrain.optimizer.lr=3e-3",
+    "pretrain.trainer.at_least_steps=0",
+]
+
+
+def compose_run(folder: Path, *overrides: str, job: str = "train"):
     """The configuration of a run in ``folder``, as Hydra hands it to the task."""
     folder.mkdir(parents=True, exist_ok=True)
-    with hydra.initialize_config_dir(config_dir=str(conf_dir()), job_name="train"):
-        config = hydra.compose("train", list(overrides), return_hydra_config=True)
+    with hydra.initialize_config_dir(config_dir=str(conf_dir()), job_name=job):
+        config = hydra.compose(job, list(overrides), return_hydra_config=True)
     with open_dict(config):
         config.hydra.runtime.output_dir = str(folder)
     HydraConfig.instance().set_config(config)
@@ -92,3 +100,18 @@ def train_in_two(folder: Path, encoder: Path, files: dict[str, Path], *overrides
     two = ["trainer.accelerator=cpu", "trainer.devices=2", "trainer.strategy=ddp"]
     config = small_run(folder, encoder, files, *two, *overrides)
     return in_two(lambda rank: main(config), folder)
+
+
+def small_stage(folder: Path, encoder: Path, files: dict[str, Path], *overrides: str):
+    """The configuration of a small pre-training stage alone; see ``compose_run``."""
+    of_training = ("data.batch_size", "optimizer.", "trainer.at_least_steps")
+    return compose_run(
+        folder,
+        *(setting for setting in SMALL if not setting.startswith(of_training)),
+        *SMALL_STAGE,
+        *file_overrides(files),
+        f"encoder.name_or_path={encoder}",
+        f"data.cache_dir={folder / 'cache'}",
+        *overrides,
+        job="pretrain",
+    )

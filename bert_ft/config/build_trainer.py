@@ -1,0 +1,74 @@
+"""Lightning's Trainer for a stage of a run, and what a process sets up before it trains."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import datasets
+import torch
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import LearningRateMonitor, ProgressBar
+from lightning.pytorch.loggers import Logger
+from omegaconf import DictConfig
+
+from bert_ft.config.instantiate import build, entries
+from bert_ft.training.precision import Precision, effective_precision
+
+# of `trainer`, which are otherwise arguments of Lightning's
+# at first there is no limit: how long a run will be its data says
+OWN_TRAINER_KEYS = ("max_epochs", "at_least_steps", "compile")
+
+
+def trainer_with(
+    settings: DictConfig,
+    precision: Precision,
+    *,
+    callbacks: Sequence[Callback],
+    loggers: Sequence[Logger],
+    folder: Path,
+) -> Trainer:
+    """A Trainer that as yet trains without an end.
+
+    A callback that has nothing to write to is left out: Lightning refuses those.
+    """
+    useless: tuple[type[Callback], ...] = () if loggers else (LearningRateMonitor,)
+    if not settings.enable_progress_bar:
+        useless += (ProgressBar,)
+    return build(
+        entries(settings, without=OWN_TRAINER_KEYS),
+        max_epochs=-1,
+        precision=precision.effective,
+        callbacks=[callback for callback in callbacks if not isinstance(callback, useless)],
+        logger=list(loggers) or False,
+        default_root_dir=str(folder),
+        use_distributed_sampler=False,  # our samplers divide the rows among the ranks themselves
+    )
+
+
+def precision_of(settings: DictConfig) -> Precision:
+    """The precision that runs for the settings of a Trainer."""
+    accelerator = settings.accelerator
+    on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.accelerator.is_available())
+    return effective_precision(settings.precision, on_cpu=on_cpu)
+
+
+def quieten() -> None:
+    """Lightning's remarks that don't concern a user of this package."""
+    datasets.disable_progress_bars()
+    for name in (
+        "lightning.pytorch.utilities.rank_zero",
+        "lightning.pytorch.accelerators",
+        "lightning.fabric",
+    ):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # batches are cut from memory-mapped ids: workers would only cost
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    # the folder of a run that is resumed; a finished one is refused in check_folder
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+    # the data module's state has the position, which Lightning looks for in the loader
+    warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch")
+    # Lightning 2.6 calling torch by a name that torch 2.13 renames
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")

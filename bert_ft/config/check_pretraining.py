@@ -1,0 +1,95 @@
+"""What can be wrong between settings of the pre-training stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from omegaconf import DictConfig
+
+# Keys that come with groups which fine-tuning has, too, and which the stage alone doesn't read → its own.
+ELSEWHERE = {
+    "optimizer": "pretrain.optimizer",
+    "trainer.max_epochs": "pretrain.trainer.max_epochs",
+    "data.batch_size": "pretrain.batch_size",
+    "data.eval_batch_size": "pretrain.batch_size",
+    "data.augmentation": "pretrain.masking",
+}
+
+
+def pretraining_problems(config: DictConfig, get: Callable[[str], Any]) -> Iterator[str]:
+    """One sentence for each; ``get`` gives a value, or None where the key is absent or already reported."""
+    fine_tunes = "model" in config
+    if fine_tunes and "label_column" in config.get("data", {}) and get("data.label_column") is None:
+        yield "data.label_column=null: fine-tuning needs labels; name their column"
+    if not config.get("pretrain"):
+        if (file := get("data.unlabeled_file")) is not None:
+            yield f"data.unlabeled_file={file}: pretrain=none reads no unlabelled texts; choose a pretrain, e.g. mlm"
+        if "pretrain" in config and not fine_tunes:
+            yield "pretrain=none: nothing is left to do; choose mlm, contrastive or mlm_contrastive"
+        return
+    yield from _losses(get)
+    yield from _labels(get)
+    yield from _length(get)
+
+
+def _losses(get: Callable[[str], Any]) -> Iterator[str]:
+    mlm, contrastive = get("pretrain.mlm_weight"), get("pretrain.contrastive_weight")
+    if mlm == 0 and contrastive == 0:
+        yield "pretrain.mlm_weight=0: pretrain.contrastive_weight=0 too, so there is nothing to train; raise one of them"
+    mask, random = get("pretrain.masking.mask_share"), get("pretrain.masking.random_share")
+    if mask is not None and random is not None and mask + random > 1 + 1e-9:
+        yield f"pretrain.masking.mask_share={mask}: with pretrain.masking.random_share={random} it is more than 1"
+    if not contrastive:
+        return
+    if get("pretrain.batch_size") == 1:
+        yield f"pretrain.batch_size=1: pretrain.contrastive_weight={contrastive} needs other texts in a batch; raise it"
+    rates = get("encoder.hidden_dropout"), get("encoder.attention_dropout")
+    if get("pretrain.supervised") is False and rates == (0, 0):
+        yield (
+            f"encoder.hidden_dropout=0: pretrain.contrastive_weight={contrastive} compares two views of a text, which "
+            "differ by dropout alone; raise it, e.g. to 0.1"
+        )
+
+
+def _labels(get: Callable[[str], Any]) -> Iterator[str]:
+    if not get("pretrain.supervised"):
+        return
+    if get("pretrain.contrastive_weight") == 0:
+        yield "pretrain.supervised=True: pretrain.contrastive_weight=0, so no labels are read; set it to false"
+    if (file := get("data.unlabeled_file")) is not None:
+        yield f"pretrain.supervised=True: data.unlabeled_file={file} has no labels; set one off"
+    if get("pretrain.include_evaluation_texts"):
+        yield (
+            "pretrain.supervised=True: pretrain.include_evaluation_texts=true takes texts without labels; set one off"
+        )
+
+
+def _length(get: Callable[[str], Any]) -> Iterator[str]:
+    ratio, steps = get("pretrain.schedule.warmup_ratio"), get("pretrain.schedule.warmup_steps")
+    if ratio is not None and steps is not None:
+        yield (
+            f"pretrain.schedule.warmup_steps={steps}: pretrain.schedule.warmup_ratio={ratio} is set too; set one of "
+            "them to null"
+        )
+    max_steps = get("pretrain.trainer.max_steps")
+    if steps is not None and max_steps is not None and 0 < max_steps < steps:
+        yield (
+            f"pretrain.schedule.warmup_steps={steps}: exceeds pretrain.trainer.max_steps={max_steps}; lower it or "
+            "raise the other"
+        )
+    if get("pretrain.trainer.max_epochs") == -1 and max_steps == -1:
+        yield "pretrain.trainer.max_epochs=-1: no end is set; give it or pretrain.trainer.max_steps"
+
+
+def unread(config_name: str, overrides: Sequence[str]) -> list[str]:
+    """One sentence for each override that the stage alone would take no notice of."""
+    if config_name != "pretrain":
+        return []
+    found = []
+    for override in overrides:
+        key = override.split("=")[0].lstrip("+~")
+        for name, own in ELSEWHERE.items():
+            if key == name or key.startswith(f"{name}."):
+                found.append(f"{key}: is fine-tuning's; the pre-training stage has {own}")
+    return found

@@ -1,0 +1,65 @@
+"""The only caller of ``hydra.utils.instantiate``: from a node of the configuration to the object that it describes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import execution_whitelist, instantiate
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig, OmegaConf
+
+from bert_ft.errors import ConfigError, UserError
+from bert_ft.trust import IN_CONFIGURATIONS
+
+# patterns that `trust` adds to what may be constructed, while a configuration is built
+_trusted: ContextVar[tuple[str, ...]] = ContextVar("trusted", default=())
+
+
+@contextmanager
+def trusting(patterns: Sequence[str]) -> Iterator[None]:
+    """Inside, classes with these names may be constructed, too."""
+    token = _trusted.set(tuple(patterns))
+    try:
+        yield
+    finally:
+        _trusted.reset(token)
+
+
+def build(node: Any, **arguments: Any) -> Any:
+    """``hydra.utils.instantiate`` of trusted classes (``bert_ft.trust``); lists and mappings arrive as Python's own.
+
+    Raises:
+        ConfigError: the constructor refuses its arguments.
+    """
+    try:
+        with execution_whitelist([*IN_CONFIGURATIONS, *_trusted.get()]):
+            return instantiate(node, _convert_="all", **arguments)
+    except UserError:
+        raise
+    except (TypeError, ValueError, ImportError, InstantiationException, MisconfigurationException) as error:
+        raise ConfigError(f"{node.get('_target_')}: {error}") from error
+
+
+def build_kind(key: str, node: Any, kind: type, **arguments: Any) -> Any:
+    """As ``build``, and of that kind.
+
+    Raises:
+        ConfigError: it is of another.
+    """
+    result = build(node, **arguments)
+    if not isinstance(result, kind):
+        raise ConfigError(
+            f"{key}._target_={node['_target_']}: gives a {type(result).__name__}, not a {kind.__name__}"
+        )
+    return result
+
+
+def entries(node: DictConfig, *, without: Collection[str] = ()) -> dict[str, Any]:
+    """The entries of a node but for some, interpolations resolved: a part of it would lose what they point to."""
+    found = OmegaConf.to_container(node, resolve=True)
+    assert isinstance(found, dict)
+    return {str(name): value for name, value in found.items() if name not in without}

@@ -1,0 +1,123 @@
+"""Which texts the pre-training stage sees, and which of them are held out to judge it by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from datasets import Dataset, concatenate_datasets
+
+from bert_ft.data.dataset import TokenizedSplit
+from bert_ft.data.texts import TextKeys, text_columns
+from bert_ft.data.tokenization import FastTokenizer, tokenize
+from bert_ft.errors import DataError
+
+
+@dataclass(frozen=True)
+class PretrainingTexts:
+    """The stage's texts.
+
+    Attributes:
+        train: those that are trained on.
+        held_out: those that the held-out loss is of; they are none of the validation or test texts either.
+        origin: where they came from.
+        num_left_out: texts that were left out since validation or test rows have the same.
+        includes_evaluation_texts: whether those of the validation and test rows are among them.
+    """
+
+    train: TokenizedSplit
+    held_out: TokenizedSplit
+    origin: str
+    num_left_out: int
+    includes_evaluation_texts: bool
+
+    def to_dict(self) -> dict[str, object]:
+        """For the record of a run."""
+        return {
+            "origin": self.origin,
+            "train": len(self.train),
+            "held_out": len(self.held_out),
+            "left_out": self.num_left_out,
+            "include_evaluation_texts": self.includes_evaluation_texts,
+        }
+
+
+def pretraining_texts(
+    source: TokenizedSplit,
+    evaluation: Sequence[TokenizedSplit],
+    *,
+    held_out_ratio: float,
+    seed: int,
+    max_length: int,
+    tokenizer: FastTokenizer,
+    include_evaluation_texts: bool = False,
+    cache_dir: Path | str | None = None,
+) -> PretrainingTexts:
+    """The texts of ``source`` but for copies of those of ``evaluation``, some of them held out.
+
+    A copy is a text that is the same but for case, white space and Unicode form; copies are held out together.
+
+    Args:
+        source: training texts, or unlabelled ones.
+        evaluation: validation and test rows.
+        held_out_ratio: share of the texts that is held out, one text at least.
+        seed: decides which.
+        max_length: most tokens in a row.
+        tokenizer: the encoder's.
+        include_evaluation_texts: take the texts of ``evaluation`` in, without their labels.
+        cache_dir: see ``arrow_cache.cache_folder``.
+
+    Raises:
+        DataError: fewer than two different texts are left.
+    """
+    num_left_out = 0
+    if include_evaluation_texts:
+        texts = concatenate_datasets(
+            [split.texts.select_columns(text_columns(source.texts)) for split in (source, *evaluation)]
+        )
+        columns = tokenize(texts, tokenizer, max_length, cache_dir)
+        source = TokenizedSplit.from_columns(f"{source.origin} and the evaluation texts", columns, texts)
+    elif evaluation:
+        is_copy = np.isin(TextKeys.of(source.texts).near, _forbidden(source.texts, evaluation))
+        num_left_out = int(is_copy.sum())
+        if num_left_out:
+            source = source.select(np.flatnonzero(~is_copy))
+    held_out = _held_out(TextKeys.of(source.texts).near, held_out_ratio, seed, source.origin, num_left_out)
+    return PretrainingTexts(
+        train=source.select(np.flatnonzero(~held_out), "train"),
+        held_out=source.select(np.flatnonzero(held_out), "held_out"),
+        origin=source.origin,
+        num_left_out=num_left_out,
+        includes_evaluation_texts=include_evaluation_texts,
+    )
+
+
+def _forbidden(texts: Dataset, evaluation: Sequence[TokenizedSplit]) -> np.ndarray:
+    """Keys of what a row of ``texts`` must not be: a row of ``evaluation``, or a text of a pair where it is a single one."""
+    keys = [np.empty(0, dtype=np.uint64)]
+    for split in evaluation:
+        keys.append(TextKeys.of(split.texts).near)
+        if len(text_columns(texts)) == 1 and len(text_columns(split.texts)) == 2:
+            for name in text_columns(split.texts):
+                single = split.texts.select_columns(name).rename_columns({name: "text"})
+                keys.append(TextKeys.of(single).near)
+    return np.concatenate(keys)
+
+
+def _held_out(keys: np.ndarray, ratio: float, seed: int, origin: str, num_left_out: int) -> np.ndarray:
+    """``(num_rows,)`` bool; rows of one key are on one side."""
+    unique, group_of = np.unique(keys, return_inverse=True)
+    if len(unique) < 2:
+        left_out = f", after {num_left_out} copies of validation and test texts" if num_left_out else ""
+        raise DataError(
+            f"{origin}: pre-training needs two different texts at least, one of them to hold out; there "
+            f"{'is 1' if len(unique) else 'are 0'}{left_out}"
+        )
+    order = np.random.default_rng(seed).permutation(len(unique))
+    sizes = np.bincount(group_of)[order]
+    wanted = max(1, round(ratio * len(keys)))
+    # as many groups as reach the wanted number, and never all of them
+    num_groups = min(int(np.searchsorted(np.cumsum(sizes), wanted)) + 1, len(unique) - 1)
+    return np.isin(group_of, order[:num_groups])

@@ -1,0 +1,30 @@
+"""``python -m bert_ft.pretrain``: adapt an encoder to texts, and leave it as a Hugging Face folder."""
+
+from omegaconf import DictConfig
+
+from bert_ft.config.entry import entry_point
+
+
+@entry_point("pretrain")
+def main(config: DictConfig) -> float:
+    """Run the pre-training stage alone and return the held-out loss of the weights that were kept."""
+    from bert_ft.config.startup import heavy_imports
+
+    with heavy_imports():
+        from bert_ft.config.build_pretraining import build_pretraining_alone
+        from bert_ft.training.pretraining_summary import print_pretraining
+
+    run = build_pretraining_alone(config)
+    record = run.run_alone()
+    if run.trainer.is_global_zero:
+        report = None
+        if config.report and run.trainer.loggers:
+            from bert_ft.reporting.board import publish_if_possible
+
+            report = publish_if_possible(run.folder)
+        print_pretraining(record, run.folder, report)
+    return record["objective"]["value"]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""What fitting any module has in common: resuming, the checkpoint that is kept, and why training ended."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
+
+from bert_ft.errors import CheckpointError
+from bert_ft.training.encoder_module import VAL_METRICS_KEY, WEIGHTS_KEY, split_metrics
+
+
+@dataclass(frozen=True)
+class KeptWeights:
+    """The weights that are tested and saved.
+
+    Attributes:
+        checkpoint: the file that they came from; ``None`` for the weights at the end of training.
+        epoch: epochs done when they were taken, with a fraction.
+        step: optimizer steps done when they were taken.
+        val: their validation metrics; empty where nothing was validated.
+        weights: ``raw``, or how they were averaged.
+    """
+
+    checkpoint: Path | None
+    epoch: float
+    step: int
+    val: dict[str, float]
+    weights: str
+
+    def to_dict(self, folder: Path) -> dict[str, object]:
+        """Where they come from, for the record of the run in ``folder``."""
+        path = None if self.checkpoint is None else str(self.checkpoint.relative_to(folder))
+        return {"path": path, "epoch": self.epoch, "step": self.step}
+
+
+def fit(
+    trainer: Trainer, module: LightningModule, data: LightningDataModule, resume_from: str | None
+) -> float:
+    """Train, from the start or from a checkpoint; the seconds that it took.
+
+    Raises:
+        CheckpointError: ``resume_from`` can't be read.
+    """
+    if resume_from is not None:
+        _check_resumable(module, resume_from)
+        # Lightning does this after it has loaded the weights, which would round those of 64 bits
+        trainer.precision_plugin.convert_module(module)
+    started = time.monotonic()
+    trainer.fit(module, data, ckpt_path=resume_from, weights_only=True)
+    return time.monotonic() - started
+
+
+def take_best(
+    trainer: Trainer, module: LightningModule, data: LightningDataModule, metric: str, name_of_last: str
+) -> KeptWeights:
+    """Load the checkpoint that was kept by ``metric``; without one the last weights are validated and stay.
+
+    Args:
+        trainer: that has fitted the module.
+        module: as training left it.
+        data: its data.
+        metric: what the checkpoint is kept by.
+        name_of_last: ``KeptWeights.weights`` of the last ones.
+    """
+    best = _best_path(trainer, metric)
+    if best is None:  # training ended before the first validation
+        step = trainer.global_step
+        trainer.validate(module, data, verbose=False)
+        val = split_metrics(trainer.callback_metrics, "val/")
+        return KeptWeights(None, _epochs(trainer, step), step, val, name_of_last)
+    checkpoint = torch.load(best, map_location="cpu", weights_only=True)
+    module.load_state_dict(checkpoint["state_dict"])
+    step = checkpoint["global_step"]
+    return KeptWeights(
+        best, _epochs(trainer, step), step, checkpoint[VAL_METRICS_KEY], checkpoint[WEIGHTS_KEY]
+    )
+
+
+def why_stopped(trainer: Trainer) -> str:
+    """Why training ended, as a user is told."""
+    stopper = trainer.early_stopping_callback
+    if stopper is not None and stopper.stopping_reason is not EarlyStoppingReason.NOT_STOPPED:
+        if stopper.stopping_reason is EarlyStoppingReason.PATIENCE_EXHAUSTED:
+            return f"no better {stopper.monitor} for {stopper.patience} validations"
+        if stopper.stopping_reason is EarlyStoppingReason.NON_FINITE_METRIC:
+            return f"{stopper.monitor} is no longer finite: training diverged"
+        return str(stopper.stopping_reason_message)  # a threshold that somebody has set
+    if trainer.max_steps != trainer.global_step and trainer.fit_loop.epoch_progress.current.completed < (
+        trainer.max_epochs or 0
+    ):
+        return "trainer.max_time is over"
+    return "all steps done"
+
+
+def _check_resumable(module: LightningModule, path: str) -> None:
+    try:
+        state = torch.load(path, map_location="meta", weights_only=True)["state_dict"]
+    except (OSError, EOFError, RuntimeError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        raise CheckpointError(f"resume_from={path}: isn't a checkpoint of a run, or is damaged") from error
+    ours = {name: value.shape for name, value in module.state_dict().items()}
+    if ours != {name: value.shape for name, value in state.items()}:
+        raise CheckpointError(f"resume_from={path}: is of another model than the one configured")
+
+
+def _epochs(trainer: Trainer, step: int) -> float:
+    steps_each = -(-trainer.num_training_batches // trainer.accumulate_grad_batches)
+    return round(step / steps_each, 2)
+
+
+def _best_path(trainer: Trainer, metric: str) -> Path | None:
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.monitor == metric:
+            return Path(callback.best_model_path) if callback.best_model_path else None
+    return None

@@ -1,0 +1,23 @@
+"""Records of a run as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+
+def _without_nan(values: Any) -> Any:
+    """``values`` with ``None`` for NaN and infinity, which JSON doesn't have: those of a run that diverged."""
+    if isinstance(values, dict):
+        return {key: _without_nan(value) for key, value in values.items()}
+    if isinstance(values, float) and not math.isfinite(values):
+        return None
+    return values
+
+
+def write_json(path: Path, content: Any) -> None:
+    """``content`` as indented JSON, NaN and infinity as ``null``."""
+    text = json.dumps(_without_nan(content), indent=2, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,185 @@
+"""A pretrainer as a LightningModule: the step, and what is measured on held-out texts."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor, distributed
+
+from bert_ft.data.pretraining_batches import PretrainingBatch
+from bert_ft.models.pretrainer import Pretrainer
+from bert_ft.nn.contrastive import alignment, uniformity
+from bert_ft.nn.precision import widest
+from bert_ft.optim.layerwise import LayerwiseOptimizer
+from bert_ft.training.encoder_module import (
+    VAL_METRICS_KEY,
+    WEIGHTS_KEY,
+    EncoderModule,
+    MultiplierSchedule,
+    split_metrics,
+)
+from bert_ft.training.pretraining_objective import MaskedTokens, PretrainingObjective, Views
+
+# Uniformity near 0 is that of vectors that are all the same. Two texts of this mean cosine, 0.975, are no longer told apart.
+COLLAPSED = -0.1
+HELD_OUT_SEED = 0  # of the dropout in validations: the same in each, so that they compare
+# sums over the held-out texts
+_SUMS = ("nats", "right", "targets", "contrastive", "alignment", "rows", "potential", "pairs")
+
+log = logging.getLogger(__name__)
+
+
+class PretrainingModule(EncoderModule):
+    """Trains a ``Pretrainer`` on ``PretrainingBatch``es.
+
+    In an accumulation window each batch counts by its masked tokens, so that the masked-token loss is the mean over all of
+    the window's; without masks by its texts.
+
+    Args:
+        pretrainer: the model.
+        objective: what training minimizes, and held-out texts are judged by.
+        optimizer: builds the optimizer over layer-wise groups.
+        schedule: learning-rate multiplier over all optimizer steps.
+        max_tokens: a batch with more tokens is computed in pieces.
+    """
+
+    def __init__(
+        self,
+        pretrainer: Pretrainer,
+        *,
+        objective: PretrainingObjective,
+        optimizer: LayerwiseOptimizer,
+        schedule: MultiplierSchedule,
+        max_tokens: int,
+    ) -> None:
+        super().__init__(optimizer=optimizer, schedule=schedule)
+        self.pretrainer = pretrainer
+        self.objective = objective
+        self.max_tokens = max_tokens
+        self._sums: Tensor | None = None
+        self._has_collapsed = False
+
+    @property
+    def trained(self) -> Pretrainer:
+        return self.pretrainer
+
+    def training_step(self, batch: PretrainingBatch, batch_index: int) -> Tensor:
+        masked, views = self._masked_tokens(batch), self._views(batch)
+        loss = self.objective.total(masked, views)
+        seen = {"train/loss": loss.detach()}
+        if masked is not None:
+            seen |= {"train/loss_mlm": masked.loss.detach()}
+            seen |= {"train/masked_accuracy": masked.num_right / masked.num_targets}
+        if views is not None:
+            first, second = views.first.detach(), views.second.detach()
+            seen |= {"train/loss_contrastive": views.loss.detach()}
+            seen |= {"train/alignment": alignment(first, second), "train/uniformity": uniformity(first)}
+        self.log("train/loss", seen.pop("train/loss"), batch_size=len(batch), prog_bar=True)
+        self.log_dict(seen, batch_size=len(batch))
+        return self.weighed(
+            loss, len(batch) if masked is None else masked.num_targets, len(batch), batch_index
+        )
+
+    def on_validation_epoch_start(self) -> None:
+        self._sums = torch.zeros(len(_SUMS), dtype=widest(self.device), device=self.device)
+
+    def validation_step(self, batch: PretrainingBatch, batch_index: int) -> None:
+        """Adds the batch's sums."""
+        masked = self._masked_tokens(batch, alone=True)
+        with self._dropout(batch_index):
+            views = self._views(batch, alone=True)
+        assert self._sums is not None
+        self._sums += _sums(masked, views, len(batch), torch.zeros_like(self._sums[0]))
+
+    def on_validation_epoch_end(self) -> None:
+        super().on_validation_epoch_end()
+        assert self._sums is not None
+        if self.trainer.world_size > 1:
+            distributed.all_reduce(self._sums)
+        found = held_out_metrics(dict(zip(_SUMS, self._sums.tolist(), strict=True)), self.objective)
+        self.log_dict({f"val/{name}": value for name, value in found.items()}, sync_dist=True)
+        is_over = self.trainer.state.fn is TrainerFn.FITTING and found.get("uniformity", -1.0) > COLLAPSED
+        if is_over and not self._has_collapsed:  # once is enough
+            self._has_collapsed = True
+            log.warning(
+                "pretrain, step %d: the vectors of all texts have become nearly the same (uniformity %.2f; spread ones "
+                "have -2 to -4); lower pretrain.optimizer.lr or pretrain.temperature, or raise pretrain.batch_size",
+                self.trainer.global_step,
+                found["uniformity"],
+            )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The held-out values of these very weights travel with them."""
+        checkpoint[VAL_METRICS_KEY] = split_metrics(self.trainer.callback_metrics, "val/")
+        checkpoint[WEIGHTS_KEY] = "raw"
+
+    def _masked_tokens(self, batch: PretrainingBatch, *, alone: bool = False) -> MaskedTokens | None:
+        if batch.masked is None:
+            return None
+        return self.objective.masked_tokens(self.pretrainer, batch.masked, self.max_tokens, alone=alone)
+
+    def _views(self, batch: PretrainingBatch, *, alone: bool = False) -> Views | None:
+        if not self.objective.contrastive_weight:
+            return None
+        return self.objective.views(self.pretrainer, batch, self.max_tokens, alone=alone)
+
+    @contextmanager
+    def _dropout(self, batch_index: int) -> Iterator[None]:
+        """Training mode in a validation, for two views to differ; training's random numbers stay as they are."""
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(HELD_OUT_SEED + batch_index)
+            self.pretrainer.train()
+            try:
+                yield
+            finally:
+                self.pretrainer.eval()
+
+
+def held_out_metrics(sums: dict[str, float], objective: PretrainingObjective) -> dict[str, float]:
+    """What is logged of the sums over all held-out texts; a term that isn't trained on is missing."""
+    found: dict[str, float] = {"loss": 0.0}
+    if objective.mlm_weight:
+        loss = _ratio(sums["nats"], sums["targets"])
+        found |= {"loss_mlm": loss, "perplexity": _exp(loss)}
+        found |= {"masked_accuracy": _ratio(sums["right"], sums["targets"])}
+        found["loss"] += objective.mlm_weight * loss
+    if objective.contrastive_weight:
+        loss = _ratio(sums["contrastive"], sums["rows"])
+        found |= {"loss_contrastive": loss, "alignment": _ratio(sums["alignment"], sums["rows"])}
+        potential = _ratio(sums["potential"], sums["pairs"])
+        if potential > 0:  # NaN where there is no pair
+            found["uniformity"] = math.log(potential)
+        found["loss"] += objective.contrastive_weight * loss
+    return found
+
+
+def _sums(masked: MaskedTokens | None, views: Views | None, num_rows: int, zero: Tensor) -> Tensor:
+    """``(len(_SUMS),)`` of a batch, of the type and on the device of ``zero``."""
+    nats = right = targets = contrastive = aligned = potential = zero
+    num_pairs = num_rows * (num_rows - 1) // 2
+    if masked is not None:
+        nats, right, targets = masked.loss * masked.num_targets, masked.num_right, masked.num_targets
+    if views is not None:
+        contrastive, aligned = views.loss * num_rows, alignment(views.first, views.second) * num_rows
+        if num_pairs:
+            potential = uniformity(views.first).exp() * num_pairs
+    values = (nats, right, targets, contrastive, aligned, zero + num_rows, potential, zero + num_pairs)
+    return torch.stack([value.to(zero) for value in values])
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole else math.nan
+
+
+def _exp(nats: float) -> float:
+    try:
+        return math.exp(nats)
+    except OverflowError:
+        return math.inf

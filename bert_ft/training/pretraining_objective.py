@@ -1,0 +1,132 @@
+"""What a step of the pre-training stage minimizes: a weighted sum of masked-token and contrastive loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor, distributed
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from bert_ft.data.masking import MaskedBatch
+from bert_ft.data.packing import TextBatch
+from bert_ft.data.pretraining_batches import PretrainingBatch
+from bert_ft.errors import ConfigError
+from bert_ft.models.pretrainer import Pretrainer
+from bert_ft.nn.contrastive import simcse_loss, supervised_loss
+from bert_ft.nn.precision import at_least_float32
+
+Piece = TypeVar("Piece")
+Outputs = TypeVar("Outputs", bound=tuple[Tensor, ...])
+
+
+@dataclass(frozen=True)
+class MaskedTokens:
+    """What became of the tokens to be guessed.
+
+    Attributes:
+        loss: scalar, the sum of their cross entropies in nats over ``num_targets``; 0 where there are none.
+        num_right: scalar, how many were guessed.
+        num_targets: scalar, how many there are, of the loss's type; the mean over the processes, so that the mean of the
+            processes' losses is that of all tokens.
+    """
+
+    loss: Tensor
+    num_right: Tensor
+    num_targets: Tensor
+
+
+@dataclass(frozen=True)
+class Views:
+    """Two passes over the same texts under different dropout.
+
+    Attributes:
+        first: ``(num_sequences, hidden_size)``, the vectors that are handed over.
+        second: likewise.
+        loss: scalar, the contrastive loss of what the projection makes of them.
+    """
+
+    first: Tensor
+    second: Tensor
+    loss: Tensor
+
+
+@dataclass(frozen=True)
+class PretrainingObjective:
+    """The loss of a batch.
+
+    Attributes:
+        mlm_weight: of the masked-token loss; 0 = no tokens are guessed.
+        contrastive_weight: of the contrastive loss; 0 = no vectors are compared.
+        supervised: texts of one label are drawn together; otherwise only two views of a text.
+        temperature: that similarities are divided by.
+    """
+
+    mlm_weight: float = 1.0
+    contrastive_weight: float = 0.0
+    supervised: bool = False
+    temperature: float = 0.05
+
+    def __post_init__(self) -> None:
+        for name in ("mlm_weight", "contrastive_weight"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"{name}={getattr(self, name)} must be at least 0")
+        if not self.mlm_weight and not self.contrastive_weight:
+            raise ConfigError("mlm_weight=0: contrastive_weight=0 too, so there is nothing to train")
+        if not self.temperature > 0:
+            raise ConfigError(f"temperature={self.temperature} must be above 0")
+
+    def masked_tokens(
+        self, pretrainer: Pretrainer, batch: MaskedBatch, max_tokens: int, *, alone: bool = False
+    ) -> MaskedTokens:
+        """Of all targets of the batch, in pieces of ``max_tokens`` tokens (see ``bert_ft.training.objective``).
+
+        ``alone``: other processes' batches don't count.
+        """
+
+        def run(piece: MaskedBatch) -> tuple[Tensor, Tensor]:
+            logits, targets = at_least_float32(pretrainer.token_logits(piece)), piece.targets
+            return F.cross_entropy(logits, targets, reduction="sum"), (logits.argmax(-1) == targets).sum()
+
+        losses, right = zip(*_each(run, batch.split(max_tokens)), strict=True)
+        loss = torch.stack(losses).sum()
+        num_targets = batch.is_target.sum().to(loss.dtype)
+        if not alone and distributed.is_available() and distributed.is_initialized():
+            distributed.all_reduce(num_targets)
+            num_targets = num_targets / distributed.get_world_size()
+        tiny = torch.finfo(loss.dtype).tiny
+        return MaskedTokens(loss / num_targets.clamp(min=tiny), torch.stack(right).sum(), num_targets)
+
+    def views(
+        self, pretrainer: Pretrainer, batch: PretrainingBatch, max_tokens: int, *, alone: bool = False
+    ) -> Views:
+        """Two passes, the encoder in training mode; see ``simcse_loss`` for ``alone``."""
+
+        def run(piece: TextBatch) -> tuple[Tensor]:
+            return (pretrainer.features(piece),)
+
+        pieces = batch.text.split(max_tokens)
+        first, second = (torch.cat([vectors for (vectors,) in _each(run, pieces)]) for _ in range(2))
+        projected = pretrainer.project(first), pretrainer.project(second)
+        if self.supervised:
+            assert batch.text.labels is not None
+            loss = supervised_loss(*projected, batch.text.labels, self.temperature, alone=alone)
+        else:
+            loss = simcse_loss(*projected, batch.text_keys, self.temperature, alone=alone)
+        return Views(first, second, loss)
+
+    def total(self, masked: MaskedTokens | None, views: Views | None) -> Tensor:
+        """The weighted sum of what was computed."""
+        terms = [] if masked is None else [self.mlm_weight * masked.loss]
+        terms += [] if views is None else [self.contrastive_weight * views.loss]
+        return torch.stack(terms).sum()
+
+
+def _each(run: Callable[[Piece], Outputs], pieces: Sequence[Piece]) -> list[Outputs]:
+    """``run`` of each; of several each is computed anew in the backward pass, which takes the memory of one."""
+    if len(pieces) == 1:
+        return [run(pieces[0])]
+    return [checkpoint(run, piece, use_reentrant=False) for piece in pieces]

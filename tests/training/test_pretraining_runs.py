@@ -1,0 +1,387 @@
+"""Whole stages on a tiny encoder: what they reach, that they repeat, and what fine-tuning gets of them."""
+
+import json
+import math
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.nn import functional as F
+from transformers import AutoModelForMaskedLM
+
+from bert_ft.config.build import build_training
+from bert_ft.config.build_pretraining import build_pretraining_alone
+from bert_ft.data.packing import pad, padding_mask
+from bert_ft.data.texts import normalized
+from bert_ft.errors import ConfigError, DataError
+from bert_ft.models.encoder import EncoderSpec
+from bert_ft.pretrain import main
+from bert_ft.reporting.report import write_report
+from bert_ft.training.module import ClassificationModule
+from bert_ft.training.pretraining_module import PretrainingModule
+from tests.conftest import make_rows, write_csv
+
+from .running import SMALL_STAGE, file_overrides, small_run, small_stage, train
+
+pytestmark = pytest.mark.slow
+
+BOTH = [
+    "pretrain=mlm_contrastive",
+    "pretrain.trainer.max_epochs=2",
+    "pretrain.trainer.val_check_interval=0.5",
+]
+# once more, for the second time with the same settings
+CACHED = ["pretrain.num_cached=3"]
+FINE_TUNING = ["trainer.max_epochs=1", "trainer.val_check_interval=0.5"]
+STILL = ["encoder.hidden_dropout=0.0", "encoder.attention_dropout=0.0"]
+
+
+def record_of(folder):
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def weights_of(folder):
+    return torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory, tiny_encoder, reviews):
+    """A finished stage with all monitors that it can have, and the run that did it."""
+    folder = tmp_path_factory.mktemp("alone")
+    config = small_stage(folder, tiny_encoder, reviews, *BOTH, *CACHED, "monitor=full")
+    run = build_pretraining_alone(config)
+    return folder, run, run.run_alone()
+
+
+def test_it_learns(alone):
+    _, _, record = alone
+    before, after = record["val_before"], record["val"]
+    assert after["perplexity"] < 0.7 * before["perplexity"]
+    assert record["objective"] == {"metric": "val/loss", "value": after["loss"]}
+    assert after["loss"] == pytest.approx(after["loss_mlm"] + 0.1 * after["loss_contrastive"], rel=1e-6)
+    assert after["perplexity"] == pytest.approx(math.exp(after["loss_mlm"]), rel=1e-5)
+    assert 0 < after["alignment"] < 4
+    assert -4 < after["uniformity"] < 0
+
+
+def test_what_it_writes(alone, tiny_encoder):
+    folder, _, record = alone
+    for path in ("metrics.json", "environment.json", "checkpoints/best.ckpt", "csv/version_0/metrics.csv"):
+        assert (folder / path).is_file(), path
+    assert record["texts"] == {
+        "origin": record["texts"]["origin"],
+        "train": 152,
+        "held_out": 8,
+        "left_out": 0,
+        "include_evaluation_texts": False,
+    }
+    assert record["head_is_fresh"] is True
+    assert record["from_cache"] is None
+    assert record["checkpoint"]["step"] in (5, 10, 15, 20)
+    trained, given = EncoderSpec(str(folder / "model")).load(), EncoderSpec(str(tiny_encoder)).load()
+    assert not any(
+        torch.equal(value, given.state_dict()[name]) for name, value in trained.state_dict().items()
+    )
+
+
+def test_the_folder_loads_in_transformers_and_has_what_was_reported(alone):
+    """Held-out perplexity and accuracy, recomputed by transformers from the saved folder."""
+    folder, run, record = alone
+    model, info = AutoModelForMaskedLM.from_pretrained(folder / "model", output_loading_info=True)
+    assert not any(info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    nats, right, count = 0.0, 0, 0
+    for batch in run.data.val_dataloader():
+        text = batch.text
+        with torch.no_grad():
+            logits = model.eval()(
+                input_ids=pad(batch.masked.masked.input_ids, text), attention_mask=padding_mask(text).long()
+            ).logits[padding_mask(text)][batch.masked.is_target]
+        nats += F.cross_entropy(logits, batch.masked.targets, reduction="sum").item()
+        right += int((logits.argmax(-1) == batch.masked.targets).sum())
+        count += len(logits)
+    assert record["val"]["perplexity"] == pytest.approx(math.exp(nats / count), rel=1e-4)
+    assert record["val"]["masked_accuracy"] == pytest.approx(right / count, abs=1e-6)
+
+
+def test_its_report(alone):
+    folder, _, _ = alone
+    page = write_report(folder).read_text(encoding="utf-8")
+    for shown in ("Pre-training", "pretraining_guesses", "perplexity", "Vectors of texts"):
+        assert shown in page or (folder / f"report/{shown}.png").exists(), shown
+    for name in (
+        "pretraining_losses",
+        "pretraining_guesses",
+        "pretraining_geometry",
+        "activation_sd",
+        "update_ratio",
+    ):
+        assert (folder / f"report/{name}.png").stat().st_size > 5000
+    assert "Most frequent mistakes" not in page
+
+
+def test_interrupted_and_resumed_it_is_the_uninterrupted_one(
+    alone, tmp_path, tiny_encoder, reviews, monkeypatch
+):
+    """To the last bit, though the uninterrupted one was watched by monitors, and this one isn't."""
+    settings = (tiny_encoder, reviews, *BOTH, "pretrain.num_cached=0")
+
+    def break_off(module, *_):
+        if module.global_step == 7:
+            raise RuntimeError("broken off")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PretrainingModule, "on_train_batch_start", break_off)
+        with pytest.raises(RuntimeError, match="broken off"):
+            main(small_stage(tmp_path, *settings))
+    last = tmp_path / "checkpoints/last.ckpt"
+    assert torch.load(last, weights_only=True)["global_step"] == 5
+    main(small_stage(tmp_path, *settings, f"resume_from={last}"))
+    folder, _, record = alone
+    whole, resumed = weights_of(folder), weights_of(tmp_path)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert (folder / "model/model.safetensors").read_bytes() == (
+        tmp_path / "model/model.safetensors"
+    ).read_bytes()
+    found = record_of(tmp_path)
+    assert found == record | {"fit_seconds": found["fit_seconds"]}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, tiny_encoder, reviews, alone):
+    """Fine-tuned with the stage trained anew, and taken from the cache; what each began with."""
+    folder = tmp_path_factory.mktemp("fine_tuned")
+    begun = {}
+
+    def keep(module):
+        begun[module.trainer.default_root_dir] = {
+            name: value.clone() for name, value in module.classifier.state_dict().items()
+        }
+
+    found = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ClassificationModule, "on_fit_start", keep)
+        for name, settings in {
+            "anew": [*BOTH, *SMALL_STAGE, "pretrain.num_cached=0"],
+            "cached": [*BOTH, *SMALL_STAGE, *CACHED, f"data.cache_dir={alone[0] / 'cache'}"],
+            "none": [],
+        }.items():
+            _, metrics = train(folder / name, tiny_encoder, reviews, *FINE_TUNING, *settings, "report=false")
+            found[name] = folder / name, metrics, begun[str(folder / name)]
+    return found
+
+
+class TestHandOver:
+    def test_every_tensor_of_the_encoder_is_the_stages_and_the_head_is_fresh(self, runs, alone):
+        stage = load_file(alone[0] / "model/model.safetensors")
+        begun, plain = runs["cached"][2], runs["none"][2]
+        of_encoder = {
+            name.removeprefix("bert."): value for name, value in stage.items() if name.startswith("bert.")
+        }
+        names = {name.removeprefix("encoder.") for name in begun if name.startswith("encoder.")}
+        assert names == of_encoder.keys()
+        for name in names:
+            assert torch.equal(begun[f"encoder.{name}"], of_encoder[name]), name
+            assert not torch.equal(plain[f"encoder.{name}"], of_encoder[name]), name
+        head = [name for name in begun if not name.startswith("encoder.")]
+        assert head
+        assert all(torch.equal(begun[name], plain[name]) for name in head)
+
+    def test_a_cached_stage_is_the_trained_one(self, runs):
+        (anew, _, first), (cached, _, second) = runs["anew"], runs["cached"]
+        assert all(torch.equal(first[name], second[name]) for name in first)
+        one, other = weights_of(anew), weights_of(cached)
+        assert all(torch.equal(one[name], other[name]) for name in one)
+
+    def test_it_is_recorded(self, runs, alone):
+        assert "pretraining" not in runs["none"][1]
+        record = alone[2]
+        for name in ("anew", "cached"):
+            found = runs[name][1]["pretraining"]
+            changed = {key: found[key] for key in ("fit_seconds", "from_cache")}
+            assert found == record | changed
+            assert record_of(runs[name][0] / "pretraining") == found
+        assert runs["anew"][1]["pretraining"]["from_cache"] is None
+        assert "cache/pretraining" in runs["cached"][1]["pretraining"]["from_cache"]
+        assert (runs["anew"][0] / "pretraining/model/model.safetensors").exists()
+
+    def test_the_report_shows_both_stages(self, runs):
+        folder, _, _ = runs["cached"]
+        page = write_report(folder).read_text(encoding="utf-8")
+        assert page.index('id="pre-training"') < page.index('id="training"')
+        assert "taken from the cache" in page
+        for name in ("pretraining_losses", "pretraining_guesses", "losses"):
+            assert (folder / f"report/{name}.png").stat().st_size > 5000
+        write_report(runs["none"][0])
+        assert not list((runs["none"][0] / "report").glob("pretraining*"))
+
+    def test_fine_tuning_resumes_without_it(self, runs, tiny_encoder, reviews, tmp_path, monkeypatch):
+        settings = (
+            tiny_encoder,
+            reviews,
+            *FINE_TUNING,
+            *BOTH,
+            *SMALL_STAGE,
+            "pretrain.num_cached=0",
+        )
+
+        def break_off(module, *_):
+            if module.global_step == 7:
+                raise RuntimeError("broken off")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(ClassificationModule, "on_train_batch_start", break_off)
+            with pytest.raises(RuntimeError, match="broken off"):
+                train(tmp_path, *settings)
+            patch.setattr(PretrainingModule, "training_step", None)
+            patch.setattr(ClassificationModule, "on_train_batch_start", lambda *_: None)
+            _, metrics = train(tmp_path, *settings, f"resume_from={tmp_path}/checkpoints/last.ckpt")
+        assert metrics["pretraining"]["checkpoint"] == runs["anew"][1]["pretraining"]["checkpoint"]
+        one, resumed = weights_of(runs["anew"][0]), weights_of(tmp_path)
+        assert all(torch.equal(one[name], resumed[name]) for name in one)
+
+
+def test_masked_tokens_count_alike_over_an_accumulation_window(tmp_path, tiny_encoder, reviews):
+    """Nine windows of two batches of 8 and one of a single batch are ten batches of 16."""
+    settings = ["pretrain=mlm", "pretrain.trainer.max_epochs=1", "trainer.precision=64", *STILL]
+    settings += ["pretrain.num_cached=0"]
+    weights = []
+    for name, size in (("one", ["pretrain.batch_size=16"]), ("two", ["pretrain.batch_size=8"])):
+        more = ["pretrain.trainer.accumulate_grad_batches=2"] if name == "two" else []
+        main(small_stage(tmp_path / name, tiny_encoder, reviews, *settings, *size, *more))
+        weights.append(weights_of(tmp_path / name))
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value, rtol=0, atol=1e-9, msg=name)
+
+
+def test_two_processes_are_one(tmp_path, tiny_encoder, reviews):
+    """Both losses, by batches of 8 on each of two processes and of 16 on one, and the held-out metrics."""
+    settings = [
+        "pretrain=mlm_contrastive",
+        "pretrain.supervised=true",
+        "pretrain.trainer.max_epochs=1",
+        "pretrain.trainer.accumulate_grad_batches=3",
+        "pretrain.num_cached=0",
+        "trainer.precision=64",
+        "trainer.accelerator=cpu",
+        *STILL,
+    ]
+    main(small_stage(tmp_path / "one", tiny_encoder, reviews, *settings))
+    command = [
+        sys.executable,
+        "-m",
+        "bert_ft.pretrain",
+        "data=files",
+        *file_overrides(reviews),
+        "encoder=any",
+    ]
+    command += [f"encoder.name_or_path={tiny_encoder}", "data.max_length=32", "monitor=none", "report=false"]
+    command += [
+        f"data.cache_dir={tmp_path / 'cache'}",
+        "trainer.enable_progress_bar=false",
+        "trainer.log_every_n_steps=1",
+    ]
+    command += [*SMALL_STAGE, "pretrain.batch_size=8", *settings]
+    command += ["hydra.run.dir=two", "trainer.devices=2", "trainer.strategy=ddp"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    one, two = weights_of(tmp_path / "one"), weights_of(tmp_path / "two")
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=0, atol=1e-6, msg=name)
+    before, after = (record_of(tmp_path / name)["val"] for name in ("one", "two"))
+    # a contrastive loss on half as large held-out batches is another one
+    for name in ("loss_mlm", "masked_accuracy"):
+        assert after[name] == pytest.approx(before[name], rel=1e-6)
+    assert (tmp_path / "two/model/model.safetensors").exists()
+
+
+def test_plain_lines_without_labels(tmp_path, tiny_encoder, caplog):
+    rows = [text for text, _ in make_rows(40, seed=1)]
+    path, kept = tmp_path / "domain.txt", tmp_path / "kept.txt"
+    path.write_text("\n".join([*rows, rows[0].upper()]) + "\n", encoding="utf-8")
+    kept.write_text(rows[0] + "\n", encoding="utf-8")
+    files = {"train": path, "test": kept}
+    settings = ["pretrain=mlm", "pretrain.trainer.max_epochs=1"]
+    value = main(small_stage(tmp_path / "run", tiny_encoder, files, *settings))
+    record = record_of(tmp_path / "run")
+    assert value == record["val"]["loss"]
+    assert record["texts"]["left_out"] == sum(normalized(text) == rows[0] for text in rows) + 1
+    assert record["texts"]["origin"] == str(path)
+    assert "has no head that guesses tokens; a new one starts at random, its decoder tied to" in caplog.text
+    EncoderSpec(str(tmp_path / "run/model")).load()
+    again = small_stage(
+        tmp_path / "again", tmp_path / "run/model", files, "pretrain=contrastive", "pretrain.supervised=true"
+    )
+    with pytest.raises(ConfigError, match=r"pretrain\.supervised=true: .*domain\.txt has no labels"):
+        main(again)
+    with pytest.raises(DataError, match=r"domain\.txt: has no labels, which fine-tuning and its tests need"):
+        build_training(small_run(tmp_path / "train", tiny_encoder, files))
+
+
+class TestTexts:
+    """What the stage before fine-tuning sees, as it is built."""
+
+    @pytest.fixture
+    def leaking(self, tmp_path):
+        rows, test = make_rows(80, seed=5), make_rows(20, seed=6)
+        return {
+            "train": write_csv(tmp_path / "train.csv", [*rows, *test[:10]]),
+            "test": write_csv(tmp_path / "test.csv", test),
+        }
+
+    @staticmethod
+    def texts(run):
+        parts = run.pretraining.texts.train, run.pretraining.texts.held_out
+        return [normalized(text) for part in parts for text in part.texts["text"]]
+
+    @pytest.mark.parametrize("unlabelled", [False, True])
+    def test_none_of_the_evaluation(self, tmp_path, tiny_encoder, leaking, unlabelled):
+        more = [f"data.unlabeled_file={leaking['test']}"] if unlabelled else []
+        if unlabelled:  # the test rows, and others
+            write_csv(leaking["test"].with_name("more.csv"), [*make_rows(20, seed=6), *make_rows(30, seed=7)])
+            more = [f"data.unlabeled_file={tmp_path / 'more.csv'}"]
+        run = build_training(small_run(tmp_path / "run", tiny_encoder, leaking, "pretrain=mlm", *more))
+        found = self.texts(run)
+        evaluated = {
+            normalized(text)
+            for name in ("validation", "test")
+            for text in run.data.data.splits[name].texts["text"]
+        }
+        assert found
+        assert evaluated.isdisjoint(found)
+        assert run.pretraining.texts.num_left_out >= (20 if unlabelled else 10)
+
+    def test_unless_that_is_wanted(self, tmp_path, tiny_encoder, leaking):
+        wanted = ["pretrain=mlm", "pretrain.include_evaluation_texts=true"]
+        run = build_training(small_run(tmp_path / "run", tiny_encoder, leaking, *wanted))
+        assert len(self.texts(run)) == sum(len(split) for split in run.data.data.splits.values())
+        assert run.pretraining.texts.to_dict()["include_evaluation_texts"] is True
+
+
+def test_vectors_that_collapse_are_warned_of_once(tmp_path, tiny_encoder, reviews, monkeypatch, caplog):
+    """At a temperature so high that nothing draws texts apart, with what counts as collapsed set to where they are."""
+    monkeypatch.setattr("bert_ft.training.pretraining_module.COLLAPSED", -3.9)
+    settings = ["pretrain=contrastive", "pretrain.trainer.max_epochs=2", "pretrain.num_cached=0"]
+    main(small_stage(tmp_path, tiny_encoder, reviews, *settings))
+    warnings = [record.getMessage() for record in caplog.records if "nearly the same" in record.getMessage()]
+    assert len(warnings) == 1
+    assert warnings[0].startswith("pretrain, step 10: the vectors of all texts have become nearly the same")
+
+
+def test_an_encoder_without_dropout_has_no_two_views(tmp_path, tiny_encoder, reviews):
+    settings = ["pretrain=contrastive", "encoder.hidden_dropout=0.0"]
+    folder = tmp_path / "still"
+    spec = EncoderSpec(str(tiny_encoder), hidden_dropout=0.0, attention_dropout=0.0)
+    from transformers import AutoTokenizer
+
+    spec.load().save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tiny_encoder).save_pretrained(folder)
+    with pytest.raises(ConfigError, match=r"pretrain\.contrastive_weight=1\.0: two views .* has none"):
+        main(small_stage(tmp_path / "run", folder, reviews, *settings))
+
+
+def test_messages_name_the_keys_of_the_stage(tmp_path, tiny_encoder, reviews):
+    wrong = ["pretrain=mlm", "pretrain.schedule.warmup_steps=99", "pretrain.schedule.warmup_ratio=null"]
+    with pytest.raises(ConfigError, match=r"^pretrain\.schedule\.warmup_steps=99 exceeds total_steps=30"):
+        main(small_stage(tmp_path, tiny_encoder, reviews, *wrong))
