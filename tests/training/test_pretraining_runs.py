@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+import weakref
 
 import pytest
 import torch
@@ -152,9 +153,11 @@ def test_interrupted_and_resumed_it_is_the_uninterrupted_one(
 def runs(tmp_path_factory, tiny_encoder, reviews, alone):
     """Fine-tuned with the stage trained anew, and taken from the cache; what each began with."""
     folder = tmp_path_factory.mktemp("fine_tuned")
-    begun = {}
+    begun, stages = {}, []
 
     def keep(module):
+        # what the stage held is gone when fine-tuning begins
+        assert [stage() for stage in stages] == [None] * len(stages)
         begun[module.trainer.default_root_dir] = {
             name: value.clone() for name, value in module.classifier.state_dict().items()
         }
@@ -162,12 +165,14 @@ def runs(tmp_path_factory, tiny_encoder, reviews, alone):
     found = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ClassificationModule, "on_fit_start", keep)
+        patch.setattr(PretrainingModule, "on_fit_start", lambda module: stages.append(weakref.ref(module)))
         for name, settings in {
             "anew": [*BOTH, *SMALL_STAGE, "pretrain.num_cached=0"],
             "cached": [*BOTH, *SMALL_STAGE, *CACHED, f"data.cache_dir={alone[0] / 'cache'}"],
             "none": [],
         }.items():
             _, metrics = train(folder / name, tiny_encoder, reviews, *FINE_TUNING, *settings, "report=false")
+            assert len(stages) == 1
             found[name] = folder / name, metrics, begun[str(folder / name)]
     return found
 
