@@ -261,7 +261,7 @@ def test_masked_tokens_count_alike_over_an_accumulation_window(tmp_path, tiny_en
 
 
 def test_two_processes_are_one(tmp_path, tiny_encoder, reviews):
-    """Both losses, by batches of 8 on each of two processes and of 16 on one, and the held-out metrics."""
+    """Both losses, by batches of 8 on each of two processes and of 16 on one; and fine-tuning goes on, on both."""
     settings = [
         "pretrain=mlm_contrastive",
         "pretrain.supervised=true",
@@ -276,7 +276,7 @@ def test_two_processes_are_one(tmp_path, tiny_encoder, reviews):
     command = [
         sys.executable,
         "-m",
-        "bert_ft.pretrain",
+        "bert_ft.train",
         "data=files",
         *file_overrides(reviews),
         "encoder=any",
@@ -288,17 +288,19 @@ def test_two_processes_are_one(tmp_path, tiny_encoder, reviews):
         "trainer.log_every_n_steps=1",
     ]
     command += [*SMALL_STAGE, "pretrain.batch_size=8", *settings]
-    command += ["hydra.run.dir=two", "trainer.devices=2", "trainer.strategy=ddp"]
+    command += ["hydra.run.dir=two", "trainer.max_epochs=1", "trainer.devices=2", "trainer.strategy=ddp"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
-    one, two = weights_of(tmp_path / "one"), weights_of(tmp_path / "two")
+    stage = tmp_path / "two/pretraining"
+    one, two = weights_of(tmp_path / "one"), weights_of(stage)
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=0, atol=1e-6, msg=name)
-    before, after = (record_of(tmp_path / name)["val"] for name in ("one", "two"))
+    before, after = (record_of(folder)["val"] for folder in (tmp_path / "one", stage))
     # a contrastive loss on half as large held-out batches is another one
     for name in ("loss_mlm", "masked_accuracy"):
         assert after[name] == pytest.approx(before[name], rel=1e-6)
-    assert (tmp_path / "two/model/model.safetensors").exists()
+    assert record_of(tmp_path / "two")["pretraining"] == record_of(stage)
+    assert (stage / "model/model.safetensors").exists()
 
 
 def test_plain_lines_without_labels(tmp_path, tiny_encoder, caplog):
