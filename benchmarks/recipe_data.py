@@ -50,10 +50,10 @@ def cut(rows: Rows, folder: Path, seed: int) -> None:
         test, _ = split(test, MOST_TEST_ROWS)
     folder.mkdir(parents=True, exist_ok=True)
     for name, part in (("train", train), ("validation", validation), ("test", test)):
-        _write(folder / f"{name}.csv", part)
+        write_rows(folder / f"{name}.csv", part)
 
 
-def _write(path: Path, rows: Sequence[tuple[str, str]]) -> None:
+def write_rows(path: Path, rows: Sequence[tuple[str, str]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("text", "label"))

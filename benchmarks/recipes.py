@@ -25,19 +25,18 @@ import argparse
 import json
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.commands import finished
 from benchmarks.corpora import UCI_DOMAINS, Rows, cache_folder, fortunes, rotten_tomatoes, uci_sentences
+from benchmarks.jobs import Results, work
 from benchmarks.recipe_data import MAX_LENGTH, bbc_news, cut, for_development
 from benchmarks.recipes_page import page
 
-RESULTS = Path(__file__).with_suffix(".json")
+RESULTS = Results(Path(__file__).with_suffix(".json"))
 SEEDS = (0, 1, 2, 3, 4)
 DATASETS: dict[str, Callable[[], Rows]] = {
     "rotten_tomatoes": lambda: for_development(rotten_tomatoes(), yes=False),
@@ -150,6 +149,10 @@ class Job:
     dataset: str
     seed: int
 
+    @property
+    def keys(self) -> tuple[str, str, str]:
+        return self.recipe, self.dataset, str(self.seed)
+
     def folder(self) -> Path:
         """The rows, as csv files."""
         folder = cache_folder() / "recipes" / f"{self.dataset}_{self.seed}"
@@ -226,7 +229,7 @@ def run(job: Job) -> dict[str, Any]:
 
 
 def _best_of_grid(dataset: str) -> tuple[float, int]:
-    results = read()
+    results = RESULTS.read()
 
     def score(setting: tuple[float, int]) -> tuple[float, float]:
         found = results[f"grid_{setting[0]}_{setting[1]}"][dataset]["0"]
@@ -244,47 +247,9 @@ def _scores(test: dict[str, float], val: dict[str, float], seconds: float) -> di
     }
 
 
-def read() -> dict[str, Any]:
-    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-
-
-def write(job: Job, scores: dict[str, Any]) -> dict[str, Any]:
-    results = read()
-    results.setdefault(job.recipe, {}).setdefault(job.dataset, {})[str(job.seed)] = scores
-    partial = RESULTS.with_suffix(".partial")
-    partial.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
-    partial.replace(RESULTS)  # others read it meanwhile
-    return results
-
-
-def missing(recipes: Iterable[str], datasets: Iterable[str], seeds: Iterable[int]) -> list[Job]:
-    """Jobs without a result: seed by seed, so that a first picture is there early."""
-    results = read()
-    jobs = [Job(recipe, name, seed) for seed in seeds for name in datasets for recipe in recipes]
-    return [job for job in jobs if str(job.seed) not in results.get(job.recipe, {}).get(job.dataset, {})]
-
-
-def work(jobs: list[Job], workers: int) -> None:
-    for job in jobs:
-        job.folder()  # cut before two processes want it
-    with ThreadPoolExecutor(workers) as pool:
-        started = time.monotonic()
-        running = {pool.submit(run, job): job for job in jobs}
-        for done, future in enumerate(as_completed(running), start=1):
-            job = running[future]
-            if (
-                error := future.exception()
-            ) is not None:  # the others go on; what is missing is run next time
-                print(f"{job} failed: {error}", flush=True)
-                continue
-            scores = future.result()
-            write(job, scores)
-            print(
-                f"{done}/{len(jobs)} {time.monotonic() - started:6.0f} s  {job.recipe:<24} {job.dataset:<16} "
-                f"seed {job.seed}  val {scores.get('val_accuracy', float('nan')):.4f}  "
-                f"test {scores['accuracy']:.4f}  {scores['seconds']:.0f} s",
-                flush=True,
-            )
+def jobs(recipes: Iterable[str], datasets: Iterable[str], seeds: Iterable[int]) -> list[Job]:
+    """Seed by seed, so that a first picture is there early."""
+    return [Job(recipe, name, seed) for seed in seeds for name in datasets for recipe in recipes]
 
 
 def main() -> None:
@@ -298,10 +263,11 @@ def main() -> None:
     if not options.table:
         if "hf_tuned" in options.recipes:
             grid = [f"grid_{lr}_{epochs}" for lr, epochs in HF_GRID]
-            work(missing(grid, options.datasets, [0]), options.workers)
-        work(missing(options.recipes, options.datasets, options.seeds), options.workers)
-    written = page(read(), list(DATASETS), list(DEVELOPMENT))
-    RESULTS.with_suffix(".md").write_text(written, encoding="utf-8")
+            work(RESULTS.missing(jobs(grid, options.datasets, [0])), run, RESULTS, options.workers)
+        wanted = jobs(options.recipes, options.datasets, options.seeds)
+        work(RESULTS.missing(wanted), run, RESULTS, options.workers)
+    written = page(RESULTS.read(), list(DATASETS), list(DEVELOPMENT))
+    RESULTS.path.with_suffix(".md").write_text(written, encoding="utf-8")
     print(written)
 
 

@@ -94,9 +94,7 @@ def _build_training(config: DictConfig) -> TrainingRun:
     if config.trainer.compile:
         compile_encoder(classifier.encoder)
     if trainer.is_global_zero:
-        record = environment(trainer)
-        record |= {"precision": {"requested": precision.requested, "effective": precision.effective}}
-        write_json(folder / "environment.json", {**record, "seed": config.seed})
+        write_json(folder / "environment.json", environment(trainer, precision, config.seed))
         if precision.notice:
             log.warning(precision.notice)
         if config.optimizer.show_groups:

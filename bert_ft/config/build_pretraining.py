@@ -59,7 +59,7 @@ def build_pretraining_alone(config: DictConfig) -> PretrainingRun:
     """
     with trusting(config.trust):
         quieten()
-        folder = Path(HydraConfig.get().runtime.output_dir)
+        folder = _output_folder()
         check_folder(folder, config.resume_from)
         spec: EncoderSpec = build(config.encoder)
         max_length = length_limit_of(config, max_positions(spec.load_config()))
@@ -69,11 +69,7 @@ def build_pretraining_alone(config: DictConfig) -> PretrainingRun:
             config, spec, tokenizer, splits, max_length, folder=folder, resume_from=config.resume_from
         )
         if run.trainer.is_global_zero:
-            record = environment(run.trainer)
-            record |= {
-                "precision": {"requested": run.precision.requested, "effective": run.precision.effective}
-            }
-            write_json(folder / "environment.json", {**record, "seed": config.seed})
+            write_json(folder / "environment.json", environment(run.trainer, run.precision, config.seed))
             for note in notes:
                 log.info(note)
         return run
@@ -148,7 +144,7 @@ def build_pretraining(
         ),
         data=PretrainingDataModule(
             _with_masks(texts.train, masking, vocabulary, config.seed),
-            _with_masks(texts.held_out, masking, vocabulary, config.seed),
+            _with_masks(texts.held_out, replace(masking, at_least_one=True), vocabulary, config.seed),
             batch_size=settings.batch_size,
             seed=config.seed,
             num_workers=config.data.num_workers,
@@ -260,21 +256,25 @@ def _with_masks(
 def _trainer(config: DictConfig, precision: Precision, folder: Path) -> Trainer:
     """With the stage's callbacks, the run's loggers, and those of its monitors that need no labels, in ``folder``."""
     settings = config.pretrain
-    loggers = [_in_folder(node, "save_dir", folder) for node in config.logger.values() if node is not None]
-    callbacks = [
-        _in_folder(node, "dirpath", folder / "checkpoints")
-        if "best" in name or "last" in name
-        else build(node)
-        for name, node in settings.callbacks.items()
-        if node is not None
-    ]
+    loggers = [_in_folder(node, folder) for node in config.logger.values() if node is not None]
+    callbacks = [_in_folder(node, folder) for node in settings.callbacks.values() if node is not None]
     monitors = [config.monitor.get(name) for name in STEP_MONITORS]
     callbacks += [build(node) for node in monitors if node is not None]
     return trainer_with(settings.trainer, precision, callbacks=callbacks, loggers=loggers, folder=folder)
 
 
-def _in_folder(node: DictConfig, key: str, folder: Path) -> Any:
-    return build(node, **{key: str(folder)})
+def _in_folder(node: DictConfig, folder: Path) -> Any:
+    """A logger or callback that writes into the stage's folder where it would have written into the run's."""
+    places = {}
+    if "save_dir" in node and Path(node.save_dir) == _output_folder():
+        places["save_dir"] = str(folder)
+    if "dirpath" in node and node.dirpath is None:
+        places["dirpath"] = str(folder / "checkpoints")
+    return build(node, **places)
+
+
+def _output_folder() -> Path:
+    return Path(HydraConfig.get().runtime.output_dir)
 
 
 def _named(settings: DictConfig, kind: type) -> dict[str, Any]:

@@ -40,6 +40,8 @@ def _losses(get: Callable[[str], Any]) -> Iterator[str]:
     mask, random = get("pretrain.masking.mask_share"), get("pretrain.masking.random_share")
     if mask is not None and random is not None and mask + random > 1 + 1e-9:
         yield f"pretrain.masking.mask_share={mask}: with pretrain.masking.random_share={random} it is more than 1"
+    if contrastive == 0 and (sizes := get("pretrain.projection_sizes")):
+        yield f"pretrain.projection_sizes={sizes}: pretrain.contrastive_weight=0, so nothing would train them; set it to []"
     if not contrastive:
         return
     if get("pretrain.batch_size") == 1:

@@ -28,7 +28,8 @@ def judged(config_name: str, overrides: Sequence[str], *, sweep: bool = False) -
     first, rest = _jobs(overrides) if sweep else (list(overrides), [])
     config = _compose(config_name, first)
     if not isinstance(config, DictConfig):
-        found = [*unread(config_name, overrides), *_composition_problems(config, config_name, first)]
+        others = [override for override in first if not unread(config_name, [override])]
+        found = [*unread(config_name, first), *_composition_problems(config, config_name, others)]
         raise ConfigError(listed(found))
     found = [*unread(config_name, overrides), *problems(config)]
     for job in rest:

@@ -28,12 +28,14 @@ class Masking:
         mask_share: of the chosen ones that become [MASK].
         random_share: of them that become any other token; the rest stay as they are.
         whole_words: choose words, all of whose tokens are then chosen, at the same probability.
+        at_least_one: choose a token (or word) of a text that would have none: few texts to be judged by must have some.
     """
 
     probability: float = 0.15
     mask_share: float = 0.8
     random_share: float = 0.1
     whole_words: bool = False
+    at_least_one: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.probability < 1:
@@ -59,6 +61,8 @@ class Masking:
         else:
             draws = rng.random(len(ids))
         chosen = maskable & (draws < self.probability)
+        if self.at_least_one and not chosen.any() and maskable.any():
+            chosen = maskable & (draws == draws[maskable].min())
         fate = rng.random(len(ids))
         replacements = rng.choice(vocabulary.ordinary_ids, size=len(ids))
         becomes = np.where(

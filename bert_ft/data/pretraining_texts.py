@@ -14,6 +14,8 @@ from bert_ft.data.texts import TextKeys, text_columns
 from bert_ft.data.tokenization import FastTokenizer, tokenize
 from bert_ft.errors import DataError
 
+LEAST_HELD_OUT = 2  # where there are so many: a text alone has no other to be told apart from
+
 
 @dataclass(frozen=True)
 class PretrainingTexts:
@@ -62,7 +64,7 @@ def pretraining_texts(
     Args:
         source: training texts, or unlabelled ones.
         evaluation: validation and test rows.
-        held_out_ratio: share of the texts that is held out, one text at least.
+        held_out_ratio: share of the texts that is held out, ``LEAST_HELD_OUT`` at least.
         seed: decides which.
         max_length: most tokens in a row.
         tokenizer: the encoder's.
@@ -117,7 +119,7 @@ def _held_out(keys: np.ndarray, ratio: float, seed: int, origin: str, num_left_o
         )
     order = np.random.default_rng(seed).permutation(len(unique))
     sizes = np.bincount(group_of)[order]
-    wanted = max(1, round(ratio * len(keys)))
+    wanted = max(LEAST_HELD_OUT, round(ratio * len(keys)))
     # as many groups as reach the wanted number, and never all of them
     num_groups = min(int(np.searchsorted(np.cumsum(sizes), wanted)) + 1, len(unique) - 1)
     return np.isin(group_of, order[:num_groups])

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 
+from bert_ft.training.precision import Precision
+
 PACKAGES = ("bert_ft", "torch", "lightning", "transformers", "torchmetrics", "datasets", "numpy")
 
 
@@ -18,8 +20,8 @@ def package_versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
-def environment(trainer: Trainer) -> dict[str, Any]:
-    """System, processor or GPUs, threads and processes, and versions."""
+def environment(trainer: Trainer, precision: Precision, seed: int) -> dict[str, Any]:
+    """System, processor or GPUs, threads and processes, versions, precision and seed."""
     device = trainer.strategy.root_device
     found: dict[str, Any] = {
         "system": platform.platform(),
@@ -30,7 +32,12 @@ def environment(trainer: Trainer) -> dict[str, Any]:
     }
     if device.type == "cuda":
         found |= {"gpu": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
-    return {**found, "versions": package_versions()}
+    return {
+        **found,
+        "versions": package_versions(),
+        "precision": {"requested": precision.requested, "effective": precision.effective},
+        "seed": seed,
+    }
 
 
 def _processor() -> str:

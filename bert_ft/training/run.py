@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,6 +67,7 @@ class TrainingRun:
     settings: dict[str, Any] = field(default_factory=dict)
     pretraining: PretrainingRun | None = None
     reinit_layers: int = 0
+    _pretraining: dict[str, Any] | None = None
 
     def run(self) -> RunResult:
         """Adapt the encoder where that is wanted, fit, take the best checkpoint, test it once, write ``metrics.json`` and ``model/``.
@@ -103,11 +105,15 @@ class TrainingRun:
         """Put the encoder of the pre-training stage into the classifier; its head stays fresh."""
         if self.pretraining is None:
             return
+        stage, self.pretraining = self.pretraining, None
         if self.resume_from is None:  # else the checkpoint has the weights
-            with self.pretraining.encoder() as folder:
+            with stage.encoder() as folder:
                 hand_over(folder, self.module.classifier.encoder, reinit_layers=self.reinit_layers)
             if self.trainer.is_global_zero:
-                print_pretraining(self.pretraining.record, self.pretraining.folder)
+                print_pretraining(stage.record, stage.folder)
+        self._pretraining = stage.record
+        del stage
+        gc.collect()  # the stage's weights and its optimizer's, which refer to each other in circles
         # the same numbers follow, whether the stage was trained or cached
         seed_everything(self.seed, workers=True, verbose=False)
 
@@ -132,7 +138,7 @@ class TrainingRun:
                 logger.experiment.flush()
 
     def _write(self, result: RunResult) -> None:
-        pretraining = {} if self.pretraining is None else {"pretraining": self.pretraining.record}
+        pretraining = {} if self._pretraining is None else {"pretraining": self._pretraining}
         save_bundle(
             self.folder / "model",
             self.module.classifier,

@@ -203,3 +203,17 @@ def test_rates_are_those_of_transformers_collator():
         ((masked != ids).mean(), (theirs["input_ids"][0].numpy() != ids).mean()),
     ):
         assert ours == pytest.approx(float(other), abs=0.01)
+
+
+@pytest.mark.parametrize("whole_words", [False, True])
+def test_a_text_that_would_have_none_gets_one(whole_words):
+    masking = Masking(
+        probability=1e-9, mask_share=1, random_share=0, whole_words=whole_words, at_least_one=True
+    )
+    ids = np.array([CLS, 10, 11, 12, SEP])  # 11 goes on with 10
+    found = {tuple(masking(ids, vocabulary([11]), generator(seed))[0]) for seed in range(40)}
+    if whole_words:
+        assert found == {(CLS, MASK, MASK, 12, SEP), (CLS, 10, 11, MASK, SEP)}
+    else:
+        assert found == {(CLS, MASK, 11, 12, SEP), (CLS, 10, MASK, 12, SEP), (CLS, 10, 11, MASK, SEP)}
+    assert not masking(np.array([CLS, SEP]), vocabulary(), generator())[1].any()

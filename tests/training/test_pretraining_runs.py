@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+import weakref
 
 import pytest
 import torch
@@ -152,9 +153,11 @@ def test_interrupted_and_resumed_it_is_the_uninterrupted_one(
 def runs(tmp_path_factory, tiny_encoder, reviews, alone):
     """Fine-tuned with the stage trained anew, and taken from the cache; what each began with."""
     folder = tmp_path_factory.mktemp("fine_tuned")
-    begun = {}
+    begun, stages = {}, []
 
     def keep(module):
+        # what the stage held is gone when fine-tuning begins
+        assert [stage() for stage in stages] == [None] * len(stages)
         begun[module.trainer.default_root_dir] = {
             name: value.clone() for name, value in module.classifier.state_dict().items()
         }
@@ -162,12 +165,14 @@ def runs(tmp_path_factory, tiny_encoder, reviews, alone):
     found = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ClassificationModule, "on_fit_start", keep)
+        patch.setattr(PretrainingModule, "on_fit_start", lambda module: stages.append(weakref.ref(module)))
         for name, settings in {
             "anew": [*BOTH, *SMALL_STAGE, "pretrain.num_cached=0"],
             "cached": [*BOTH, *SMALL_STAGE, *CACHED, f"data.cache_dir={alone[0] / 'cache'}"],
             "none": [],
         }.items():
             _, metrics = train(folder / name, tiny_encoder, reviews, *FINE_TUNING, *settings, "report=false")
+            assert len(stages) == 1
             found[name] = folder / name, metrics, begun[str(folder / name)]
     return found
 
@@ -256,7 +261,7 @@ def test_masked_tokens_count_alike_over_an_accumulation_window(tmp_path, tiny_en
 
 
 def test_two_processes_are_one(tmp_path, tiny_encoder, reviews):
-    """Both losses, by batches of 8 on each of two processes and of 16 on one, and the held-out metrics."""
+    """Both losses, by batches of 8 on each of two processes and of 16 on one; and fine-tuning goes on, on both."""
     settings = [
         "pretrain=mlm_contrastive",
         "pretrain.supervised=true",
@@ -271,7 +276,7 @@ def test_two_processes_are_one(tmp_path, tiny_encoder, reviews):
     command = [
         sys.executable,
         "-m",
-        "bert_ft.pretrain",
+        "bert_ft.train",
         "data=files",
         *file_overrides(reviews),
         "encoder=any",
@@ -283,17 +288,19 @@ def test_two_processes_are_one(tmp_path, tiny_encoder, reviews):
         "trainer.log_every_n_steps=1",
     ]
     command += [*SMALL_STAGE, "pretrain.batch_size=8", *settings]
-    command += ["hydra.run.dir=two", "trainer.devices=2", "trainer.strategy=ddp"]
+    command += ["hydra.run.dir=two", "trainer.max_epochs=1", "trainer.devices=2", "trainer.strategy=ddp"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
-    one, two = weights_of(tmp_path / "one"), weights_of(tmp_path / "two")
+    stage = tmp_path / "two/pretraining"
+    one, two = weights_of(tmp_path / "one"), weights_of(stage)
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=0, atol=1e-6, msg=name)
-    before, after = (record_of(tmp_path / name)["val"] for name in ("one", "two"))
+    before, after = (record_of(folder)["val"] for folder in (tmp_path / "one", stage))
     # a contrastive loss on half as large held-out batches is another one
     for name in ("loss_mlm", "masked_accuracy"):
         assert after[name] == pytest.approx(before[name], rel=1e-6)
-    assert (tmp_path / "two/model/model.safetensors").exists()
+    assert record_of(tmp_path / "two")["pretraining"] == record_of(stage)
+    assert (stage / "model/model.safetensors").exists()
 
 
 def test_plain_lines_without_labels(tmp_path, tiny_encoder, caplog):
