@@ -7,12 +7,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch import Trainer, seed_everything
 from omegaconf import DictConfig
-from transformers import PreTrainedModel
 
 from bert_ft.config.build_data import length_limit_of, preparation
 from bert_ft.config.build_optimizer import build_optimizer
@@ -201,7 +200,8 @@ def _pretrainer(
         return Pretrainer(spec.load(encoder_config), **parts), False
     check_head(encoder_config)
     model, head_is_fresh = spec.load_masked_lm(encoder_config)
-    return Pretrainer(cast(PreTrainedModel, model.base_model), model, **parts), head_is_fresh
+    encoder: Any = model.base_model  # which transformers declares to be any module
+    return Pretrainer(encoder, model, **parts), head_is_fresh
 
 
 def _texts(

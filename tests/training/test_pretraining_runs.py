@@ -2,8 +2,6 @@
 
 import json
 import math
-import subprocess
-import sys
 import weakref
 
 import pytest
@@ -24,7 +22,7 @@ from bert_ft.training.module import ClassificationModule
 from bert_ft.training.pretraining_module import PretrainingModule
 from tests.conftest import make_rows, write_csv
 
-from .running import SMALL_STAGE, file_overrides, small_run, small_stage, train
+from .running import SMALL_STAGE, small_run, small_stage, train, train_in_two
 
 pytestmark = pytest.mark.slow
 
@@ -273,24 +271,8 @@ def test_two_processes_are_one(tmp_path, tiny_encoder, reviews):
         *STILL,
     ]
     main(small_stage(tmp_path / "one", tiny_encoder, reviews, *settings))
-    command = [
-        sys.executable,
-        "-m",
-        "bert_ft.train",
-        "data=files",
-        *file_overrides(reviews),
-        "encoder=any",
-    ]
-    command += [f"encoder.name_or_path={tiny_encoder}", "data.max_length=32", "monitor=none", "report=false"]
-    command += [
-        f"data.cache_dir={tmp_path / 'cache'}",
-        "trainer.enable_progress_bar=false",
-        "trainer.log_every_n_steps=1",
-    ]
-    command += [*SMALL_STAGE, "pretrain.batch_size=8", *settings]
-    command += ["hydra.run.dir=two", "trainer.max_epochs=1", "trainer.devices=2", "trainer.strategy=ddp"]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-    assert result.returncode == 0, result.stderr
+    two = [*SMALL_STAGE, "pretrain.batch_size=8", *settings, "trainer.max_epochs=1"]
+    train_in_two(tmp_path / "two", tiny_encoder, reviews, *two)
     stage = tmp_path / "two/pretraining"
     one, two = weights_of(tmp_path / "one"), weights_of(stage)
     for name, value in one.items():
