@@ -22,7 +22,7 @@ from bert_ft.training.objective import LossTerms
 GROUPS = {
     path.name: sorted(file.stem for file in path.glob("*.yaml") if not file.stem.startswith("_"))
     for path in conf_dir().iterdir()
-    if path.is_dir()
+    if path.is_dir() and path.name not in ("hydra", "search")  # of a sweep: tests/search
 }
 CHOICES = [f"{group}={choice}" for group, choices in GROUPS.items() for choice in choices]
 # what a user has to give with these choices
