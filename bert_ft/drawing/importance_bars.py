@@ -31,6 +31,7 @@ def draw_importances(panels: Sequence[ImportancePanel], names: Sequence[str]) ->
     """A bar for each parameter and evaluator; ``names`` from the top down."""
     height = max(0.9, BAR * len(names))
     figure = new_figure((0.75 + height) * len(panels))
+    longest = max(share for panel in panels for shares in panel.shares.values() for share in shares.values())
     grid = figure.subplots(len(panels), 1, squeeze=False, sharex=True)
     for axes, panel in zip(grid[:, 0], panels, strict=True):
         dress(axes, title=panel.title, x="share of the importance" if panel is panels[-1] else "")
@@ -46,8 +47,6 @@ def draw_importances(panels: Sequence[ImportancePanel], names: Sequence[str]) ->
                 axes.text(value + 0.006, row, text, va="center", fontsize=SMALL_SIZE, color=INK)
         axes.set_ylim(len(names) - 0.5, -0.5)
         label_ticks(axes.yaxis, names, height, most=34)
-        axes.set_xlim(
-            0, 1.06 * max((value for each in panel.shares.values() for value in each.values()), default=1)
-        )
+        axes.set_xlim(0, 1.08 * longest)
         legend_beside(axes)
     return figure

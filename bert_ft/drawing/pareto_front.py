@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from bert_ft.drawing.style import COLOURS, dress, legend_beside, new_figure, plain_ticks
-from bert_ft.drawing.trials import MARKS
+from bert_ft.drawing.style import COLOURS, dress, legend_beside, new_figure
+from bert_ft.drawing.trials import MARKS, value_ticks
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Front:
 
 
 def draw_fronts(pairs: Sequence[Front], title: str) -> Figure:
-    """A panel for each pair; the trials that none beats are joined."""
+    """A panel for each pair; the trials that none beats stand out, joined where there are two objectives."""
     figure = new_figure(0.4 + 3.4 * len(pairs))
     grid = figure.subplots(len(pairs), 1, squeeze=False)
     for axes, pair in zip(grid[:, 0], pairs, strict=True):
@@ -43,9 +43,11 @@ def draw_fronts(pairs: Sequence[Front], title: str) -> Figure:
         order = np.argsort(pair.values[pair.is_front, 0])
         best = pair.values[pair.is_front][order]
         look = {"marker": "D", "markersize": 6, "color": COLOURS[5], "markeredgecolor": "white"}
-        axes.plot(*best.T, linewidth=1, linestyle="--", label="none is better in all", **look)
+        # of more than two objectives it is a surface, through which no line goes
+        line = "--" if len(pairs) == 1 else "none"
+        axes.plot(*best.T, linewidth=1, linestyle=line, label="none is better in all", **look)
         axes.margins(0.1)
-        for setter, values in ((axes.xaxis, pair.values[:, 0]), (axes.yaxis, pair.values[:, 1])):
-            plain_ticks(setter, float(np.abs(values).max(initial=0)))
+        value_ticks(axes.xaxis)
+        value_ticks(axes.yaxis)
         legend_beside(axes)
     return figure

@@ -16,10 +16,9 @@ from bert_ft.drawing.style import (
     legend_beside,
     new_figure,
     plain,
-    plain_ticks,
     steps_along,
 )
-from bert_ft.drawing.trials import MARKS
+from bert_ft.drawing.trials import MARKS, value_ticks
 
 
 @dataclass(frozen=True)
@@ -68,10 +67,11 @@ def draw_trial_curves(
         if curve.state == "pruned":
             axes.plot(curve.steps[-1:], curve.values[-1:], linestyle="none", **MARKS["pruned"])
         named.add(name)
+    axes.set_xlim(left=0)
     steps_along(axes.xaxis)
     axes.margins(y=0.1)
     if limits is not None:
         axes.set_ylim(*limits)
-    plain_ticks(axes.yaxis, max(abs(value) for value in axes.get_ylim()))
+    value_ticks(axes.yaxis)
     legend_beside(axes)
     return figure

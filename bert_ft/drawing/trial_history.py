@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bert_ft.drawing.style import COLOURS, dress, legend_beside, new_figure, plain, plain_ticks
-from bert_ft.drawing.trials import MARKS, STAR, trial_numbers
+from bert_ft.drawing.style import COLOURS, dress, legend_beside, new_figure, plain
+from bert_ft.drawing.trials import MARKS, STAR, trial_numbers, value_ticks
 
 Points = Sequence[tuple[float, float]]
 
@@ -82,7 +82,7 @@ def _draw(axes: Axes, panel: History) -> None:
             **MARKS["failed"],
         )
     trial_numbers(axes.xaxis)
-    plain_ticks(axes.yaxis, max((abs(value) for value in axes.get_ylim()), default=0))
+    value_ticks(axes.yaxis)
     legend_beside(axes)
 
 

@@ -10,11 +10,11 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from bert_ft.drawing.style import LABEL_SIZE, TICK_SIZE, dress, new_figure, plain, plain_ticks
-from bert_ft.drawing.trials import STAR, Scale, dark_is_better, scale_along, trial_numbers
+from bert_ft.drawing.style import LABEL_SIZE, TICK_SIZE, dress, new_figure, plain
+from bert_ft.drawing.trials import STAR, Scale, dark_is_better, scale_along, trial_numbers, value_ticks
 
 COLUMNS = 3
-PANEL = 2.2  # inches, width of the axes
+PANELS = 6.6  # inches, width of the axes beside each other
 HEIGHT = 2.3
 
 
@@ -47,9 +47,10 @@ def draw_slices(
         best: number of the best trial.
         limits: of the objective's axis; ``None``: those of the values.
     """
-    rows = -(-len(slices) // COLUMNS)
+    columns = min(COLUMNS, len(slices))
+    rows = -(-len(slices) // columns)
     figure = new_figure(0.5 + HEIGHT * rows)
-    grid = figure.subplots(rows, COLUMNS, squeeze=False, sharey=True)
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
     numbers = np.concatenate([each.numbers for each in slices])
     norm = Normalize(numbers.min(), max(numbers.max(), numbers.min() + 1))
     points = None
@@ -59,11 +60,11 @@ def draw_slices(
         points = axes.scatter(each.places, each.values, s=20, linewidths=0.4, edgecolors="white", **look)
         chosen = each.numbers == best
         axes.plot(each.places[chosen], each.values[chosen], linestyle="none", zorder=5, **STAR)
-        scale_along(axes.xaxis, each.scale, PANEL)
+        scale_along(axes.xaxis, each.scale, PANELS / columns)
         axes.set_ymargin(0.12)
     if limits is not None:
         grid[0, 0].set_ylim(*limits)
-    plain_ticks(grid[0, 0].yaxis, max(abs(value) for value in grid[0, 0].get_ylim()))
+    value_ticks(grid[0, 0].yaxis)
     for axes in grid.flat[len(slices) :]:
         axes.set_visible(False)
     figure.suptitle(title, x=0.01, ha="left", fontsize=10.5)

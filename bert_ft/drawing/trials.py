@@ -9,7 +9,7 @@ from typing import Any
 import matplotlib
 from matplotlib.axis import Axis, XAxis
 from matplotlib.colors import Colormap, ListedColormap
-from matplotlib.ticker import MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from bert_ft.drawing.style import (
     COLOURS,
@@ -30,6 +30,7 @@ MARKS: dict[str, dict[str, Any]] = {
 }
 STAR: dict[str, Any] = {"marker": "*", "markersize": 13, "color": "#222222", "markerfacecolor": "#f0e442"}
 PAD = 0.06  # of the range, free at either end
+LARGE = 1e6  # numbers that are no longer written out
 WIDE_DIGIT = 0.62  # of the letters' size
 
 
@@ -91,6 +92,15 @@ def dark_is_better() -> Colormap:
     """Colours from the best (0, dark) to the worst (1, light but still seen on white)."""
     colours = matplotlib.colormaps[SEQUENTIAL]
     return ListedColormap([colours(0.92 * place / 255) for place in range(256)])
+
+
+def value_ticks(axis: Axis) -> None:
+    """Numbers of an axis of values, which may have diverged."""
+    highest = max(abs(limit) for limit in axis.get_view_interval())
+    if highest >= LARGE:
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+    else:
+        plain_ticks(axis, highest)
 
 
 def trial_numbers(axis: Axis) -> None:

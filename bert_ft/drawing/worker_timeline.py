@@ -63,7 +63,11 @@ def draw_timeline(bars: Sequence[Bar], lanes: Sequence[str], title: str) -> Figu
         if fits and height / len(lanes) * 72 * 0.72 > SMALL_SIZE:
             colour = "white" if bar.state == "failed" else "black"
             middle = (bar.start + bar.seconds / 2) / size
-            axes.text(middle, bar.lane, text, ha="center", va="center", fontsize=SMALL_SIZE, color=colour)
+            ground = {"facecolor": LOOKS[bar.state]["facecolor"], "edgecolor": "none", "pad": 0.6}
+            label = axes.text(
+                middle, bar.lane, text, ha="center", va="center", fontsize=SMALL_SIZE, color=colour
+            )
+            label.set_bbox(ground)  # free of the hatching
     axes.set_ylim(len(lanes) - 0.4, -0.6)
     axes.set_xlim(0, end / size if end else 1)
     label_ticks(axes.yaxis, lanes, height)

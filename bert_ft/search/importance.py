@@ -54,7 +54,7 @@ def _of(study: Study, place: int) -> Importances:
             place,
             {},
             {},
-            [f"not enough data: {len(trials)} complete trials, at least {LEAST_TRIALS} are needed"],
+            [f"not enough data: at least {LEAST_TRIALS} complete trials are needed, {len(trials)} so far"],
         )
     if len({trial.values[place] for trial in trials}) == 1:
         return Importances(place, {}, {}, ["not enough data: all complete trials have the same value"])

@@ -207,7 +207,7 @@ HISTORY = Sketch(
 FRONT = Sketch(
     "pareto_front",
     "Objectives against each other",
-    "Of the joined trials none is beaten in everything: to choose among them is yours.",
+    "Of the diamonds none is beaten in everything: to choose among them is yours.",
     pareto_fronts,
 )
 CURVES = Sketch(
