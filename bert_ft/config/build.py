@@ -85,6 +85,21 @@ def build_training(config: DictConfig) -> TrainingRun:
         _trusted.reset(token)
 
 
+def prepare_data(config: DictConfig) -> PreparedData:
+    """The data of the main job, tokenized; from then on they are in the cache.
+
+    Raises:
+        UserError: the data, the encoder or the configuration can't be used.
+    """
+    token = _trusted.set(tuple(config.trust))
+    try:
+        _quieten()
+        _, tokenizer, max_length = _text_settings(config)
+        return _prepare(config, tokenizer, max_length)
+    finally:
+        _trusted.reset(token)
+
+
 def _build_training(config: DictConfig) -> TrainingRun:
     _quieten()
     folder = _output_folder()
@@ -99,9 +114,7 @@ def _build_training(config: DictConfig) -> TrainingRun:
     if averaging is not None:
         schedule = averaging.schedule(schedule)
     trainer = build_trainer(config, precision, averaging)
-    encoder: EncoderSpec = build(config.encoder)
-    max_length = _max_length(config, max_positions(encoder.load_config()))
-    tokenizer = load_tokenizer(encoder.resolve(), encoder.revision)
+    encoder, tokenizer, max_length = _text_settings(config)
     data = _prepare(config, tokenizer, max_length)
     length = (config.trainer.max_epochs, config.trainer.at_least_steps)
     plan = plan_of(trainer, len(data.splits["train"]), config.data.batch_size, *length)
@@ -156,6 +169,7 @@ def _build_training(config: DictConfig) -> TrainingRun:
         seed=config.seed,
         precision=precision,
         resume_from=config.resume_from,
+        tests=config.test,
         settings=_settings(config),
     )
 
@@ -295,6 +309,13 @@ def _max_length(config: DictConfig, limit: int | None) -> int:
             f"{limit} tokens; lower it"
         )
     return int(wanted)
+
+
+def _text_settings(config: DictConfig) -> tuple[EncoderSpec, FastTokenizer, int]:
+    """The encoder, its tokenizer and the length of the longest text in tokens."""
+    encoder: EncoderSpec = build(config.encoder)
+    max_length = _max_length(config, max_positions(encoder.load_config()))
+    return encoder, load_tokenizer(encoder.resolve(), encoder.revision), max_length
 
 
 def _prepare(config: DictConfig, tokenizer: Any, max_length: int) -> PreparedData:

@@ -31,10 +31,13 @@ Task = Callable[[DictConfig], Any]
 ADDED_GROUPS = ("+experiment=", "+debug=")  # null in the list of defaults, where Hydra then refuses the plus
 
 
-def entry_point(config_name: str) -> Callable[[Task], Callable[..., Any]]:
+def entry_point(
+    config_name: str, *, warm: Callable[[DictConfig], None] | None = None
+) -> Callable[[Task], Callable[..., Any]]:
     """Make ``task(config)`` a command: called without arguments it reads the command line.
 
-    Called with a configuration it runs the task and returns its result.
+    Called with a configuration it runs the task and returns its result. ``warm(config)`` imports what the task needs, for
+    a search that forks its trials from a process that has done so.
     """
 
     def decorate(task: Task) -> Callable[..., Any]:
@@ -44,6 +47,10 @@ def entry_point(config_name: str) -> Callable[[Task], Callable[..., Any]]:
             if found:
                 raise ConfigError(listed(found))
             return task(config)
+
+        # what a sweeper asks of its task
+        checked.problems = problems  # type: ignore[attr-defined]
+        checked.warm = warm  # type: ignore[attr-defined]
 
         @functools.wraps(task)
         def command(config: DictConfig | None = None) -> Any:

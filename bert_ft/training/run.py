@@ -83,10 +83,11 @@ class TrainingRun:
     seed: int
     precision: Precision
     resume_from: str | None = None
+    tests: bool = True
     settings: dict[str, Any] = field(default_factory=dict)
 
     def run(self) -> RunResult:
-        """Fit, take the best checkpoint, test it once, write ``metrics.json`` and ``model/``.
+        """Fit, take the best checkpoint, test it once where ``tests`` says so, write ``metrics.json`` and ``model/``.
 
         Raises:
             CheckpointError: ``resume_from`` can't be read.
@@ -161,7 +162,7 @@ class TrainingRun:
         return None
 
     def _test(self) -> dict[str, float] | None:
-        if "test" not in self.data.data.splits:
+        if not self.tests or "test" not in self.data.data.splits:
             return None
         self.trainer.test(self.module, self.data, verbose=False)
         return split_metrics(self.trainer.callback_metrics, "test/")
