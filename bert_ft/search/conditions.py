@@ -54,7 +54,7 @@ class Conditions:
             name: [keys] if isinstance(keys, str) else list(keys) for name, keys in (only_with or {}).items()
         }
         config = compose(self._fixed)
-        self._values = {(): _values_of(config)}
+        self._values: dict[tuple[str, ...], dict[str, Any]] = {(): _values_of(config)}
         self._known_groups = set(config.hydra.runtime.choices)
         self._groups = [name for name in space if name in self._known_groups]
         self._names = [name for name in space if name not in self._known_groups]

@@ -12,6 +12,7 @@ from bert_ft.search.study_log import StudyLog, TrialLog
 
 BEST_SHARE = 0.1  # of the complete trials count as the best ones
 BEST_LEAST = 3
+ROUNDING = 1e-9
 FEWEST_VALUES = 3  # of two values each is at an edge
 
 
@@ -56,7 +57,7 @@ def _of(parameter: Parameter, best: Sequence[TrialLog]) -> list[Edge]:
     shares = [parameter.share(trial.params[parameter.name]) for trial in best]
     found = []
     for is_upper in (False, True):
-        there = [1 - share <= EDGE if is_upper else share <= EDGE for share in shares]
+        there = [(1 - share if is_upper else share) <= EDGE + ROUNDING for share in shares]
         if there[0] or 2 * sum(there) >= len(there):
             value = best[0].params[parameter.name]
             limit = (

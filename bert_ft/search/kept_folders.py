@@ -16,7 +16,7 @@ LINK = "model"
 
 
 def keep_only_best(log: StudyLog, folder: Path) -> None:
-    """Remove the weights of every ended trial but the best ``log.keep_best``; link the best one's ``model/`` at the top.
+    """Remove the weights of every ended trial but the best ``log.keep_best`` (``None``: all); link the best one's ``model/`` at the top.
 
     Trials that didn't complete keep none. Folders of other machines are left to them.
     """

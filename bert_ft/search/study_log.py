@@ -92,7 +92,7 @@ class StudyLog:
         command: that the search was started with.
         folder: the sweep's.
         storage: its URL; ``None`` where it lies in memory.
-        keep_best: how many trials keep their model.
+        keep_best: how many trials keep their model; ``None``: all.
         now: the moment.
     """
 
@@ -106,7 +106,7 @@ class StudyLog:
     command: str | None = None
     folder: str | None = None
     storage: str | None = None
-    keep_best: int = 3
+    keep_best: int | None = 3
     now: datetime = field(default_factory=datetime.now)
 
     def of_state(self, *states: str) -> list[TrialLog]:
@@ -152,9 +152,10 @@ def read_study(study: Study, now: datetime | None = None) -> StudyLog:
     )
 
 
-def keep_best_of(study: Study) -> int:
-    """How many of the study's trials keep their model."""
-    return int(study.user_attrs.get("keep_best", KEEP_BEST))
+def keep_best_of(study: Study) -> int | None:
+    """How many of the study's trials keep their model; ``None``: all."""
+    keep: int | None = study.user_attrs.get("keep_best", KEEP_BEST)
+    return keep
 
 
 def sweep_folder(study: Study) -> Path | None:
