@@ -107,8 +107,9 @@ class Claims:
                 self.lose(trial, "the process that ran the search died")
             trials = self.study.get_trials(deepcopy=False)
         for trial in to_run_again(trials):
-            again = {"fixed_params": trial.params, RETRY_OF: trial.number}
-            again[RETRIES] = trial.user_attrs.get(RETRIES, 0)
+            # it may have been lost before it had drawn what it was to repeat itself
+            values = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+            again = {"fixed_params": values, RETRY_OF: trial.number, RETRIES: trial.user_attrs.get(RETRIES, 0)}
             self.study.add_trial(create_trial(state=TrialState.WAITING, system_attrs=again))
 
     def lose(self, trial: FrozenTrial, reason: str, *, alone: bool = False) -> bool:

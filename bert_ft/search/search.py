@@ -146,13 +146,13 @@ def _run(
             slots = divide(settings.n_jobs, usable_threads(), visible_gpus())
             Workers(server, opened, claims, slots, overrides, settings).run()
     except KeyboardInterrupt:
-        _conclude(opened)
+        _conclude(opened, settings)
         print(f"\nInterrupted; what ran is run again when the search goes on:\n  {_how_to_go_on(opened)}")
         raise
     except SearchError as error:
-        _conclude(opened)
+        _conclude(opened, settings)
         raise SearchError(f"{error}\nThe search goes on with:\n  {_how_to_go_on(opened)}") from None
-    _conclude(opened)
+    _conclude(opened, settings)
 
 
 def _announce(opened: OpenedStudy, claims: Claims) -> None:
@@ -173,7 +173,7 @@ def _how_to_go_on(opened: OpenedStudy) -> str:
     return command
 
 
-def _conclude(opened: OpenedStudy) -> None:
+def _conclude(opened: OpenedStudy, settings: SearchSettings) -> None:
     """Say what was found, and write it."""
     found = results(opened.study)
     if found is None:
@@ -184,7 +184,7 @@ def _conclude(opened: OpenedStudy) -> None:
             log.info(f"Best {opened.objective}: {found['best_value']:.6g} by {found['best_params']}")
         else:
             log.info(f"Trials that no other one beats in all objectives: {len(found['solutions'])}")
-    page = outputs.write(opened.study, opened.folder)
+    page = outputs.write(opened.study, opened.folder) if settings.report else None
     if page is not None:
         log.info(f"Report: {page}")
 

@@ -83,7 +83,9 @@ class Workers:
         self._beaten_at = -float("inf")
         self._free_since = {slot.number: time.time() for slot in slots}
         self._report_started = time.monotonic()
-        self._next_report = time.monotonic() + LEAST_SECONDS_BETWEEN_REPORTS
+        self._next_report = (
+            time.monotonic() + LEAST_SECONDS_BETWEEN_REPORTS if settings.report else float("inf")
+        )
 
     def run(self) -> None:
         """Run trials until none is left.
