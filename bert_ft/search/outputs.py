@@ -54,7 +54,7 @@ def _add_to_hparams(trial: TrialLog, objectives: Any) -> None:
     if trial.folder is None or trial.host not in (None, socket.gethostname()):
         return
     events = Path(trial.folder) / "tensorboard"
-    if trial.state not in ("complete", "pruned", "failed", "lost") or not events.parent.is_dir():
+    if trial.state not in ("complete", "pruned", "failed", "lost"):
         return
     if trial.state == "complete" and any(events.glob("events.*")):
         return

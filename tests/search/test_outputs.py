@@ -176,6 +176,13 @@ def test_a_trial_has_one_line(tmp_path):
     assert sessions(failed / "tensorboard")[1] == 2
 
 
+def test_a_trial_that_failed_before_it_had_a_folder_gets_its_line_too(tmp_path):
+    sweep = Sweep(tmp_path)
+    add(sweep.study, "failed", folder=str(tmp_path / "0"), params={"optimizer.lr": 1e-4})
+    trial_ended(sweep.study, sweep.study.trials[0], tmp_path)
+    assert sessions(tmp_path / "0/tensorboard")[0] == {"optimizer/lr": 1e-4, "search/state": "failed"}
+
+
 @pytest.mark.parametrize(
     "name", ["one trial", "all failed", "only waiting", "three objectives", "infinite and diverged"]
 )
