@@ -194,5 +194,8 @@ def test_every_command_of_the_readme_composes(command):
     overrides = [argument.strip("'") for argument in arguments if not argument.startswith("-")]
     if "--multirun" in arguments:  # a sweep's overrides hold several values; one of them is enough here
         overrides = [re.sub(r"=([^,(]+),.*", r"=\1", override) for override in overrides]
+        overrides = [
+            re.sub(r"=choice\(([^,)]+),.*", r"=\1", each) for each in overrides if "interval(" not in each
+        ]
     config = compose(*overrides, name=name)
     assert all(": no such file" in problem for problem in problems(config))
