@@ -9,7 +9,7 @@ from optuna.study import Study
 from sqlalchemy.exc import SQLAlchemyError
 
 from bert_ft.errors import ConfigError
-from bert_ft.search.storage import absolute_url, open_storage, without_password
+from bert_ft.search.storage import KEY, absolute_url, open_storage, without_password
 from bert_ft.search.study_log import sweep_folder
 
 
@@ -19,7 +19,10 @@ def open_study(name: str | None, url: str) -> Study:
     Raises:
         ConfigError: the database can't be used, or holds no such study.
     """
-    storage = open_storage(absolute_url(url, Path.cwd()))
+    try:
+        storage = open_storage(absolute_url(url, Path.cwd()))
+    except ConfigError as error:  # which names the sweep's key
+        raise ConfigError(str(error).replace(f"{KEY}=", "storage=", 1)) from error
     shown = without_password(url)
     try:
         names = sorted(study.study_name for study in storage.get_all_studies())
