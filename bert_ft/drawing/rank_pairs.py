@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from bert_ft.drawing.style import LABEL_SIZE, TICK_SIZE, TITLE_SIZE, dress, new_figure, plain
-from bert_ft.drawing.trials import STAR, Scale, dark_is_better, scale_along
+from bert_ft.drawing.trials import ON_END, STAR, Scale, dark_is_better, scale_along, stands_on_end
 
 PANEL = 2.0  # inches
 
@@ -24,9 +24,10 @@ def draw_rank_pairs(scales: Sequence[Scale], places: NDArray, ranks: NDArray, ti
         title: what is seen.
     """
     size = len(scales) - 1
-    figure = new_figure(0.6 + max(2.4, PANEL * size) if size > 1 else 3.6)
+    inches = 7.0 / size
+    room = ON_END * any(stands_on_end(scale, inches) for scale in scales[:-1])
+    figure = new_figure((0.6 + PANEL * size if size > 1 else 3.6) + room)
     grid = figure.subplots(size, size, squeeze=False)
-    inches = 7.4 / size
     order = np.argsort(-ranks)  # the best in front
     points = None
     for row in range(size):
@@ -39,7 +40,7 @@ def draw_rank_pairs(scales: Sequence[Scale], places: NDArray, ranks: NDArray, ti
             dress(
                 axes,
                 x=plain(across.name, 26) if row == size - 1 else "",
-                y=plain(up.name, 26) if column == 0 else "",
+                y=plain(up.name, 24) if column == 0 else "",
             )
             x, y = places[order, column], places[order, row + 1]
             spread = _spread(across, len(x)), _spread(up, len(x), 1)  # choices would lie on each other

@@ -11,7 +11,16 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from bert_ft.drawing.style import LABEL_SIZE, TICK_SIZE, dress, new_figure, plain
-from bert_ft.drawing.trials import STAR, Scale, dark_is_better, scale_along, trial_numbers, value_ticks
+from bert_ft.drawing.trials import (
+    ON_END,
+    STAR,
+    Scale,
+    dark_is_better,
+    scale_along,
+    stands_on_end,
+    trial_numbers,
+    value_ticks,
+)
 
 COLUMNS = 3
 PANELS = 6.6  # inches, width of the axes beside each other
@@ -49,7 +58,14 @@ def draw_slices(
     """
     columns = min(COLUMNS, len(slices))
     rows = -(-len(slices) // columns)
-    figure = new_figure(0.5 + HEIGHT * rows)
+    high = [
+        any(
+            stands_on_end(each.scale, PANELS / columns)
+            for each in slices[row * columns : (row + 1) * columns]
+        )
+        for row in range(rows)
+    ]
+    figure = new_figure(0.5 + HEIGHT * rows + ON_END * sum(high))
     grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
     numbers = np.concatenate([each.numbers for each in slices])
     norm = Normalize(numbers.min(), max(numbers.max(), numbers.min() + 1))

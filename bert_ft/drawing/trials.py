@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import matplotlib
 from matplotlib.axis import Axis, XAxis
 from matplotlib.colors import Colormap, ListedColormap
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from bert_ft.drawing.style import (
     COLOURS,
@@ -18,6 +19,7 @@ from bert_ft.drawing.style import (
     TICK_SIZE,
     label_ticks,
     log_ticks,
+    plain,
     plain_ticks,
 )
 
@@ -29,6 +31,10 @@ MARKS: dict[str, dict[str, Any]] = {
     "running": {"marker": "o", "color": FAINT_INK, "markersize": 5, "markerfacecolor": "none"},
 }
 STAR: dict[str, Any] = {"marker": "*", "markersize": 13, "color": "#222222", "markerfacecolor": "#f0e442"}
+MAX_CHOICE = 16  # characters of a choice
+LEAST_CUT = 7  # of one that is cut
+ON_END = 0.8  # inches that names on end take
+TICK_ROOM = 0.5  # inches for a number along an axis
 PAD = 0.06  # of the range, free at either end
 LARGE = 1e6  # numbers that are no longer written out
 WIDE_DIGIT = 0.62  # of the letters' size
@@ -73,19 +79,34 @@ def scale_along(axis: Axis, scale: Scale, inches: float) -> None:
     (axes.set_xscale if is_across else axes.set_yscale)("log" if scale.is_log else "linear")
     (axes.set_xlim if is_across else axes.set_ylim)(*scale.ends)
     if scale.choices:
-        if is_across:  # letters beside each other: as many as the place of a choice holds
-            room = inches * 72 / len(scale.choices) / (WIDE_DIGIT * TICK_SIZE)
-            label_ticks(axis, scale.choices, inches, most=max(3, int(room)), rotation=0)
-            if room < 3:
-                axis.set_ticks(axis.get_ticklocs()[:: int(-(-3 // max(room, 0.2)))])
-        else:
-            label_ticks(axis, scale.choices, inches, most=10)
+        most = MAX_CHOICE if not is_across or stands_on_end(scale, inches) else _room(scale, inches)
+        label_ticks(
+            axis, scale.choices, inches, most=most, rotation=90 if most == MAX_CHOICE and is_across else 0
+        )
     elif scale.is_log:
-        axis.set_minor_locator(NullLocator())
         log_ticks(axis, *scale.ends)
+        axis.set_minor_locator(NullLocator())
+        most = max(2, int(inches / TICK_ROOM))
+        if math.log10(scale.ends[1] / scale.ends[0]) > most:
+            axis.set_major_locator(LogLocator(numticks=most))
     else:
-        axis.set_major_locator(MaxNLocator(max(2, int(inches / 0.5)), steps=[1, 2, 2.5, 5, 10]))
+        axis.set_major_locator(MaxNLocator(max(2, int(inches / TICK_ROOM)), steps=[1, 2, 2.5, 5, 10]))
         plain_ticks(axis, scale.high)
+
+
+def stands_on_end(scale: Scale, inches: float) -> bool:
+    """Whether the choices' names, along so many inches, don't fit beside each other even if they are cut."""
+    most = _room(scale, inches)
+    shown = {plain(choice, most) for choice in scale.choices}
+    is_cut = any(len(choice) > most for choice in scale.choices)
+    return is_cut and (most < LEAST_CUT or len(shown) < len(scale.choices))
+
+
+def _room(scale: Scale, inches: float) -> int:
+    """Characters that a choice's name may have where names stand beside each other."""
+    return min(
+        MAX_CHOICE - 1, max(3, int(inches * 72 / max(len(scale.choices), 1) / (WIDE_DIGIT * TICK_SIZE)))
+    )
 
 
 def dark_is_better() -> Colormap:
