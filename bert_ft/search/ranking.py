@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bert_ft.search.study_log import StudyLog, TrialLog
 
 
@@ -14,33 +17,18 @@ def ranked(log: StudyLog) -> list[TrialLog]:
     With several objectives those that no other one beats in all of them come first, then those that only these
     beat, and so on.
     """
-    trials = [trial for trial in log.complete if trial.values and all(map(math.isfinite, trial.values))]
-    costs = {trial.number: _costs(trial, log.maximize) for trial in trials}
-    if len(log.maximize) == 1:
-        return sorted(trials, key=lambda trial: (costs[trial.number], trial.number))
-    found: list[TrialLog] = []
-    while trials:
-        front = [
-            each
-            for each in trials
-            if not any(_dominates(costs[o.number], costs[each.number]) for o in trials)
-        ]
-        found += front
-        trials = [trial for trial in trials if trial not in front]
-    return found
+    trials = _valued(log)
+    ranks = _ranks(_costs(trials, log.maximize))
+    return [trial for _, trial in sorted(zip(ranks, trials, strict=True), key=lambda pair: pair[0])]
 
 
 def front(log: StudyLog) -> list[TrialLog]:
     """The trials that none beats in all objectives: of a single objective the best one."""
-    best = ranked(log)
-    if len(log.maximize) == 1:
-        return best[:1]
-    costs = [_costs(trial, log.maximize) for trial in best]
-    return [
-        trial
-        for trial, own in zip(best, costs, strict=True)
-        if not any(_dominates(other, own) for other in costs)
+    trials = _valued(log)
+    found = [
+        trial for rank, trial in zip(_ranks(_costs(trials, log.maximize)), trials, strict=True) if rank == 0
     ]
+    return found[:1] if len(log.maximize) == 1 else found
 
 
 def best_so_far(values: Sequence[float], maximize: bool) -> list[float]:
@@ -51,10 +39,25 @@ def best_so_far(values: Sequence[float], maximize: bool) -> list[float]:
     return found
 
 
-def _costs(trial: TrialLog, maximize: Sequence[bool]) -> tuple[float, ...]:
-    assert trial.values is not None
-    return tuple(-value if more else value for value, more in zip(trial.values, maximize, strict=True))
+def _valued(log: StudyLog) -> list[TrialLog]:
+    return [trial for trial in log.complete if trial.values and all(map(math.isfinite, trial.values))]
 
 
-def _dominates(one: Sequence[float], other: Sequence[float]) -> bool:
-    return all(a <= b for a, b in zip(one, other, strict=True)) and tuple(one) != tuple(other)
+def _costs(trials: Sequence[TrialLog], maximize: Sequence[bool]) -> NDArray[np.float64]:
+    """The values, less being better → ``(trials, objectives)``."""
+    values = np.array([trial.values for trial in trials], dtype=float).reshape(len(trials), len(maximize))
+    return np.where(maximize, -values, values)
+
+
+def _ranks(costs: NDArray[np.float64]) -> list[int]:
+    """0 for what nothing dominates, 1 for what only those do, and so on."""
+    if costs.shape[1] == 1:
+        return np.unique(costs, return_inverse=True)[1].ravel().tolist()
+    no_worse: NDArray[np.bool_] = np.all(costs[:, None] <= costs[None], axis=-1)
+    dominates = no_worse & ~no_worse.T
+    ranks = np.full(len(costs), -1)
+    rank = 0
+    while (left := ranks < 0).any():
+        ranks[left & ~dominates[left].any(axis=0)] = rank
+        rank += 1
+    return ranks.tolist()

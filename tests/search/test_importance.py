@@ -32,9 +32,9 @@ def known(num_trials=60, directions=("minimize",)):
 
 
 def test_what_matters_comes_first():
-    (found,) = importances(known(200))
+    (found,) = importances(known(100))
     assert list(found.fanova) == ["large", "small", "none"]
-    assert found.fanova["large"] == pytest.approx(16 / 17, abs=0.06)
+    assert found.fanova["large"] == pytest.approx(16 / 17, abs=0.08)
     assert max(found.ped_anova, key=found.ped_anova.get) == "large"
     assert sum(found.fanova.values()) == pytest.approx(1)
     assert sum(found.ped_anova.values()) == pytest.approx(1)
@@ -70,7 +70,7 @@ def test_ped_anova_looks_at_the_good_end_of_each_objective(direction):
     rng = np.random.default_rng(0)
     study = new_study([direction, "minimize"])
     space = {"edge": FloatDistribution(0, 1), "slope": FloatDistribution(0, 1)}
-    for edge, slope in rng.random((200, 2)):
+    for edge, slope in rng.random((120, 2)):
         add(
             study,
             "complete",

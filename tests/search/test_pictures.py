@@ -31,6 +31,14 @@ def figures(view: StudyView, *names: str) -> dict[str, Figure]:
     return found
 
 
+@pytest.fixture(scope="module", autouse=True)
+def a_small_forest():
+    """Numbers are tested in test_importance."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bert_ft.search.importance.NUM_TREES", 4)
+        yield
+
+
 @pytest.fixture(scope="module")
 def drawn() -> tuple[StudyView, dict[str, Figure]]:
     view = view_of(searched(30, objective="val/accuracy"))

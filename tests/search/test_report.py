@@ -58,6 +58,7 @@ def a_word_of(figure) -> bytes:
 @pytest.fixture(autouse=True)
 def no_files_drawn(monkeypatch):
     monkeypatch.setattr("bert_ft.reporting.pictures.png", a_word_of)
+    monkeypatch.setattr("bert_ft.search.importance.NUM_TREES", 4)
 
 
 def report_of(study, folder) -> Page:
