@@ -7,6 +7,7 @@ the study's lock. What is lost to a kill doesn't count; it is run again with the
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,8 @@ OWNER = "owner"
 LOST = "lost"  # it failed because it was killed, and is to be run again
 RETRIES = "retries"  # how often the like of it was killed alone
 RETRY_OF = "retry_of"  # number of the trial that this one runs again
+
+SECONDS_BETWEEN_LOOKS = 5.0  # at whether the others live
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +45,7 @@ def to_run_again(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     return [trial for trial in trials if is_lost(trial) and trial.number not in again]
 
 
-def orphans(trials: Sequence[FrozenTrial], heartbeats: Mapping[str, Any], time: float) -> list[FrozenTrial]:
+def orphans(trials: Sequence[FrozenTrial], heartbeats: Mapping[str, Any], moment: float) -> list[FrozenTrial]:
     """The trials that are said to run and whose process has died.
 
     One without an owner lost it before it could be named: that is done while the lock is held.
@@ -52,7 +55,7 @@ def orphans(trials: Sequence[FrozenTrial], heartbeats: Mapping[str, Any], time: 
     return [
         trial
         for trial in running
-        if (owner := owners[trial.number]) is None or not is_alive(owner, heartbeats, time)
+        if (owner := owners[trial.number]) is None or not is_alive(owner, heartbeats, moment)
     ]
 
 
@@ -82,12 +85,18 @@ class Claims:
         self.retry = retry
         self.owner = Owner.this_process()
         self._draw = draw
+        self._cleared_at = -float("inf")
 
     def next(self) -> Trial | None:
         """A trial that is this process's to run; ``None`` if none is left at the moment."""
         with locked(self.storage, self.study.study_name):
-            self._clear_away()
-            if num_claimed(self.study.get_trials(deepcopy=False)) >= self.n_trials:
+            if time.monotonic() - self._cleared_at > SECONDS_BETWEEN_LOOKS:
+                self._clear_away()
+            trials = self._queued_again()
+            if num_claimed(trials) >= self.n_trials:
+                self._clear_away()  # before there is nothing left to do
+                trials = self._queued_again()
+            if num_claimed(trials) >= self.n_trials:
                 return None
             trial = self.study.ask()
             trial.set_user_attr(OWNER, self.owner.to_dict())
@@ -100,17 +109,28 @@ class Claims:
             self._clear_away()
 
     def _clear_away(self) -> None:
+        self._cleared_at = time.monotonic()
+        trials = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        if not trials:
+            return
+        for trial in orphans(trials, self.study.user_attrs, now(self.storage)):
+            log.info(f"Trial {trial.number} was left by a process that has died; it is run again")
+            self.lose(trial, "the process that ran the search died")
+
+    def _queued_again(self) -> list[FrozenTrial]:
+        """All trials; those that are lost have been put in the queue."""
         trials = self.study.get_trials(deepcopy=False)
-        if any(trial.state == TrialState.RUNNING for trial in trials):
-            for trial in orphans(trials, self.study.user_attrs, now(self.storage)):
-                log.info(f"Trial {trial.number} was left by a process that has died; it is run again")
-                self.lose(trial, "the process that ran the search died")
-            trials = self.study.get_trials(deepcopy=False)
-        for trial in to_run_again(trials):
+        lost = to_run_again(trials)
+        for trial in lost:
             # it may have been lost before it had drawn what it was to repeat itself
             values = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
-            again = {"fixed_params": values, RETRY_OF: trial.number, RETRIES: trial.user_attrs.get(RETRIES, 0)}
+            again = {
+                "fixed_params": values,
+                RETRY_OF: trial.number,
+                RETRIES: trial.user_attrs.get(RETRIES, 0),
+            }
             self.study.add_trial(create_trial(state=TrialState.WAITING, system_attrs=again))
+        return self.study.get_trials(deepcopy=False) if lost else trials
 
     def lose(self, trial: FrozenTrial, reason: str, *, alone: bool = False) -> bool:
         """End a trial that was killed; whether it is to be run again.

@@ -30,6 +30,7 @@ from bert_ft.search.samplers import build_pruner, build_sampler, is_grid, plain
 from bert_ft.search.settings import SearchSettings, direction_names
 from bert_ft.search.slots import divide, usable_threads, visible_gpus
 from bert_ft.search.space import Space, grid, space_of, text_key
+from bert_ft.search.storage import close
 from bert_ft.search.trial_process import Sweep
 from bert_ft.search.workers import Workers, run_job
 
@@ -64,16 +65,20 @@ def search(
     extend = extension(settings.custom_search_space)
     n_trials = _num_trials(settings, space)
     sweep = Sweep(config, hydra_context, task, len(directions))
+    typed = [text_key(word) for word in arguments]
+    draw = Drawing(space, sweep.compose, config, typed, settings.only_with, extend)
     fixed = [*space.fixed_overrides(), *settings.trial_overrides]
-    server = _server(sweep, fixed) if isinstance(launcher, BasicLauncher) and hasattr(os, "fork") else None
+    _check_values(sweep, space, fixed)
+    # a launcher of somebody's own may build on Hydra's basic one
+    is_basic = type(launcher) is BasicLauncher and hasattr(os, "fork")
+    # before there is a database, whose connections don't survive a fork
+    server = _server(sweep, fixed) if is_basic else None
     try:
-        typed = [text_key(word) for word in arguments]
-        draw = Drawing(space, sweep.compose, config, typed, settings.only_with, extend)
-        _check_values(sweep, space, fixed)
         opened = open_study(settings, config, space, directions, pruner, n_trials)
         claims = Claims(opened.study, opened.storage, n_trials=n_trials, retry=settings.retry, draw=draw)
         _announce(opened, claims)
         _run(settings, opened, claims, server, launcher, space)
+        close(opened.storage)
     finally:
         if server is not None:
             server.stop()
@@ -106,8 +111,6 @@ def _prepare(sweep: Sweep, fixed: Sequence[str], send: Send) -> None:
         return
     try:
         warm(sweep.compose(fixed))
-    except (HydraException, OmegaConfBaseException):
-        return  # which the search itself has found too, and tells
     except UserError as error:
         send({"error": str(error)[:3000]})
 

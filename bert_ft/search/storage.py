@@ -59,13 +59,12 @@ def open_storage(url: str, *, create: bool = False) -> _CachedStorage:
         ConfigError: it can't be reached, its driver isn't installed, or another version of Optuna made it.
     """
     parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite":
-        path = Path(str(parsed.database))
-        if create:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        elif not path.is_file():
-            raise ConfigError(f"{KEY}={url}: no such file")
+    is_file = parsed.get_backend_name() == "sqlite"
+    if is_file and not create and not Path(str(parsed.database)).is_file():
+        raise ConfigError(f"{KEY}={url}: no such file")
     try:
+        if is_file:
+            Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
         storage = RDBStorage(
             url,
             engine_kwargs=_engine_settings(parsed),
@@ -73,22 +72,28 @@ def open_storage(url: str, *, create: bool = False) -> _CachedStorage:
             skip_table_creation=not create,
             skip_compatibility_check=not create,
         )
-        if parsed.get_backend_name() == "sqlite":
+        if is_file:
             sqlalchemy.event.listen(storage.engine, "connect", _write_quickly)
             if create:
                 _log_ahead(storage.engine)
         with storage.engine.connect():
             return _CachedStorage(storage)
     except ImportError as error:
+        extra = "postgresql" if parsed.get_backend_name() == "postgresql" else "mysql"
         raise ConfigError(
-            f"{KEY}={without_password(url)}: the driver for it isn't installed; "
-            f"pip install 'bert_ft[{'mysql' if 'm' in parsed.get_backend_name()[:1] else 'postgresql'}]'"
+            f"{KEY}={without_password(url)}: the driver for it isn't installed; pip install 'bert_ft[{extra}]'"
         ) from error
     except (SQLAlchemyError, OptunaError, RuntimeError, OSError, sqlite3.Error) as error:
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()
         raise ConfigError(
             f"{KEY}={without_password(url)}: can't be used: {reason[0] if reason else type(error).__name__}"
         ) from error
+
+
+def close(storage: _CachedStorage) -> None:
+    """Give the connections back."""
+    storage._backend.remove_session()
+    storage._backend.engine.dispose()
 
 
 def _engine_settings(url: URL) -> dict[str, Any]:

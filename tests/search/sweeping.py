@@ -20,7 +20,11 @@ def command(folder: Path, *overrides: str) -> list[str]:
 
 def start(folder: Path, *overrides: str) -> subprocess.Popen:
     return subprocess.Popen(
-        command(folder, *overrides), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder.parent
+        command(folder, *overrides),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=folder.parent,
     )
 
 
