@@ -10,6 +10,8 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from bert_ft.search.study_log import StudyLog, read_study
+
 START = datetime(2026, 11, 25, 10)
 SPACE: dict[str, BaseDistribution] = {
     "optimizer.lr": FloatDistribution(1e-5, 1e-3, log=True),
@@ -72,6 +74,17 @@ def add(
             intermediate_values=dict(reported or {}),
         )
     )
+
+
+def log_of(
+    name: str, distribution: BaseDistribution, values: Sequence[Any], results: Sequence[float] | None = None
+) -> StudyLog:
+    """A study of one parameter; each trial is worse than the one before, unless there are ``results``."""
+    study = new_study()
+    for place, value in enumerate(values):
+        result = results[place] if results else -place
+        add(study, "complete", result, {name: value}, space={name: distribution})
+    return read_study(study)
 
 
 def searched(num_trials: int = 30, *, objectives: int = 1, seed: int = 0, **attributes: Any) -> optuna.Study:
@@ -170,3 +183,56 @@ def kinds() -> dict[str, optuna.Study]:
     found["two objectives"] = searched(16, objectives=2, objective=["val/accuracy", "seconds"])
     found["three objectives"] = searched(12, objectives=3)
     return found
+
+
+FEW = {
+    "lr": FloatDistribution(1e-4, 1e-2, log=True),
+    "sizes": CategoricalDistribution(["[384]", "[768,384]"]),
+    "gamma": FloatDistribution(0.0, 4.0),
+}
+
+
+def five_trials() -> StudyLog:
+    """Two complete trials, one pruned, one failed and one lost, in two workers."""
+    study = new_study(objective="val/accuracy", n_trials=10, folder="/sweep")
+    add(
+        study,
+        "complete",
+        0.91,
+        {"lr": 1e-3, "sizes": "[768,384]"},
+        space=FEW,
+        span=(0, 100),
+        worker=0,
+        folder="/sweep/0",
+        reported={5: 0.5, 10: 0.91},
+        steps=10,
+        total_steps=10,
+        seconds_to_first_step=2.0,
+    )
+    add(
+        study,
+        "pruned",
+        None,
+        {"lr": 1e-4, "sizes": "[384]"},
+        space=FEW,
+        span=(0, 27),
+        worker=1,
+        folder="/sweep/1",
+        reported={5: 0.4},
+        steps=5,
+        total_steps=10,
+        seconds_to_first_step=2.0,
+    )
+    add(
+        study,
+        "complete",
+        0.95,
+        {"lr": 1e-2, "sizes": "[384]", "gamma": 2.0},
+        space=FEW,
+        span=(27, 127),
+        worker=1,
+        folder="/elsewhere/2",
+    )
+    add(study, "failed", None, span=(100, 103), worker=0, reason="loss is NaN at step 7", folder="/sweep/3")
+    add(study, "failed", None, span=(103, 104), worker=0, lost=True)
+    return read_study(study, now=at(127))

@@ -1,68 +1,16 @@
-import csv
-import io
-
 import pytest
-from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from bert_ft.reporting.missing import NotLogged
 from bert_ft.search import tables
 from bert_ft.search.importance import Importances
 from bert_ft.search.statistics import statistics_of
 from bert_ft.search.study_log import read_study
-from bert_ft.search.trials_csv import trials_csv
-from tests.search.studies import add, at, new_study
-
-SPACE = {
-    "lr": FloatDistribution(1e-4, 1e-2, log=True),
-    "sizes": CategoricalDistribution(["[384]", "[768,384]"]),
-    "gamma": FloatDistribution(0.0, 4.0),
-}
+from tests.search.studies import add, at, five_trials, new_study
 
 
 @pytest.fixture
 def log():
-    study = new_study(objective="val/accuracy", n_trials=10, folder="/sweep")
-    add(
-        study,
-        "complete",
-        0.91,
-        {"lr": 1e-3, "sizes": "[768,384]"},
-        space=SPACE,
-        span=(0, 100),
-        worker=0,
-        folder="/sweep/0",
-        reported={5: 0.5, 10: 0.91},
-        steps=10,
-        total_steps=10,
-        seconds_to_first_step=2.0,
-    )
-    add(
-        study,
-        "pruned",
-        None,
-        {"lr": 1e-4, "sizes": "[384]"},
-        space=SPACE,
-        span=(0, 27),
-        worker=1,
-        folder="/sweep/1",
-        reported={5: 0.4},
-        steps=5,
-        total_steps=10,
-        seconds_to_first_step=2.0,
-    )
-    add(
-        study,
-        "complete",
-        0.95,
-        {"lr": 1e-2, "sizes": "[384]", "gamma": 2.0},
-        space=SPACE,
-        span=(27, 127),
-        worker=1,
-        folder="/elsewhere/2",
-    )
-    add(study, "failed", None, span=(100, 103), worker=0, reason="loss is NaN at step 7", folder="/sweep/3")
-    add(study, "failed", None, span=(103, 104), worker=0, lost=True)
-    return read_study(study, now=at(127))
+    return five_trials()
 
 
 def texts(table) -> list[list[str]]:
@@ -209,34 +157,3 @@ def test_a_table_of_nothing_says_so(table):
 )
 def test_durations(seconds, text):
     assert tables.duration(seconds) == text
-
-
-def test_csv(log):
-    rows = list(csv.DictReader(io.StringIO(trials_csv(log))))
-    assert len(rows) == 5
-    assert rows[0] == {
-        "number": "0",
-        "state": "complete",
-        "val/accuracy": "0.91",
-        "last_step": "10",
-        "last_value": "0.91",
-        "lr": "0.001",
-        "sizes": "[768,384]",
-        "gamma": "",
-        "seconds": "100.0",
-        "start": "2026-11-25 10:00:00",
-        "end": "2026-11-25 10:01:40",
-        "worker": "0",
-        "host": "",
-        "steps": "10",
-        "total_steps": "10",
-        "seconds_to_first_step": "2.0",
-        "reason": "",
-        "folder": "/sweep/0",
-    }
-    assert (rows[1]["state"], rows[1]["val/accuracy"], rows[1]["last_value"]) == ("pruned", "", "0.4")
-    assert rows[3]["reason"] == "loss is NaN at step 7"
-
-
-def test_csv_of_nothing_has_its_headings():
-    assert trials_csv(read_study(new_study())).startswith("number,state,value,last_step,last_value,seconds,")
