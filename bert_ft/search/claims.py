@@ -158,23 +158,25 @@ class Claims:
         if not self._is_ours(trial):
             return
         self.storage.set_trial_user_attr(trial._trial_id, "reason", reason)
-        self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+        self._tell(trial, TrialState.FAIL)
 
     def complete(self, trial: FrozenTrial, values: Sequence[float]) -> None:
         """End a trial that has reached these values."""
-        if not self._is_ours(trial):
-            return
-        try:
-            self.study.tell(trial.number, list(values), skip_if_finished=True)
-        except RuntimeError as error:
-            # a grid that has been gone through wants to stop Optuna's own loop; the trial has been told by then
-            if "Study.stop" not in str(error):
-                raise
+        if self._is_ours(trial):
+            self._tell(trial, TrialState.COMPLETE, list(values))
 
     def prune(self, trial: FrozenTrial) -> None:
         """End a trial that was stopped early."""
         if self._is_ours(trial):
-            self.study.tell(trial.number, state=TrialState.PRUNED, skip_if_finished=True)
+            self._tell(trial, TrialState.PRUNED)
+
+    def _tell(self, trial: FrozenTrial, state: TrialState, values: list[float] | None = None) -> None:
+        try:
+            self.study.tell(trial.number, values, state, skip_if_finished=True)
+        except RuntimeError as error:
+            # a grid that has been gone through wants to stop Optuna's own loop; the trial has been told by then
+            if "Study.stop" not in str(error):
+                raise
 
     def _is_ours(self, trial: FrozenTrial) -> bool:
         """Whether it still runs; another machine that missed our heartbeat has failed it otherwise."""

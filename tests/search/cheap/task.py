@@ -23,7 +23,7 @@ def sphere(config: DictConfig) -> float | tuple[float, float]:
         sys.exit(3)
     if config.fails == "crash":
         os.kill(os.getpid(), signal.SIGSEGV)
-    if config.fails == "nan":
+    if config.fails == "diverges":
         return float("nan")
     if config.two:
         return config.x**2 + config.y, (config.x - 2) ** 2 + config.y
