@@ -19,3 +19,7 @@ class DataError(UserError):
 
 class CheckpointError(UserError):
     """An encoder, a checkpoint or a saved folder can't be loaded."""
+
+
+class SearchError(UserError):
+    """A hyper-parameter search can't go on."""

@@ -1,4 +1,4 @@
-"""``python -m bert_ft.report``: draw what a run logged, as one page."""
+"""``python -m bert_ft.report``: draw what a run or a search logged, as one page."""
 
 from omegaconf import DictConfig
 
@@ -7,8 +7,16 @@ from bert_ft.config.entry import entry_point
 
 @entry_point("report")
 def main(config: DictConfig) -> None:
-    """Write ``report.html`` into the run's folder."""
+    """Write ``report.html`` into the run's folder, or ``study.html`` into the search's."""
     from pathlib import Path
+
+    if config.run is None:
+        from bert_ft.search.existing import folder_of, open_study
+        from bert_ft.search.report import write_report as write_study_report
+
+        study = open_study(config.study_name, config.storage)
+        print(f"report written: {write_study_report(study, folder_of(study, config.folder))}")
+        return
 
     from bert_ft.config.startup import heavy_imports
 

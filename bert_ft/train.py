@@ -5,7 +5,14 @@ from omegaconf import DictConfig
 from bert_ft.config.entry import entry_point
 
 
-@entry_point("train")
+def warm(config: DictConfig) -> None:
+    """What the process that trials of a search start from does first."""
+    from bert_ft.config.trial_preparation import prepare_for_trials
+
+    prepare_for_trials(config)
+
+
+@entry_point("train", warm=warm)
 def main(config: DictConfig) -> float:
     """Run the main job and return the objective of the checkpoint that was kept."""
     from bert_ft.config.startup import heavy_imports

@@ -22,17 +22,22 @@ BELOW = {
     "models": {"errors", "trust", "data", "nn", "optim"},
     "inference": {"errors", "data", "nn", "optim", "models"},
     "training": {"errors", "data", "nn", "optim", "models"},
-    "callbacks": {"errors", "data", "nn", "optim", "models", "training"},
+    "search": {"errors", "drawing", "reporting"},  # the pictures and the page of a study
+    "callbacks": {"errors", "data", "nn", "optim", "models", "training", "search"},
     "config": {"errors", "trust", "data", "nn", "optim", "models", "training", "callbacks"},
 }
 # library → the layers that may import it; entry points may import any
 HOMES = {
     "lightning": {"training", "callbacks", "config"},
     "torchmetrics": {"training", "callbacks", "config"},
-    "hydra": {"config"},
-    "omegaconf": {"config"},
-    "optuna": set(),
-    "matplotlib": {"drawing", "reporting"},  # reporting: a type, and the reader of its own pictures
+    "hydra": {"config", "search"},
+    "omegaconf": {"config", "search"},
+    "optuna": {"search"},
+    "matplotlib": {
+        "drawing",
+        "reporting",
+        "search",
+    },  # reporting, search: a type, and the reader of its own pictures
     "jinja2": {"reporting"},
     "tensorboard": {"reporting"},
     "sklearn": {"nn", "reporting"},
@@ -91,7 +96,11 @@ def test_entry_points_import_nothing_heavy_at_the_top(path):
 
 def test_only_one_file_instantiates():
     callers = [path for path in FILES if "hydra.utils" in set(imports(path))]
-    assert [str(path.relative_to(ROOT)) for path in callers] == ["config/instantiate.py"]
+    # samplers and pruners are Optuna's, built by Hydra's sweeper as the official one does
+    assert [str(path.relative_to(ROOT)) for path in callers] == [
+        "config/instantiate.py",
+        "search/samplers.py",
+    ]
 
 
 def test_importing_the_package_imports_nothing():

@@ -58,6 +58,18 @@ def build_training(config: DictConfig) -> TrainingRun:
         return _build_training(config)
 
 
+def prepare_data(config: DictConfig) -> PreparedData:
+    """The data of the main job, tokenized; from then on they are in the cache.
+
+    Raises:
+        UserError: the data, the encoder or the configuration can't be used.
+    """
+    with trusting(config.trust):
+        quieten()
+        _, tokenizer, max_length = _text_settings(config)
+        return prepared_data(config, tokenizer, max_length)
+
+
 def _build_training(config: DictConfig) -> TrainingRun:
     quieten()
     folder = output_folder()
@@ -72,9 +84,7 @@ def _build_training(config: DictConfig) -> TrainingRun:
     if averaging is not None:
         schedule = averaging.schedule(schedule)
     trainer = build_trainer(config, precision, averaging)
-    encoder: EncoderSpec = build(config.encoder)
-    max_length = length_limit_of(config, max_positions(encoder.load_config()))
-    tokenizer = load_tokenizer(encoder.resolve(), encoder.revision)
+    encoder, tokenizer, max_length = _text_settings(config)
     data = prepared_data(config, tokenizer, max_length)
     length = (config.trainer.max_epochs, config.trainer.at_least_steps)
     plan = plan_of(trainer, len(data.splits["train"]), config.data.batch_size, *length)
@@ -129,6 +139,7 @@ def _build_training(config: DictConfig) -> TrainingRun:
         seed=config.seed,
         precision=precision,
         resume_from=None if is_of_pretraining(config.resume_from) else config.resume_from,
+        tests=config.test,
         settings=_settings(config),
         pretraining=pretraining,
         reinit_layers=encoder.reinit_layers,
@@ -199,6 +210,13 @@ def _augmented(
     # an unknown word is a word
     special = [token for token in tokenizer.all_special_ids if token != tokenizer.unk_token_id]
     return AugmentedSplit(train, augmentation, config.seed, special, tokenizer.mask_token_id)
+
+
+def _text_settings(config: DictConfig) -> tuple[EncoderSpec, FastTokenizer, int]:
+    """The encoder, its tokenizer and the length of the longest text in tokens."""
+    encoder: EncoderSpec = build(config.encoder)
+    max_length = length_limit_of(config, max_positions(encoder.load_config()))
+    return encoder, load_tokenizer(encoder.resolve(), encoder.revision), max_length
 
 
 def _frozen_states(

@@ -35,6 +35,7 @@ def problems(config: DictConfig) -> list[str]:
 
     found += _between_keys(get)
     found += pretraining_problems(config, get)
+    found += _run_or_study(config)
     found += _own_classes(config, get)
     found += [
         f"{key}={path}: no such file (searched from {Path.cwd()})"
@@ -96,6 +97,20 @@ def _between_keys(get: Any) -> Iterator[str]:
     length, tokens = get("data.max_length"), get("data.max_tokens")
     if length and tokens and length > tokens:
         yield f"data.max_tokens={tokens}: less than data.max_length={length}; raise it"
+
+
+def _run_or_study(config: DictConfig) -> Iterator[str]:
+    """A report is of the one or the other."""
+    if not {"run", "study_name", "storage"} <= config.keys():
+        return
+    if config.run is None and config.storage is None:
+        if config.study_name is None:
+            yield "run: required; give the folder of a run, or study_name and storage of a search"
+        else:
+            yield f"storage: required with study_name={config.study_name}; give e.g. sqlite:///optuna.db"
+    elif config.run is not None and (config.study_name or config.storage or config.folder):
+        given = next(key for key in ("study_name", "storage", "folder") if config[key])
+        yield f"{given}={config[given]}: run={config.run} is given too, which is no search; set one of them to null"
 
 
 def _own_classes(config: DictConfig, get: Any) -> Iterator[str]:

@@ -28,11 +28,16 @@ from bert_ft.errors import ConfigError, UserError
 
 Task = Callable[[DictConfig], Any]
 
+ADDED_GROUPS = ("+experiment=", "+debug=")  # null in the list of defaults, where Hydra then refuses the plus
 
-def entry_point(config_name: str) -> Callable[[Task], Callable[..., Any]]:
+
+def entry_point(
+    config_name: str, *, warm: Callable[[DictConfig], None] | None = None
+) -> Callable[[Task], Callable[..., Any]]:
     """Make ``task(config)`` a command: called without arguments it reads the command line.
 
-    Called with a configuration it runs the task and returns its result.
+    Called with a configuration it runs the task and returns its result. ``warm(config)`` imports what the task needs, for
+    a search that forks its trials from a process that has done so.
     """
 
     def decorate(task: Task) -> Callable[..., Any]:
@@ -42,6 +47,10 @@ def entry_point(config_name: str) -> Callable[[Task], Callable[..., Any]]:
             if found:
                 raise ConfigError(listed(found))
             return task(config)
+
+        # what a sweeper asks of its task
+        checked.problems = problems  # type: ignore[attr-defined]
+        checked.warm = warm  # type: ignore[attr-defined]
 
         @functools.wraps(task)
         def command(config: DictConfig | None = None) -> Any:
@@ -57,6 +66,7 @@ def _run(task: Task, config_name: str) -> None:
     # printed and the exit code
     os.environ["HYDRA_FULL_ERROR"] = "1"
     gc.disable()  # until the heavy imports are done: bert_ft.config.startup
+    sys.argv[1:] = [_as_choice(word) for word in sys.argv[1:]]
     try:
         folder = _before(config_name, get_args_parser().parse_intermixed_args())
         hydra.main(config_path=str(conf_dir()), config_name=config_name)(_stopping(task, folder))()
@@ -65,6 +75,11 @@ def _run(task: Task, config_name: str) -> None:
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _as_choice(word: str) -> str:
+    """``experiment=x`` for ``+experiment=x``: Hydra's users write the one or the other, by whether the group is listed."""
+    return word[1:] if word.startswith(ADDED_GROUPS) else word
 
 
 def _before(config_name: str, arguments: argparse.Namespace) -> RunFolder | None:

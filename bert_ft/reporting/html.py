@@ -47,11 +47,14 @@ class Page:
         facts: name → what was reached.
         results: the metrics.
         sections: in their order.
-        config: the run's configuration as YAML; ``None`` if it isn't known.
-        command: what repeats the run, likewise.
+        config: settings as YAML; ``None`` if they aren't known.
+        command: what repeats it, likewise.
         working_folder: where the command was given, likewise.
         notes: warnings of the data report.
         damaged: a sentence for each file that couldn't be read.
+        subject: what the command repeats and the settings are of.
+        no_config: why there are no settings.
+        no_command: why there is no command.
     """
 
     title: str
@@ -63,6 +66,9 @@ class Page:
     working_folder: str | None
     notes: Sequence[str]
     damaged: Sequence[str]
+    subject: str = "the run"
+    no_config: str = "the run kept no .hydra/config.yaml"
+    no_command: str = "the run kept no .hydra/overrides.yaml"
 
 
 def render(page: Page) -> str:

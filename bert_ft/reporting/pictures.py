@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from bert_ft.drawing.style import png
 from bert_ft.reporting import (
@@ -16,7 +17,7 @@ from bert_ft.reporting import (
 )
 from bert_ft.reporting.missing import NotLogged
 from bert_ft.reporting.run_log import RunLog
-from bert_ft.reporting.sketch import Sketch
+from bert_ft.reporting.sketch import Log, Sketch
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Picture:
         png: the file.
     """
 
-    sketch: Sketch
+    sketch: Sketch[Any]
     png: bytes
 
 
@@ -40,7 +41,7 @@ class LeftOut:
     reason: str
 
 
-def sketches_of(log: RunLog) -> dict[str, list[Sketch]]:
+def sketches_of(log: RunLog) -> dict[str, list[Sketch[RunLog]]]:
     """Section → the pictures that it can have."""
     stage = {} if log.stage is None else {"Pre-training": list(pretraining_pictures.SKETCHES)}
     training = [*training_pictures.SKETCHES, *training_pictures.weight_decay_sketches(log)]
@@ -59,7 +60,7 @@ def sketches_of(log: RunLog) -> dict[str, list[Sketch]]:
     }
 
 
-def draw(sketches: list[Sketch], log: RunLog) -> Iterator[Picture | LeftOut]:
+def draw(sketches: list[Sketch[Log]], log: Log) -> Iterator[Picture | LeftOut]:
     """Each of them drawn, or why it can't be; one by one, for a figure is larger than its file."""
     for sketch in sketches:
         try:

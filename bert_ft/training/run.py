@@ -64,13 +64,16 @@ class TrainingRun:
     seed: int
     precision: Precision
     resume_from: str | None = None
+    tests: bool = True
     settings: dict[str, Any] = field(default_factory=dict)
     pretraining: PretrainingRun | None = None
     reinit_layers: int = 0
     _pretraining: dict[str, Any] | None = None
 
     def run(self) -> RunResult:
-        """Adapt the encoder where that is wanted, fit, take the best checkpoint, test it once, write ``metrics.json`` and ``model/``.
+        """Adapt the encoder where that is wanted, fit, take the best checkpoint, test it once where ``tests`` says so.
+
+        Writes ``metrics.json`` and ``model/``.
 
         Raises:
             CheckpointError: ``resume_from`` can't be read.
@@ -118,7 +121,7 @@ class TrainingRun:
         seed_everything(self.seed, workers=True, verbose=False)
 
     def _test(self) -> dict[str, float] | None:
-        if "test" not in self.data.data.splits:
+        if not self.tests or "test" not in self.data.data.splits:
             return None
         self.trainer.test(self.module, self.data, verbose=False)
         return split_metrics(self.trainer.callback_metrics, "test/")

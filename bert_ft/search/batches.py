@@ -1,0 +1,117 @@
+"""Trials through one of Hydra's other launchers (joblib, submitit, ray), which take a batch and return it whole."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import optuna
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from optuna.trial import Trial, TrialState
+
+from bert_ft.errors import SearchError
+from bert_ft.search import outputs
+from bert_ft.search.claims import Claims
+from bert_ft.search.failures import too_many
+from bert_ft.search.opened_study import OpenedStudy, quoted
+from bert_ft.search.progress import Progress
+from bert_ft.search.settings import SearchSettings
+from bert_ft.search.trial_link import VARIABLE, TrialAddress
+from bert_ft.search.trial_process import outcome
+
+log = logging.getLogger(__name__)
+
+
+def run_in_batches(
+    launcher: Launcher,
+    opened: OpenedStudy,
+    claims: Claims,
+    overrides: Callable[[dict[str, Any]], tuple[list[str], list[str]]],
+    settings: SearchSettings,
+) -> None:
+    """Run trials, ``settings.n_jobs`` at a time, until the study has as many as it shall have.
+
+    Raises:
+        SearchError: too many failed.
+    """
+    ends_at = time.monotonic() + (settings.timeout or float("inf"))
+    num_ended = num_failed = 0
+    with Progress(opened.study, claims.n_trials, opened.objective) as progress:
+        try:
+            while time.monotonic() < ends_at:
+                claims.beat()
+                batch = _claim(claims, settings.n_jobs)
+                if not batch:
+                    return
+                for trial, result in zip(
+                    batch, _launch(launcher, opened, claims, batch, overrides), strict=True
+                ):
+                    ended = _tell(claims, trial, result, len(opened.study.directions))
+                    num_ended += 1
+                    num_failed += ended.state == TrialState.FAIL
+                    outputs.trial_ended(opened.study, ended, opened.folder)
+                    progress.ended(ended)
+                if too_many(num_failed, num_ended, settings.max_failure_rate, claims.n_trials):
+                    raise SearchError(
+                        f"{num_failed} of {num_ended} trials failed, which is more than "
+                        f"hydra.sweeper.max_failure_rate={settings.max_failure_rate}; the last one: "
+                        f"{ended.user_attrs.get('reason', '')}"
+                    )
+        except BaseException:
+            claims.lose_own("the search was interrupted")
+            raise
+
+
+def _claim(claims: Claims, n_jobs: int) -> list[Trial]:
+    batch = []
+    for _ in range(n_jobs):
+        trial = claims.next()
+        if trial is None:
+            break
+        batch.append(trial)
+    return batch
+
+
+def _launch(
+    launcher: Launcher,
+    opened: OpenedStudy,
+    claims: Claims,
+    batch: list[Trial],
+    overrides: Callable[[dict[str, Any]], tuple[list[str], list[str]]],
+) -> list[JobReturn]:
+    """The batch's results. A batch has its folders numbered as its trials are, if none lies between them."""
+    jobs = []
+    for worker, trial in enumerate(batch):
+        shown, complete = overrides(trial.params)
+        address = TrialAddress(opened.url, opened.study.study_name, trial._trial_id, time.time())
+        # on a Hydra launcher's side this sets the variable while the task runs
+        link = f"++hydra.job.env_set.{VARIABLE}={quoted(address.to_text())}"
+        name = f"hydra.sweep.subdir={quoted(str(trial.number))}"
+        jobs.append([*complete, name, link])
+        attributes = {
+            "worker": worker,
+            "overrides": shown,
+            "host": claims.owner.host,
+            "folder": str(opened.folder / str(trial.number)),
+        }
+        for key, value in attributes.items():
+            trial.set_user_attr(key, value)
+    return list(launcher.launch(jobs, initial_job_idx=batch[0].number))
+
+
+def _tell(claims: Claims, trial: Trial, result: JobReturn, num_objectives: int) -> optuna.trial.FrozenTrial:
+    frozen = claims.storage.get_trial(trial._trial_id)
+    returned = result._return_value
+    if result.status == JobStatus.FAILED and not isinstance(returned, BaseException):
+        returned = RuntimeError(str(returned))
+    said = outcome(returned, num_objectives)
+    if "values" in said:
+        claims.complete(frozen, said["values"])
+    elif "pruned" in said:
+        claims.prune(frozen)
+    else:
+        claims.fail(frozen, said["reason"])
+    return claims.storage.get_trial(trial._trial_id)

@@ -1,0 +1,140 @@
+"""The best trial as something that can be run again: a command, and a file of settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, QuotedString
+from omegaconf import DictConfig, OmegaConf
+
+from bert_ft.reporting.command import command_line
+from bert_ft.search.study_log import StudyLog, TrialLog
+
+FOLDER = "experiment"  # Hydra looks for experiment=best there
+FILE = "best.yaml"
+SEARCH_ONLY = ("hydra.", "hydra/", "search=", "+search=")  # what a single run has no use for
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """What Hydra noted of a trial's job.
+
+    Attributes:
+        choices: group → choice.
+        own_folders: of the user's own configuration.
+        seed: of the job; ``None`` where it isn't known.
+    """
+
+    choices: dict[str, Any] = field(default_factory=dict)
+    own_folders: list[str] = field(default_factory=list)
+    seed: int | None = None
+
+
+def read_record(folder: str | None) -> JobRecord:
+    """What is in ``.hydra`` of the job's folder; nothing where that isn't there or can't be read."""
+    if folder is None:
+        return JobRecord()
+    runtime = _yaml(Path(folder) / ".hydra/hydra.yaml").get("hydra", {}).get("runtime", {})
+    return JobRecord(
+        choices=runtime.get("choices") or {},
+        own_folders=[
+            source["path"]
+            for source in runtime.get("config_sources") or []
+            if source.get("provider") == "command-line"
+        ],
+        seed=_yaml(Path(folder) / ".hydra/config.yaml").get("seed"),
+    )
+
+
+def overrides_of(trial: TrialLog) -> list[str]:
+    """What makes a run the trial; where that wasn't noted, its parameters."""
+    given = trial.overrides
+    if given is None:
+        given = [f"{name}={_spelt(value)}" for name, value in trial.params.items()]
+    return [str(override) for override in given if not str(override).startswith(SEARCH_ONLY)]
+
+
+def repeat_command(trial: TrialLog, record: JobRecord) -> str:
+    """The command that runs the trial again, in a folder of its own."""
+    return command_line(overrides_of(trial), record.own_folders, record.seed)
+
+
+def experiment(log: StudyLog, trial: TrialLog, record: JobRecord, folder: Path) -> str:
+    """A file for Hydra's group ``experiment`` that makes a run the trial.
+
+    Groups stand in its list of defaults, keys below. What no file can say (a deletion) is in the command that it names.
+    """
+    parsed = OverridesParser.create().parse_overrides(overrides_of(trial))
+    defaults: list[Any] = []
+    settings = OmegaConf.create({} if record.seed is None else {"seed": record.seed})
+    beside = []
+    for override in parsed:
+        if override.is_delete():
+            beside.append(str(override.input_line))
+        elif _is_group(override, record.choices):
+            defaults.append(_default(override))
+        else:
+            _set(settings, override)
+    if record.own_folders:  # which --config-dir then can't name
+        command = repeat_command(trial, record)
+    else:
+        command = command_line([f"{FOLDER}={Path(FILE).stem}", *beside], [str(folder)])
+    values = ", ".join(
+        f"{name} {value:.4f}" for name, value in zip(log.objectives, trial.values or (), strict=True)
+    )
+    head = ["# @package _global_", f"# Trial {trial.number} of {log.name}: {values}", f"#   {command}"]
+    content = OmegaConf.create({"defaults": [*defaults, "_self_"]} if defaults else {})
+    return "\n".join([*head, OmegaConf.to_yaml(OmegaConf.merge(content, settings))])
+
+
+def _is_group(override: Override, choices: dict[str, Any]) -> bool:
+    key = override.get_key_element().lstrip("+")
+    if choices:
+        return key in choices
+    # without Hydra's record: one word that is no number, list or mapping
+    return "." not in key and isinstance(_plain(override.value()), str)
+
+
+def _default(override: Override) -> Any:
+    group = override.get_key_element().lstrip("+")
+    choice = _plain(override.value())
+    if group == FOLDER:  # the file itself takes this group's place, so it brings the other in
+        return choice
+    return {f"/{group}" if override.is_add() else f"override /{group}": choice}
+
+
+def _set(settings: DictConfig, override: Override) -> None:
+    value = _plain(override.value())
+    # a mapping is merged into what stands there, as on the command line
+    OmegaConf.update(settings, override.key_or_group, value, merge=True, force_add=True)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, QuotedString):
+        return value.text
+    if isinstance(value, dict):
+        return {_plain(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return value
+
+
+def _spelt(value: Any) -> str:
+    """A value as an override has it."""
+    if value is None:
+        return "null"
+    if isinstance(value, list | tuple):
+        return f"[{','.join(_spelt(each) for each in value)}]"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,203 @@
+"""A search from its configuration to its results."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from hydra.errors import HydraException
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from optuna.study import Study
+from optuna.trial import TrialState
+
+from bert_ft.errors import ConfigError, SearchError, UserError
+from bert_ft.search import outputs
+from bert_ft.search.batches import run_in_batches
+from bert_ft.search.claims import Claims
+from bert_ft.search.drawing import Drawing, extension, value_problems
+from bert_ft.search.fork_server import ForkServer, Send
+from bert_ft.search.opened_study import OpenedStudy, open_study, quoted
+from bert_ft.search.samplers import build_pruner, build_sampler, is_grid, plain
+from bert_ft.search.settings import SearchSettings, direction_names
+from bert_ft.search.slots import divide, usable_threads, visible_gpus
+from bert_ft.search.space import Space, grid, space_of, text_key
+from bert_ft.search.storage import close
+from bert_ft.search.trial_process import Sweep
+from bert_ft.search.workers import Workers, run_job
+
+RESULTS = "optimization_results.yaml"  # the plugin's name for it
+
+log = logging.getLogger(__name__)
+
+
+def search(
+    given: Mapping[str, Any],
+    *,
+    hydra_context: HydraContext,
+    task: TaskFunction,
+    config: DictConfig,
+    launcher: Launcher,
+    arguments: Sequence[str],
+) -> None:
+    """Run the search that ``hydra.sweeper`` describes; see ``OptunaSweeper``.
+
+    The task may have attributes that this asks for: ``problems(config)`` judges a configuration, ``warm(config)`` imports
+    what its trials need.
+
+    Raises:
+        UserError: something about it is wrong, which is told before a trial starts, or too many trials fail.
+    """
+    gc.enable()  # a command of this package has it off until its heavy imports, which are the trials' here
+    settings = SearchSettings(**{name: plain(value) for name, value in _named(given).items()})
+    space = space_of(settings.params, arguments)
+    directions = settings.directions(config)
+    pruner = build_pruner(settings.pruner)
+    build_sampler(settings.sampler, space.distributions)
+    extend = extension(settings.custom_search_space)
+    n_trials = _num_trials(settings, space)
+    sweep = Sweep(config, hydra_context, task, len(directions))
+    typed = [text_key(word) for word in arguments]
+    draw = Drawing(space, sweep.compose, config, typed, settings.only_with, extend)
+    fixed = [*space.fixed_overrides(), *settings.trial_overrides]
+    _check_values(sweep, space, fixed)
+    # a launcher of somebody's own may build on Hydra's basic one
+    is_basic = type(launcher) is BasicLauncher and hasattr(os, "fork")
+    # before there is a database, whose connections don't survive a fork
+    server = _server(sweep, fixed) if is_basic else None
+    try:
+        opened = open_study(settings, config, space, directions, pruner, n_trials)
+        claims = Claims(opened.study, opened.storage, n_trials=n_trials, retry=settings.retry, draw=draw)
+        _announce(opened, claims)
+        _run(settings, opened, claims, server, launcher, space)
+        close(opened.storage)
+    finally:
+        if server is not None:
+            server.stop()
+
+
+def _named(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {**given, "direction": direction_names(given["direction"])}
+
+
+def _num_trials(settings: SearchSettings, space: Space) -> int:
+    """As asked for, but a grid has no more than its points."""
+    if not is_grid(settings.sampler):
+        return settings.n_trials
+    points = 1
+    for values in grid(space.distributions).values():
+        points *= len(values)
+    return min(settings.n_trials, points)
+
+
+def _server(sweep: Sweep, fixed: Sequence[str]) -> ForkServer:
+    server = ForkServer(functools.partial(_prepare, sweep, fixed), functools.partial(run_job, sweep))
+    server.start()
+    return server
+
+
+def _prepare(sweep: Sweep, fixed: Sequence[str], send: Send) -> None:
+    """In the fork server: load what the task needs."""
+    warm: Callable[[DictConfig], None] | None = getattr(sweep.task, "warm", None)
+    if warm is None:
+        return
+    try:
+        warm(sweep.compose(fixed))
+    except UserError as error:
+        send({"error": str(error)[:3000]})
+
+
+def _check_values(sweep: Sweep, space: Space, fixed: Sequence[str]) -> None:
+    """Compose a trial as it will be, and judge the ends of what is searched."""
+    try:
+        composed = sweep.compose(fixed)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(" ".join(str(error).split())) from error
+    problems: Callable[[DictConfig], list[str]] | None = getattr(sweep.task, "problems", None)
+    if problems is None:
+        return
+    found = value_problems(space, composed, problems)
+    if found:
+        raise ConfigError("\n".join(found))
+
+
+def _run(
+    settings: SearchSettings,
+    opened: OpenedStudy,
+    claims: Claims,
+    server: ForkServer | None,
+    launcher: Launcher,
+    space: Space,
+) -> None:
+    def overrides(params: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+        shown = space.overrides(params)
+        return shown, [*shown, *settings.trial_overrides, f"hydra.sweep.dir={quoted(str(opened.folder))}"]
+
+    opened.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        if server is None:
+            run_in_batches(launcher, opened, claims, overrides, settings)
+        else:
+            slots = divide(settings.n_jobs, usable_threads(), visible_gpus())
+            Workers(server, opened, claims, slots, overrides, settings).run()
+    except KeyboardInterrupt:
+        _conclude(opened, settings)
+        print(f"\nInterrupted; what ran is run again when the search goes on:\n  {_how_to_go_on(opened)}")
+        raise
+    except SearchError as error:
+        _conclude(opened, settings)
+        raise SearchError(f"{error}\nThe search goes on with:\n  {_how_to_go_on(opened)}") from None
+    _conclude(opened, settings)
+
+
+def _announce(opened: OpenedStudy, claims: Claims) -> None:
+    trials = opened.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+    where = f"study {opened.study.study_name}, folder {opened.folder}"
+    if trials:
+        log.info(f"The search goes on with {len(trials)} of {claims.n_trials} trials done; {where}")
+    else:
+        log.info(f"A search of {claims.n_trials} trials; {where}")
+
+
+def _how_to_go_on(opened: OpenedStudy) -> str:
+    """The command, with what finds the study again where it doesn't say so by itself."""
+    command = str(opened.study.user_attrs["command"])
+    if "hydra.sweep.dir=" not in command and "hydra.sweeper.study_name=" not in command:
+        folder = f"hydra.sweep.dir={quoted(str(opened.folder))}"
+        command += f' "{folder}"' if "hydra.sweep.dir" not in command else ""
+    return command
+
+
+def _conclude(opened: OpenedStudy, settings: SearchSettings) -> None:
+    """Say what was found, and write it."""
+    found = results(opened.study)
+    if found is None:
+        log.info("No trial has been completed")
+    else:
+        OmegaConf.save(OmegaConf.create(found), Path(opened.folder, RESULTS))
+        if "best_value" in found:
+            log.info(f"Best {opened.objective}: {found['best_value']:.6g} by {found['best_params']}")
+        else:
+            log.info(f"Trials that no other one beats in all objectives: {len(found['solutions'])}")
+    page = outputs.write(opened.study, opened.folder) if settings.report else None
+    if page is not None:
+        log.info(f"Report: {page}")
+
+
+def results(study: Study) -> dict[str, Any] | None:
+    """The best parameters and values in the form of Hydra's plugin; ``None`` if no trial is complete."""
+    if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        return None
+    if len(study.directions) == 1:
+        best = study.best_trial
+        return {"name": "optuna", "best_params": best.params, "best_value": best.value}
+    solutions = [{"params": dict(trial.params), "values": list(trial.values)} for trial in study.best_trials]
+    return {"name": "optuna", "solutions": solutions}

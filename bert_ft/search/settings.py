@@ -1,0 +1,95 @@
+"""The keys of ``hydra.sweeper``, judged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from bert_ft.errors import ConfigError
+
+DIRECTIONS = ("minimize", "maximize")
+OF_MODE = {"max": "maximize", "min": "minimize"}
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """What ``hydra.sweeper`` says; see ``conf/hydra/sweeper/optuna.yaml``."""
+
+    sampler: Any
+    pruner: Any = None
+    direction: Any = None
+    storage: str | None = None
+    study_name: str | None = None
+    n_trials: int = 20
+    n_jobs: int = 2
+    max_failure_rate: float = 0.5
+    timeout: float | None = None
+    retry: int = 3
+    keep_best: int | None = 3
+    report: bool = True
+    only_with: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, Any] = field(default_factory=dict)
+    custom_search_space: str | None = None
+    trial_overrides: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        wrong = [f"hydra.sweeper.{problem}" for problem in self._problems()]
+        if wrong:
+            raise ConfigError("\n".join(wrong))
+
+    def _problems(self) -> list[str]:
+        found = []
+        for name, least in (("n_trials", 1), ("n_jobs", 1), ("retry", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                found.append(f"{name}={value}: must be an integer of at least {least}")
+        rate = self.max_failure_rate
+        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate <= 1:
+            found.append(f"max_failure_rate={rate}: must be a number from 0 to 1")
+        if not isinstance(self.report, bool):
+            found.append(f"report={self.report}: must be true or false")
+        if self.timeout is not None and not (isinstance(self.timeout, int | float) and self.timeout > 0):
+            found.append(f"timeout={self.timeout}: must be seconds above 0, or null")
+        if self.keep_best is not None and not (isinstance(self.keep_best, int) and self.keep_best >= 1):
+            found.append(f"keep_best={self.keep_best}: must be an integer of at least 1, or null to keep all")
+        if self.storage is not None and not isinstance(self.storage, str):
+            found.append(
+                f"storage={self.storage}: must be the address of a database, e.g. sqlite:///optuna.db"
+            )
+        given = self.direction if isinstance(self.direction, list) else [self.direction]
+        for direction in given:
+            if direction not in (*DIRECTIONS, None) or (direction is None and len(given) > 1):
+                found.append(f"direction={direction}: must be {' or '.join(DIRECTIONS)}, or a list of them")
+        if not given:
+            found.append("direction=[]: give one at least")
+        return found
+
+    def directions(self, config: DictConfig) -> list[str]:
+        """Of each objective; where none is given, that of the task's ``objective.mode``, else ``minimize``.
+
+        Raises:
+            ConfigError: it contradicts the task's own objective.
+        """
+        mode = OmegaConf.select(config, "objective.mode", default=None)
+        wanted = OF_MODE.get(str(mode))
+        if isinstance(self.direction, list):
+            given = list(self.direction)
+        else:
+            given = [self.direction or wanted or "minimize"]
+        if wanted is not None and given[0] != wanted:
+            raise ConfigError(
+                f"hydra.sweeper.direction={given[0]}: contradicts objective.mode={mode} of "
+                f"objective.metric={OmegaConf.select(config, 'objective.metric', default='')}; "
+                f"set it to {wanted}, or leave it out"
+            )
+        return given
+
+
+def direction_names(direction: Any) -> Any:
+    """Directions as text, where Hydra's plugin has members of an enumeration."""
+    if OmegaConf.is_list(direction) or isinstance(direction, list):
+        return [direction_names(each) for each in direction]
+    return getattr(direction, "name", direction)

@@ -1,0 +1,162 @@
+"""Where a study is kept: its database, opened with what several processes need, and a lock for claiming trials."""
+
+from __future__ import annotations
+
+import fcntl
+import sqlite3
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+from optuna.exceptions import OptunaError
+from optuna.storages import RDBStorage, _CachedStorage
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from bert_ft.errors import ConfigError
+
+KEY = "hydra.sweeper.storage"
+DIALECTS = ("sqlite", "postgresql", "mysql", "mariadb")
+WAIT_SECONDS = 60  # for another process that writes; each write takes milliseconds
+CONNECT_SECONDS = 10
+
+
+def absolute_url(url: str, folder: Path) -> str:
+    """The address with a SQLite file's path made absolute from ``folder``.
+
+    Raises:
+        ConfigError: it isn't an address of a database that can be used.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise ConfigError(f"{KEY}={url}: isn't the address of a database; {_EXAMPLES}") from error
+    if parsed.get_backend_name() not in DIALECTS:
+        raise ConfigError(f"{KEY}={without_password(url)}: must be SQLite, PostgreSQL or MySQL; {_EXAMPLES}")
+    if parsed.get_backend_name() != "sqlite":
+        return url
+    if not parsed.database or parsed.database == ":memory:":
+        raise ConfigError(f"{KEY}={url}: workers can't reach another process's memory; {_EXAMPLES}")
+    path = Path(folder, parsed.database).absolute()
+    return parsed.set(database=str(path)).render_as_string(hide_password=False)
+
+
+_EXAMPLES = "e.g. sqlite:///optuna.db, postgresql://user:password@host/database"
+
+
+def without_password(url: str) -> str:
+    """The address as it may be shown."""
+    return make_url(url).render_as_string(hide_password=True)
+
+
+def open_storage(url: str, *, create: bool = False) -> _CachedStorage:
+    """The database at ``url``; ``create`` makes its tables where they aren't there yet.
+
+    Raises:
+        ConfigError: it can't be reached, its driver isn't installed, or another version of Optuna made it.
+    """
+    parsed = make_url(url)
+    is_file = parsed.get_backend_name() == "sqlite"
+    if is_file and not create and not Path(str(parsed.database)).is_file():
+        raise ConfigError(f"{KEY}={url}: no such file")
+    try:
+        if is_file:
+            Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
+        storage = RDBStorage(
+            url,
+            engine_kwargs=_engine_settings(parsed),
+            # each worker opens it anew, and what the parent has looked at needs no second look
+            skip_table_creation=not create,
+            skip_compatibility_check=not create,
+        )
+        if is_file:
+            sqlalchemy.event.listen(storage.engine, "connect", _write_quickly)
+            if create:
+                _log_ahead(storage.engine)
+        with storage.engine.connect():
+            return _CachedStorage(storage)
+    except ImportError as error:
+        extra = "postgresql" if parsed.get_backend_name() == "postgresql" else "mysql"
+        raise ConfigError(
+            f"{KEY}={without_password(url)}: the driver for it isn't installed; pip install 'bert_ft[{extra}]'"
+        ) from error
+    except (SQLAlchemyError, OptunaError, RuntimeError, OSError, sqlite3.Error) as error:
+        reason = str(getattr(error, "orig", None) or error).strip().splitlines()
+        raise ConfigError(
+            f"{KEY}={without_password(url)}: can't be used: {reason[0] if reason else type(error).__name__}"
+        ) from error
+
+
+def close(storage: _CachedStorage) -> None:
+    """Give the connections back."""
+    storage._backend.remove_session()
+    storage._backend.engine.dispose()
+
+
+def _engine_settings(url: URL) -> dict[str, Any]:
+    backend = url.get_backend_name()
+    if backend == "sqlite":
+        return {"connect_args": {"timeout": WAIT_SECONDS}}
+    # a connection that rested for the length of a trial may have been closed
+    settings: dict[str, Any] = {"pool_pre_ping": True}
+    if "connect_timeout" not in url.query and not url.get_driver_name().startswith("pg8000"):
+        settings["connect_args"] = {"connect_timeout": CONNECT_SECONDS}
+    return settings
+
+
+def _write_quickly(connection: Any, record: Any) -> None:
+    """Don't wait for the disk at each of a trial's twenty writes; a process that dies loses nothing by it."""
+    connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _log_ahead(engine: sqlalchemy.Engine) -> None:
+    """Let readers and a writer of a SQLite file not wait for each other; the file remembers it."""
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+
+
+@contextmanager
+def locked(storage: _CachedStorage, study_name: str) -> Iterator[None]:
+    """Inside, no other process, on whichever machine, is inside for the same study.
+
+    The system or the server frees the lock of a process that dies. A lock on the study's row wouldn't do: Optuna
+    takes that itself, over another connection.
+    """
+    engine = storage._backend.engine
+    backend = engine.dialect.name
+    if backend == "sqlite":
+        with _file_locked(Path(f"{engine.url.database}.lock")):
+            yield
+        return
+    key = zlib.crc32(f"bert_ft {study_name}".encode())
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        if backend == "postgresql":
+            take, give = f"SELECT pg_advisory_lock({key})", f"SELECT pg_advisory_unlock({key})"
+        else:
+            take, give = f"SELECT GET_LOCK('bert_ft {key}', -1)", f"SELECT RELEASE_LOCK('bert_ft {key}')"
+        connection.exec_driver_sql(take)
+        try:
+            yield
+        finally:
+            connection.exec_driver_sql(give)
+
+
+@contextmanager
+def _file_locked(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def now(storage: _CachedStorage) -> float:
+    """Seconds by the clock that all processes of a study share: the database's."""
+    engine = storage._backend.engine
+    query = {
+        "postgresql": "SELECT extract(epoch from clock_timestamp())",
+        "sqlite": "SELECT (julianday('now') - 2440587.5) * 86400.0",
+    }.get(engine.dialect.name, "SELECT unix_timestamp(now(3))")
+    with engine.connect() as connection:
+        return float(connection.exec_driver_sql(query).scalar_one())

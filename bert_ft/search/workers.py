@@ -1,0 +1,246 @@
+"""Trials in processes of their own, each place refilled as soon as its trial has ended."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from bert_ft.errors import SearchError
+from bert_ft.search import outputs
+from bert_ft.search.claims import Claims
+from bert_ft.search.failures import reason_of_exit, too_many, was_killed
+from bert_ft.search.fork_server import Ended, ForkServer, Message, Send
+from bert_ft.search.liveness import HEARTBEAT_SECONDS
+from bert_ft.search.opened_study import OpenedStudy
+from bert_ft.search.progress import Progress
+from bert_ft.search.settings import SearchSettings
+from bert_ft.search.slots import Slot
+from bert_ft.search.storage import open_storage
+from bert_ft.search.trial_link import TrialAddress
+from bert_ft.search.trial_process import Sweep
+
+WAIT_SECONDS = 0.5  # between two looks at the clock, while nothing happens
+LEAST_SECONDS_BETWEEN_REPORTS = 60.0
+MOST_OF_THE_TIME_FOR_REPORTS = 0.02
+_REPORT = -1  # the number of the job that draws the report: trials have theirs from 0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Running:
+    """A trial in its process."""
+
+    trial: FrozenTrial
+    slot: Slot
+    started: float
+    said: dict[str, Any] = field(default_factory=dict)
+
+
+class Workers:
+    """Runs the trials of a study until it has as many as it shall have.
+
+    Args:
+        server: runs jobs; started, and still preparing perhaps.
+        opened: the study.
+        claims: gives trials.
+        slots: the places.
+        overrides: of a trial, by its values: what is stored, and what it runs with.
+        settings: how many may fail, and how long it may take.
+    """
+
+    def __init__(
+        self,
+        server: ForkServer,
+        opened: OpenedStudy,
+        claims: Claims,
+        slots: list[Slot],
+        overrides: Callable[[dict[str, Any]], tuple[list[str], list[str]]],
+        settings: SearchSettings,
+    ) -> None:
+        self._server = server
+        self._opened = opened
+        self._claims = claims
+        self._free = list(slots)
+        self._overrides = overrides
+        self._max_failure_rate = settings.max_failure_rate
+        self._ends_at = time.monotonic() + (settings.timeout or float("inf"))
+        self._running: dict[int, _Running] = {}
+        self._num_ended = self._num_failed = 0
+        self._last_reason = ""
+        self._is_prepared = False
+        self._beaten_at = -float("inf")
+        self._free_since = {slot.number: time.time() for slot in slots}
+        self._report_started = time.monotonic()
+        self._next_report = (
+            time.monotonic() + LEAST_SECONDS_BETWEEN_REPORTS if settings.report else float("inf")
+        )
+
+    def run(self) -> None:
+        """Run trials until none is left.
+
+        Raises:
+            SearchError: too many failed.
+            KeyboardInterrupt: the search was interrupted; what ran will run again.
+        """
+        with (
+            _interrupted_by_signals(),
+            Progress(self._opened.study, self._claims.n_trials, self._opened.objective) as progress,
+        ):
+            try:
+                self._go_on(progress)
+            except BaseException:
+                self._lose_all()
+                raise
+
+    def _go_on(self, progress: Progress) -> None:
+        while True:
+            self._beat()
+            is_more = self._fill()
+            if not is_more and not self._running:
+                return
+            for event in self._server.wait(WAIT_SECONDS):
+                if isinstance(event, Message):
+                    self._hear(event)
+                elif event.job == _REPORT:
+                    self._report_drawn()
+                else:
+                    self._end(event, progress)
+            self._draw_report_if_due()
+            progress.tick()
+
+    def _beat(self) -> None:
+        """From time to time: this process lives; do the others?"""
+        if time.monotonic() - self._beaten_at < HEARTBEAT_SECONDS:
+            return
+        self._beaten_at = time.monotonic()
+        self._claims.beat()
+
+    def _fill(self) -> bool:
+        """Give each free place a trial; whether there may be more."""
+        while self._free:
+            if time.monotonic() > self._ends_at:
+                return False
+            trial = self._claims.next()
+            if trial is None:
+                return False
+            self._start(trial)
+        return True
+
+    def _start(self, trial: optuna.Trial) -> None:
+        slot = self._free.pop(0)
+        shown, complete = self._overrides(trial.params)
+        trial.set_user_attr("worker", slot.number)
+        trial.set_user_attr("overrides", shown)
+        trial.set_user_attr("host", self._claims.owner.host)
+        address = TrialAddress(
+            self._opened.url, self._opened.study.study_name, trial._trial_id, self._free_since[slot.number]
+        )
+        content = {"number": trial.number, "overrides": complete, "address": address.to_text()}
+        self._running[trial.number] = _Running(
+            self._claims.storage.get_trial(trial._trial_id), slot, time.monotonic()
+        )
+        self._server.submit(trial.number, {**content, "slot": asdict(slot)})
+
+    def _hear(self, message: Message) -> None:
+        if message.job is None:
+            if "error" in message.content:
+                raise SearchError(message.content["error"])
+            self._is_prepared = True
+        elif message.job in self._running:
+            running = self._running[message.job]
+            running.said |= message.content
+            trial_id = running.trial._trial_id
+            for name in ("folder", "pid"):
+                if name in message.content:
+                    self._claims.storage.set_trial_user_attr(trial_id, name, message.content[name])
+
+    def _end(self, event: Ended, progress: Progress) -> None:
+        running = self._running.pop(event.job)
+        counts = self._tell(running, event.code)
+        self._free.append(running.slot)
+        self._free_since[running.slot.number] = time.time()
+        ended = self._claims.storage.get_trial(running.trial._trial_id)
+        if counts:
+            self._num_ended += 1
+            if ended.state == TrialState.FAIL:
+                self._num_failed += 1
+                self._last_reason = ended.user_attrs.get("reason", "")
+        self._stop_if_too_many_failed()
+        self._fill()  # before anything that can wait
+        outputs.trial_ended(self._opened.study, ended, self._opened.folder)
+        progress.ended(ended)
+
+    def _tell(self, running: _Running, code: int) -> bool:
+        """Store what came of the trial; whether it has come to its own end."""
+        said, trial = running.said, running.trial
+        if "values" in said:
+            self._claims.complete(trial, said["values"])
+        elif "pruned" in said:
+            self._claims.prune(trial)
+        elif "reason" in said:
+            self._claims.fail(trial, said["reason"])
+        elif was_killed(code):
+            return not self._claims.lose(trial, reason_of_exit(code), alone=True)
+        else:
+            self._claims.fail(trial, reason_of_exit(code))
+        return True
+
+    def _stop_if_too_many_failed(self) -> None:
+        if too_many(self._num_failed, self._num_ended, self._max_failure_rate, self._claims.n_trials):
+            raise SearchError(
+                f"{self._num_failed} of {self._num_ended} trials failed, which is more than "
+                f"hydra.sweeper.max_failure_rate={self._max_failure_rate}; the last one: {self._last_reason}"
+            )
+
+    def _lose_all(self) -> None:
+        """End what runs, to be run again by the next search on the study."""
+        self._server.stop()
+        self._claims.lose_own("the search was interrupted")
+
+    def _draw_report_if_due(self) -> None:
+        if time.monotonic() < self._next_report or _REPORT in self._server.jobs or not self._num_ended:
+            return
+        self._report_started = time.monotonic()
+        name, folder = self._opened.study.study_name, str(self._opened.folder)
+        self._server.submit(_REPORT, {"report": name, "url": self._opened.url, "folder": folder})
+
+    def _report_drawn(self) -> None:
+        seconds = time.monotonic() - self._report_started
+        rest = max(LEAST_SECONDS_BETWEEN_REPORTS, seconds / MOST_OF_THE_TIME_FOR_REPORTS)
+        self._next_report = time.monotonic() + rest
+
+
+def run_job(sweep: Sweep, content: dict[str, Any], send: Send) -> None:
+    """In a process of the fork server: a trial, or the report of the search."""
+    if "report" in content:
+        os.nice(10)
+        study = optuna.load_study(study_name=content["report"], storage=open_storage(content["url"]))
+        outputs.write(study, Path(content["folder"]))
+    else:
+        sweep.run_trial(**content, send=send)
+
+
+@contextmanager
+def _interrupted_by_signals() -> Iterator[None]:
+    """A batch system that ends the process is heard like an interrupt at the terminal."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

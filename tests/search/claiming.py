@@ -1,0 +1,44 @@
+"""``python claiming.py URL PROCESSES TRIALS``: that many processes share the trials of a study; prints those that each ended."""
+
+import json
+import multiprocessing
+import sys
+
+import optuna
+
+from bert_ft.search.claims import Claims
+from bert_ft.search.storage import close, open_storage
+
+NAME = "shared"
+
+
+def work(url: str, n_trials: int, queue) -> None:
+    storage = open_storage(url)
+    study = optuna.load_study(study_name=NAME, storage=storage, sampler=optuna.samplers.RandomSampler())
+    claims = Claims(
+        study, storage, n_trials=n_trials, retry=3, draw=lambda trial: trial.suggest_float("x", 0, 1)
+    )
+    ended = []
+    while (trial := claims.next()) is not None:
+        trial.report(trial.params["x"], step=1)
+        claims.complete(storage.get_trial(trial._trial_id), [trial.params["x"]])
+        ended.append(trial.number)
+    close(storage)
+    queue.put(ended)
+
+
+def main(url: str, num_processes: int, n_trials: int) -> None:
+    close(open_storage(url, create=True))
+    fork = multiprocessing.get_context("fork")
+    queue = fork.Queue()
+    processes = [fork.Process(target=work, args=(url, n_trials, queue)) for _ in range(num_processes)]
+    for process in processes:
+        process.start()
+    ended = [queue.get(timeout=300) for _ in processes]
+    for process in processes:
+        process.join()
+    print(json.dumps(ended))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

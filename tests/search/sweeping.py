@@ -1,0 +1,67 @@
+"""Searches of a cheap task, in processes of their own."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import optuna
+from optuna.trial import TrialState
+
+from bert_ft.search.claims import is_lost
+
+TASK = Path(__file__).parent / "cheap" / "task.py"
+
+
+def command(folder: Path, *overrides: str) -> list[str]:
+    return [sys.executable, str(TASK), "--multirun", f"hydra.sweep.dir={folder}", *overrides]
+
+
+def start(folder: Path, *overrides: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        command(folder, *overrides),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=folder.parent,
+    )
+
+
+def sweep(folder: Path, *overrides: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        command(folder, *overrides), capture_output=True, text=True, cwd=folder.parent, timeout=120
+    )
+
+
+def study_in(folder: Path, url: str | None = None) -> optuna.Study:
+    return optuna.load_study(study_name=folder.name, storage=url or f"sqlite:///{folder / 'study.db'}")
+
+
+def counts(study: optuna.Study) -> dict[str, int]:
+    """Trials by state; those that are run again by themselves."""
+    trials = study.get_trials(deepcopy=False)
+    found = {state.name.lower(): sum(trial.state == state for trial in trials) for state in TrialState}
+    found["lost"] = sum(map(is_lost, trials))
+    return {name: number for name, number in found.items() if number}
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started."""
+    try:
+        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return [int(word) for word in text.split()]
+
+
+def workers(parent: int) -> list[int]:
+    """The processes of the trials that a search runs: its grandchildren."""
+    return [worker for server in children(parent) for worker in children(server)]
+
+
+def kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass  # it has ended meanwhile

@@ -1,0 +1,233 @@
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+import yaml
+from optuna.trial import TrialState
+
+from bert_ft.config.paths import conf_dir
+from bert_ft.search.claims import Claims, is_lost, num_claimed, to_run_again
+from bert_ft.search.liveness import Owner
+from bert_ft.search.samplers import build_sampler
+from bert_ft.search.storage import close, locked, open_storage
+from tests.search import postgres
+from tests.search.claiming import NAME
+
+CLAIMING = Path(__file__).with_name("claiming.py")
+
+
+def make_study(folder: Path, **settings) -> tuple[optuna.Study, Claims]:
+    storage = open_storage(f"sqlite:///{folder / 'study.db'}", create=True)
+    study = optuna.create_study(study_name="study", storage=storage, load_if_exists=True, **settings)
+    return study, Claims(
+        study, storage, n_trials=5, retry=1, draw=lambda trial: trial.suggest_float("x", 0, 1)
+    )
+
+
+def frozen(claims: Claims, trial: optuna.Trial) -> optuna.trial.FrozenTrial:
+    return claims.storage.get_trial(trial._trial_id)
+
+
+def test_no_more_than_n_trials(tmp_path):
+    study, claims = make_study(tmp_path)
+    begun = [claims.next() for _ in range(5)]
+    assert claims.next() is None
+    claims.fail(frozen(claims, begun[0]), "it raised")
+    claims.prune(frozen(claims, begun[1]))
+    assert claims.next() is None  # both count
+    assert num_claimed(study.trials) == 5
+    assert study.trials[0].user_attrs["reason"] == "it raised"
+    assert study.trials[1].state == TrialState.PRUNED
+
+
+def test_what_was_killed_is_run_again_with_the_same_values(tmp_path):
+    study, claims = make_study(tmp_path)
+    first = claims.next()
+    assert claims.lose(frozen(claims, first), "killed", alone=True)
+    assert num_claimed(study.trials) == 0
+    again = claims.next()
+    assert (again.number, again.params) == (1, first.params)
+    assert not to_run_again(study.trials)
+    # the second time it fails for good: retry=1
+    assert not claims.lose(frozen(claims, again), "killed", alone=True)
+    assert num_claimed(study.trials) == 1
+    assert study.trials[1].user_attrs["reason"] == "killed, 2 times"
+    assert claims.next().params != first.params
+
+
+def test_a_kill_of_the_search_is_no_fault_of_the_trial(tmp_path):
+    study, claims = make_study(tmp_path)
+    trial = claims.next()
+    for _ in range(4):
+        assert claims.lose(frozen(claims, trial), "interrupted")
+        again = claims.next()
+        assert again.params == trial.params
+        trial = again
+    assert [is_lost(trial) for trial in study.trials] == [True] * 4 + [False]
+
+
+def test_a_retry_that_was_lost_before_it_had_drawn_keeps_its_values(tmp_path):
+    study, claims = make_study(tmp_path)
+    first = claims.next()
+    claims.lose(frozen(claims, first), "interrupted")
+    claims._queued_again()
+    second = study.ask()  # and no further: it neither has an owner nor values
+    assert second.params == {}
+    claims.clear_away()
+    assert claims.next().params == first.params
+
+
+def test_trials_of_the_dead_are_ended_and_those_of_the_living_are_not(tmp_path):
+    study, claims = make_study(tmp_path)
+    alive, dead, without = claims.next(), claims.next(), study.ask()
+    dead.set_user_attr("owner", {**Owner.this_process().to_dict(), "started": "0"})
+    elsewhere = claims.next()
+    elsewhere.set_user_attr("owner", Owner("elsewhere", "", 1, "1").to_dict())
+    claims.clear_away()
+    states = [trial.state.name for trial in study.trials if trial.state != TrialState.WAITING]
+    assert states[alive.number] == "RUNNING"
+    assert states[dead.number] == states[without.number] == states[elsewhere.number] == "FAIL"
+    assert study.trials[dead.number].user_attrs["reason"] == "the process that ran the search died"
+
+
+def test_what_another_process_has_ended_stays_as_it_is(tmp_path, caplog):
+    study, claims = make_study(tmp_path)
+    trial = claims.next()
+    before = frozen(claims, trial)
+    claims.fail(before, "taken for dead")
+    claims.complete(before, [1.0])
+    assert study.trials[0].state == TrialState.FAIL
+    assert "took this one for dead" in caplog.text
+
+
+def test_a_grid_that_has_been_gone_through(tmp_path):
+    study, claims = make_study(tmp_path, sampler=optuna.samplers.GridSampler({"x": [0.0, 1.0]}))
+    for _ in range(2):
+        trial = claims.next()
+        claims.complete(frozen(claims, trial), [trial.params["x"]])
+    assert sorted(trial.value for trial in study.trials) == [0.0, 1.0]
+
+
+def run_claiming(url: str, processes: int, trials: int) -> subprocess.Popen:
+    words = [sys.executable, str(CLAIMING), url, str(processes), str(trials)]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def check_shared(url: str, ended: list[list[int]], trials: int) -> None:
+    numbers = [number for each in ended for number in each]
+    assert sorted(numbers) == list(range(trials))  # each once, none lost
+    storage = open_storage(url)
+    study = optuna.load_study(study_name=NAME, storage=storage)
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * trials
+    assert all(trial.intermediate_values == {1: trial.value} for trial in study.trials)
+    close(storage)
+
+
+@pytest.mark.slow
+def test_eight_workers_on_sqlite(tmp_path):
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    optuna.create_study(study_name=NAME, storage=open_storage(url, create=True))
+    process = run_claiming(url, 8, 400)
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert "locked" not in errors
+    check_shared(url, json.loads(output), 400)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(postgres.reason_to_skip() is not None, reason=str(postgres.reason_to_skip()))
+def test_two_processes_on_postgresql(tmp_path):
+    """As two machines would: each process has four workers, and knows of the other only through the database."""
+    with postgres.server(tmp_path) as url:
+        storage = open_storage(url, create=True)
+        optuna.create_study(study_name=NAME, storage=storage)
+        close(storage)
+        both = [run_claiming(url, 4, 100) for _ in range(2)]
+        outputs = [process.communicate(timeout=300) for process in both]
+        assert [process.returncode for process in both] == [0, 0], outputs
+        check_shared(url, [each for output, _ in outputs for each in json.loads(output)], 100)
+
+
+def test_only_one_is_inside_the_lock(tmp_path):
+    storages = [open_storage(f"sqlite:///{tmp_path / 'study.db'}", create=True) for _ in range(4)]
+    inside, most = 0, 0
+
+    def enter(storage):
+        nonlocal inside, most
+        for _ in range(50):
+            with locked(storage, "study"):
+                inside += 1
+                most = max(most, inside)
+                inside -= 1
+
+    threads = [threading.Thread(target=enter, args=(storage,)) for storage in storages]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 1
+
+
+@pytest.fixture(scope="module")
+def thirty_trials(tmp_path_factory) -> Path:
+    """A database of trials that say that 0.3 is best."""
+    path = tmp_path_factory.mktemp("thirty") / "study.db"
+    storage = open_storage(f"sqlite:///{path}", create=True)
+    study = optuna.create_study(study_name="study", storage=storage)
+    uniform = optuna.distributions.FloatDistribution(0, 1)
+    for x, y in np.clip(0.3 + 0.2 * np.random.default_rng(0).normal(size=(30, 2)), 0, 1):
+        params = {"x": float(x), "y": float(y)}
+        value = float((x - 0.3) ** 2 + (y - 0.3) ** 2)
+        study.add_trial(
+            optuna.create_trial(params=params, distributions={"x": uniform, "y": uniform}, value=value)
+        )
+    close(storage)
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_jobs", [1, 8])
+def test_asks_before_any_tell_spread_out(tmp_path, thirty_trials, n_jobs):
+    """By the shipped settings; the plugin's, which switch both of Optuna's good defaults off, come close together."""
+    ours = yaml.safe_load((conf_dir() / "hydra/sweeper/sampler/tpe.yaml").read_text())
+    plugins = {"_target_": ours["_target_"], "multivariate": False, "constant_liar": False}
+    spreads: dict[str, list[float]] = {"ours": [], "plugin's": []}
+    for seed in range(3):
+        for name, node in (("ours", ours), ("plugin's", plugins)):
+            path = tmp_path / f"{name}{seed}.db"
+            shutil.copy(thirty_trials, path)
+            spreads[name].append(spread(ask_ten(path, {**node, "seed": seed}, n_jobs)))
+    # ten random points of the square are 0.16 apart
+    assert np.mean(spreads["ours"]) > 0.12
+    assert np.mean(spreads["ours"]) > 1.2 * np.mean(spreads["plugin's"])
+
+
+def draw(trial: optuna.Trial) -> None:
+    trial.suggest_float("x", 0, 1)
+    trial.suggest_float("y", 0, 1)
+
+
+def ask_ten(path: Path, node: dict, n_jobs: int) -> np.ndarray:
+    """``(10, 2)``: asked by ``n_jobs`` processes' samplers in turn."""
+    all_claims = []
+    for job in range(n_jobs):
+        storage = open_storage(f"sqlite:///{path}")
+        study = optuna.load_study(study_name="study", storage=storage, sampler=build_sampler(node, {}, job))
+        all_claims.append(Claims(study, storage, n_trials=99, retry=0, draw=draw))
+    asked = [all_claims[number % n_jobs].next().params for number in range(10)]
+    for claims in all_claims:
+        close(claims.storage)
+    return np.array([[params["x"], params["y"]] for params in asked])
+
+
+def spread(points: np.ndarray) -> float:
+    """The mean distance of a point to the nearest other one."""
+    distances = np.linalg.norm(points[:, None] - points[None], axis=-1)
+    np.fill_diagonal(distances, np.inf)
+    return float(distances.min(axis=1).mean())

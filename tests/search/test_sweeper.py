@@ -1,0 +1,187 @@
+"""Whole searches of a cheap task: the cases of Hydra's plugin, and what it can't do."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import optuna
+import pytest
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+from omegaconf import OmegaConf
+
+from bert_ft.search.sweeper import OptunaSweeper
+from tests.search.sweeping import TASK, children, counts, start, study_in, sweep, workers
+
+
+def results_in(folder):
+    return OmegaConf.load(folder / "optimization_results.yaml")
+
+
+def test_is_found_by_hydra():
+    assert OptunaSweeper in Plugins.instance().discover(Sweeper)
+
+
+@pytest.mark.slow
+def test_a_configuration_of_the_plugins(tmp_path):
+    folder, url = tmp_path / "search", f"sqlite:///{tmp_path / 'own.db'}"
+    done = sweep(
+        folder,
+        "--config-name=plugins",
+        "hydra.job.chdir=true",
+        f"hydra.sweeper.storage={url}",
+        "y=0.5",
+        "+z=choice('a b',c)",
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    study = study_in(folder, url)
+    found = results_in(folder)
+    assert found.name == "optuna"
+    assert dict(found.best_params) == study.best_params
+    assert found.best_value == study.best_value
+    assert study.best_params.keys() == {"x", "+z"}
+    assert counts(study) == {"complete": 12}
+
+
+@pytest.mark.slow
+def test_grid(tmp_path):
+    folder = tmp_path / "search"
+    done = sweep(
+        folder,
+        "hydra/sweeper/sampler=grid",
+        "x=choice(-1,1)",
+        "y=range(0,3)",
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    points = [(trial.params["x"], trial.params["y"]) for trial in study_in(folder).trials]
+    assert len(points) == len(set(points)) == 6  # of 20 that were asked for
+    assert results_in(folder).best_value == 1.0
+
+
+@pytest.mark.slow
+def test_several_objectives(tmp_path):
+    folder = tmp_path / "search"
+    done = sweep(folder, "hydra.sweeper.direction=[minimize,minimize]", "two=true", "y=range(0,3)")
+    assert done.returncode == 0, done.stdout + done.stderr
+    solutions = results_in(folder).solutions
+    assert solutions
+    for one in solutions:
+        for other in solutions:
+            pairs = list(zip(other["values"], one["values"], strict=True))
+            assert not (all(a <= b for a, b in pairs) and any(a < b for a, b in pairs))
+    assert study_in(folder).directions == [optuna.study.StudyDirection.MINIMIZE] * 2
+
+
+@pytest.mark.slow
+def test_custom_search_space(tmp_path):
+    folder = tmp_path / "search"
+    words = [sys.executable, str(TASK), "--multirun", f"hydra.sweep.dir={folder}"]
+    words += [
+        "+hydra.sweeper.custom_search_space=extend.configure",
+        "seconds=0.3",
+        "hydra.sweeper.n_trials=4",
+    ]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    best = results_in(folder).best_params
+    assert abs(best["x"] - best["y"]) <= 0.3
+    assert 0 <= best["+w"] <= 1
+
+
+@pytest.mark.slow
+def test_failures(tmp_path):
+    """Past the allowed rate the search ends, and says why; at 1.0 it goes on to its end."""
+    ends, goes_on = tmp_path / "ends", tmp_path / "goes_on"
+    ended = sweep(ends, "fails=error", "hydra.sweeper.n_trials=20")
+    assert ended.returncode != 0
+    assert "RuntimeError: config.fails is set" in ended.stderr
+    assert counts(study_in(ends))["fail"] - counts(study_in(ends)).get("lost", 0) == 10
+    assert "running" not in counts(study_in(ends))
+    done = sweep(
+        goes_on,
+        "fails=error,crash,exit,diverges",
+        "hydra.sweeper.max_failure_rate=1",
+        "hydra/sweeper/sampler=grid",
+        "x=0",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "config.fails is set" not in done.stderr
+    study = study_in(goes_on)
+    assert counts(study) == {"fail": 4}
+    reasons = {trial.params["fails"]: trial.user_attrs["reason"] for trial in study.trials}
+    assert reasons["error"] == "RuntimeError: config.fails is set"
+    assert "SIGSEGV" in reasons["crash"]
+    assert reasons["exit"] == "SystemExit: 3"
+    assert "nan" in reasons["diverges"]
+    assert not (goes_on / "optimization_results.yaml").exists()
+
+
+@pytest.mark.slow
+def test_resumed_to_n_trials_in_all(tmp_path):
+    folder = tmp_path / "search"
+    overrides = ["hydra.sweeper.sampler.seed=5"]
+    assert sweep(folder, *overrides, "hydra.sweeper.n_trials=3").returncode == 0
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("*/began")}
+    done = sweep(folder, *overrides, "hydra.sweeper.n_trials=6")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "goes on with 3 of 6 trials" in done.stdout
+    study = study_in(folder)
+    assert counts(study) == {"complete": 6}
+    assert len({trial.params["x"] for trial in study.trials}) == 6  # the same seed, and yet other values
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert len(list(folder.glob("*/began"))) == 6
+    refused = {
+        "hydra.sweeper.direction=maximize": "the study in",
+        "x=interval(-4,5)": "another space: x differs",
+        "y=interval(0,1)": "another space: y differs",
+    }
+    for override, words in refused.items():
+        other = sweep(folder, *overrides, override, "hydra.sweeper.n_trials=9")
+        assert other.returncode != 0
+        assert words in other.stderr
+    assert counts(study_in(folder)) == {"complete": 6}
+
+
+@pytest.mark.slow
+def test_an_interrupted_search_goes_on(tmp_path):
+    folder = tmp_path / "search"
+    process = start(folder, "hydra.sweeper.n_trials=6", "seconds=0.3")
+    while not (folder / "1" / "began").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    running = [*children(process.pid), *workers(process.pid)]
+    os.kill(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode not in (0, None)
+    assert "Interrupted; what ran is run again" in output
+    assert str(TASK) in output
+    found = counts(study_in(folder))
+    assert "running" not in found
+    assert found["lost"] == 2
+    for pid in running:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+    assert sweep(folder, "hydra.sweeper.n_trials=6").returncode == 0
+    assert counts(study_in(folder))["complete"] == 6
+
+
+@pytest.mark.slow
+def test_another_launcher_gets_batches(tmp_path):
+    folder = tmp_path / "search"
+    words = [
+        sys.executable,
+        str(TASK.with_name("with_launcher.py")),
+        "--multirun",
+        f"hydra.sweep.dir={folder}",
+    ]
+    words += ["hydra.launcher._target_=own_launcher.OwnLauncher", "hydra.sweeper.n_trials=5"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("batch of 2") == 2
+    assert done.stdout.count("batch of 1") == 1
+    study = study_in(folder)
+    assert counts(study) == {"complete": 5}
+    assert [trial.user_attrs["folder"] for trial in study.trials] == [str(folder / str(n)) for n in range(5)]
+    assert len(list(folder.glob("*/began"))) == 5
