@@ -27,8 +27,8 @@ def problems(config: DictConfig) -> list[str]:
         return None if key in wrong_keys else _select(config, key)
 
     found += _between_keys(get)
-    found += _run_or_study(config)
     found += _own_classes(config, get)
+    found += _run_or_study(config)
     found += [
         f"{key}={path}: no such file (searched from {Path.cwd()})"
         for key in FILE_KEYS
