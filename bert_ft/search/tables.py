@@ -92,7 +92,10 @@ def at_the_edge(log: StudyLog) -> Table:
         ]
         for edge in found
     ]
-    reading = "Within a twentieth of the range from its end. Better values may lie beyond it: widen the range there."
+    reading = (
+        "Within a twentieth of the range from its end. Better values may lie beyond it: widen the range there, if "
+        "the end isn't where the parameter itself ends, as 0 of a rate."
+    )
     return Table(
         "At the edge", reading, ["parameter", "end", "limit", "best trials there", "the best has"], rows
     )
