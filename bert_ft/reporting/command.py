@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
 from typing import Any
 
 from bert_ft.reporting.run_log import RunLog
@@ -22,19 +21,9 @@ def repeat_command(log: RunLog) -> str | None:
         for source in hydra.get("runtime", {}).get("config_sources", [])
         if source.get("provider") == "command-line"
     ]
-    return train_command([str(override) for override in log.overrides], own, _seed(log))
-
-
-def train_command(overrides: Sequence[str], own: Sequence[str] = (), seed: Any = None) -> str:
-    """What runs the main job with these overrides.
-
-    Args:
-        overrides: those that say where a run goes are left out.
-        own: folders of the user's own configuration.
-        seed: that of the run; ``None``: it isn't known.
-    """
     words = [f"--config-dir={path}" for path in own]
-    words += [override for override in overrides if not override.startswith(ELSEWHERE)]
+    words += [str(override) for override in log.overrides if not str(override).startswith(ELSEWHERE)]
+    seed = _seed(log)
     if seed is not None and not any(word.lstrip("+").startswith("seed=") for word in words):
         words.append(f"seed={seed}")
     return " ".join(["python -m bert_ft.train", *(shlex.quote(word) for word in words)])
