@@ -85,8 +85,8 @@ def build_training(config: DictConfig) -> TrainingRun:
         _trusted.reset(token)
 
 
-def prepare_data(config: DictConfig) -> PreparedData:
-    """The data of the main job, tokenized; from then on they are in the cache.
+def read_inputs(config: DictConfig) -> None:
+    """Read the encoder and the data of the main job once: it leaves tokenized data in the cache.
 
     Raises:
         UserError: the data, the encoder or the configuration can't be used.
@@ -94,8 +94,9 @@ def prepare_data(config: DictConfig) -> PreparedData:
     token = _trusted.set(tuple(config.trust))
     try:
         _quieten()
-        _, tokenizer, max_length = _text_settings(config)
-        return _prepare(config, tokenizer, max_length)
+        encoder, tokenizer, max_length = _text_settings(config)
+        encoder.load()
+        _prepare(config, tokenizer, max_length)
     finally:
         _trusted.reset(token)
 

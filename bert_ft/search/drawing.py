@@ -97,8 +97,7 @@ def extension(name: str | None) -> Extend | None:
         found = get_method(name)
     except (ImportError, ValueError, AttributeError) as error:
         raise ConfigError(
-            f"hydra.sweeper.custom_search_space={name}: can't be imported: "
-            + " ".join(str(error).split())
+            f"hydra.sweeper.custom_search_space={name}: can't be imported: " + " ".join(str(error).split())
         ) from error
     return found
 

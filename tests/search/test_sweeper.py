@@ -170,7 +170,12 @@ def test_an_interrupted_search_goes_on(tmp_path):
 @pytest.mark.slow
 def test_another_launcher_gets_batches(tmp_path):
     folder = tmp_path / "search"
-    words = [sys.executable, str(TASK.with_name("with_launcher.py")), "--multirun", f"hydra.sweep.dir={folder}"]
+    words = [
+        sys.executable,
+        str(TASK.with_name("with_launcher.py")),
+        "--multirun",
+        f"hydra.sweep.dir={folder}",
+    ]
     words += ["hydra.launcher._target_=own_launcher.OwnLauncher", "hydra.sweeper.n_trials=5"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
