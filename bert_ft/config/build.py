@@ -58,16 +58,17 @@ def build_training(config: DictConfig) -> TrainingRun:
         return _build_training(config)
 
 
-def prepare_data(config: DictConfig) -> PreparedData:
-    """The data of the main job, tokenized; from then on they are in the cache.
+def read_inputs(config: DictConfig) -> None:
+    """Read the encoder and the data of the main job once: it leaves tokenized data in the cache.
 
     Raises:
         UserError: the data, the encoder or the configuration can't be used.
     """
     with trusting(config.trust):
         quieten()
-        _, tokenizer, max_length = _text_settings(config)
-        return prepared_data(config, tokenizer, max_length)
+        encoder, tokenizer, max_length = _text_settings(config)
+        encoder.load()
+        prepared_data(config, tokenizer, max_length)
 
 
 def _build_training(config: DictConfig) -> TrainingRun:

@@ -35,8 +35,8 @@ def problems(config: DictConfig) -> list[str]:
 
     found += _between_keys(get)
     found += pretraining_problems(config, get)
-    found += _run_or_study(config)
     found += _own_classes(config, get)
+    found += _run_or_study(config)
     found += [
         f"{key}={path}: no such file (searched from {Path.cwd()})"
         for key in FILE_KEYS

@@ -2,44 +2,97 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import multiprocessing
+import sys
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
+from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from bert_ft.config.startup import heavy_imports
 from bert_ft.errors import UserError
+from bert_ft.trust import IN_CONFIGURATIONS, TARGET, is_trusted
+
+# imported late by those that need them
+LATE = (
+    "bert_ft.config.build",
+    "bert_ft.training.summary",
+    "torch.utils.tensorboard",
+    "safetensors.torch",
+    "lightning.pytorch.loggers.csv_logs",
+)
+# of what tokenizing and loading a model has imported: these begin nothing when they are imported
+PASSIVE = (
+    "bert_ft",
+    "transformers",
+    "torch",
+    "lightning",
+    "torchmetrics",
+    "tokenizers",
+    "datasets",
+    "huggingface_hub",
+)
 
 
 def prepare_for_trials(config: DictConfig) -> None:
     """Import what a run needs, and have the texts tokenized once, which then lie memory-mapped for all trials.
 
-    Tokenization starts threads, which don't survive a fork, so it happens in another process.
+    Tokenization starts threads, which don't survive a fork, so it happens in another process. The weights of the
+    encoder are read there too: they stay in the system's memory, from which trials map them.
 
     Raises:
-        UserError: the data can't be used.
+        UserError: the data or the encoder can't be used.
     """
     with heavy_imports(compiles=config.trainer.compile):
-        pass
-    fork = multiprocessing.get_context("fork")
-    receiver, sender = fork.Pipe(duplex=False)
-    process = fork.Process(target=_tokenize, args=(config, sender))
-    process.start()
-    sender.close()
-    try:
-        problem = receiver.recv()
-    except EOFError:
-        problem = None  # it crashed, as each trial will, and will say why
-    process.join()
+        for name in LATE:
+            importlib.import_module(name)
+        for target in _targets(OmegaConf.to_container(config, resolve=False)):
+            if is_trusted(target, (*IN_CONFIGURATIONS, *config.trust)):
+                with contextlib.suppress(ImportError, ValueError):  # which a trial will tell
+                    importlib.import_module(target.rpartition(".")[0])
+        problem, imported = _rehearsed(config)
+        for name in imported:
+            if name.split(".")[0] in PASSIVE:
+                with contextlib.suppress(ImportError):
+                    importlib.import_module(name)
     if problem is not None:
         raise UserError(problem)
 
 
-def _tokenize(config: DictConfig, sender: Connection) -> None:
-    from bert_ft.config.build import prepare_data
+def _targets(node: Any) -> Iterator[str]:
+    for name, child in (
+        node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    ):
+        if name == TARGET and isinstance(child, str) and "${" not in child:
+            yield child
+        yield from _targets(child)
 
+
+def _rehearsed(config: DictConfig) -> tuple[str | None, list[str]]:
+    """What is wrong with data and encoder, and the modules that reading them has imported, in another process."""
+    fork = multiprocessing.get_context("fork")
+    receiver, sender = fork.Pipe(duplex=False)
+    process = fork.Process(target=_rehearse, args=(config, sender))
+    process.start()
+    sender.close()
     try:
-        prepare_data(config)
-        sender.send(None)
+        return receiver.recv()
+    except EOFError:
+        return None, []  # it crashed, as each trial will, and will say why
+    finally:
+        process.join()
+
+
+def _rehearse(config: DictConfig, sender: Connection) -> None:
+    from bert_ft.config.build import read_inputs
+
+    before = set(sys.modules)
+    problem = None
+    try:
+        read_inputs(config)
     except UserError as error:
-        sender.send(str(error))
+        problem = str(error)
+    sender.send((problem, [name for name in sys.modules if name not in before]))

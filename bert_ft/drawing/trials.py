@@ -79,10 +79,9 @@ def scale_along(axis: Axis, scale: Scale, inches: float) -> None:
     (axes.set_xscale if is_across else axes.set_yscale)("log" if scale.is_log else "linear")
     (axes.set_xlim if is_across else axes.set_ylim)(*scale.ends)
     if scale.choices:
-        most = MAX_CHOICE if not is_across or stands_on_end(scale, inches) else _room(scale, inches)
-        label_ticks(
-            axis, scale.choices, inches, most=most, rotation=90 if most == MAX_CHOICE and is_across else 0
-        )
+        on_end = is_across and stands_on_end(scale, inches)
+        most = MAX_CHOICE if on_end or not is_across else _room(scale, inches)
+        label_ticks(axis, scale.choices, inches, most=most, rotation=90 if on_end else 0)
     elif scale.is_log:
         log_ticks(axis, *scale.ends)
         axis.set_minor_locator(NullLocator())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
 from typing import Any
 
 from bert_ft.reporting.run_log import RunLog
@@ -22,25 +21,12 @@ def repeat_command(log: RunLog) -> str | None:
         for source in hydra.get("runtime", {}).get("config_sources", [])
         if source.get("provider") == "command-line"
     ]
-    job = hydra.get("job", {}).get("config_name") or "train"
-    return command_line([str(override) for override in log.overrides], own, _seed(log), job=job)
-
-
-def command_line(
-    overrides: Sequence[str], own: Sequence[str] = (), seed: Any = None, *, job: str = "train"
-) -> str:
-    """What runs the job with these overrides.
-
-    Args:
-        overrides: those that say where a run goes are left out.
-        own: folders of the user's own configuration.
-        seed: that of the run; ``None``: it isn't known.
-        job: ``train`` or ``pretrain``.
-    """
     words = [f"--config-dir={path}" for path in own]
-    words += [override for override in overrides if not override.startswith(ELSEWHERE)]
+    words += [str(override) for override in log.overrides if not str(override).startswith(ELSEWHERE)]
+    seed = _seed(log)
     if seed is not None and not any(word.lstrip("+").startswith("seed=") for word in words):
         words.append(f"seed={seed}")
+    job = hydra.get("job", {}).get("config_name") or "train"
     return " ".join([f"python -m bert_ft.{job}", *(shlex.quote(word) for word in words)])
 
 

@@ -53,6 +53,7 @@ class Page:
         notes: warnings of the data report.
         damaged: a sentence for each file that couldn't be read.
         subject: what the command repeats and the settings are of.
+        config_name: what the settings are folded up under.
         no_config: why there are no settings.
         no_command: why there is no command.
     """
@@ -67,6 +68,7 @@ class Page:
     notes: Sequence[str]
     damaged: Sequence[str]
     subject: str = "the run"
+    config_name: str = "All settings"
     no_config: str = "the run kept no .hydra/config.yaml"
     no_command: str = "the run kept no .hydra/overrides.yaml"
 

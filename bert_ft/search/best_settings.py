@@ -11,7 +11,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, QuotedString
 from omegaconf import DictConfig, OmegaConf
 
-from bert_ft.reporting.command import command_line
+from bert_ft.reporting.command import repeat_command as command_of
+from bert_ft.reporting.run_log import RunLog
 from bert_ft.search.study_log import StudyLog, TrialLog
 
 FOLDER = "experiment"  # Hydra looks for experiment=best there
@@ -27,18 +28,21 @@ class JobRecord:
         choices: group → choice.
         own_folders: of the user's own configuration.
         seed: of the job; ``None`` where it isn't known.
+        entry: the configuration that it started from, named as its command is.
     """
 
     choices: dict[str, Any] = field(default_factory=dict)
     own_folders: list[str] = field(default_factory=list)
     seed: int | None = None
+    entry: str = "train"
 
 
 def read_record(folder: str | None) -> JobRecord:
     """What is in ``.hydra`` of the job's folder; nothing where that isn't there or can't be read."""
     if folder is None:
         return JobRecord()
-    runtime = _yaml(Path(folder) / ".hydra/hydra.yaml").get("hydra", {}).get("runtime", {})
+    hydra = _yaml(Path(folder) / ".hydra/hydra.yaml").get("hydra", {})
+    runtime = hydra.get("runtime", {})
     return JobRecord(
         choices=runtime.get("choices") or {},
         own_folders=[
@@ -47,6 +51,7 @@ def read_record(folder: str | None) -> JobRecord:
             if source.get("provider") == "command-line"
         ],
         seed=_yaml(Path(folder) / ".hydra/config.yaml").get("seed"),
+        entry=hydra.get("job", {}).get("config_name") or "train",
     )
 
 
@@ -60,7 +65,7 @@ def overrides_of(trial: TrialLog) -> list[str]:
 
 def repeat_command(trial: TrialLog, record: JobRecord) -> str:
     """The command that runs the trial again, in a folder of its own."""
-    return command_line(overrides_of(trial), record.own_folders, record.seed)
+    return _command(overrides_of(trial), record)
 
 
 def experiment(log: StudyLog, trial: TrialLog, record: JobRecord, folder: Path) -> str:
@@ -82,13 +87,22 @@ def experiment(log: StudyLog, trial: TrialLog, record: JobRecord, folder: Path) 
     if record.own_folders:  # which --config-dir then can't name
         command = repeat_command(trial, record)
     else:
-        command = command_line([f"{FOLDER}={Path(FILE).stem}", *beside], [str(folder)])
+        own = JobRecord(own_folders=[str(folder)], entry=record.entry)
+        command = _command([f"{FOLDER}={Path(FILE).stem}", *beside], own)
     values = ", ".join(
         f"{name} {value:.4f}" for name, value in zip(log.objectives, trial.values or (), strict=True)
     )
     head = ["# @package _global_", f"# Trial {trial.number} of {log.name}: {values}", f"#   {command}"]
     content = OmegaConf.create({"defaults": [*defaults, "_self_"]} if defaults else {})
     return "\n".join([*head, OmegaConf.to_yaml(OmegaConf.merge(content, settings))])
+
+
+def _command(overrides: list[str], record: JobRecord) -> str:
+    """As the report of a run has it."""
+    sources = [{"provider": "command-line", "path": path} for path in record.own_folders]
+    hydra = {"job": {"config_name": record.entry}, "runtime": {"config_sources": sources}}
+    run = RunLog(Path(), overrides=overrides, hydra={"hydra": hydra}, metrics={"seed": record.seed})
+    return str(command_of(run))
 
 
 def _is_group(override: Override, choices: dict[str, Any]) -> bool:

@@ -54,6 +54,7 @@ def write_report(study: Study, folder: Path) -> Path:
         notes=[],
         damaged=[],
         subject=f"the best trial{f', {best[0].number}' if best else ''}",
+        config_name="best.yaml",
         no_config="no trial is complete yet",
         no_command="no trial is complete yet",
     )

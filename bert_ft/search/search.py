@@ -16,6 +16,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import TrialState
 
@@ -105,7 +106,8 @@ def _server(sweep: Sweep, fixed: Sequence[str]) -> ForkServer:
 
 
 def _prepare(sweep: Sweep, fixed: Sequence[str], send: Send) -> None:
-    """In the fork server: load what the task needs."""
+    """In the fork server: load what trials need, to reach their study and for the task itself."""
+    RDBStorage("sqlite://").engine.dispose()  # which imports what it needs when it is first made
     warm: Callable[[DictConfig], None] | None = getattr(sweep.task, "warm", None)
     if warm is None:
         return

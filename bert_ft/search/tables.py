@@ -10,7 +10,7 @@ from typing import Any
 
 from bert_ft.reporting.missing import NotLogged
 from bert_ft.reporting.table import Cell, Table, number, share
-from bert_ft.search.edges import edges
+from bert_ft.search.edges import Edge, edges
 from bert_ft.search.importance import Importances
 from bert_ft.search.occupancy import occupancies, whole_occupancy
 from bert_ft.search.ranking import front, ranked
@@ -23,30 +23,38 @@ MAX_FAILURES = 100
 
 def facts(log: StudyLog, found: Statistics) -> dict[str, str]:
     """How far the search is and what it reached."""
-    best = ranked(log)
-    lines = {"trials": _progress(log, found)}
-    for place, name in enumerate(log.objectives):
-        direction = "maximized" if log.maximize[place] else "minimized"
-        if len(log.objectives) == 1 and best and best[0].values:
-            lines["best"] = f"{name} {best[0].values[0]:.4f} in trial {best[0].number} ({direction})"
-        else:
-            lines["objective" if len(log.objectives) == 1 else f"objective {place + 1}"] = (
-                f"{name} ({direction})"
-            )
-    if len(log.objectives) > 1 and best:
-        lines["best"] = (
-            f"trials {', '.join(str(trial.number) for trial in front(log))}: none is better in all"
-        )
-    lines["time"] = duration(found.wall_seconds)
+    time = duration(found.wall_seconds)
     if found.seconds_left and log.of_state("running"):
-        lines["time"] += f"; about {duration(found.seconds_left)} left"
-    for edge in edges(log):
-        end = "upper" if edge.is_upper else "lower"
-        lines.setdefault("at an edge", "")
-        lines["at an edge"] += ("; " if lines["at an edge"] else "") + (
-            f"{edge.parameter} at the {end} end of its range ({edge.limit}) in {edge.num_there} of the best {edge.num_best}"
-        )
+        time += f"; about {duration(found.seconds_left)} left"
+    lines = {"trials": _progress(log, found)} | _objectives(log) | {"time": time}
+    if at_edge := [_in_words(edge) for edge in edges(log)]:
+        lines["at an edge"] = "; ".join(at_edge)
     return lines
+
+
+def _objectives(log: StudyLog) -> dict[str, str]:
+    """What is optimized, and the best so far."""
+    best = ranked(log)
+    directions = ["maximized" if more else "minimized" for more in log.maximize]
+    if len(directions) == 1:
+        (name,), (direction,) = log.objectives, directions
+        if not best or not best[0].values:
+            return {"objective": f"{name} ({direction})"}
+        return {"best": f"{name} {best[0].values[0]:.4f} in trial {best[0].number} ({direction})"}
+    lines = {
+        f"objective {place}": f"{name} ({direction})"
+        for place, (name, direction) in enumerate(zip(log.objectives, directions, strict=True), start=1)
+    }
+    if best:
+        numbers = ", ".join(str(trial.number) for trial in front(log))
+        lines["best"] = f"trials {numbers}: none is better in all"
+    return lines
+
+
+def _in_words(edge: Edge) -> str:
+    end = "upper" if edge.is_upper else "lower"
+    where = f"at the {end} end of its range ({edge.limit})"
+    return f"{edge.parameter} {where} in {edge.num_there} of the best {edge.num_best}"
 
 
 def _progress(log: StudyLog, found: Statistics) -> str:
@@ -92,7 +100,10 @@ def at_the_edge(log: StudyLog) -> Table:
         ]
         for edge in found
     ]
-    reading = "Within a twentieth of the range from its end. Better values may lie beyond it: widen the range there."
+    reading = (
+        "Within a twentieth of the range from its end. Better values may lie beyond it: widen the range there, if "
+        "the end isn't where the parameter itself ends, as 0 of a rate."
+    )
     return Table(
         "At the edge", reading, ["parameter", "end", "limit", "best trials there", "the best has"], rows
     )

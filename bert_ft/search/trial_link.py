@@ -92,7 +92,7 @@ class TrialLink:
         self._trial.report(value, step)
         trial = self._trial.storage.get_trial(self.address.trial_id)
         view = _AtSameProgress(study, trial) if _looks_at_steps(study.pruner) else study
-        self.is_pruned = study.pruner.prune(view, trial)  # type: ignore[arg-type]
+        self.is_pruned = bool(study.pruner.prune(view, trial))  # type: ignore[arg-type]
         return self.is_pruned
 
 

@@ -1,5 +1,6 @@
 """Searches of a cheap task, in processes of their own."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -61,7 +62,5 @@ def workers(parent: int) -> list[int]:
 
 
 def kill(pid: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass  # it has ended meanwhile

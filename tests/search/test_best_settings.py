@@ -108,9 +108,11 @@ def test_hydras_record_is_read(tmp_path):
     (tmp_path / ".hydra").mkdir()
     sources = [{"path": "/conf", "provider": "main"}, {"path": "/mine", "provider": "command-line"}]
     runtime = {"choices": {"loss": "focal"}, "config_sources": sources}
-    (tmp_path / ".hydra/hydra.yaml").write_text(yaml.safe_dump({"hydra": {"runtime": runtime}}))
+    (tmp_path / ".hydra/hydra.yaml").write_text(
+        yaml.safe_dump({"hydra": {"runtime": runtime, "job": {"config_name": "pretrain"}}})
+    )
     (tmp_path / ".hydra/config.yaml").write_text("seed: 5")
-    assert read_record(str(tmp_path)) == JobRecord({"loss": "focal"}, ["/mine"], 5)
+    assert read_record(str(tmp_path)) == JobRecord({"loss": "focal"}, ["/mine"], 5, "pretrain")
 
 
 @pytest.mark.parametrize("content", [None, "[", "a list of nothing", "hydra: {}"])

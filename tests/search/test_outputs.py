@@ -2,6 +2,8 @@
 
 import logging
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,8 @@ from tensorboard.plugins.hparams import metadata, plugin_data_pb2
 
 from bert_ft.search.outputs import trial_ended, write
 from tests.search.studies import add, kinds, new_study
+
+CHECKOUT = Path(__file__).parents[2]
 
 
 class Sweep:
@@ -207,3 +211,21 @@ def test_what_goes_wrong_is_logged_and_ends_nothing(tmp_path, monkeypatch, caplo
     with caplog.at_level(logging.ERROR):
         assert call(study, tmp_path) is None
     assert "disk full" in caplog.text
+
+
+@pytest.mark.slow
+def test_nothing_heavy_is_loaded(tmp_path):
+    """The process that gives out the trials stays small: torch and the like are the workers'."""
+    script = (
+        "import sys; from bert_ft.search.outputs import trial_ended, write\n"
+        "from tests.search.studies import add, new_study\n"
+        "study = new_study(); add(study, value=1, folder=sys.argv[1] + '/0'); add(study, 'pruned', folder=sys.argv[1] + '/1')\n"
+        "heavy = {'torch', 'lightning', 'transformers', 'tensorflow'}\n"
+        "[trial_ended(study, trial, sys.argv[1]) for trial in study.trials]\n"
+        "assert not (heavy | {'matplotlib', 'sklearn', 'jinja2'}) & set(sys.modules), sys.modules.keys()\n"
+        "assert write(study, sys.argv[1])\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    result = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr[-2000:]

@@ -74,7 +74,7 @@ def test_values_as_overrides_have_them():
 def test_a_grid_has_all_values():
     space = space_of({}, ["a=choice(x,y)", "b=range(0,6,step=2)", "c=range(0,1,step=0.25)"])
     assert grid(space.distributions) == {"a": ["x", "y"], "b": [0, 2, 4], "c": [0.0, 0.25, 0.5, 0.75]}
-    with pytest.raises(ConfigError, match="^d: a grid .* needs separate values"):
+    with pytest.raises(ConfigError, match=r"^d: a grid .* needs separate values"):
         grid(space_of({}, ["d=interval(0,1)"]).distributions)
 
 

@@ -10,6 +10,7 @@ from bert_ft.config.check import problems
 from bert_ft.config.paths import conf_dir
 from bert_ft.search.conditions import Conditions
 
+HAS_STAGE = (conf_dir() / "pretrain").is_dir()
 LOGARITHMIC = {
     "optimizer.lr",
     "optimizer.weight_decay",
@@ -70,14 +71,15 @@ def test_the_small_space_is_part_of_the_question():
 
 @pytest.mark.parametrize("name", ["default", "small"])
 def test_every_parameter_is_a_key_and_each_of_its_values_is_allowed(name):
-    found = distributions(name)
+    found = distributions(name, *(["_pretraining"] if HAS_STAGE and name == "default" else []))
+    stage = ["pretrain=mlm_contrastive"] if HAS_STAGE else []
     with hydra.initialize_config_dir(config_dir=str(conf_dir())):
 
         def compose(overrides):
             return hydra.compose("train", overrides, return_hydra_config=True)
 
         only_with = content(name).get("only_with", {})
-        conditions = Conditions(compose, [], found, only_with=only_with)
+        conditions = Conditions(compose, stage, found, only_with=only_with)
         assert conditions.problems() == []
         assert conditions.left_out() == []
         assert all({key, other} <= set(found) for key, other in only_with.items())
@@ -85,7 +87,7 @@ def test_every_parameter_is_a_key_and_each_of_its_values_is_allowed(name):
             values = {
                 key: values_of(each)[min(position, len(values_of(each)) - 1)] for key, each in found.items()
             }
-            assert problems(compose([f"{key}={value}" for key, value in values.items()])) == []
+            assert problems(compose([*stage, *(f"{key}={value}" for key, value in values.items())])) == []
 
 
 def values_of(distribution):
@@ -106,8 +108,13 @@ def values_of(distribution):
 def test_the_sweeper_gets_the_space(overrides, name):
     with hydra.initialize_config_dir(config_dir=str(conf_dir())):
         config = hydra.compose("train", ["hydra/sweeper=optuna", *overrides], return_hydra_config=True)
-    assert config.hydra.sweeper.params == content(name)["params"]
-    assert config.hydra.sweeper.only_with == content(name).get("only_with", {})
+    included = content(name).get("defaults", ["_self_"])
+    files = [content(name if each == "_self_" else each) for each in included]
+    assert config.hydra.sweeper.params == {
+        key: text for file in files for key, text in file["params"].items()
+    }
+    expected = {key: other for file in files for key, other in file.get("only_with", {}).items()}
+    assert config.hydra.sweeper.only_with == expected
     assert config.hydra.sweeper.n_trials == 20
 
 
@@ -119,5 +126,4 @@ def test_no_other_sweeper_gets_it():
 
 def test_the_pre_training_stages_space_comes_with_the_stage():
     """It isn't part of the default one before, for there its keys are unknown."""
-    is_there = (conf_dir() / "pretrain").is_dir()
-    assert ("_pretraining" in content("default").get("defaults", [])) == is_there
+    assert ("_pretraining" in content("default").get("defaults", [])) == HAS_STAGE

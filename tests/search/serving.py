@@ -1,0 +1,90 @@
+"""Jobs of a fork server, in a process without threads; prints what was seen of them as JSON."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+from bert_ft.search.fork_server import Ended, ForkServer, Message
+
+loaded: list[str] = []
+
+
+def prepare(send) -> None:
+    loaded.append("loaded")
+    send({"ready": os.getpid()})
+
+
+def run(content: dict, send) -> None:
+    send({"pid": os.getpid(), "loaded": loaded, "parent": os.getppid()})
+    loaded.append(content["do"])
+    match content["do"]:
+        case "raise":
+            raise RuntimeError("raised")
+        case "crash":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        case "sleep":
+            child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+            send({"child": child.pid})
+            time.sleep(60)
+    send({"done": content["do"]})
+
+
+def collect(server: ForkServer, until) -> tuple[dict, dict]:
+    """Messages by job, and exit codes by job."""
+    said: dict = {}
+    ended: dict = {}
+    while not until(said, ended):
+        for event in server.wait(5.0):
+            if isinstance(event, Message):
+                said.setdefault(event.job, {}).update(event.content)
+            else:
+                assert isinstance(event, Ended)
+                ended[event.job] = event.code
+    return said, ended
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rpartition(")")[2].split()[0] != "Z"
+
+
+def main() -> None:
+    found: dict = {}
+    server = ForkServer(prepare, run)
+    server.start()
+    for job, do in enumerate(["finish", "raise", "crash", "finish"]):
+        server.submit(job, {"do": do})
+    found["first"] = collect(server, lambda said, ended: len(ended) == 4)
+
+    server.submit(10, {"do": "sleep"})
+    said, _ = collect(server, lambda said, ended: "child" in said.get(10, {}))
+    server.kill(10)
+    _, ended = collect(server, lambda said, ended: ended)
+    time.sleep(0.2)
+    found["killed"] = ended, is_alive(said[10]["pid"]), is_alive(said[10]["child"])
+
+    server.submit(20, {"do": "sleep"})
+    said, _ = collect(server, lambda said, ended: "child" in said.get(20, {}))
+    os.kill(said[20]["parent"], signal.SIGKILL)
+    _, ended = collect(server, lambda said, ended: ended)
+    found["server killed"] = ended, is_alive(said[20]["pid"])
+    os.kill(said[20]["child"], signal.SIGKILL)  # nobody was left to do it
+    server.submit(21, {"do": "finish"})
+    found["after"] = collect(server, lambda said, ended: 21 in ended)
+
+    server.submit(30, {"do": "sleep"})
+    said, _ = collect(server, lambda said, ended: "child" in said.get(30, {}))
+    server.stop()
+    found["stopped"] = is_alive(said[30]["pid"]), is_alive(said[30]["parent"])
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+import optuna
+import pytest
+from optuna.distributions import FloatDistribution
+from optuna.pruners import MedianPruner, NopPruner, PatientPruner, SuccessiveHalvingPruner
+from optuna.trial import TrialState, create_trial
+
+from bert_ft.search.storage import close, open_storage
+from bert_ft.search.trial_link import TrialAddress, TrialLink, at_progress_of, current_trial
+
+
+def reported(values: dict[int, float], total_steps: int | None = None, **settings):
+    attributes = {} if total_steps is None else {"total_steps": total_steps}
+    return create_trial(
+        params={"x": 0.5},
+        distributions={"x": FloatDistribution(0, 1)},
+        intermediate_values=values,
+        user_attrs=attributes,
+        **settings,
+    )
+
+
+def test_reports_are_compared_at_the_same_share_of_the_steps():
+    own = reported({10: 0.1, 20: 0.2, 40: 0.4}, total_steps=40, value=0.4)
+    other = reported({4: 1.0, 11: 2.0, 20: 3.0}, total_steps=20, value=3.0)
+    # shares 1/4, 1/2 and 1 of 20 steps: up to 5, 10 and 20
+    assert at_progress_of(own, other).intermediate_values == {10: 1.0, 20: 1.0, 40: 3.0}
+    assert other.intermediate_values == {4: 1.0, 11: 2.0, 20: 3.0}
+
+
+def test_the_same_steps_stay_as_they_are():
+    own = reported({10: 0.1}, total_steps=40, value=0.4)
+    for other in (reported({10: 1.0, 20: 2.0}, 40, value=2.0), reported({7: 1.0}, value=1.0)):
+        assert at_progress_of(own, other) is other
+
+
+def test_nothing_is_reported_so_early():
+    own = reported({1: 0.1}, total_steps=100, value=0.1)
+    assert at_progress_of(own, reported({5: 1.0}, total_steps=10, value=1.0)).intermediate_values == {}
+
+
+@pytest.fixture
+def study(tmp_path):
+    storage = open_storage(f"sqlite:///{tmp_path / 'study.db'}", create=True)
+    study = optuna.create_study(study_name="study", storage=storage, direction="maximize")
+    for _ in range(5):
+        study.add_trial(reported({10: 0.8, 20: 0.9}, total_steps=20, value=0.9))
+    yield study
+    close(storage)
+
+
+def link_to(study: optuna.Study, trial: optuna.Trial, pruner) -> TrialLink:
+    url = str(study._storage._backend.url)
+    return TrialLink(TrialAddress(url, study.study_name, trial._trial_id, 0.0), pruner)
+
+
+def test_the_median_prunes_across_batch_sizes(study):
+    """Twice as many steps, of half the size: there is no step that both report at."""
+    for values, expected in (
+        ((0.7, 0.95), [True]),
+        ((0.85, 0.85), [False, True]),
+        ((0.85, 0.95), [False, False]),
+    ):
+        trial = study.ask()
+        link = link_to(study, trial, MedianPruner(n_startup_trials=5))
+        link.note(total_steps=40)
+        decisions = []
+        for value, step in zip(values, (23, 40), strict=True):
+            decisions.append(link.report(value, step))
+            if decisions[-1]:
+                break
+        assert decisions == expected
+        assert link.is_pruned is expected[-1]
+        close(link._trial.storage)
+        study.tell(trial, state=TrialState.FAIL)
+
+
+@pytest.mark.parametrize(
+    ("pruner", "expected"),
+    [
+        (NopPruner, False),
+        (lambda: SuccessiveHalvingPruner(min_resource=5, reduction_factor=2), False),
+        (lambda: PatientPruner(MedianPruner(n_startup_trials=1), patience=0), True),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_other_pruners(study, pruner, expected):
+    trial = study.ask()
+    link = link_to(study, trial, pruner())
+    link.note(total_steps=30)
+    link.report(0.3, 14)
+    decision = link.report(0.2, 16)
+    assert decision is expected
+    assert study.trials[-1].intermediate_values == {14: 0.3, 16: 0.2}
+    close(link._trial.storage)
+
+
+def test_outside_of_a_search_there_is_no_trial(monkeypatch):
+    monkeypatch.delenv("BERT_FT_TRIAL", raising=False)
+    assert current_trial() is None
+
+
+def test_several_objectives_are_never_pruned(tmp_path):
+    storage = open_storage(f"sqlite:///{tmp_path / 'study.db'}", create=True)
+    study = optuna.create_study(study_name="study", storage=storage, directions=["minimize", "maximize"])
+    link = link_to(study, study.ask(), MedianPruner(n_startup_trials=0))
+    assert link.report(0.1, 1) is False
+    close(link._trial.storage)
+    close(storage)

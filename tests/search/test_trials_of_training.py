@@ -1,0 +1,127 @@
+"""A search of the main job: what its trials report, leave and don't touch."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import optuna
+import pytest
+import yaml
+from optuna.trial import TrialState
+
+from tests.training.running import SMALL, file_overrides
+
+pytestmark = pytest.mark.slow
+
+# a pruner that stops each trial that comes so far and isn't among the very best, after two complete ones
+PRUNING = [
+    "hydra/sweeper/pruner=percentile",
+    "hydra.sweeper.pruner.percentile=1",
+    "hydra.sweeper.pruner.n_startup_trials=2",
+]
+VALIDATIONS = ["trainer.val_check_interval=0.5", "averaging=ema", "callbacks.early_stopping.patience=4"]
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory, tiny_encoder, reviews) -> tuple[Path, optuna.Study]:
+    """The folder and the study of a search of 8 trials, two at a time."""
+    folder = tmp_path_factory.mktemp("searched") / "search"
+    overrides = [
+        "hydra/sweeper=optuna",
+        "search=none",
+        "data.batch_size=choice(16,32)",
+        "optimizer.lr=tag(log,interval(1e-5,1e-2))",
+        *(each for each in SMALL if not each.startswith(("data.batch_size", "optimizer.lr"))),
+        *file_overrides(reviews),
+        f"encoder.name_or_path={tiny_encoder}",
+        f"data.cache_dir={folder.parent / 'cache'}",
+        "logger=none",
+        "hydra.sweeper.n_trials=8",
+        "hydra.sweeper.sampler.seed=0",
+        "hydra.sweeper.keep_best=null",
+        "hydra.sweeper.report=false",
+        f"hydra.sweep.dir={folder}",
+        *PRUNING,
+        *VALIDATIONS,
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "bert_ft.train", "--multirun", *overrides],
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder, optuna.load_study(study_name="search", storage=f"sqlite:///{folder / 'study.db'}")
+
+
+def of_state(study: optuna.Study, state: TrialState) -> list[optuna.trial.FrozenTrial]:
+    return [trial for trial in study.trials if trial.state == state]
+
+
+def test_each_trial_has_ended(searched):
+    _, study = searched
+    complete, pruned = of_state(study, TrialState.COMPLETE), of_state(study, TrialState.PRUNED)
+    assert len(complete) + len(pruned) == 8, [trial.user_attrs.get("reason") for trial in study.trials]
+    assert len(complete) >= 2
+    assert pruned
+
+
+def test_the_monitor_is_reported_by_optimizer_step(searched):
+    """160 rows: 10 batches of 16, or 5 of 32, in an epoch with two validations."""
+    _, study = searched
+    for trial in study.trials:
+        steps_each = {16: 10, 32: 5}[trial.params["data.batch_size"]]
+        total = 3 * steps_each
+        assert trial.user_attrs["total_steps"] == total
+        expected = [
+            epoch * steps_each + part for epoch in range(3) for part in (steps_each // 2, steps_each // 2 * 2)
+        ]
+        reported = list(trial.intermediate_values)
+        assert reported == expected[: len(reported)]
+        assert all(0 <= value <= 1 for value in trial.intermediate_values.values())
+        assert trial.user_attrs["steps"] >= reported[-1]
+        if trial.state == TrialState.PRUNED:
+            assert trial.user_attrs["steps"] == reported[-1]
+
+
+def test_the_objective_is_that_of_the_kept_checkpoint(searched):
+    _, study = searched
+    for trial in of_state(study, TrialState.COMPLETE):
+        record = json.loads((Path(trial.user_attrs["folder"]) / "metrics.json").read_text())
+        assert trial.value == record["objective"]["value"] == record["val"]["accuracy"]
+        assert trial.value in trial.intermediate_values.values()
+        assert record["weights"].startswith("ema")
+
+
+def test_a_trial_never_sees_the_test_split(searched):
+    _, study = searched
+    for trial in study.trials:
+        folder = Path(trial.user_attrs["folder"])
+        assert yaml.safe_load((folder / ".hydra" / "config.yaml").read_text())["test"] is False
+        if trial.state == TrialState.COMPLETE:
+            assert json.loads((folder / "metrics.json").read_text())["test"] is None
+
+
+def test_a_pruned_trial_leaves_no_checkpoint(searched):
+    _, study = searched
+    for trial in of_state(study, TrialState.PRUNED):
+        folder = Path(trial.user_attrs["folder"])
+        assert not list(folder.rglob("*.ckpt"))
+        assert not (folder / "model").exists()
+    for trial in of_state(study, TrialState.COMPLETE):
+        assert [path.name for path in Path(trial.user_attrs["folder"]).rglob("*.ckpt")] == ["best.ckpt"]
+
+
+def test_what_is_noted_of_a_trial(searched):
+    folder, study = searched
+    for trial in study.trials:
+        noted = trial.user_attrs
+        assert noted["folder"] == str(folder / str(trial.number))
+        assert noted["worker"] in (0, 1)
+        assert noted["seconds_to_first_step"] > 0
+        assert f"data.batch_size={trial.params['data.batch_size']}" in noted["overrides"]
+        assert not any(override.startswith(("test=", "+callbacks")) for override in noted["overrides"])
+        assert (Path(noted["folder"]) / "console.log").stat().st_size > 0
+    assert study.user_attrs["objective"] == "val/accuracy"
+    assert study.direction == optuna.study.StudyDirection.MAXIMIZE
