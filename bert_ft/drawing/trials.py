@@ -86,8 +86,11 @@ def scale_along(axis: Axis, scale: Scale, inches: float) -> None:
         log_ticks(axis, *scale.ends)
         axis.set_minor_locator(NullLocator())
         most = max(2, int(inches / TICK_ROOM))
-        if math.log10(scale.ends[1] / scale.ends[0]) > most:
+        decades = math.log10(scale.ends[1] / scale.ends[0])
+        if decades > most:
             axis.set_major_locator(LogLocator(numticks=most))
+        elif decades >= 1 and 3 * decades > most:  # three ticks in each have no room
+            axis.set_major_locator(LogLocator(subs=(1.0,)))
     else:
         axis.set_major_locator(MaxNLocator(max(2, int(inches / TICK_ROOM)), steps=[1, 2, 2.5, 5, 10]))
         plain_ticks(axis, scale.high)

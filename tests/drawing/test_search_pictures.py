@@ -71,6 +71,13 @@ def test_pairs_of_any_number(count):
     )  # one hasn't the parameter
 
 
+@pytest.mark.parametrize("high", [2e-4, 1e-3, 1e-2])
+def test_ticks_of_a_few_decades_have_room_in_a_small_panel(high):
+    scales = [Scale(name, 2e-5, high, is_log=True) for name in "abcd"]
+    values = np.geomspace(2e-5, high, 12)[:, None].repeat(4, axis=1)
+    assert_readable(draw_rank_pairs(scales, values, np.linspace(0, 1, 12), "title"))
+
+
 @pytest.mark.parametrize("count", [2, 11])
 def test_parallel_coordinates_of_any_number(count):
     labels = {place / 11: f"[768,{place * 384},384]" for place in range(12)}
