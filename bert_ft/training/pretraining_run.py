@@ -69,6 +69,8 @@ class PretrainingRun:
         Raises:
             CheckpointError: ``resume_from`` can't be read.
         """
+        if self.trainer.is_global_zero:
+            self._announce()
         if (
             self.cache is None or self.trainer.world_size > 1
         ):  # processes wait for each other, not for others' locks
