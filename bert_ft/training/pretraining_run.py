@@ -71,9 +71,8 @@ class PretrainingRun:
         """
         if self.trainer.is_global_zero:
             self._announce()
-        if (
-            self.cache is None or self.trainer.world_size > 1
-        ):  # processes wait for each other, not for others' locks
+        # several processes wait for each other, and not for the locks of others
+        if self.cache is None or self.trainer.world_size > 1:
             self._train()
             if self.trainer.is_global_zero:
                 self.module.pretrainer.save(self.folder / MODEL, self.tokenizer)
