@@ -52,8 +52,7 @@ SETTINGS = [
     "pretrain=mlm",
     "pretrain.masking.probability=0.2",
     "pretrain.batch_size=32",
-    "pretrain.trainer.max_steps=2400",
-    "pretrain.trainer.val_check_interval=800",
+    "pretrain.trainer.val_check_interval=500",
     "pretrain.trainer.check_val_every_n_epoch=null",
     "pretrain.optimizer.lr=1.5e-3",
     "pretrain.held_out_ratio=0.01",
@@ -132,6 +131,20 @@ def nats_of_unigrams(folder: Path, texts: list[str], batches: list[dict[str, tor
         return min(nats(smoothing) for smoothing in np.geomspace(1e-3, 100, 51))
 
 
+def trained(command: list[str], folder: Path, num_steps: int) -> float:
+    """The processor time of the whole command with so many steps."""
+    _, seconds = finished([*command, f"hydra.run.dir={folder}", f"pretrain.trainer.max_steps={num_steps}"])
+    return seconds
+
+
+def steps_that_fit(command: list[str], folder: Path) -> int:
+    """As many optimizer steps as the allowed time has room for, told from two short runs, with a tenth to spare."""
+    few, more = 50, 250
+    short, longer = (trained(command, folder / f"{steps}_steps", steps) for steps in (few, more))
+    each = (longer - short) / (more - few)
+    return int((0.9 * MAX_CPU_SECONDS - (short - few * each)) / each)
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -150,8 +163,9 @@ def main() -> None:
             f"data.train_file={folder}/train.txt",
         ]
         command += ["encoder=any", f"encoder.name_or_path={folder}/random", f"data.cache_dir={folder}/cache"]
-        command += [f"hydra.run.dir={folder}/run", f"seed={SEED}", *SETTINGS, *sys.argv[1:]]
-        _, seconds = finished(command)
+        command += [f"seed={SEED}", *SETTINGS, *sys.argv[1:]]
+        num_steps = steps_that_fit(command, folder)
+        seconds = trained(command, folder / "run", num_steps)
         batches = masked_batches(folder / "run/model", texts["held_out"])
         nats = {
             "unigram": nats_of_unigrams(folder / "run/model", texts["train"], batches),
@@ -166,6 +180,8 @@ def main() -> None:
         "perplexity": perplexity,
         "times_below_unigram": round(ratio, 2),
         "cpu_seconds": round(seconds),
+        "steps": num_steps,
+        "vocabulary": VOCAB_SIZE,
         "shape": SHAPE,
         "settings": SETTINGS,
     }
