@@ -4,10 +4,10 @@
 
 Texts: the paragraphs of BBC News and the Rotten Tomatoes snippets; a tenth of the articles and snippets is held out, whole,
 before anything is learnt from the rest, the vocabulary of 2,000 word pieces included, and of it whatever the rest repeats is
-left out. What comes out is judged outside of bert_ft: the
-folder is loaded by ``transformers.AutoModelForMaskedLM``, the held-out texts are masked by transformers' own collator (15%,
-80/10/10), and the perplexity of the masked tokens stands beside that of the best unigram model on the very same ones: token
-frequencies of the training texts, whose additive smoothing is chosen on the held-out tokens themselves.
+left out. What comes out is judged outside of bert_ft: the folder is loaded by ``transformers.AutoModelForMaskedLM``, the
+held-out texts are masked by transformers' own collator (15%, 80/10/10), and the perplexity of the masked tokens stands beside
+that of the best unigram model on the very same ones: token frequencies of the training texts, whose additive smoothing is
+chosen on the held-out tokens themselves.
 """
 
 from __future__ import annotations
