@@ -91,8 +91,6 @@ def _build_training(config: DictConfig) -> TrainingRun:
     plan = plan_of(trainer, len(data.splits["train"]), config.data.batch_size, *length)
     trainer.fit_loop.max_epochs = plan.epochs
     check_plan(trainer, plan, schedule, len(data.splits["validation"]))
-    if trainer.is_global_zero:
-        _report_data(data, folder)
     pretraining = build_stage(config, encoder, tokenizer, data.splits, max_length, folder)
     seed_everything(config.seed, workers=True, verbose=False)
     loss = _loss(config, data.splits["train"].known_labels, data.labels.names)
@@ -105,6 +103,7 @@ def _build_training(config: DictConfig) -> TrainingRun:
     if config.trainer.compile:
         compile_encoder(classifier.encoder)
     if trainer.is_global_zero:
+        _report_data(data, folder)
         write_json(folder / "environment.json", environment(trainer, precision, config.seed))
         if precision.notice:
             log.warning(precision.notice)

@@ -29,8 +29,7 @@ from bert_ft.data.sources import read_unlabelled
 from bert_ft.data.tokenization import FastTokenizer, load_tokenizer
 from bert_ft.errors import ConfigError
 from bert_ft.models.encoder import EncoderSpec, has_dropout, max_positions, num_encoder_layers
-from bert_ft.models.masked_lm import check_head
-from bert_ft.models.pretrainer import Pretrainer
+from bert_ft.models.pretrainer import Pretrainer, build_pretrainer
 from bert_ft.optim.groups import group_table
 from bert_ft.training.environment import environment
 from bert_ft.training.json_file import write_json
@@ -40,7 +39,6 @@ from bert_ft.training.pretraining_data import PretrainingDataModule
 from bert_ft.training.pretraining_module import PretrainingModule
 from bert_ft.training.pretraining_objective import PretrainingObjective
 from bert_ft.training.pretraining_run import PretrainingRun
-from bert_ft.training.pretraining_summary import print_texts
 from bert_ft.training.summary import print_groups
 
 # of `pretrain`, those that change how the stage is watched or kept, and not its result
@@ -119,14 +117,6 @@ def build_pretraining(
     seed_everything(config.seed, workers=True, verbose=False)
     pretrainer, head_is_fresh = _pretrainer(config, spec, objective)
     if trainer.is_global_zero:
-        print_texts(texts)
-        if head_is_fresh:
-            log.warning(
-                "encoder.name_or_path=%s: the checkpoint has no head that guesses tokens; a new one starts at random, its "
-                "decoder %s the token embeddings",
-                spec.name_or_path,
-                "tied to" if pretrainer.config.tie_word_embeddings else "apart from",
-            )
         if precision.notice:
             log.warning("pretrain.%s", precision.notice)
         if settings.optimizer.show_groups:
@@ -192,16 +182,13 @@ def _pretrainer(
             f"pretrain.contrastive_weight={objective.contrastive_weight}: two views of a text differ by dropout, and "
             f"encoder.name_or_path={spec.name_or_path} has none; give encoder.hidden_dropout, e.g. 0.1"
         )
-    parts: dict[str, Any] = {
-        "pooling": settings.pooling,
-        "projection_sizes": list(settings.projection_sizes),
-    }
-    if not objective.mlm_weight:
-        return Pretrainer(spec.load(encoder_config), **parts), False
-    check_head(encoder_config)
-    model, head_is_fresh = spec.load_masked_lm(encoder_config)
-    encoder: Any = model.base_model  # which transformers declares to be any module
-    return Pretrainer(encoder, model, **parts), head_is_fresh
+    return build_pretrainer(
+        spec,
+        encoder_config,
+        masks=objective.mlm_weight > 0,
+        pooling=settings.pooling,
+        projection_sizes=list(settings.projection_sizes),
+    )
 
 
 def _texts(

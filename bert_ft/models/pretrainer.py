@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from bert_ft.data.masking import MaskedBatch
 from bert_ft.data.packing import TextBatch
-from bert_ft.models.encoder import encode, without_progress_bars
-from bert_ft.models.masked_lm import head_of, token_logits
+from bert_ft.models.encoder import EncoderSpec, encode, without_progress_bars
+from bert_ft.models.masked_lm import check_head, head_of, token_logits
 from bert_ft.nn.contrastive import Projection
 from bert_ft.nn.pooling import build_pooling
 
@@ -74,3 +75,32 @@ class Pretrainer(nn.Module):
         with without_progress_bars():
             model.save_pretrained(str(folder))
         tokenizer.save_pretrained(str(folder))
+
+
+def build_pretrainer(
+    spec: EncoderSpec,
+    config: PretrainedConfig,
+    *,
+    masks: bool,
+    pooling: str = "mean",
+    projection_sizes: Sequence[int] = (),
+) -> tuple[Pretrainer, bool]:
+    """A ``Pretrainer`` on the loaded encoder, and whether it got a fresh head to guess tokens by.
+
+    Args:
+        spec: what to load.
+        config: of it, as ``spec`` gives it.
+        masks: whether tokens are to be guessed.
+        pooling: see ``Pretrainer``.
+        projection_sizes: likewise.
+
+    Raises:
+        CheckpointError: the encoder can't be loaded.
+        ConfigError: no masked language model is known for its family.
+    """
+    if not masks:
+        return Pretrainer(spec.load(config), pooling=pooling, projection_sizes=projection_sizes), False
+    check_head(config)
+    model, head_is_fresh = spec.load_masked_lm(config)
+    encoder = cast(PreTrainedModel, model.base_model)
+    return Pretrainer(encoder, model, pooling=pooling, projection_sizes=projection_sizes), head_is_fresh

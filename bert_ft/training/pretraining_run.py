@@ -23,6 +23,7 @@ from bert_ft.training.precision import Precision
 from bert_ft.training.pretraining_cache import made_once, stage_key
 from bert_ft.training.pretraining_data import PretrainingDataModule
 from bert_ft.training.pretraining_module import PretrainingModule
+from bert_ft.training.pretraining_summary import print_texts
 
 METRIC = "val/loss"  # held-out; what the stage's checkpoint is kept by
 METRICS_FILE = "metrics.json"
@@ -68,9 +69,10 @@ class PretrainingRun:
         Raises:
             CheckpointError: ``resume_from`` can't be read.
         """
-        if (
-            self.cache is None or self.trainer.world_size > 1
-        ):  # processes wait for each other, not for others' locks
+        if self.trainer.is_global_zero:
+            self._announce()
+        # several processes wait for each other, and not for the locks of others
+        if self.cache is None or self.trainer.world_size > 1:
             self._train()
             if self.trainer.is_global_zero:
                 self.module.pretrainer.save(self.folder / MODEL, self.tokenizer)
@@ -93,6 +95,16 @@ class PretrainingRun:
     def record(self) -> dict[str, Any]:
         """What ``metrics.json`` of the stage says, once it is done."""
         return json.loads((self.folder / METRICS_FILE).read_text(encoding="utf-8"))
+
+    def _announce(self) -> None:
+        print_texts(self.texts)
+        if self.head_is_fresh:
+            config = self.module.pretrainer.config
+            log.warning(
+                "pretrain: the encoder comes without a head that guesses tokens; a new one starts at random, its decoder "
+                "%s the token embeddings",
+                "tied to" if config.tie_word_embeddings else "apart from",
+            )
 
     def _make(self, entry: Path) -> None:
         self._train()

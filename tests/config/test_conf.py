@@ -136,6 +136,17 @@ def test_the_stage_alone_is_configured_without_a_problem():
     assert problems(config) == []
 
 
+def test_the_help_of_the_stage_alone_lists_the_choices_of_its_groups():
+    """By hand: Hydra's own list has the groups of fine-tuning, too."""
+    text = (conf_dir() / "pretrain.yaml").read_text(encoding="utf-8")
+    listed = dict(re.findall(r"^      ([\w@.]+): (\w+(?:, \w+)+)$", text, flags=re.MULTILINE))
+    assert set(listed) == {"data", "encoder", "logger", "monitor", "pretrain", "schedule@pretrain.schedule"}
+    for group, choices in listed.items():
+        assert choices.split(", ") == [
+            choice for choice in GROUPS[group.split("@")[0]] if (group, choice) != ("pretrain", "none")
+        ]
+
+
 BUILT = ("averaging", "loss", "schedule", "unfreezing", "weight_decay_schedule")
 
 

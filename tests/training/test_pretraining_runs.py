@@ -297,7 +297,10 @@ def test_plain_lines_without_labels(tmp_path, tiny_encoder, caplog):
     assert value == record["val"]["loss"]
     assert record["texts"]["left_out"] == sum(normalized(text) == rows[0] for text in rows) + 1
     assert record["texts"]["origin"] == str(path)
-    assert "has no head that guesses tokens; a new one starts at random, its decoder tied to" in caplog.text
+    assert (
+        "comes without a head that guesses tokens; a new one starts at random, its decoder tied to"
+        in caplog.text
+    )
     EncoderSpec(str(tmp_path / "run/model")).load()
     again = small_stage(
         tmp_path / "again", tmp_path / "run/model", files, "pretrain=contrastive", "pretrain.supervised=true"
