@@ -58,7 +58,9 @@ def _jobs(overrides: Sequence[str]) -> tuple[list[str], list[list[str]]]:
             key = override.get_key_element()
             values = [f"{key}={value}" for value in override.sweep_string_iterator()]
             if not values:
-                raise ConfigError(f"{text}: an empty range; it goes from its start up to, and without, its stop")
+                raise ConfigError(
+                    f"{text}: an empty range; it goes from its start up to, and without, its stop"
+                )
             choices.append(values)
         # an interval has no values to list: its sampler draws them
     first = [values[0] for values in choices]
