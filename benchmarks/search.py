@@ -1,0 +1,183 @@
+"""Searches beside those of Hydra's own Optuna plugin: what a trial costs before it trains, workers' idle time, and
+the time until as good a value is found.
+
+    python -m benchmarks.search [cost] [idle] [value] [--rounds 5] [--trials 20]
+
+``cost``: seconds from a free place to the first training step, the median over trials; BBC News, MiniLM, one worker.
+``idle``: the share of the time in which a worker of two has no trial, with trials of 1 to 10 s; the plugin has its
+workers by Hydra's joblib launcher. ``value``: wall time of the plugin's 20 trials on BBC News, and the time in which
+ours, with pruning, has found a value as good; the space is ``search=small``, one trial at a time, the budget of each
+trial alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import optuna
+import yaml
+
+from benchmarks.measure import alternate, medians, ratios, record
+from benchmarks.uneven import TIMES
+
+OURS, PLUGIN = "bert_ft", "Hydra's plugin"
+HERE = Path(__file__).parent
+BUDGET = [
+    "data.max_length=64",
+    "trainer.max_epochs=3",
+    "trainer.val_check_interval=0.25",
+    "logger=none",
+    "monitor=none",
+]
+SEED = "hydra.sweeper.sampler.seed"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", default=["cost", "idle", "value"])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--trials", type=int, default=20)
+    parser.add_argument(
+        "--budget", nargs="*", default=BUDGET, help="overrides of each trial of cost and value"
+    )
+    options = parser.parse_args()
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    for part in options.parts:
+        globals()[f"measure_{part}"](options)
+
+
+def measure_cost(options: argparse.Namespace) -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "cost"
+        train(
+            folder,
+            *options.budget,
+            "trainer.max_steps=2",
+            "trainer.val_check_interval=1.0",
+            "search=small",
+            trials=6,
+        )
+        trials = study_in(folder).trials
+    seconds = [trial.user_attrs["seconds_to_first_step"] for trial in trials]
+    # the first one waits for the imports that all later ones share
+    record(
+        __file__,
+        "cost",
+        {"first": seconds[0], "median_of_others": round(median(seconds[1:]), 3), "all": seconds},
+    )
+
+
+def measure_idle(options: argparse.Namespace) -> None:
+    figures = alternate(
+        {side: partial(idle_share, side, options.trials) for side in (OURS, PLUGIN)}, options.rounds
+    )
+    record(
+        __file__,
+        "idle",
+        {"rounds": options.rounds, "idle_share": {s: round(median(v), 4) for s, v in figures.items()}},
+    )
+
+
+def idle_share(side: str, trials: int, seed: int) -> float:
+    """Of the time of two workers, while there are trials left to begin, the part without one."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "idle"
+        sweeper = (
+            ["hydra/sweeper=ours"] if side == OURS else ["hydra/sweeper=plugin", "hydra/launcher=joblib"]
+        )
+        words = [
+            sys.executable, str(HERE / "uneven.py"), "--multirun", f"--config-dir={HERE / 'plugin'}",
+            *sweeper, "hydra/sweeper/sampler=random", f"{SEED}={seed}", f"hydra.sweep.dir={folder}",
+            f"hydra.sweeper.n_trials={trials}", "hydra.sweeper.n_jobs=2", "seconds=interval(1,10)",
+        ]  # fmt: skip
+        done = subprocess.run(words, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        times = [json.loads(path.read_text()) for path in folder.glob(f"*/{TIMES}")]
+    assert len(times) == trials
+    first, last = min(began for began, _ in times), max(began for began, _ in times)
+    worked = sum(min(ended, last) - began for began, ended in times)
+    return 1 - worked / (2 * (last - first))
+
+
+def measure_value(options: argparse.Namespace) -> None:
+    seconds: dict[str, list[float]] = {OURS: [], PLUGIN: []}
+    found = []
+    for seed in range(options.rounds):
+        with tempfile.TemporaryDirectory() as temporary:
+            theirs, ours = Path(temporary) / "plugin", Path(temporary) / "ours"
+            # the one that is reached comes first; it is run as it is, without knowing ours
+            wall = train(theirs, *options.budget, f"{SEED}={seed}", trials=options.trials, plugin=True)
+            best = float(yaml.safe_load((theirs / "optimization_results.yaml").read_text())["best_value"])
+            began = time.time()
+            train(ours, *options.budget, f"{SEED}={seed}", "search=small", trials=options.trials)
+            study = study_in(ours)
+        reached = [
+            trial.datetime_complete.timestamp() - began
+            for trial in study.trials
+            if trial.state.name == "COMPLETE" and trial.value >= best
+        ]
+        seconds[PLUGIN].append(wall)
+        seconds[OURS].append(min(reached, default=float("inf")))
+        pruned = sum(trial.state.name == "PRUNED" for trial in study.trials)
+        found.append({"plugin": best, "bert_ft": study.best_value, "pruned": pruned})
+        print(
+            f"seed {seed}: plugin {best:.4f} in {wall:.0f} s, ours as good after {seconds[OURS][-1]:.0f} s",
+            flush=True,
+        )
+    figures = {
+        "seconds": medians(seconds),
+        "bert_ft_over": ratios(seconds, OURS),
+        "rounds": json.loads(json.dumps(found)),
+    }
+    record(__file__, "value", figures)
+
+
+def train(folder: Path, *overrides: str, trials: int, plugin: bool = False) -> float:
+    """Search on BBC News, one trial at a time; its wall time in seconds."""
+    words = [sys.executable, "-m", "bert_ft.train", "--multirun"]
+    if plugin:
+        small = yaml.safe_load((HERE.parent / "conf" / "search" / "small.yaml").read_text())["params"]
+        words += [
+            f"--config-dir={HERE / 'plugin'}",
+            "hydra/sweeper=plugin",
+            *(f"{k}={v}" for k, v in small.items()),
+        ]
+        # what our trials have too
+        words += [
+            "test=false",
+            "report=false",
+            "trainer.enable_progress_bar=false",
+            "callbacks.last_checkpoint=null",
+        ]
+    else:
+        words += ["hydra/sweeper=optuna", "hydra.sweeper.report=false"]
+    words += [
+        *overrides,
+        f"hydra.sweep.dir={folder}",
+        f"hydra.sweeper.n_trials={trials}",
+        "hydra.sweeper.n_jobs=1",
+    ]
+    began = time.time()
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return time.time() - began
+
+
+def study_in(folder: Path) -> optuna.Study:
+    storage = optuna.storages.RDBStorage(f"sqlite:///{folder / 'study.db'}")
+    study = optuna.load_study(study_name=folder.name, storage=storage)
+    study.trials  # noqa: B018 (read while the folder is there)
+    return study
+
+
+if __name__ == "__main__":
+    main()
