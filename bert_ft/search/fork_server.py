@@ -130,10 +130,11 @@ class ForkServer:
         """End the server and its jobs."""
         if self._process is None:
             return
-        os.close(self._commands)  # upon which it ends
-        self._process.join(timeout=10)
+        os.close(self._commands)  # upon which it ends, but not while it prepares
+        self._process.join(timeout=10 if self._jobs else 0)
         if self._process.exitcode is None:
             self._process.kill()
+            _kill_group(self._process.pid)
             self._process.join()
         os.close(self._events)
         self._process, self._unread = None, b""

@@ -60,6 +60,7 @@ def search(
     gc.enable()  # a command of this package has it off until its heavy imports, which are the trials' here
     settings = SearchSettings(**{name: plain(value) for name, value in _named(given).items()})
     space = space_of(settings.params, arguments)
+    _check_space_file(space, hydra_context)
     directions = settings.directions(config)
     pruner = build_pruner(settings.pruner)
     build_sampler(settings.sampler, space.distributions)
@@ -87,6 +88,15 @@ def search(
 
 def _named(given: Mapping[str, Any]) -> dict[str, Any]:
     return {**given, "direction": direction_names(given["direction"])}
+
+
+def _check_space_file(space: Space, hydra_context: HydraContext) -> None:
+    """Refuse a ``search=…`` that there isn't: Hydra passes over it, since sweepers with other names have no file there."""
+    names = hydra_context.config_loader.get_group_options("search")
+    chosen = space.fixed.get("search")
+    if names and chosen is not None and chosen not in names:
+        known = [name for name in names if not name.startswith("_")]
+        raise ConfigError(f"search={chosen}: must be one of {', '.join(known)}")
 
 
 def _num_trials(settings: SearchSettings, space: Space) -> int:

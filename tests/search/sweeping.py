@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import optuna
@@ -64,3 +65,11 @@ def workers(parent: int) -> list[int]:
 def kill(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
         os.kill(pid, signal.SIGKILL)
+
+
+def wait_until_gone(pids: list[int]) -> None:
+    """A trial must not go on without its search; one that is killed needs a moment."""
+    until = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}/exe").exists() for pid in pids):
+        assert time.monotonic() < until, "a trial goes on without its search"
+        time.sleep(0.01)

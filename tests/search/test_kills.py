@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.search.sweeping import children, counts, kill, start, study_in, sweep, workers
+from tests.search.sweeping import children, counts, kill, start, study_in, sweep, wait_until_gone, workers
 
 pytestmark = [
     pytest.mark.slow,
@@ -78,10 +78,7 @@ def test_the_search_itself(tmp_path, which):
         for pid in rng.sample([process.pid, *left], 1 + len(left)) if which == "all" else [process.pid]:
             kill(pid)
         process.communicate()
-        until = time.monotonic() + 10
-        while any(Path(f"/proc/{pid}/exe").exists() for pid in left):
-            assert time.monotonic() < until, "a trial goes on without its search"
-            time.sleep(0.01)
+        wait_until_gone(left)
     done = sweep(folder, *OVERRIDES)
     assert done.returncode == 0, done.stdout + done.stderr
     check(folder)
