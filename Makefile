@@ -47,6 +47,7 @@ bench: $(INSTALLED) ## measure against the Hugging Face Trainer, ONNX Runtime an
 	$(BIN)/python -m benchmarks.rotten_tomatoes_parity
 	$(BIN)/python -m benchmarks.monitor_cost
 	$(BIN)/python -m benchmarks.pretraining_perplexity
+	$(BIN)/python -m benchmarks.search # hours, for its five searches of each side
 
 clean: ## remove the environment, runs and caches
 	rm -rf $(VENV) outputs multirun dist build .pytest_cache .mypy_cache .ruff_cache

@@ -58,9 +58,13 @@ def search(
         UserError: something about it is wrong, which is told before a trial starts, or too many trials fail.
     """
     gc.enable()  # a command of this package has it off until its heavy imports, which are the trials' here
+    _check_choice(config, hydra_context)
     settings = SearchSettings(**{name: plain(value) for name, value in _named(given).items()})
     space = space_of(settings.params, arguments)
-    _check_space_file(space, hydra_context)
+    if not space.distributions and settings.custom_search_space is None:
+        log.warning(
+            "Nothing is searched, so all trials are alike; give e.g. 'optimizer.lr=interval(1e-5,1e-3)'"
+        )
     directions = settings.directions(config)
     pruner = build_pruner(settings.pruner)
     build_sampler(settings.sampler, space.distributions)
@@ -86,17 +90,21 @@ def search(
             server.stop()
 
 
+def _check_choice(config: DictConfig, context: HydraContext) -> None:
+    """Refuse a space file that isn't there: the group is optional, so Hydra itself would leave it out.
+
+    Raises:
+        ConfigError: naming those that are there.
+    """
+    choice = OmegaConf.select(config, "hydra.runtime.choices").get("search")
+    names = [name for name in context.config_loader.get_group_options("search") if not name.startswith("_")]
+    if names and choice is not None and choice not in (*names, config.hydra.runtime.choices["hydra/sweeper"]):
+        shown = [name for name in names if name != config.hydra.runtime.choices["hydra/sweeper"]]
+        raise ConfigError(f"search={choice}: must be one of {', '.join(shown)}")
+
+
 def _named(given: Mapping[str, Any]) -> dict[str, Any]:
     return {**given, "direction": direction_names(given["direction"])}
-
-
-def _check_space_file(space: Space, hydra_context: HydraContext) -> None:
-    """Refuse a ``search=…`` that there isn't: Hydra passes over it, since sweepers with other names have no file there."""
-    names = hydra_context.config_loader.get_group_options("search")
-    chosen = space.fixed.get("search")
-    if names and chosen is not None and chosen not in names:
-        known = [name for name in names if not name.startswith("_")]
-        raise ConfigError(f"search={chosen}: must be one of {', '.join(known)}")
 
 
 def _num_trials(settings: SearchSettings, space: Space) -> int:

@@ -208,6 +208,9 @@ class Workers:
         """End what runs, to be run again by the next search on the study."""
         self._server.stop()
         self._claims.lose_own("the search was interrupted")
+        for running in self._running.values():
+            trial = self._claims.storage.get_trial(running.trial._trial_id)
+            outputs.trial_ended(self._opened.study, trial, self._opened.folder)
 
     def _draw_report_if_due(self) -> None:
         if time.monotonic() < self._next_report or _REPORT in self._server.jobs or not self._num_ended:
