@@ -13,8 +13,8 @@ def warm(config: DictConfig) -> None:
 
 
 @entry_point("train", warm=warm)
-def main(config: DictConfig) -> float:
-    """Run the main job and return the objective of the checkpoint that was kept."""
+def main(config: DictConfig) -> float | list[float]:
+    """Run the main job and return the objective of the checkpoint that was kept, or several with ``objective.others``."""
     from bert_ft.config.startup import heavy_imports
 
     with heavy_imports(compiles=config.trainer.compile):
@@ -30,7 +30,8 @@ def main(config: DictConfig) -> float:
 
             report = publish_if_possible(result.folder)
         print_result(result, report)
-    return result.objective
+    others = [result.value(name) for name in config.objective.others]
+    return [result.objective, *others] if others else result.objective
 
 
 if __name__ == "__main__":

@@ -73,6 +73,9 @@ def _between_keys(get: Any) -> Iterator[str]:
         yield f"objective.metric={metric}: must be one of {', '.join(known)}"
     elif metric and mode and OBJECTIVE_MODES.get(metric, mode) != mode:
         yield f"objective.mode={mode}: contradicts objective.metric={metric}; set it to {OBJECTIVE_MODES[metric]}"
+    for other in get("objective.others") or ():
+        if other not in (allowed := [*known, "fit_seconds"]):
+            yield f"objective.others={other}: must be among {', '.join(allowed)}"
     ratio, steps = get("schedule.warmup_ratio"), get("schedule.warmup_steps")
     if ratio is not None and steps is not None:
         yield f"schedule.warmup_steps={steps}: schedule.warmup_ratio={ratio} is set too; set one of them to null"

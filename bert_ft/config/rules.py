@@ -119,6 +119,7 @@ RULES: dict[str, Rule] = {
     "report": FLAG,
     "test": FLAG,
     "trust": Rule("list of texts"),
+    "objective.others": Rule("list of texts"),
     "objective.mode": Rule("text", choices=("max", "min")),
     "encoder.name_or_path": TEXT,
     "encoder.revision": NULL_OR_TEXT,

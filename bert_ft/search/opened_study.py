@@ -22,7 +22,7 @@ from optuna.storages import _CachedStorage
 from bert_ft.errors import ConfigError
 from bert_ft.search.liveness import Owner
 from bert_ft.search.samplers import build_sampler
-from bert_ft.search.settings import SearchSettings
+from bert_ft.search.settings import SearchSettings, objectives_of
 from bert_ft.search.space import Space
 from bert_ft.search.storage import absolute_url, locked, open_storage, without_password
 
@@ -81,9 +81,10 @@ def open_study(
         pruner=pruner,
     )
     folder = _folder(config, attributes, sweep)
+    objectives = objectives_of(config) or []
     objective = str(OmegaConf.select(config, "objective.metric", default="objective"))
     notes = {
-        "objective": objective,
+        "objective": objectives if len(objectives) > 1 else objective,
         "space": space.to_json(),
         "n_trials": n_trials,
         "n_jobs": settings.n_jobs,

@@ -85,7 +85,21 @@ class SearchSettings:
                 f"objective.metric={OmegaConf.select(config, 'objective.metric', default='')}; "
                 f"set it to {wanted}, or leave it out"
             )
+        objectives = objectives_of(config)
+        if objectives is not None and len(objectives) != len(given):
+            raise ConfigError(
+                f"hydra.sweeper.direction={self.direction}: {len(given)} for "
+                f"{', '.join(objectives)}; give one for each, e.g. "
+                "objective.others=[fit_seconds] hydra.sweeper.direction=[maximize,minimize]"
+            )
         return given
+
+
+def objectives_of(config: DictConfig) -> list[str] | None:
+    """The names of what the task returns; ``None`` where it doesn't say."""
+    metric = OmegaConf.select(config, "objective.metric", default=None)
+    others = OmegaConf.select(config, "objective.others", default=None)
+    return None if metric is None or others is None else [str(name) for name in (metric, *others)]
 
 
 def direction_names(direction: Any) -> Any:

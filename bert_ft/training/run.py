@@ -49,6 +49,12 @@ class RunResult:
     precision: str
     folder: Path
 
+    def value(self, name: str) -> float:
+        """``fit_seconds``, or a validation metric of the kept weights by its name, such as ``val/loss``."""
+        if name == "fit_seconds":
+            return self.fit_seconds
+        return self.kept.val.get(name.removeprefix("val/"), float("nan"))
+
 
 @dataclass
 class TrainingRun:

@@ -26,6 +26,11 @@ pytestmark = pytest.mark.slow
             "hydra.sweeper.retry=-1: must be an integer",
         ),
         (
+            ["hydra.sweeper.direction=[maximize,minimize]"],
+            "hydra.sweeper.direction=['maximize', 'minimize']: 2 for val/accuracy; give one for each",
+        ),
+        (["objective.others=[val/los]"], "objective.others=val/los: must be among val/accuracy, "),
+        (
             ["hydra.sweeper.storage=sqlite:////proc/none/study.db"],
             "hydra.sweeper.storage=sqlite:////proc/none/study.db: can't be used",
         ),

@@ -78,6 +78,13 @@ def test_several_validations_an_epoch_and_an_end_in_steps(tmp_path, tiny_encoder
     assert metrics["checkpoint"]["step"] in (5, 10, 15)
 
 
+def test_several_objectives(tmp_path, tiny_encoder, reviews):
+    others = "objective.others=[val/loss,fit_seconds]"
+    values, metrics = train(tmp_path, tiny_encoder, reviews, others, "trainer.max_epochs=1")
+    assert values[:2] == [metrics["val"]["accuracy"], metrics["val"]["loss"]]
+    assert values[2] == pytest.approx(metrics["fit_seconds"], abs=1e-3)
+
+
 def test_a_validation_split_of_one_row(tmp_path, tiny_encoder, reviews):
     one = write_csv(tmp_path / "one.csv", make_rows(1, seed=9))
     _, metrics = train(tmp_path / "run", tiny_encoder, {**reviews, "validation": one}, "trainer.max_epochs=1")
