@@ -109,8 +109,11 @@ def test_a_pruned_trial_leaves_no_checkpoint(searched):
         folder = Path(trial.user_attrs["folder"])
         assert not list(folder.rglob("*.ckpt"))
         assert not (folder / "model").exists()
-    for trial in of_state(study, TrialState.COMPLETE):
-        assert [path.name for path in Path(trial.user_attrs["folder"]).rglob("*.ckpt")] == ["best.ckpt"]
+    best = Path(study.best_trial.user_attrs["folder"])
+    left = [str(path.relative_to(best)) for path in best.rglob("*.ckpt")]
+    assert left == ["checkpoints/best.ckpt"], [
+        (trial.number, trial.state, trial.values) for trial in study.trials
+    ]
 
 
 def test_what_is_noted_of_a_trial(searched):
