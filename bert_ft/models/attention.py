@@ -2,15 +2,15 @@
 
 Sequences of equal length lie side by side in a batch (see ``bert_ft.data.packing``), so each run of
 them is one plain ``(count, heads, length, head_dim)`` view: no padding, no mask, no copy on the way in.
-With dropout, on a CPU, ``bert_ft.nn.packed_attention`` does the same in fewer steps; without, on a GPU,
-in 16 bits, torch's kernel for packed sequences. With dropout on a GPU ``flash_attention_2`` is quicker.
+With dropout, on a CPU, ``bert_ft.nn.packed_attention`` does the same in fewer steps. A GPU takes all sequences at
+once: in 16 bits by Flash Attention 2, which knows packed sequences, in 32 bits padded for this one product.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import Any
 
 import torch
@@ -25,6 +25,8 @@ from bert_ft.nn.precision import at_least_float32
 PACKED_SDPA = "bert_ft_packed_sdpa"
 PACKED_EAGER = "bert_ft_packed_eager"
 
+_PADDED_TO = 8  # what torch's kernels take a mask of as it lies
+
 Kernel = Callable[[Tensor, Tensor, Tensor, Tensor | None, float, float], Tensor]
 
 
@@ -35,6 +37,7 @@ class SequenceLayout:
         self.lengths = [length for length in lengths if length]
         self.num_heads = num_heads
         self._cu_seqlens: Tensor | None = None
+        self._padding: tuple[Tensor, Tensor] | None = None
 
     def cu_seqlens(self, device: torch.device) -> Tensor:
         """``(num_sequences + 1,)`` int32, the cumulated lengths."""
@@ -42,6 +45,21 @@ class SequenceLayout:
             ends = torch.tensor([0, *accumulate(self.lengths)], dtype=torch.int32)
             self._cu_seqlens = ends.to(device, non_blocking=True)
         return self._cu_seqlens
+
+    def padding(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """For sequences padded to the longest: each token's place, ``(num_tokens,)`` int64, and where there are tokens,
+        ``(num_sequences, 1, 1, longest)`` bool.
+        """
+        if self._padding is None or self._padding[0].device != device:
+            longest = -(-max(self.lengths) // _PADDED_TO) * _PADDED_TO
+            starts = range(0, longest * len(self.lengths), longest)
+            places = [range(start, start + n) for start, n in zip(starts, self.lengths, strict=True)]
+            mask = torch.arange(longest) < torch.tensor(self.lengths)[:, None, None, None]
+            self._padding = (
+                torch.tensor(list(chain(*places))).to(device, non_blocking=True),
+                mask.to(device, non_blocking=True),
+            )
+        return self._padding
 
     @cached_property
     def groups(self) -> list[LengthGroup]:
@@ -109,10 +127,16 @@ def _packed_attention(kernel: Kernel) -> Callable[..., tuple[Tensor, None]]:
         assert attention_mask is None, "packed batches have no mask"
         states = (query[0].transpose(0, 1), key[0].transpose(0, 1), value[0].transpose(0, 1))
         scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-        if dropout and kernel is _sdpa and sliding_window is None and query.device.type == "cpu":
+        if kernel is not _sdpa:
+            output = _by_group(kernel, states, layout, dropout, scaling, sliding_window)
+        elif _has_flash(query):
+            output = _flash(states, layout, dropout, scaling, sliding_window)
+        elif sliding_window is not None:
+            output = _by_group(kernel, states, layout, dropout, scaling, sliding_window)
+        elif query.device.type != "cpu":
+            output = _padded(states, layout, dropout, scaling)
+        elif dropout:
             output = packed_attention(*states, layout.buckets, dropout=dropout, scaling=scaling)
-        elif not dropout and kernel is _sdpa and _has_varlen(query):
-            output = _varlen(states, layout, scaling, sliding_window)
         else:
             output = _by_group(kernel, states, layout, dropout, scaling, sliding_window)
         return output[None], None
@@ -120,8 +144,8 @@ def _packed_attention(kernel: Kernel) -> Callable[..., tuple[Tensor, None]]:
     return attention
 
 
-def _has_varlen(states: Tensor) -> bool:
-    """Whether torch's own kernel for packed sequences takes these: Flash Attention 2, which has its limits."""
+def _has_flash(states: Tensor) -> bool:
+    """Whether torch's Flash Attention 2 takes these."""
     return (
         states.device.type == "cuda"
         and states.dtype in (torch.float16, torch.bfloat16)
@@ -131,22 +155,53 @@ def _has_varlen(states: Tensor) -> bool:
     )
 
 
-def _varlen(
+def _flash(
     states: tuple[Tensor, Tensor, Tensor],
     layout: SequenceLayout,
+    dropout: float,
     scaling: float,
     sliding_window: int | None,
 ) -> Tensor:
-    """All sequences in one kernel, which knows no dropout."""
+    """All sequences in one kernel."""
     from torch.nn.attention import varlen
 
     ends, longest = layout.cu_seqlens(states[0].device), max(layout.lengths)
     reach = -1 if sliding_window is None else sliding_window - 1  # to either side
-    output = varlen.varlen_attn(
-        *states, ends, ends, longest, longest, scale=scaling, window_size=(reach, reach)
-    )
+    if dropout:  # which the public function doesn't pass on
+        is_causal, returns_mask = False, False
+        output, *_ = torch.ops.aten._flash_attention_forward(
+            *states,
+            ends,
+            ends,
+            longest,
+            longest,
+            dropout,
+            is_causal,
+            returns_mask,
+            scale=scaling,
+            window_size_left=reach,
+            window_size_right=reach,
+        )
+    else:
+        output = varlen.varlen_attn(
+            *states, ends, ends, longest, longest, scale=scaling, window_size=(reach, reach)
+        )
     assert isinstance(output, Tensor)
     return output
+
+
+def _padded(
+    states: tuple[Tensor, Tensor, Tensor], layout: SequenceLayout, dropout: float, scaling: float
+) -> Tensor:
+    """All sequences as long as the longest. (torch's memory-efficient kernel of packed ones drops other weights in its
+    backward pass than in its forward pass: seen with torch 2.11.)
+    """
+    places, mask = layout.padding(states[0].device)
+    shape = (3, mask.shape[0] * mask.shape[-1], *states[0].shape[1:])
+    padded = states[0].new_zeros(shape).index_copy(1, places, torch.stack(states))
+    query, key, value = padded.unflatten(1, (mask.shape[0], mask.shape[-1])).transpose(2, 3)
+    output = _sdpa(query, key, value, mask, dropout, scaling)  # (num_sequences, heads, longest, head_dim)
+    return output.transpose(1, 2).flatten(0, 1)[places]
 
 
 def _window_mask(length: int, sliding_window: int | None, device: torch.device) -> Tensor | None:

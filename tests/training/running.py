@@ -23,6 +23,7 @@ SMALL = [
     "encoder=any",
     "optimizer.lr=3e-3",
     "optimizer.head_lr=null",
+    "trainer.accelerator=cpu",  # a GPU has tests of its own
     "trainer.enable_progress_bar=false",
     "monitor=none",  # what is watched has tests of its own
     "report=false",

@@ -318,7 +318,7 @@ def test_documented_settings_run(tmp_path, tiny_encoder, reviews, overrides):
     [
         ("trainer.val_check_interval=500", r"trainer\.val_check_interval=500: an epoch has only 10 batches"),
         ("+trainer.max_epoch=3", "max_epoch"),
-        ("trainer.accelerator=gpu", "Trainer: "),
+        ("trainer.accelerator=tpu", "Trainer: "),
         ("encoder.attn_implementation=flash_attention_2", "encoder.*[Ff]lash"),
     ],
 )
