@@ -1,6 +1,6 @@
 """One run of transformers' Trainer with run_classification's settings, for ``benchmarks.recipes``.
 
-    python -m benchmarks.hf_recipe FOLDER SEED LR EPOCHS
+    python -m benchmarks.hf_recipe FOLDER SEED cpu|cuda
 
 Prints its scores as json. Padding is dynamic where run_classification pads to 128: the same numbers, sooner.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks.recipe_data import MAX_LENGTH
 
 
-def main(folder: Path, seed: int, lr: float, epochs: int) -> dict[str, float]:
+def main(folder: Path, seed: int, accelerator: str) -> dict[str, float]:
     import numpy as np
     from datasets import load_dataset
     from sklearn.metrics import f1_score
@@ -50,13 +50,13 @@ def main(folder: Path, seed: int, lr: float, epochs: int) -> dict[str, float]:
             AutoModelForSequenceClassification.from_pretrained(path, num_labels=len(labels)),
             TrainingArguments(
                 output_dir=output,
-                num_train_epochs=epochs,
-                learning_rate=lr,
+                num_train_epochs=3,
+                learning_rate=5e-5,
                 per_device_train_batch_size=8,
                 per_device_eval_batch_size=64,
                 seed=seed,
                 bf16=True,
-                use_cpu=True,
+                use_cpu=accelerator == "cpu",
                 save_strategy="no",
                 report_to=[],
                 disable_tqdm=True,
@@ -81,4 +81,5 @@ def main(folder: Path, seed: int, lr: float, epochs: int) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4]))))
+    folder, seed, accelerator = sys.argv[1:]
+    print(json.dumps(main(Path(folder), int(seed), accelerator)))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -10,6 +12,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from benchmarks import commands
+from bert_ft.search.fork_server import Ended, ForkServer, Message
+
+WARM = (
+    "bert_ft.config.build",
+    "bert_ft.training.summary",
+    "lightning.pytorch",
+    "datasets",
+    "sklearn.metrics",
+    "sklearn.model_selection",
+    "safetensors.torch",
+    "transformers.trainer",
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.bert.modeling_bert",
+    "transformers.models.bert.tokenization_bert",
+    "torchmetrics.classification",
+)
 Scores = dict[str, Any]
 
 
@@ -67,6 +86,50 @@ def work(jobs: Sequence[Job], run: Callable[[Any], Scores], results: Results, wo
             )
             seconds = time.monotonic() - started
             print(f"{done}/{len(jobs)} {seconds:6.0f} s  {' '.join(job.keys):<48} {said}", flush=True)
+
+
+def work_warm(
+    jobs: Sequence[Job], run: Callable[[Any], Scores], results: Results, workers: int, minutes: float
+) -> None:
+    """As ``work``, each job in a process forked from one that has imported what they need: many short jobs on a GPU.
+
+    No job is begun after ``minutes``, and none is waited for then.
+    """
+    for job in jobs:
+        job.folder()
+
+    def run_one(content: dict[str, Any], send: Callable[[dict[str, Any]], None]) -> None:
+        commands.run_commands_here()
+        try:
+            send({"scores": run(jobs[content["index"]])})
+        except BaseException as error:
+            print(f"{jobs[content['index']]} failed: {str(error)[-3000:]}", flush=True)
+
+    server = ForkServer(prepare_for_jobs, run_one)
+    server.start()
+    waiting, started, done = list(range(len(jobs)))[::-1], time.monotonic(), 0
+    while (waiting or server.jobs) and time.monotonic() - started < 60 * minutes:
+        while waiting and len(server.jobs) < workers:
+            index = waiting.pop()
+            server.submit(index, {"index": index})
+        for event in server.wait(1.0):
+            if isinstance(event, Message) and event.job is not None:
+                results.write(jobs[event.job], event.content["scores"])
+            elif isinstance(event, Ended):
+                done += 1
+                seconds = time.monotonic() - started
+                print(f"{done}/{len(jobs)} {seconds:6.0f} s  {' '.join(jobs[event.job].keys)}", flush=True)
+    server.stop()
+
+
+def prepare_for_jobs(_: Any) -> None:
+    """Import what takes long, without asking for a GPU, which no fork survives."""
+    os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    for name in WARM:
+        importlib.import_module(name)
+    import torch
+
+    torch.set_num_threads(1)
 
 
 def _has(node: Any, keys: Sequence[str]) -> bool:

@@ -32,9 +32,11 @@ from benchmarks.uneven import TIMES
 OURS, PLUGIN = "bert_ft", "Hydra's plugin"
 HERE = Path(__file__).parent
 BUDGET = [
-    "data.max_length=64",
-    "trainer.max_epochs=3",
-    "trainer.val_check_interval=0.25",
+    "data.max_length=24",
+    "trainer.precision=bf16",
+    "trainer.max_epochs=1",
+    "trainer.at_least_steps=0",
+    "trainer.val_check_interval=0.2",
     "logger=none",
     "monitor=none",
 ]

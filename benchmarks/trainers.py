@@ -3,9 +3,9 @@
 Every side trains ``BertForSequenceClassification`` (ours: ``model=bert_linear``) on the same rows with the same
 batch size, fused AdamW at one rate, linear schedule and clipping at 1, and gives the real tokens that it
 trained on in a second: from the end of the ``WARM_STEPS``-th step to the end of the last. Each runs in a
-process of its own:
+process of its own, on a GPU where there is one:
 
-    python -m benchmarks.trainers <side> <workload> <seed>
+    python -m benchmarks.trainers <side> <workload> <seed> [32|bf16 [<steps>]]
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 import warnings
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -25,9 +26,9 @@ OUR_CALLBACKS = ("best_checkpoint", "last_checkpoint", "early_stopping", "lr_mon
 LR, WEIGHT_DECAY, WARMUP_RATIO = 5e-5, 0.01, 0.1
 
 
-def in_own_process(side: str, workload: str, seed: int) -> float:
+def in_own_process(side: str, workload: str, seed: int, *more: str) -> float:
     """Tokens a second of one of ``SIDES``."""
-    command = [sys.executable, "-m", "benchmarks.trainers", side, workload, str(seed)]
+    command = [sys.executable, "-m", "benchmarks.trainers", side, workload, str(seed), *more]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return float(output.splitlines()[-1])
 
@@ -48,7 +49,7 @@ class Stopwatch:
         return sum(trained) / (self.ends[-1] - self.ends[WARM_STEPS - 1])
 
 
-def ours(workload: Workload, seed: int, *overrides: str) -> float:
+def ours(workload: Workload, seed: int, *overrides: str, precision: str = "32") -> float:
     """By the command line's own configuration, with its progress bar, loggers and checkpoints off."""
     from bert_ft.config.startup import heavy_imports
 
@@ -62,7 +63,7 @@ def ours(workload: Workload, seed: int, *overrides: str) -> float:
             stopwatch.tokens.append(batch.num_tokens)
             stopwatch.step_ended()
 
-    fit_ours(workload, seed, Steps(), *overrides)
+    fit_ours(workload, seed, Steps(), f"trainer.precision={precision}", *overrides)
     return stopwatch.tokens_per_second()
 
 
@@ -124,9 +125,15 @@ def our_settings(workload: Workload, seed: int) -> list[str]:
 
 
 def hf_trainer(
-    workload: Workload, seed: int, *, sampling: str = "random", pad_to: int | None = None
+    workload: Workload,
+    seed: int,
+    *,
+    sampling: str = "random",
+    pad_to: int | None = None,
+    precision: str = "32",
 ) -> float:
     """transformers' Trainer: dynamic padding, or every text padded to ``pad_to`` (run_classification's default)."""
+    import torch
     from transformers import (
         DataCollatorWithPadding,
         Trainer,
@@ -158,7 +165,9 @@ def hf_trainer(
                 weight_decay=WEIGHT_DECAY,
                 max_grad_norm=1.0,
                 train_sampling_strategy=sampling,
-                dataloader_pin_memory=False,
+                use_cpu=not torch.cuda.is_available(),
+                bf16=precision == "bf16",
+                dataloader_pin_memory=torch.cuda.is_available(),
                 save_strategy="no",
                 report_to=[],
                 disable_tqdm=True,
@@ -173,7 +182,7 @@ def hf_trainer(
     return stopwatch.tokens_per_second()
 
 
-def plain_lightning(workload: Workload, seed: int) -> float:
+def plain_lightning(workload: Workload, seed: int, precision: str = "32") -> float:
     """The LightningModule of the tutorials: HF model, dynamic padding in random order."""
     import torch
     from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
@@ -197,7 +206,8 @@ def plain_lightning(workload: Workload, seed: int) -> float:
             return loss
 
         def configure_optimizers(self) -> Any:
-            optimizer = torch.optim.AdamW(self.parameters(), lr=LR, weight_decay=WEIGHT_DECAY, fused=True)
+            fused = precision == "32"  # in mixed precision Lightning refuses to clip with it
+            optimizer = torch.optim.AdamW(self.parameters(), lr=LR, weight_decay=WEIGHT_DECAY, fused=fused)
             steps = int(self.trainer.estimated_stepping_batches)
             schedule = get_linear_schedule_with_warmup(optimizer, int(steps * WARMUP_RATIO), steps)
             return [optimizer], [{"scheduler": schedule, "interval": "step"}]
@@ -211,6 +221,7 @@ def plain_lightning(workload: Workload, seed: int) -> float:
         Trainer(
             max_steps=workload.steps + WARM_STEPS,
             max_epochs=-1,
+            precision={"32": "32-true", "bf16": "bf16-mixed"}[precision],
             gradient_clip_val=1.0,
             logger=False,
             enable_checkpointing=False,
@@ -278,5 +289,6 @@ SIDES = {
 }
 
 if __name__ == "__main__":
-    side, workload, seed = sys.argv[1:]
-    print(SIDES[side](WORKLOADS[workload], int(seed)))
+    side, name, seed, *more = sys.argv[1:]
+    workload = replace(WORKLOADS[name], steps=int(more[1])) if more[1:] else WORKLOADS[name]
+    print(SIDES[side](workload, int(seed), precision=more[0] if more else "32"))
