@@ -119,8 +119,9 @@ def measure_value(options: argparse.Namespace) -> None:
             # the one that is reached comes first; it is run as it is, without knowing ours
             wall = train(theirs, *options.budget, f"{SEED}={seed}", trials=options.trials, plugin=True)
             best = float(yaml.safe_load((theirs / "optimization_results.yaml").read_text())["best_value"])
+            found.append({"plugin": best, "plugin_values": values_in(theirs, time.time() - wall)})
             began = time.time()
-            train(ours, *options.budget, f"{SEED}={seed}", "search=small", trials=options.trials)
+            whole = train(ours, *options.budget, f"{SEED}={seed}", "search=small", trials=options.trials)
             study = study_in(ours)
         reached = [
             trial.datetime_complete.timestamp() - began
@@ -129,10 +130,19 @@ def measure_value(options: argparse.Namespace) -> None:
         ]
         seconds[PLUGIN].append(wall)
         seconds[OURS].append(min(reached, default=float("inf")))
-        pruned = sum(trial.state.name == "PRUNED" for trial in study.trials)
-        found.append({"plugin": best, "bert_ft": study.best_value, "pruned": pruned})
+        found[-1] |= {
+            "bert_ft": study.best_value,
+            "bert_ft_values": [
+                (round(trial.datetime_complete.timestamp() - began), trial.value)
+                for trial in study.trials
+                if trial.state.name == "COMPLETE"
+            ],
+            "bert_ft_seconds_in_all": round(whole),
+            "pruned": sum(trial.state.name == "PRUNED" for trial in study.trials),
+        }
         print(
-            f"seed {seed}: plugin {best:.4f} in {wall:.0f} s, ours as good after {seconds[OURS][-1]:.0f} s",
+            f"seed {seed}: plugin {best:.4f} in {wall:.0f} s, ours as good after {seconds[OURS][-1]:.0f} s "
+            f"({study.best_value:.4f} in {whole:.0f} s, {found[-1]['pruned']} pruned)",
             flush=True,
         )
     figures = {
@@ -141,6 +151,15 @@ def measure_value(options: argparse.Namespace) -> None:
         "rounds": json.loads(json.dumps(found)),
     }
     record(__file__, "value", figures)
+
+
+def values_in(folder: Path, began: float) -> list[tuple[int, float]]:
+    """When each trial of the plugin's ended, in seconds from ``began``, and its value."""
+    records = sorted(folder.glob("*/metrics.json"), key=lambda path: path.stat().st_mtime)
+    return [
+        (round(path.stat().st_mtime - began), json.loads(path.read_text())["objective"]["value"])
+        for path in records
+    ]
 
 
 def train(folder: Path, *overrides: str, trials: int, plugin: bool = False) -> float:

@@ -124,14 +124,14 @@ def value_problems(
         for value in ends(distribution):
             other = config.copy()
             text = isinstance(distribution, CategoricalDistribution) and isinstance(value, str)
-            OmegaConf.update(other, name, _parsed(value) if text else value)
+            OmegaConf.update(other, name, parsed(value) if text else value)
             for problem in problems(other):
                 if problem not in before and problem.startswith(f"{name}="):
                     found[problem] = None
     return list(found)
 
 
-def _parsed(value: str) -> Any:
+def parsed(value: str) -> Any:
     """A choice that is written as an override is."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 

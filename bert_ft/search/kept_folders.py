@@ -22,8 +22,8 @@ def keep_only_best(log: StudyLog, folder: Path) -> None:
     """
     kept = kept_trials(log)
     numbers = {trial.number for trial in kept}
-    ended = log.of_state("complete", "pruned", "failed", "lost")
-    in_use = {trial.folder for trial in log.of_state("running")} | {trial.folder for trial in kept}
+    ended = [trial for trial in log.trials if trial.is_settled]
+    in_use = {trial.folder for trial in log.trials if not trial.is_settled} | {trial.folder for trial in kept}
     for own in _own_folders(trial for trial in ended if trial.number not in numbers):
         if str(own) not in in_use:
             for name in HEAVY:

@@ -25,6 +25,7 @@ from bert_ft.search import outputs
 from bert_ft.search.batches import run_in_batches
 from bert_ft.search.claims import Claims
 from bert_ft.search.drawing import Drawing, extension, value_problems
+from bert_ft.search.first_trial import queue_as_configured
 from bert_ft.search.fork_server import ForkServer, Send
 from bert_ft.search.opened_study import OpenedStudy, open_study, quoted
 from bert_ft.search.samplers import build_pruner, build_sampler, is_grid, plain
@@ -74,13 +75,15 @@ def search(
     typed = [text_key(word) for word in arguments]
     draw = Drawing(space, sweep.compose, config, typed, settings.only_with, extend)
     fixed = [*space.fixed_overrides(), *settings.trial_overrides]
-    _check_values(sweep, space, fixed)
+    composed = _check_values(sweep, space, fixed)
     # a launcher of somebody's own may build on Hydra's basic one
     is_basic = type(launcher) is BasicLauncher and hasattr(os, "fork")
     # before there is a database, whose connections don't survive a fork
     server = _server(sweep, fixed) if is_basic else None
     try:
         opened = open_study(settings, config, space, directions, pruner, n_trials)
+        if settings.begin_as_configured and not is_grid(settings.sampler):
+            queue_as_configured(opened.study, opened.storage, space, composed)
         claims = Claims(opened.study, opened.storage, n_trials=n_trials, retry=settings.retry, draw=draw)
         _announce(opened, claims)
         _run(settings, opened, claims, server, launcher, space)
@@ -135,18 +138,17 @@ def _prepare(sweep: Sweep, fixed: Sequence[str], send: Send) -> None:
         send({"error": str(error)[:3000]})
 
 
-def _check_values(sweep: Sweep, space: Space, fixed: Sequence[str]) -> None:
-    """Compose a trial as it will be, and judge the ends of what is searched."""
+def _check_values(sweep: Sweep, space: Space, fixed: Sequence[str]) -> DictConfig:
+    """Compose a trial as it will be, searched values aside, and judge the ends of what is searched."""
     try:
         composed = sweep.compose(fixed)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(" ".join(str(error).split())) from error
     problems: Callable[[DictConfig], list[str]] | None = getattr(sweep.task, "problems", None)
-    if problems is None:
-        return
-    found = value_problems(space, composed, problems)
+    found = [] if problems is None else value_problems(space, composed, problems)
     if found:
         raise ConfigError("\n".join(found))
+    return composed
 
 
 def _run(

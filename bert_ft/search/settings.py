@@ -29,6 +29,7 @@ class SearchSettings:
     timeout: float | None = None
     retry: int = 3
     keep_best: int | None = 3
+    begin_as_configured: bool = False
     report: bool = True
     only_with: Mapping[str, Any] = field(default_factory=dict)
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -49,8 +50,9 @@ class SearchSettings:
         rate = self.max_failure_rate
         if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate <= 1:
             found.append(f"max_failure_rate={rate}: must be a number from 0 to 1")
-        if not isinstance(self.report, bool):
-            found.append(f"report={self.report}: must be true or false")
+        for name in ("begin_as_configured", "report"):
+            if not isinstance(value := getattr(self, name), bool):
+                found.append(f"{name}={value}: must be true or false")
         if self.timeout is not None and not (isinstance(self.timeout, int | float) and self.timeout > 0):
             found.append(f"timeout={self.timeout}: must be seconds above 0, or null")
         if self.keep_best is not None and not (isinstance(self.keep_best, int) and self.keep_best >= 1):

@@ -25,6 +25,7 @@ ATTRIBUTES = (
     "seconds_to_first_step",
     "steps",
     "total_steps",
+    "as_configured",
 )
 
 
@@ -48,6 +49,9 @@ class TrialLog:
         seconds_to_first_step: from its start.
         steps: optimizer steps done.
         total_steps: optimizer steps of a whole run.
+        is_settled: whether its state can't change any more; one that is ``lost`` for now, since its process is no more, may
+            just have ended well and not been told so yet.
+        as_configured: whether it is the configuration that the search began from; ``None``: no.
     """
 
     number: int
@@ -65,6 +69,8 @@ class TrialLog:
     seconds_to_first_step: float | None = None
     steps: int | None = None
     total_steps: int | None = None
+    as_configured: bool | None = None
+    is_settled: bool = True
 
     @property
     def seconds(self) -> float | None:
@@ -183,6 +189,7 @@ def _trial(trial: FrozenTrial, now: datetime, last: datetime | None) -> TrialLog
         reported=dict(sorted(finite.items())),
         start=trial.datetime_start,
         end=max(end or trial.datetime_start, trial.datetime_start) if trial.datetime_start else end,
+        is_settled=trial.state.is_finished(),
         **known,
     )
 

@@ -32,6 +32,7 @@ class OptunaSweeper(PluginSweeper):
         timeout: seconds after which no more trials are begun.
         retry: how often a trial whose process was killed is run again.
         keep_best: of how many of the best trials the folders are kept whole; ``None``: all.
+        begin_as_configured: the first trial is the configuration as it stands.
         report: draw the study's page while the search runs and at its end.
         only_with: parameter → key or keys without which (0, null or false) it means nothing, and isn't drawn.
         trial_overrides: what is set in trials only.
@@ -52,6 +53,7 @@ class OptunaSweeper(PluginSweeper):
         timeout: float | None = None,
         retry: int = 3,
         keep_best: int | None = 3,
+        begin_as_configured: bool = False,
         report: bool = True,
         only_with: DictConfig | None = None,
         trial_overrides: Sequence[str] = (),
@@ -70,6 +72,7 @@ class OptunaSweeper(PluginSweeper):
             "retry": retry,
             "keep_best": keep_best,
             "params": params or {},
+            "begin_as_configured": begin_as_configured,
             "report": report,
             "only_with": only_with or {},
             "custom_search_space": custom_search_space,

@@ -40,7 +40,11 @@ def _objectives(log: StudyLog) -> dict[str, str]:
         (name,), (direction,) = log.objectives, directions
         if not best or not best[0].values:
             return {"objective": f"{name} ({direction})"}
-        return {"best": f"{name} {best[0].values[0]:.4f} in trial {best[0].number} ({direction})"}
+        lines = {"best": f"{name} {best[0].values[0]:.4f} in trial {best[0].number} ({direction})"}
+        as_configured = next((trial for trial in log.complete if trial.as_configured), None)
+        if as_configured is not None and as_configured.values:
+            lines["as configured"] = f"{as_configured.values[0]:.4f} in trial {as_configured.number}"
+        return lines
     lines = {
         f"objective {place}": f"{name} ({direction})"
         for place, (name, direction) in enumerate(zip(log.objectives, directions, strict=True), start=1)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import metadata, plugin_data_pb2
 
 from bert_ft.search.outputs import trial_ended, write
+from bert_ft.search.study_log import read_study
 from tests.search.studies import add, kinds, new_study
 
 CHECKOUT = Path(__file__).parents[2]
@@ -98,6 +100,17 @@ def test_a_trial_that_still_runs_is_left_alone(tmp_path):
     running = sweep.ended("running", pid=os.getpid())
     sweep.ended(value=1.0)
     assert (running / "checkpoints/weights").exists()
+
+
+def test_a_trial_whose_process_has_just_ended_is_left_alone(tmp_path):
+    """It may have ended well, and the search is about to say so."""
+    sweep = Sweep(tmp_path)
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    gone = sweep.ended("running", pid=process.pid, host=socket.gethostname())
+    sweep.ended(value=1.0)
+    assert read_study(sweep.study).trials[0].state == "lost"
+    assert (gone / "checkpoints/weights").exists()
 
 
 def test_folders_of_another_machine_are_left_to_it(tmp_path):

@@ -27,6 +27,16 @@ def test_facts(log):
     }
 
 
+def test_the_configuration_as_it_stands_is_named_beside_the_best():
+    study = new_study()
+    add(study, "complete", 0.5, as_configured=True)
+    add(study, "complete", 0.75)
+    log = read_study(study)
+    found = tables.facts(log, statistics_of(log))
+    assert found["best"] == "value 0.7500 in trial 1 (maximized)"
+    assert found["as configured"] == "0.5000 in trial 0"
+
+
 def test_facts_of_a_search_that_goes_on():
     study = new_study(["minimize"], n_trials=4)
     add(study, "complete", 2.0, span=(0, 60))

@@ -67,6 +67,14 @@ def test_each_trial_has_ended(searched):
     assert pruned
 
 
+def test_the_first_one_is_the_configuration_as_it_stands(searched):
+    _, study = searched
+    first = study.trials[0]
+    assert first.user_attrs["as_configured"]
+    assert first.params == {"data.batch_size": 16, "optimizer.lr": 1e-4}
+    assert "as_configured" not in study.trials[1].user_attrs
+
+
 def test_the_monitor_is_reported_by_optimizer_step(searched):
     """160 rows: 10 batches of 16, or 5 of 32, in an epoch with two validations."""
     _, study = searched
@@ -112,7 +120,8 @@ def test_a_pruned_trial_leaves_no_checkpoint(searched):
     for trial in of_state(study, TrialState.COMPLETE):
         folder = Path(trial.user_attrs["folder"])
         left = [path.name for path in folder.rglob("*.ckpt")]
-        assert left == ["best.ckpt"], (left, sorted(folder.rglob("*")), trial)
+        assert left == ["best.ckpt"]
+        assert (folder / "model/model.safetensors").is_file()
 
 
 def test_what_is_noted_of_a_trial(searched):
