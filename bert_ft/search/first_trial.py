@@ -13,7 +13,7 @@ from bert_ft.search.drawing import parsed
 from bert_ft.search.space import Space
 from bert_ft.search.storage import locked
 
-AS_CONFIGURED = "as_configured"  # attribute of that trial
+AS_CONFIGURED = "as_configured"  # attribute of that trial: the parameters that are drawn nevertheless
 
 _ABSENT = object()
 
@@ -32,9 +32,8 @@ def queue_as_configured(study: Study, storage: _CachedStorage, space: Space, con
         return
     with locked(storage, study.study_name):
         if not study.get_trials(deepcopy=False):
-            # it is to be the whole configuration, or it isn't called so
-            attributes = {AS_CONFIGURED: True} if len(values) == len(space.distributions) else {}
-            study.enqueue_trial(values, user_attrs=attributes)
+            others = [name for name in space.distributions if name not in values]
+            study.enqueue_trial(values, user_attrs={AS_CONFIGURED: others})
 
 
 def configured(space: Space, config: DictConfig) -> dict[str, Any]:

@@ -51,7 +51,8 @@ class TrialLog:
         total_steps: optimizer steps of a whole run.
         is_settled: whether its state can't change any more; one that is ``lost`` for now, since its process is no more, may
             just have ended well and not been told so yet.
-        as_configured: whether it is the configuration that the search began from; ``None``: no.
+        as_configured: of the one that is the configuration that the search began from: the parameters that were drawn
+            nevertheless.
     """
 
     number: int
@@ -69,7 +70,7 @@ class TrialLog:
     seconds_to_first_step: float | None = None
     steps: int | None = None
     total_steps: int | None = None
-    as_configured: bool | None = None
+    as_configured: Sequence[str] | None = None
     is_settled: bool = True
 
     @property

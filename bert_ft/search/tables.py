@@ -41,9 +41,10 @@ def _objectives(log: StudyLog) -> dict[str, str]:
         if not best or not best[0].values:
             return {"objective": f"{name} ({direction})"}
         lines = {"best": f"{name} {best[0].values[0]:.4f} in trial {best[0].number} ({direction})"}
-        as_configured = next((trial for trial in log.complete if trial.as_configured), None)
-        if as_configured is not None and as_configured.values:
-            lines["as configured"] = f"{as_configured.values[0]:.4f} in trial {as_configured.number}"
+        first = next((trial for trial in log.complete if trial.as_configured is not None), None)
+        if first is not None and first.values:
+            but_for = f" (but for {', '.join(first.as_configured or ())})" if first.as_configured else ""
+            lines["as configured"] = f"{first.values[0]:.4f} in trial {first.number}{but_for}"
         return lines
     lines = {
         f"objective {place}": f"{name} ({direction})"

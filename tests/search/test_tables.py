@@ -27,14 +27,15 @@ def test_facts(log):
     }
 
 
-def test_the_configuration_as_it_stands_is_named_beside_the_best():
+@pytest.mark.parametrize(("drawn", "said"), [([], ""), (["a", "b"], " (but for a, b)")])
+def test_the_configuration_as_it_stands_is_named_beside_the_best(drawn, said):
     study = new_study()
-    add(study, "complete", 0.5, as_configured=True)
+    add(study, "complete", 0.5, as_configured=drawn)
     add(study, "complete", 0.75)
     log = read_study(study)
     found = tables.facts(log, statistics_of(log))
     assert found["best"] == "value 0.7500 in trial 1 (maximized)"
-    assert found["as configured"] == "0.5000 in trial 0"
+    assert found["as configured"] == f"0.5000 in trial 0{said}"
 
 
 def test_facts_of_a_search_that_goes_on():
