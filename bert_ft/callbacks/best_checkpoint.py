@@ -9,6 +9,8 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
+from bert_ft.callbacks.standard_error import standard_error
+
 
 class BestCheckpoint(ModelCheckpoint):
     """Keeps the latest checkpoint that can't be told from the best one.
@@ -59,10 +61,7 @@ class BestCheckpoint(ModelCheckpoint):
         return bool(trainer.strategy.reduce_boolean_decision(is_best or is_close))
 
     def _tolerance(self, trainer: Trainer) -> float:
-        num_rows = self._num_rows * trainer.world_size
-        if not 0 <= self._best <= 1 or not num_rows:
-            return 0.0
-        return self.standard_errors * math.sqrt(self._best * (1 - self._best) / num_rows)
+        return self.standard_errors * standard_error(self._best, self._num_rows * trainer.world_size)
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "best": self._best}

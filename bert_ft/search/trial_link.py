@@ -16,6 +16,7 @@ import optuna
 from hydra.core.hydra_config import HydraConfig
 from optuna.pruners import BasePruner, PatientPruner, PercentilePruner
 from optuna.samplers import RandomSampler
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial
 
 from bert_ft.search.samplers import build_pruner, plain
@@ -81,18 +82,28 @@ class TrialLink:
         """Since the place was free in which the trial runs."""
         return time.time() - self.address.claimed
 
-    def report(self, value: float, step: int) -> bool:
+    def report(self, value: float, step: int, *, tolerance: float = 0.0) -> bool:
         """Store the monitor's value after ``step`` optimizer steps; whether the trial had better stop.
 
         Trials of several objectives are never stopped: Optuna can't judge them.
+
+        Args:
+            value: of the monitor.
+            step: optimizer steps done.
+            tolerance: where more is better, by how much it may be behind before a pruner that compares trials at the
+                same step judges it.
         """
         study = self._trial.study
         if len(study.directions) > 1:
             return False
         self._trial.report(value, step)
         trial = self._trial.storage.get_trial(self.address.trial_id)
-        view = _AtSameProgress(study, trial) if _looks_at_steps(study.pruner) else study
-        self.is_pruned = bool(study.pruner.prune(view, trial))  # type: ignore[arg-type]
+        view: Any = study
+        if _looks_at_steps(study.pruner):
+            view = _AtSameProgress(study, trial)
+            if study.direction == StudyDirection.MAXIMIZE:
+                trial = _raised(trial, tolerance)
+        self.is_pruned = bool(study.pruner.prune(view, trial))
         return self.is_pruned
 
 
@@ -103,6 +114,13 @@ def leave(step: int) -> None:
         optuna.TrialPruned: which whoever runs the trial understands.
     """
     raise optuna.TrialPruned(f"stopped by the pruner after {step} steps")
+
+
+def _raised(trial: FrozenTrial, amount: float) -> FrozenTrial:
+    """The trial with better reports."""
+    raised = copy.copy(trial)
+    raised.intermediate_values = {step: each + amount for step, each in trial.intermediate_values.items()}
+    return raised
 
 
 def _looks_at_steps(pruner: BasePruner) -> bool:

@@ -74,6 +74,26 @@ def test_the_median_prunes_across_batch_sizes(study):
         study.tell(trial, state=TrialState.FAIL)
 
 
+@pytest.mark.parametrize(("tolerance", "expected"), [(0.0, True), (0.04, True), (0.06, False)])
+def test_who_is_behind_by_chance_goes_on(study, tolerance, expected):
+    """The others have 0.8 there."""
+    trial = study.ask()
+    link = link_to(study, trial, MedianPruner(n_startup_trials=5))
+    assert link.report(0.75, 10, tolerance=tolerance) is expected
+    assert study.trials[-1].intermediate_values == {10: 0.75}
+    close(link._trial.storage)
+
+
+def test_where_less_is_better_nothing_is_by_chance(tmp_path):
+    storage = open_storage(f"sqlite:///{tmp_path / 'study.db'}", create=True)
+    study = optuna.create_study(study_name="study", storage=storage, direction="minimize")
+    study.add_trial(reported({10: 0.5}, value=0.5))
+    link = link_to(study, study.ask(), MedianPruner(n_startup_trials=1))
+    assert link.report(0.55, 10, tolerance=0.1) is True
+    close(link._trial.storage)
+    close(storage)
+
+
 @pytest.mark.parametrize(
     ("pruner", "expected"),
     [
