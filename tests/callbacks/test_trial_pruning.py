@@ -8,7 +8,6 @@ from torch.utils.data import DataLoader
 from bert_ft.callbacks.standard_error import standard_error
 from bert_ft.callbacks.trial_pruning import TrialPruning
 
-
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:.*num_workers")
 
 
