@@ -1,26 +1,16 @@
 """TensorBoard's own page over a run's logs, in a browser without a window: what a user finds there."""
 
 import re
-import shutil
 import subprocess
 import sys
 import time
 
 import pytest
 
+from tests.browser import needs_browser, start_browser
 from tests.training.running import train
 
-selenium = pytest.importorskip("selenium", reason="selenium drives the browser: pip install '.[dev]'")
-from selenium import webdriver  # noqa: E402
-from selenium.webdriver.chrome.service import Service  # noqa: E402
-
-BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not (BROWSER and DRIVER), reason="no Chromium: apt-get install chromium chromium-driver (CI does)"
-    ),
-]
+pytestmark = needs_browser
 # everything that is on the page, within the shadow roots of its elements and in frames as well
 DEEP = """
 const roots = [document], texts = [], names = {}; let pictures = 0, paths = 0;
@@ -54,12 +44,8 @@ def page(tmp_path_factory, tiny_encoder, reviews):
     browser = None
     try:
         address = next(found[0] for line in server.stderr if (found := re.search(r"http://\S+", line)))
-        options = webdriver.ChromeOptions()
-        options.binary_location = BROWSER
-        for argument in ("headless=new", "no-sandbox", "disable-dev-shm-usage", "window-size=1400,1000"):
-            options.add_argument(f"--{argument}")
-        options.add_argument("--enable-unsafe-swiftshader")  # the projector asks for WebGL
-        browser = webdriver.Chrome(options=options, service=Service(DRIVER))
+        # the projector asks for WebGL
+        browser = start_browser("window-size=1400,1000", "enable-unsafe-swiftshader")
 
         def show(tab, found):
             browser.get("about:blank")

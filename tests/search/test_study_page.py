@@ -1,35 +1,18 @@
 """``study.html`` in a browser without a window and without network: pictures shown, console silent."""
 
-import shutil
-
 import pytest
 
 from bert_ft.search.outputs import write
+from tests.browser import needs_browser, start_browser
 from tests.search.studies import searched
 
-selenium = pytest.importorskip("selenium", reason="selenium drives the browser: pip install '.[dev]'")
-from selenium import webdriver  # noqa: E402
-from selenium.webdriver.chrome.service import Service  # noqa: E402
-from selenium.webdriver.common.by import By  # noqa: E402
-
-BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not (BROWSER and DRIVER), reason="no Chromium: apt-get install chromium chromium-driver (CI does)"
-    ),
-]
+pytestmark = needs_browser
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     page = write(searched(20, objective="val/accuracy", n_trials=20), tmp_path_factory.mktemp("sweep"))
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    for argument in ("headless=new", "no-sandbox", "disable-dev-shm-usage", "window-size=1100,900"):
-        options.add_argument(f"--{argument}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    browser = webdriver.Chrome(options=options, service=Service(DRIVER))
+    browser = start_browser("window-size=1100,900", loggingPrefs={"browser": "ALL", "performance": "ALL"})
     try:
         browser.execute_cdp_cmd("Network.enable", {})
         offline = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
@@ -64,6 +47,6 @@ def test_the_page_is_no_wider_than_the_window(browser):
 
 
 def test_links_lead_to_their_sections(browser):
-    browser.find_element(By.LINK_TEXT, "Workers").click()
+    browser.find_element("link text", "Workers").click()
     top = browser.execute_script("return document.getElementById('workers').getBoundingClientRect().top")
     assert abs(top) < 900
