@@ -7,7 +7,8 @@ the time until as good a value is found.
 ``idle``: the share of the time in which a worker of two has no trial, with trials of 1 to 10 s; the plugin has its
 workers by Hydra's joblib launcher. ``value``: wall time of the plugin's 20 trials on BBC News, and the time in which
 ours, with pruning, has found a value as good; the space is ``search=default``, one trial at a time, the budget of each
-trial alike (texts of 24 tokens, one epoch of half of the rows, three validations on the other half).
+trial alike (texts of 24 tokens, one epoch, three validations on 425 rows). Judged by validation loss: by accuracy most of the
+space lies within chance of the best, and the best of 20 is the luckiest.
 """
 
 from __future__ import annotations
@@ -37,12 +38,13 @@ BUDGET = [
     "trainer.max_epochs=1",
     "trainer.at_least_steps=0",
     "trainer.val_check_interval=0.33",
-    # of few rows the best of 20 values is the luckiest
-    "data.validation_ratio=0.45",
+    "data.validation_ratio=0.2",
     "data.test_ratio=0.05",
     "logger=none",
     "monitor=none",
 ]
+# after which a smaller value is a better one
+BY_LOSS = ["objective.metric=val/loss", "objective.mode=min"]
 SEED = "hydra.sweeper.sampler.seed"
 
 
@@ -120,16 +122,18 @@ def measure_value(options: argparse.Namespace) -> None:
         with tempfile.TemporaryDirectory() as temporary:
             theirs, ours = Path(temporary) / "plugin", Path(temporary) / "ours"
             # the one that is reached comes first; it is run as it is, without knowing ours
-            wall = train(theirs, *options.budget, f"{SEED}={seed}", trials=options.trials, plugin=True)
+            wall = train(
+                theirs, *options.budget, *BY_LOSS, f"{SEED}={seed}", trials=options.trials, plugin=True
+            )
             best = float(yaml.safe_load((theirs / "optimization_results.yaml").read_text())["best_value"])
             found.append({"plugin": best, "plugin_values": values_in(theirs, time.time() - wall)})
             began = time.time()
-            whole = train(ours, *options.budget, f"{SEED}={seed}", trials=options.trials)
+            whole = train(ours, *options.budget, *BY_LOSS, f"{SEED}={seed}", trials=options.trials)
             study = study_in(ours)
         reached = [
             trial.datetime_complete.timestamp() - began
             for trial in study.trials
-            if trial.state.name == "COMPLETE" and trial.value >= best
+            if trial.state.name == "COMPLETE" and trial.value <= best
         ]
         seconds[PLUGIN].append(wall)
         seconds[OURS].append(min(reached, default=float("inf")))
@@ -181,6 +185,7 @@ def train(folder: Path, *overrides: str, trials: int, plugin: bool = False) -> f
             "report=false",
             "trainer.enable_progress_bar=false",
             "callbacks.last_checkpoint=null",
+            "hydra.sweeper.direction=minimize",
         ]
     else:
         words += ["hydra/sweeper=optuna", "hydra.sweeper.report=false"]
