@@ -116,64 +116,59 @@ def idle_share(side: str, trials: int, seed: int) -> float:
 
 
 def measure_value(options: argparse.Namespace) -> None:
-    seconds: dict[str, list[float]] = {OURS: [], PLUGIN: []}
-    found = []
-    for seed in range(options.rounds):
+    """A round a seed; goes on after those that are recorded, if they were of the same budget."""
+    settings = {"budget": list(options.budget), "trials": options.trials}
+    path = Path(__file__).with_suffix(".json")
+    before = json.loads(path.read_text()).get("value", {}) if path.exists() else {}
+    rounds = before.get("rounds", []) if before.get("settings") == settings else []
+    for seed in range(len(rounds), options.rounds):
         with tempfile.TemporaryDirectory() as temporary:
             theirs, ours = Path(temporary) / "plugin", Path(temporary) / "ours"
+            common = [*options.budget, *BY_LOSS, f"{SEED}={seed}"]
             # the one that is reached comes first; it is run as it is, without knowing ours
-            wall = train(
-                theirs, *options.budget, *BY_LOSS, f"{SEED}={seed}", trials=options.trials, plugin=True
-            )
+            wall = train(theirs, *common, trials=options.trials, plugin=True)
             best = float(yaml.safe_load((theirs / "optimization_results.yaml").read_text())["best_value"])
-            found.append({"plugin": best, "plugin_values": values_in(theirs, time.time() - wall)})
+            values = values_in(theirs, time.time() - wall)
             began = time.time()
-            whole = train(ours, *options.budget, *BY_LOSS, f"{SEED}={seed}", trials=options.trials)
+            whole = train(ours, *common, trials=options.trials)
             study = study_in(ours)
-        reached = [
-            trial.datetime_complete.timestamp() - began
+        complete = [
+            (round(trial.datetime_complete.timestamp() - began), trial.value)
             for trial in study.trials
-            if trial.state.name == "COMPLETE" and trial.value <= best
+            if trial.state.name == "COMPLETE"
         ]
-        seconds[PLUGIN].append(wall)
-        seconds[OURS].append(min(reached, default=float("inf")))
-        found[-1] |= {
-            "bert_ft": study.best_value,
-            "bert_ft_values": [
-                (round(trial.datetime_complete.timestamp() - began), trial.value)
-                for trial in study.trials
-                if trial.state.name == "COMPLETE"
-            ],
-            "bert_ft_seconds_in_all": round(whole),
-            "pruned": sum(trial.state.name == "PRUNED" for trial in study.trials),
-        }
-        print(
-            f"seed {seed}: plugin {best:.4f} in {wall:.0f} s, ours as good after {seconds[OURS][-1]:.0f} s "
-            f"({study.best_value:.4f} in {whole:.0f} s, {found[-1]['pruned']} pruned)",
-            flush=True,
+        rounds.append(
+            {
+                "plugin": best,
+                "plugin_seconds": round(wall),
+                "plugin_values": values,
+                "bert_ft": study.best_value,
+                "bert_ft_seconds": round(whole),
+                "bert_ft_values": complete,
+                "pruned": sum(trial.state.name == "PRUNED" for trial in study.trials),
+            }
         )
-        record(__file__, "value", {**summary(seconds, found), "rounds": found})
+        record(
+            __file__, "value", {"settings": settings, "over_plugin": over_plugin(rounds), "rounds": rounds}
+        )
 
 
-def summary(seconds: dict[str, list[float]], found: list[dict[str, Any]]) -> dict[str, Any]:
-    """Medians over the rounds; ``None`` where ours wasn't as good. ``within_1_percent``: until it was so close."""
-    close = [
-        min((at for at, value in each["bert_ft_values"] if value <= 1.01 * each["plugin"]), default=math.inf)
-        for each in found
-    ]
-    whole = [each["bert_ft_seconds_in_all"] for each in found]
-    over = {
-        name: median(ours / theirs for ours, theirs in zip(sides, seconds[PLUGIN], strict=True))
-        for name, sides in {
-            "until_as_good": seconds[OURS],
-            "until_within_1_percent": close,
-            "in_all": whole,
-        }.items()
-    }
-    return {
-        "plugin_seconds": round(median(seconds[PLUGIN])),
-        "over_plugin": {name: None if math.isinf(value) else round(value, 3) for name, value in over.items()},
-    }
+def over_plugin(rounds: list[dict[str, Any]]) -> dict[str, float | None]:
+    """Medians over the rounds of our seconds over the plugin's whole; ``None``: in most rounds never."""
+    ratios: dict[str, list[float]] = {"until_as_good": [], "until_within_1_percent": [], "in_all": []}
+    for each in rounds:
+        reached = {
+            share: min(
+                (at for at, value in each["bert_ft_values"] if value <= share * each["plugin"]),
+                default=math.inf,
+            )
+            for share in (1.0, 1.01)
+        }
+        seconds = (reached[1.0], reached[1.01], each["bert_ft_seconds"])
+        for values, ours in zip(ratios.values(), seconds, strict=True):
+            values.append(ours / each["plugin_seconds"])
+    found = {name: median(values) for name, values in ratios.items()}
+    return {name: None if math.isinf(value) else round(value, 3) for name, value in found.items()}
 
 
 def values_in(folder: Path, began: float) -> list[tuple[int, float]]:
