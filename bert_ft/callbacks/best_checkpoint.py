@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
-from bert_ft.callbacks.standard_error import standard_error
+from bert_ft.callbacks.standard_error import CountsValidationRows
 
 
-class BestCheckpoint(ModelCheckpoint):
+class BestCheckpoint(CountsValidationRows, ModelCheckpoint):
     """Keeps the latest checkpoint that can't be told from the best one.
 
     On a few hundred validation rows the best of ten validations is the luckiest rather than the best, and by its end a
@@ -31,22 +31,7 @@ class BestCheckpoint(ModelCheckpoint):
     def __init__(self, *, standard_errors: float = 1.0, **settings: Any) -> None:
         super().__init__(**settings)
         self.standard_errors = standard_errors
-        self._num_rows = 0
         self._best = -math.inf  # of all validations, whether their checkpoint is still kept or not
-
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._num_rows = 0
-
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        self._num_rows += len(batch)
 
     def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
         """Whether the weights as they are now are to be saved; ``current`` is their metric."""
@@ -61,7 +46,7 @@ class BestCheckpoint(ModelCheckpoint):
         return bool(trainer.strategy.reduce_boolean_decision(is_best or is_close))
 
     def _tolerance(self, trainer: Trainer) -> float:
-        return self.standard_errors * standard_error(self._best, self._num_rows * trainer.world_size)
+        return self.standard_errors * self.standard_error_of(self._best, trainer)
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "best": self._best}

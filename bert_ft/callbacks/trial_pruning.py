@@ -6,15 +6,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from bert_ft.callbacks.standard_error import standard_error
+from bert_ft.callbacks.standard_error import CountsValidationRows
 from bert_ft.errors import ConfigError
 from bert_ft.search.trial_link import TrialLink, current_trial, leave
 
 
-class TrialPruning(Callback):
+class TrialPruning(CountsValidationRows):
     """Reports each validation of the monitor by the optimizer steps done; outside of a search it does nothing.
 
     A trial that is stopped leaves no checkpoint behind. On a few hundred validation rows a good trial is often a little
@@ -29,7 +29,6 @@ class TrialPruning(Callback):
     def __init__(self, monitor: str, standard_errors: float = 1.0) -> None:
         self.monitor = monitor
         self.standard_errors = standard_errors
-        self._num_rows = 0
         self._link: TrialLink | None = None
         self._is_stopped = False
         self._has_begun = False
@@ -50,20 +49,6 @@ class TrialPruning(Callback):
                 seconds_to_first_step=seconds, total_steps=_finite(trainer.estimated_stepping_batches)
             )
 
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._num_rows = 0
-
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        self._num_rows += len(batch)
-
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
@@ -75,8 +60,8 @@ class TrialPruning(Callback):
         stop = False
         if self._link is not None:
             value = float(trainer.callback_metrics[self.monitor])
-            error = standard_error(value, self._num_rows * trainer.world_size)
-            stop = self._link.report(value, trainer.global_step, tolerance=self.standard_errors * error)
+            tolerance = self.standard_errors * self.standard_error_of(value, trainer)
+            stop = self._link.report(value, trainer.global_step, tolerance=tolerance)
         # all processes of the trial, or they would wait for each other for ever
         self._is_stopped = trainer.strategy.broadcast(stop)
         if self._is_stopped:
