@@ -7,9 +7,8 @@ import torch
 
 from bert_ft.models.bundle import load_bundle
 from bert_ft.pretrain import main as pretrain
-from bert_ft.training.module import ClassificationModule
 from tests.training import running
-from tests.training.running import reloaded_logits, small_stage
+from tests.training.running import interrupted, reloaded_logits, small_stage
 
 pytestmark = pytest.mark.slow
 STILL = ["encoder.hidden_dropout=0.0", "encoder.attention_dropout=0.0", "model.head.dropout=0.0"]
@@ -119,15 +118,8 @@ def test_a_resumed_run_goes_on_as_the_uninterrupted_one(tmp_path, tiny_encoder, 
     arguments = (tiny_encoder, reviews, "optimizer.lr=1e-3", "schedule=constant", "trainer.max_epochs=2")
     train(tmp_path / "whole", *arguments)
 
-    def break_off(module):
-        if module.current_epoch == 1:
-            raise RuntimeError("broken off")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ClassificationModule, "on_train_epoch_start", break_off)
-        with pytest.raises(RuntimeError, match="broken off"):
-            train(tmp_path / "broken", *arguments)
-    last = tmp_path / "broken/checkpoints/last.ckpt"
+    broken = ("on_train_epoch_start", lambda module: module.current_epoch == 1, tmp_path / "broken")
+    last = interrupted(monkeypatch, *broken, *arguments, "trainer.accelerator=cuda")
     halfway = torch.load(last, weights_only=True)["state_dict"]
     train(tmp_path / "broken", *arguments, f"resume_from={last}")
     resumed = torch.load(last, weights_only=True)["state_dict"]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import hydra
+import pytest
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import open_dict
@@ -14,6 +15,7 @@ from bert_ft.data.prepare import prepare
 from bert_ft.data.sources import Files
 from bert_ft.models.bundle import load_bundle
 from bert_ft.train import main
+from bert_ft.training.module import ClassificationModule
 from tests.several_processes import in_two
 
 SMALL = [
@@ -94,6 +96,20 @@ def train(folder: Path, encoder: Path, files: dict[str, Path], *overrides: str) 
     """Run the main job; the objective and what ``metrics.json`` says."""
     objective = main(small_run(folder, encoder, files, *overrides))
     return objective, json.loads((folder / "metrics.json").read_text())
+
+
+def interrupted(monkeypatch, hook, condition, folder, *arguments):
+    """The run broken off in ``hook`` when ``condition`` of the module holds; its last checkpoint."""
+
+    def break_off(module, *_):
+        if condition(module):
+            raise RuntimeError("broken off")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ClassificationModule, hook, break_off)
+        with pytest.raises(RuntimeError, match="broken off"):
+            train(folder, *arguments)
+    return folder / "checkpoints/last.ckpt"
 
 
 def train_in_two(folder: Path, encoder: Path, files: dict[str, Path], *overrides: str) -> str:

@@ -23,7 +23,7 @@ from bert_ft.training.frozen_cache import FrozenStates
 from bert_ft.training.module import ClassificationModule
 from tests.models.families import VOCAB_SIZE, tiny_config
 
-from .running import train
+from .running import interrupted, train
 
 LENGTHS = np.array([5, 1, 9, 9, 30, 2, 12, 3])
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
@@ -274,15 +274,8 @@ def test_a_resumed_run_reaches_what_the_uninterrupted_one_does(tmp_path, tiny_en
     arguments = (tiny_encoder, reviews, "trainer.max_epochs=3", "trainer.val_check_interval=0.5", *CACHED)
     _, whole = train(tmp_path / "whole", *arguments)
 
-    def break_off(module, *_):
-        if module.global_step == 17:
-            raise RuntimeError("broken off")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ClassificationModule, "on_train_batch_start", break_off)
-        with pytest.raises(RuntimeError, match="broken off"):
-            train(tmp_path / "broken", *arguments)
-    last = tmp_path / "broken/checkpoints/last.ckpt"
+    broken = ("on_train_batch_start", lambda module: module.global_step == 17, tmp_path / "broken")
+    last = interrupted(monkeypatch, *broken, *arguments)
     _, resumed = train(tmp_path / "broken", *arguments, f"resume_from={last}")
     for split in ("val", "test"):
         assert resumed[split] == pytest.approx(whole[split], abs=1e-4)

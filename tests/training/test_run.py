@@ -13,9 +13,8 @@ from transformers import AutoModel, AutoModelForSequenceClassification, pipeline
 from bert_ft.data.packing import pack
 from bert_ft.errors import CheckpointError, ConfigError, UserError
 from bert_ft.models.bundle import load_bundle
-from bert_ft.training.module import ClassificationModule
 
-from .running import reloaded_logits, train
+from .running import interrupted, reloaded_logits, train
 
 
 @pytest.fixture(scope="module")
@@ -187,20 +186,6 @@ def test_half_precision_on_a_cpu_is_named(tmp_path, tiny_encoder, reviews, caplo
     _, metrics = train(tmp_path, tiny_encoder, reviews, "trainer.max_epochs=1", "trainer.precision=16")
     assert metrics["precision"] == {"requested": "16", "effective": "bf16-mixed"}
     assert "trainer.precision=16: a CPU computes no float16; bf16-mixed is used instead" in caplog.text
-
-
-def interrupted(monkeypatch, hook, condition, folder, *arguments):
-    """The run broken off in ``hook`` when ``condition`` of the module holds; its last checkpoint."""
-
-    def break_off(module, *_):
-        if condition(module):
-            raise RuntimeError("broken off")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ClassificationModule, hook, break_off)
-        with pytest.raises(RuntimeError, match="broken off"):
-            train(folder, *arguments)
-    return folder / "checkpoints/last.ckpt"
 
 
 @pytest.mark.parametrize(
