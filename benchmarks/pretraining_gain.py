@@ -8,8 +8,8 @@
 For each seed a data set is cut as ``benchmarks.recipes`` does it. Fine-tuning has 8, 32 or 128 rows of each class, or as many
 as there are; the stage has all training texts, at most 1,000, without labels (``data.unlabeled_file``). It is the same for
 all numbers of rows, and trained once (bert_ft's own cache). MiniLM in bf16, texts cut at 64 tokens; the last weights are
-judged, on at most 1,000 test rows. Seconds are processor time of the whole command; on a GPU, where jobs are forked from a
-process that has imported everything, they mean nothing.
+judged, on at most 1,000 test rows. Jobs are forked from a process that has imported everything; their seconds are
+processor time without those imports, and mean nothing on a GPU.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import Any
 
 from benchmarks.commands import finished
 from benchmarks.corpora import UCI_DOMAINS, cache_folder
-from benchmarks.jobs import Results, work, work_warm
+from benchmarks.jobs import Results, work_warm
 from benchmarks.recipe_data import MAX_LENGTH, write_rows
 from benchmarks.recipes import Job as Cut
 
@@ -179,28 +179,23 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     parser.add_argument("--accelerator", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument(
-        "--minutes", type=float, default=float("inf"), help="on a GPU: begin no job after so many"
-    )
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no job after so many")
     parser.add_argument(
         "--table", action="store_true", help="only write what was measured to pretraining_gain.md"
     )
     options = parser.parse_args()
     if not options.table:
-        # a stage is trained at the first number of rows, and at hand for the next
+        # a data set's stages are trained at the first number of rows, and still cached for the next
         jobs = RESULTS.missing(
             [
                 Job(stage, dataset, rows, seed, options.accelerator)
                 for seed in options.seeds
-                for rows in options.rows
                 for dataset in options.datasets
+                for rows in options.rows
                 for stage in options.stages
             ]
         )
-        if options.accelerator == "cpu":
-            work(jobs, run, RESULTS, options.workers)
-        else:
-            work_warm(jobs, run, RESULTS, options.workers, options.minutes)
+        work_warm(jobs, run, RESULTS, options.workers, options.minutes)
     written = page(RESULTS.read())
     RESULTS.path.with_suffix(".md").write_text(written, encoding="utf-8")
     print(written)
