@@ -24,7 +24,7 @@ from bert_ft.models.bundle import load_bundle
 def main(run: Path, data: Path) -> dict[str, float]:
     bundle = load_bundle(run / "model")
     files = {f"{name}_file": str(data / f"{name}.csv") for name in ("train", "validation", "test")}
-    splits = prepare(Files(**files), bundle.tokenizer, max_length=bundle.max_length, seed=0).splits
+    splits = prepare(Files(**files).load(), bundle.tokenizer, max_length=bundle.max_length, seed=0).splits
 
     def scores(state: dict[str, torch.Tensor], name: str) -> tuple[float, float]:
         bundle.classifier.load_state_dict(state)

@@ -34,7 +34,8 @@ def length_limit_of(config: DictConfig, limit: int | None) -> int:
 
 def prepared_data(config: DictConfig, tokenizer: Any, max_length: int) -> PreparedData:
     """The splits of ``data``."""
-    return prepare(build(config.data.source), tokenizer, **preparation(config, max_length))
+    loaded = build(config.data.source).load(config.data.cache_dir)
+    return prepare(loaded, tokenizer, **preparation(config, max_length))
 
 
 def preparation(config: DictConfig, max_length: int) -> dict[str, Any]:

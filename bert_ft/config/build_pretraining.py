@@ -22,7 +22,7 @@ from bert_ft.config.run_folder import PRETRAINING, check_folder, is_of_pretraini
 from bert_ft.data.arrow_cache import cache_folder
 from bert_ft.data.dataset import TokenizedSplit
 from bert_ft.data.masking import MaskedSplit, Masking, MaskingVocabulary
-from bert_ft.data.prepare import is_labelled, prepare_loaded, tokenized
+from bert_ft.data.prepare import is_labelled, prepare, tokenized
 from bert_ft.data.pretraining_batches import PretrainingSplit
 from bert_ft.data.pretraining_texts import PretrainingTexts, pretraining_texts
 from bert_ft.data.sources import read_unlabelled
@@ -220,7 +220,7 @@ def _splits(
     is_unlabelled = "label_column" in node and node.label_column is None
     loaded = build(node).load(config.data.cache_dir)
     if not is_unlabelled and is_labelled(loaded.splits["train"]):
-        data = prepare_loaded(loaded, tokenizer, **preparation(config, max_length))
+        data = prepare(loaded, tokenizer, **preparation(config, max_length))
         return data.splits, data.notes
     if config.pretrain.supervised:
         raise ConfigError(

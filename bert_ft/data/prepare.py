@@ -11,7 +11,7 @@ import pyarrow as pa
 from bert_ft.data.checks import DataReport, make_report
 from bert_ft.data.dataset import TokenizedSplit
 from bert_ft.data.labels import LabelMap
-from bert_ft.data.sources import LoadedSplits, RawSplit, Source
+from bert_ft.data.sources import LoadedSplits, RawSplit
 from bert_ft.data.splits import SPLIT_NAMES, first_occurrences, split
 from bert_ft.data.texts import TextKeys
 from bert_ft.data.tokenization import FastTokenizer, length_limit, tokenize
@@ -53,7 +53,7 @@ class _Part:
 
 
 def prepare(
-    source: Source,
+    loaded: LoadedSplits,
     tokenizer: FastTokenizer,
     *,
     max_length: int | None = None,
@@ -63,13 +63,13 @@ def prepare(
     deduplicate: bool = False,
     cache_dir: Path | str | None = None,
 ) -> PreparedData:
-    """Load, tokenize, split and check.
+    """Tokenize, split and check.
 
     The rows are tokenized as the source gives them, before they are split, so that all seeds share one
     cached file.
 
     Args:
-        source: gives the rows.
+        loaded: the rows, as a source gives them.
         tokenizer: the encoder's.
         max_length: most tokens in a row; ``None`` takes the tokenizer's limit.
         seed: decides which rows are set aside.
@@ -83,30 +83,6 @@ def prepare(
         DataError: the data can't be used.
         ConfigError: a ratio or length can't be.
     """
-    return prepare_loaded(
-        source.load(cache_dir),
-        tokenizer,
-        max_length=max_length,
-        seed=seed,
-        validation_ratio=validation_ratio,
-        test_ratio=test_ratio,
-        deduplicate=deduplicate,
-        cache_dir=cache_dir,
-    )
-
-
-def prepare_loaded(
-    loaded: LoadedSplits,
-    tokenizer: FastTokenizer,
-    *,
-    max_length: int | None = None,
-    seed: int,
-    validation_ratio: float = 0.1,
-    test_ratio: float = 0.1,
-    deduplicate: bool = False,
-    cache_dir: Path | str | None = None,
-) -> PreparedData:
-    """As ``prepare``, of rows that a source has given."""
     max_length = length_limit(tokenizer, max_length)
     for raw in loaded.splits.values():
         if not is_labelled(raw):

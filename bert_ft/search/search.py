@@ -27,6 +27,7 @@ from bert_ft.search.claims import Claims
 from bert_ft.search.drawing import Drawing, extension, value_problems
 from bert_ft.search.first_trial import queue_as_configured
 from bert_ft.search.fork_server import ForkServer, Send
+from bert_ft.search.kept_configuration import keep_configuration
 from bert_ft.search.opened_study import OpenedStudy, open_study, quoted
 from bert_ft.search.samplers import build_pruner, build_sampler, is_grid, plain
 from bert_ft.search.settings import SearchSettings, direction_names
@@ -59,6 +60,7 @@ def search(
         UserError: something about it is wrong, which is told before a trial starts, or too many trials fail.
     """
     gc.enable()  # a command of this package has it off until its heavy imports, which are the trials' here
+    keep_configuration(hydra_context)
     _check_choice(config, hydra_context)
     settings = SearchSettings(**{name: plain(value) for name, value in _named(given).items()})
     space = space_of(settings.params, arguments)

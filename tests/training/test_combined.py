@@ -61,7 +61,7 @@ def test_the_reloaded_folder_gives_the_reported_test_metrics(finished):
     folder, metrics = finished
     bundle = load_bundle(folder / "model")
     split = prepare(
-        BbcNews(),
+        BbcNews().load(folder / "cache"),
         bundle.tokenizer,
         max_length=bundle.max_length,
         test_ratio=0.2,

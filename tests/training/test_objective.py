@@ -481,7 +481,7 @@ def test_runs_differ_in_training_and_are_judged_alike(
 
     bundle = load_bundle(tmp_path / "run/model")
     splits = prepare(
-        Files(**{f"{name}_file": str(path) for name, path in reviews.items()}),
+        Files(**{f"{name}_file": str(path) for name, path in reviews.items()}).load(tmp_path),
         bundle.tokenizer,
         max_length=bundle.max_length,
         seed=0,
