@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import optuna
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
+from optuna.exceptions import StorageInternalError
 from optuna.trial import Trial, TrialState
 
 from bert_ft.errors import SearchError
 from bert_ft.search import outputs
 from bert_ft.search.claims import Claims
 from bert_ft.search.failures import too_many
+from bert_ft.search.liveness import HEARTBEAT_SECONDS
 from bert_ft.search.opened_study import OpenedStudy, quoted
 from bert_ft.search.progress import Progress
 from bert_ft.search.settings import SearchSettings
@@ -99,7 +103,27 @@ def _launch(
         }
         for key, value in attributes.items():
             trial.set_user_attr(key, value)
-    return list(launcher.launch(jobs, initial_job_idx=batch[0].number))
+    with _beating(claims):
+        return list(launcher.launch(jobs, initial_job_idx=batch[0].number))
+
+
+@contextmanager
+def _beating(claims: Claims) -> Iterator[None]:
+    """Inside, which takes as long as its trials, other machines hear that this process lives."""
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(HEARTBEAT_SECONDS):
+            with suppress(StorageInternalError):  # a database that can't be reached now may be next time
+                claims.beat()
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _tell(claims: Claims, trial: Trial, result: JobReturn, num_objectives: int) -> optuna.trial.FrozenTrial:

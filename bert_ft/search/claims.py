@@ -15,6 +15,7 @@ import optuna
 from optuna.storages import _CachedStorage
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
+from bert_ft.search.first_trial import AS_CONFIGURED
 from bert_ft.search.liveness import Owner, is_alive
 from bert_ft.search.storage import locked, now
 
@@ -23,6 +24,10 @@ OWNER = "owner"
 LOST = "lost"  # it failed because it was killed, and is to be run again
 RETRIES = "retries"  # how often the like of it was killed alone
 RETRY_OF = "retry_of"  # number of the trial that this one runs again
+
+LAST_SEEN = "last_seen"  # when its process was, if it died unnoticed, in seconds by this machine's clock
+
+_POINT_OF_A_GRID = ("grid_id", "search_space")  # Optuna's attributes
 
 SECONDS_BETWEEN_LOOKS = 5.0  # at whether the others live
 
@@ -57,6 +62,17 @@ def orphans(trials: Sequence[FrozenTrial], heartbeats: Mapping[str, Any], moment
         for trial in running
         if (owner := owners[trial.number]) is None or not is_alive(owner, heartbeats, moment)
     ]
+
+
+def _repeating(trial: FrozenTrial) -> dict[str, Any]:
+    """The attributes of a trial that runs a lost one again."""
+    attributes = {RETRY_OF: trial.number, RETRIES: trial.user_attrs.get(RETRIES, 0)}
+    # it may have been lost before it had drawn what it was to repeat itself
+    if values := {**trial.system_attrs.get("fixed_params", {}), **trial.params}:
+        attributes["fixed_params"] = values
+    kept = {name: trial.system_attrs[name] for name in _POINT_OF_A_GRID if name in trial.system_attrs}
+    marks = {name: trial.user_attrs[name] for name in (AS_CONFIGURED,) if name in trial.user_attrs}
+    return {"system_attrs": attributes | kept, "user_attrs": marks}
 
 
 class Claims:
@@ -113,8 +129,14 @@ class Claims:
         trials = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         if not trials:
             return
-        for trial in orphans(trials, self.study.user_attrs, now(self.storage)):
+        heartbeats, moment = self.study.user_attrs, now(self.storage)
+        for trial in orphans(trials, heartbeats, moment):
             log.info(f"Trial {trial.number} was left by a process that has died; it is run again")
+            if (owner := Owner.of(trial.user_attrs.get(OWNER))) and (
+                seen := heartbeats.get(owner.heartbeat_key)
+            ):
+                # it may be long ago, and is no time that the search has worked for
+                self.storage.set_trial_user_attr(trial._trial_id, LAST_SEEN, time.time() - (moment - seen))
             self.lose(trial, "the process that ran the search died")
 
     def _queued_again(self) -> list[FrozenTrial]:
@@ -122,14 +144,7 @@ class Claims:
         trials = self.study.get_trials(deepcopy=False)
         lost = to_run_again(trials)
         for trial in lost:
-            # it may have been lost before it had drawn what it was to repeat itself
-            values = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
-            again = {
-                "fixed_params": values,
-                RETRY_OF: trial.number,
-                RETRIES: trial.user_attrs.get(RETRIES, 0),
-            }
-            self.study.add_trial(create_trial(state=TrialState.WAITING, system_attrs=again))
+            self.study.add_trial(create_trial(state=TrialState.WAITING, **_repeating(trial)))
         return self.study.get_trials(deepcopy=False) if lost else trials
 
     def lose(self, trial: FrozenTrial, reason: str, *, alone: bool = False) -> bool:

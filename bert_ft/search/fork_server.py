@@ -214,7 +214,8 @@ class _Server:
 
     def _sender(self, job: int | None) -> Send:
         def send(content: dict[str, Any]) -> None:
-            message = json.dumps({"job": job, "content": content}).encode() + b"\n"
+            text = json.dumps({"job": job, "content": content}, ensure_ascii=False)
+            message = text.encode(errors="replace") + b"\n"
             assert len(message) <= _LONGEST_MESSAGE, f"a message of {len(message)} bytes"
             _write_all(self.events, message)
 

@@ -34,8 +34,7 @@ def build_sampler(node: Any, distributions: Mapping[str, BaseDistribution], turn
     Raises:
         ConfigError: it refuses its arguments, or a package that it needs isn't installed.
     """
-    if isinstance(node, Mapping) and node.get("seed") is not None and "QMC" not in node["_target_"]:
-        # a quasi-random sequence is one for all; the storage says how far it is
+    if isinstance(node, Mapping) and node.get("seed") is not None and not _is_shared(node["_target_"]):
         node = {**node, "seed": node["seed"] + 1_000_003 * turn}
     sampler = _built("hydra.sweeper.sampler", node)
     if isinstance(sampler, functools.partial):  # as Hydra's plugin has its grid
@@ -43,6 +42,11 @@ def build_sampler(node: Any, distributions: Mapping[str, BaseDistribution], turn
     if not isinstance(sampler, BaseSampler):
         raise ConfigError(f"hydra.sweeper.sampler: gives a {type(sampler).__name__}, not a sampler")
     return sampler
+
+
+def _is_shared(target: str) -> bool:
+    """Whether the seed makes one order of points for all processes: the storage says which of them have been taken."""
+    return target.rpartition(".")[2] in ("QMCSampler", "GridSampler")
 
 
 def is_grid(node: Any) -> bool:

@@ -27,7 +27,7 @@ from bert_ft.search.claims import Claims
 from bert_ft.search.drawing import Drawing, extension, value_problems
 from bert_ft.search.first_trial import queue_as_configured
 from bert_ft.search.fork_server import ForkServer, Send
-from bert_ft.search.kept_configuration import keep_configuration
+from bert_ft.search.kept_configuration import keep_configuration, read_choices
 from bert_ft.search.opened_study import OpenedStudy, open_study, quoted
 from bert_ft.search.samplers import build_pruner, build_sampler, is_grid, plain
 from bert_ft.search.settings import SearchSettings, direction_names
@@ -78,6 +78,7 @@ def search(
     draw = Drawing(space, sweep.compose, config, typed, settings.only_with, extend)
     fixed = [*space.fixed_overrides(), *settings.trial_overrides]
     composed = _check_values(sweep, space, fixed)
+    read_choices(sweep.compose, fixed, space.distributions, composed.hydra.runtime.choices)
     # a launcher of somebody's own may build on Hydra's basic one
     is_basic = type(launcher) is BasicLauncher and hasattr(os, "fork")
     # before there is a database, whose connections don't survive a fork
@@ -137,7 +138,7 @@ def _prepare(sweep: Sweep, fixed: Sequence[str], send: Send) -> None:
     try:
         warm(sweep.compose(fixed))
     except UserError as error:
-        send({"error": str(error)[:3000]})
+        send({"error": str(error)[:900]})
 
 
 def _check_values(sweep: Sweep, space: Space, fixed: Sequence[str]) -> DictConfig:
@@ -172,13 +173,16 @@ def _run(
         else:
             slots = divide(settings.n_jobs, usable_threads(), visible_gpus())
             Workers(server, opened, claims, slots, overrides, settings).run()
+            server.stop()  # it may be drawing a report, older than the one that is due now
     except KeyboardInterrupt:
         _conclude(opened, settings)
-        print(f"\nInterrupted; what ran is run again when the search goes on:\n  {_how_to_go_on(opened)}")
+        print(
+            f"\nInterrupted; what ran is run again when the search goes on:\n  {_how_to_go_on(opened, settings)}"
+        )
         raise
     except SearchError as error:
         _conclude(opened, settings)
-        raise SearchError(f"{error}\nThe search goes on with:\n  {_how_to_go_on(opened)}") from None
+        raise SearchError(f"{error}\nThe search goes on with:\n  {_how_to_go_on(opened, settings)}") from None
     _conclude(opened, settings)
 
 
@@ -191,12 +195,12 @@ def _announce(opened: OpenedStudy, claims: Claims) -> None:
         log.info(f"A search of {claims.n_trials} trials; {where}")
 
 
-def _how_to_go_on(opened: OpenedStudy) -> str:
-    """The command, with what finds the study again where it doesn't say so by itself."""
+def _how_to_go_on(opened: OpenedStudy, settings: SearchSettings) -> str:
+    """The command, with what finds the study again where its name and its storage aren't given."""
     command = str(opened.study.user_attrs["command"])
-    if "hydra.sweep.dir=" not in command and "hydra.sweeper.study_name=" not in command:
-        folder = f"hydra.sweep.dir={quoted(str(opened.folder))}"
-        command += f' "{folder}"' if "hydra.sweep.dir" not in command else ""
+    is_found = settings.study_name and settings.storage
+    if not is_found and "hydra.sweep.dir=" not in command:
+        command += f' "hydra.sweep.dir={quoted(str(opened.folder))}"'
     return command
 
 

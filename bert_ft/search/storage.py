@@ -6,7 +6,7 @@ import fcntl
 import sqlite3
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -65,13 +65,8 @@ def open_storage(url: str, *, create: bool = False) -> _CachedStorage:
     try:
         if is_file:
             Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
-        storage = RDBStorage(
-            url,
-            engine_kwargs=_engine_settings(parsed),
-            # each worker opens it anew, and what the parent has looked at needs no second look
-            skip_table_creation=not create,
-            skip_compatibility_check=not create,
-        )
+        # each worker opens it anew, and what the parent has looked at needs no second look
+        storage = _created(url, parsed) if create else _opened(url, parsed)
         if is_file:
             sqlalchemy.event.listen(storage.engine, "connect", _write_quickly)
             if create:
@@ -88,6 +83,25 @@ def open_storage(url: str, *, create: bool = False) -> _CachedStorage:
         raise ConfigError(
             f"{KEY}={without_password(url)}: can't be used: {reason[0] if reason else type(error).__name__}"
         ) from error
+
+
+def _created(url: str, parsed: URL) -> RDBStorage:
+    """Optuna looks whether tables are there and then makes them: of two that do so at once one fails."""
+    engine = sqlalchemy.create_engine(url, **_engine_settings(parsed))
+    try:
+        with _locked(engine, "tables"):
+            return RDBStorage(url, engine_kwargs=_engine_settings(parsed))
+    finally:
+        engine.dispose()
+
+
+def _opened(url: str, parsed: URL) -> RDBStorage:
+    return RDBStorage(
+        url,
+        engine_kwargs=_engine_settings(parsed),
+        skip_table_creation=True,
+        skip_compatibility_check=True,
+    )
 
 
 def close(storage: _CachedStorage) -> None:
@@ -118,20 +132,23 @@ def _log_ahead(engine: sqlalchemy.Engine) -> None:
         connection.exec_driver_sql("PRAGMA journal_mode=WAL")
 
 
-@contextmanager
-def locked(storage: _CachedStorage, study_name: str) -> Iterator[None]:
+def locked(storage: _CachedStorage, study_name: str) -> AbstractContextManager[None]:
     """Inside, no other process, on whichever machine, is inside for the same study.
 
     The system or the server frees the lock of a process that dies. A lock on the study's row wouldn't do: Optuna
     takes that itself, over another connection.
     """
-    engine = storage._backend.engine
+    return _locked(storage._backend.engine, study_name)
+
+
+@contextmanager
+def _locked(engine: sqlalchemy.Engine, name: str) -> Iterator[None]:
     backend = engine.dialect.name
     if backend == "sqlite":
         with _file_locked(Path(f"{engine.url.database}.lock")):
             yield
         return
-    key = zlib.crc32(f"bert_ft {study_name}".encode())
+    key = zlib.crc32(f"bert_ft {name}".encode())
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         if backend == "postgresql":
             take, give = f"SELECT pg_advisory_lock({key})", f"SELECT pg_advisory_unlock({key})"

@@ -40,7 +40,7 @@ class TrialLog:
         params: name → value.
         reported: step → value, the finite ones in the order of the steps.
         start: when it began.
-        end: when it ended; of a running one the time of reading, of a lost one whose end nobody noted the last thing known.
+        end: when it ended; of a running one the time of reading, of a lost one whose end nobody noted the last thing known of it.
         folder: of its job.
         overrides: of its job.
         worker: the slot that it ran in.
@@ -182,6 +182,8 @@ def _trial(trial: FrozenTrial, now: datetime, last: datetime | None) -> TrialLog
         end = now
     elif state == "failed" and trial.user_attrs.get("lost"):
         state = "lost"
+        if end is not None and (seen := trial.user_attrs.get("last_seen")) is not None:
+            end = min(end, datetime.fromtimestamp(seen))
     return TrialLog(
         number=trial.number,
         state=state,

@@ -25,6 +25,8 @@ def run(content: dict, send) -> None:
             raise RuntimeError("raised")
         case "crash":
             os.kill(os.getpid(), signal.SIGSEGV)
+        case "tell":
+            send({"reason": "ß\ud800" * 450})
         case "sleep":
             child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
             send({"child": child.pid})
@@ -66,7 +68,7 @@ def main() -> None:
     found: dict = {}
     server = ForkServer(prepare, run)
     server.start()
-    for job, do in enumerate(["finish", "raise", "crash", "finish"]):
+    for job, do in enumerate(["finish", "raise", "crash", "tell"]):
         server.submit(job, {"do": do})
     found["first"] = collect(server, lambda said, ended: len(ended) == 4)
 

@@ -3,6 +3,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,12 @@ import yaml
 from optuna.trial import TrialState
 
 from bert_ft.config.paths import conf_dir
+from bert_ft.search import batches
 from bert_ft.search.claims import Claims, is_lost, num_claimed, to_run_again
 from bert_ft.search.liveness import Owner
 from bert_ft.search.samplers import build_sampler
-from bert_ft.search.storage import close, locked, open_storage
+from bert_ft.search.storage import close, locked, now, open_storage
+from bert_ft.search.study_log import read_study
 from tests.search import postgres
 from tests.search.claiming import NAME
 
@@ -112,6 +115,87 @@ def test_a_grid_that_has_been_gone_through(tmp_path):
         trial = claims.next()
         claims.complete(frozen(claims, trial), [trial.params["x"]])
     assert sorted(trial.value for trial in study.trials) == [0.0, 1.0]
+
+
+def test_a_grid_whose_trials_are_lost_is_gone_through_all_the_same(tmp_path):
+    study, claims = make_study(tmp_path, sampler=optuna.samplers.GridSampler({"x": [0.0, 0.25, 0.5, 1.0]}))
+    claims.n_trials = 4
+    for number in range(9):
+        trial = claims.next()
+        if number == 2:
+            claims.lose(frozen(claims, trial), "interrupted")
+        elif trial is None:
+            break
+        else:
+            claims.complete(frozen(claims, trial), [trial.params["x"]])
+    complete = study.get_trials(states=(TrialState.COMPLETE,))
+    assert sorted(trial.value for trial in complete) == [0.0, 0.25, 0.5, 1.0]
+    assert len(study.trials) == 5
+
+
+def test_a_point_of_a_grid_that_was_lost_before_it_was_drawn(tmp_path):
+    study, claims = make_study(tmp_path, sampler=optuna.samplers.GridSampler({"x": [0.0, 0.5, 1.0]}))
+    study.ask()  # and no further
+    claims.clear_away()
+    assert sorted(claims.next().params["x"] for _ in range(3)) == [0.0, 0.5, 1.0]
+
+
+def test_the_first_trial_keeps_its_mark(tmp_path):
+    study, claims = make_study(tmp_path)
+    study.enqueue_trial({"x": 0.5}, user_attrs={"as_configured": ["y"]})
+    claims.lose(frozen(claims, claims.next()), "interrupted")
+    again = claims.next()
+    assert (again.params, again.user_attrs["as_configured"]) == ({"x": 0.5}, ["y"])
+
+
+def test_a_trial_whose_process_died_unnoticed_ended_when_that_was_last_seen(tmp_path):
+    study, claims = make_study(tmp_path)
+    trial = claims.next()
+    dead = Owner("elsewhere", "", 1, "1")
+    trial.set_user_attr("owner", dead.to_dict())
+    study.set_user_attr(dead.heartbeat_key, now(claims.storage) - 3600)
+    claims.clear_away()
+    seen = study.trials[0].user_attrs["last_seen"]
+    assert seen == pytest.approx(time.time() - 3600, abs=60)
+    assert read_study(study).trials[0].seconds == 0.0  # and not after it began here
+
+
+@pytest.mark.slow
+def test_several_make_the_tables_of_one_database(tmp_path):
+    """Optuna alone fails: it looks for the tables and then makes them."""
+    for number in range(3):
+        url = f"sqlite:///{tmp_path / f'{number}.db'}"
+        barrier, failures = threading.Barrier(6), []
+
+        def make(url=url, barrier=barrier, failures=failures):
+            barrier.wait()
+            try:
+                close(open_storage(url, create=True))
+            except Exception as error:
+                failures.append(error)
+
+        threads = [threading.Thread(target=make) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert failures == []
+
+
+def test_a_batch_that_is_away_is_known_to_live(tmp_path, monkeypatch):
+    study, claims = make_study(tmp_path)
+    monkeypatch.setattr(batches, "HEARTBEAT_SECONDS", 0.05)
+    key = claims.owner.heartbeat_key
+    with batches._beating(claims):
+        until = time.monotonic() + 20
+        while key not in study.user_attrs:
+            assert time.monotonic() < until
+        first = study.user_attrs[key]
+        while study.user_attrs[key] == first:
+            assert time.monotonic() < until
+    last = study.user_attrs[key]
+    time.sleep(0.2)
+    assert study.user_attrs[key] == last
 
 
 def run_claiming(url: str, processes: int, trials: int) -> subprocess.Popen:

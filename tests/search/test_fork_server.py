@@ -22,7 +22,9 @@ def seen() -> dict:
 def test_each_job_ends_as_it_does(seen):
     said, ended = seen["first"]
     assert ended == {"0": 0, "1": 1, "2": -11, "3": 0}
-    assert said["0"]["done"] == said["3"]["done"] == "finish"
+    assert said["0"]["done"] == "finish"
+    assert said["3"]["done"] == "tell"
+    assert said["3"]["reason"] == "ß?" * 450  # the longest message that there is, in any script
     assert "done" not in said["1"]
     assert "done" not in said["2"]
 

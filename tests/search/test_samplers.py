@@ -51,6 +51,12 @@ def test_a_process_that_comes_later_draws_other_values():
     )
 
 
+def test_processes_number_the_points_of_a_grid_alike():
+    settings = {"_target_": "optuna.samplers.GridSampler", "_partial_": True, "seed": 1}
+    space = {"x": IntDistribution(0, 9)}
+    assert build_sampler(settings, space)._all_grids == build_sampler(settings, space, turn=1)._all_grids
+
+
 def test_a_grid_learns_its_space():
     settings = {"_target_": "optuna.samplers.GridSampler", "_partial_": True, "seed": None}
     assert is_grid(settings)

@@ -97,6 +97,13 @@ def test_a_running_trial_whose_process_is_gone_is_lost_since_the_last_thing_know
     assert (late.state, late.end) == ("lost", at(40))
 
 
+def test_a_lost_trial_has_ended_when_its_process_was_last_seen():
+    study = new_study()
+    add(study, "failed", span=(10, 5000), lost=True, last_seen=at(30).timestamp())
+    add(study, "failed", span=(10, 20), lost=True, last_seen=at(30).timestamp())
+    assert [trial.end for trial in read_study(study, now=at(6000)).trials] == [at(30), at(20)]
+
+
 def test_a_trial_that_was_killed_is_lost_and_not_failed():
     study = new_study()
     add(study, "failed", lost=True)
