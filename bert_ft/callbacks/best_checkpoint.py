@@ -6,13 +6,13 @@ import math
 from typing import Any
 
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from bert_ft.callbacks.standard_error import CountsValidationRows
+from bert_ft.callbacks.validated_checkpoint import ValidatedCheckpoint
 
 
-class BestCheckpoint(CountsValidationRows, ModelCheckpoint):
+class BestCheckpoint(CountsValidationRows, ValidatedCheckpoint):
     """Keeps the latest checkpoint that can't be told from the best one.
 
     On a few hundred validation rows the best of ten validations is the luckiest rather than the best, and by its end a
@@ -21,7 +21,7 @@ class BestCheckpoint(CountsValidationRows, ModelCheckpoint):
     a share ``p`` of ``n`` rows that is ``sqrt(p (1 - p) / n)``. On many rows it is nothing, and the best is kept.
 
     It acts for a metric between 0 and 1 of which more is better, and ``save_top_k=1``; otherwise this is
-    ``ModelCheckpoint``.
+    ``ValidatedCheckpoint``.
 
     Args:
         standard_errors: how many of them a later checkpoint may be worse; 0: none.

@@ -95,8 +95,8 @@ def _between_keys(get: Any) -> Iterator[str]:
     both_used = get("data.validation_file") is None and get("data.test_file") is None
     if both_used and validation and test and validation + test >= 1:
         yield f"data.validation_ratio={validation}: with data.test_ratio={test} it leaves no training rows"
-    if get("trainer.max_epochs") == -1 and max_steps == -1 and get("trainer.max_time") is None:
-        yield "trainer.max_epochs=-1: no end is set; give it, trainer.max_steps or trainer.max_time"
+    if get("trainer.max_epochs") == -1 and max_steps == -1:
+        yield "trainer.max_epochs=-1: no end is set, which a schedule needs; give it or trainer.max_steps"
     length, tokens = get("data.max_length"), get("data.max_tokens")
     if length and tokens and length > tokens:
         yield f"data.max_tokens={tokens}: less than data.max_length={length}; raise it"

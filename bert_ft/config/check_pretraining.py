@@ -7,13 +7,16 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-# Keys that come with groups which fine-tuning has, too, and which the stage alone doesn't read → its own.
+# Keys that come with groups which fine-tuning has, too, and which the stage alone doesn't read → what it does instead.
 ELSEWHERE = {
-    "optimizer": "pretrain.optimizer",
-    "trainer.max_epochs": "pretrain.trainer.max_epochs",
-    "data.batch_size": "pretrain.batch_size",
-    "data.eval_batch_size": "pretrain.batch_size",
-    "data.augmentation": "pretrain.masking",
+    "optimizer": "has pretrain.optimizer",
+    "trainer.max_epochs": "has pretrain.trainer.max_epochs",
+    "data.batch_size": "has pretrain.batch_size",
+    "data.eval_batch_size": "has pretrain.batch_size",
+    "data.augmentation": "has pretrain.masking",
+    "encoder.freeze_layers": "trains all layers",
+    "encoder.cache_frozen": "trains all layers",
+    "encoder.reinit_layers": "begins with all of the checkpoint's layers",
 }
 
 
@@ -91,7 +94,7 @@ def unread(config_name: str, overrides: Sequence[str]) -> list[str]:
     found = []
     for override in overrides:
         key = override.split("=")[0].lstrip("+~")
-        for name, own in ELSEWHERE.items():
+        for name, instead in ELSEWHERE.items():
             if key == name or key.startswith(f"{name}."):
-                found.append(f"{key}: is fine-tuning's; the pre-training stage has {own}")
+                found.append(f"{key}: is fine-tuning's; the pre-training stage {instead}")
     return found

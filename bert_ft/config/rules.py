@@ -229,7 +229,6 @@ RULES: dict[str, Rule] = {
     "trainer.limit_train_batches": LIMIT,
     "trainer.limit_val_batches": LIMIT,
     "trainer.limit_test_batches": LIMIT,
-    "trainer.overfit_batches": LIMIT,
     "trainer.deterministic": Rule("boolean", also=("warn",)),
     "trainer.detect_anomaly": FLAG,
     "trainer.profiler": Rule("text", choices=("simple", "advanced"), nullable=True),

@@ -82,13 +82,18 @@ def check_folder(folder: Path, resume_from: str | None) -> None:
 
 def run_of(checkpoint: Path | str) -> Path:
     """The folder of the run that a checkpoint is of, be it one of its pre-training stage."""
-    stage = Path(checkpoint).absolute().parents[1]
-    return stage.parent if stage.name == PRETRAINING else stage
+    folder = Path(checkpoint).absolute().parents[1]
+    return folder.parent if _is_stage(folder) else folder
 
 
 def is_of_pretraining(checkpoint: Path | str | None) -> bool:
     """Whether a checkpoint is of the stage before fine-tuning."""
-    return checkpoint is not None and Path(checkpoint).absolute().parents[1].name == PRETRAINING
+    return checkpoint is not None and _is_stage(Path(checkpoint).absolute().parents[1])
+
+
+def _is_stage(folder: Path) -> bool:
+    """A run of its own, which may be called so, too, has Hydra's record."""
+    return folder.name == PRETRAINING and not (folder / ".hydra").exists()
 
 
 def _new_folder(wanted: Path) -> RunFolder:

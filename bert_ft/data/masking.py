@@ -104,16 +104,22 @@ class MaskingVocabulary:
         return cls(
             mask_id=int(tokenizer.mask_token_id),
             is_special=is_special,
-            begins_word=_begins_word(tokens),
+            begins_word=_begins_word(tokens, _continuing_mark(tokenizer)),
             ordinary_ids=np.flatnonzero(~is_special),
         )
 
 
-def _begins_word(tokens: Sequence[str | None]) -> np.ndarray:
-    """By the mark of the vocabulary: ``##`` goes on with a word (WordPiece); ``Ġ`` and ``▁`` begin one."""
+def _continuing_mark(tokenizer: FastTokenizer) -> str | None:
+    """What a token that goes on with a word begins with, where the tokenizer is of that kind (WordPiece)."""
+    # another kind may have the same characters as a token, e.g. Markdown's "###"
+    return getattr(tokenizer.backend_tokenizer.model, "continuing_subword_prefix", None) or None
+
+
+def _begins_word(tokens: Sequence[str | None], continuing_mark: str | None) -> np.ndarray:
+    """By the mark of what goes on with a word; without one by ``Ġ`` and ``▁``, which begin one."""
     known = [token or "" for token in tokens]
-    if any(token.startswith("##") for token in known):
-        return np.array([not token.startswith("##") for token in known])
+    if continuing_mark is not None:
+        return np.array([not token.startswith(continuing_mark) for token in known])
     marks = ("Ġ", "▁")
     if any(token.startswith(marks) for token in known):
         return np.array([token.startswith(marks) for token in known])

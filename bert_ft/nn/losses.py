@@ -45,14 +45,18 @@ class ClassificationLoss(nn.Module, ABC):
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         losses = self.per_row(at_least_float32(logits), labels)
-        if self.class_weights is None:
-            return losses.mean()
-        if len(self.class_weights) != logits.shape[1]:
+        if self.class_weights is not None and len(self.class_weights) != logits.shape[1]:
             raise ConfigError(
                 f"loss.class_weights has {len(self.class_weights)} weights for {logits.shape[1]} labels"
             )
+        return self.weighted_mean(losses, labels)
+
+    def weighted_mean(self, values: Tensor, labels: Tensor) -> Tensor:
+        """The mean of ``(batch,)`` values, each weighed by its row's class weight."""
+        if self.class_weights is None:
+            return values.mean()
         weights = self.class_weights[labels]
-        return (losses * weights).sum() / weights.sum()
+        return (values * weights).sum() / weights.sum()
 
     def total_weight(self, labels: Tensor) -> Tensor:
         """The sum of the rows' weights, a scalar: what ``forward`` has divided by."""
@@ -121,13 +125,13 @@ class SupervisedContrastive(nn.Module):
 
 
 def symmetric_kl(logits_a: Tensor, logits_b: Tensor) -> Tensor:
-    """Mean over rows of ``(KL(a || b) + KL(b || a)) / 2``; the gradient flows into both.
+    """``(KL(a || b) + KL(b || a)) / 2`` of each row, ``(batch,)``; the gradient flows into both.
 
     Source: Liang et al. 2021, arXiv 2106.14448 (R-Drop), of two passes with different dropout.
     """
     log_a = at_least_float32(logits_a).log_softmax(-1)
     log_b = at_least_float32(logits_b).log_softmax(-1)
-    return ((log_a.exp() - log_b.exp()) * (log_a - log_b)).sum(-1).mean() / 2
+    return ((log_a.exp() - log_b.exp()) * (log_a - log_b)).sum(-1) / 2
 
 
 def balanced_class_weights(label_counts: Sequence[int]) -> list[float]:

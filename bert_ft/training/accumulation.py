@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
@@ -38,6 +39,24 @@ class AccumulationWindow:
             self._nominal = float(num_rows)
         self._total = self._total + weight
         return loss * (weight / self._nominal)
+
+    def state(self, parameters: Iterable[tuple[str, nn.Parameter]]) -> dict[str, Any]:
+        """What a checkpoint within the window has to keep; nothing between two windows."""
+        if not self._nominal:
+            return {}
+        gradients = {name: parameter.grad for name, parameter in parameters if parameter.grad is not None}
+        return {"nominal": self._nominal, "total": self._total, "gradients": gradients}
+
+    def restore(self, state: Mapping[str, Any], parameters: Iterable[tuple[str, nn.Parameter]]) -> None:
+        """Go on in the window of ``state``."""
+        if not state:
+            return
+        self._nominal, self._total = state["nominal"], state["total"]
+        for name, parameter in parameters:
+            if name in state["gradients"]:
+                parameter.grad = state["gradients"][name].to(parameter.device)
+                if isinstance(self._total, Tensor):
+                    self._total = self._total.to(parameter.device)
 
     def share(self, accumulate_grad_batches: int) -> Tensor | float:
         """What the gradients so far are to be divided by to be the mean over their rows."""

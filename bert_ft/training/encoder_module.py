@@ -22,6 +22,7 @@ from bert_ft.training.loss_scale import scaler_of, unscales_in_step
 from bert_ft.training.vocabulary import decay_unused_rows
 
 VAL_METRICS_KEY = "val_metrics"  # of a checkpoint: the validation values of its weights
+WINDOW_KEY = "accumulation_window"  # of a checkpoint: what an optimizer step that isn't done yet has so far
 WEIGHTS_KEY = "weights"  # of a checkpoint: `raw`, or how they were averaged
 
 
@@ -63,12 +64,31 @@ class EncoderModule(LightningModule):
         self.weight_decay_schedule = weight_decay_schedule or Constant()
         self._window = AccumulationWindow()
         self._window_ends = True
+        self._window_to_restore: dict[str, Any] | None = None
         self._weight_decay: WeightDecayScheduler | None = None
 
     @property
     def trained(self) -> nn.Module:
         """What the optimizer is built over."""
         raise TypeError(f"{type(self).__name__} doesn't say what it trains")
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:
+        """The last weights are validated, also where ``max_steps`` ends training within an epoch."""
+        if self.trainer.global_step == self.trainer.max_steps:
+            self.trainer.should_stop = True  # which Lightning validates before; at max_steps it just leaves
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Within an accumulation window the gradients so far belong to what a resumed run needs."""
+        if "optimizer_states" in checkpoint and self.trainer.world_size == 1:
+            checkpoint[WINDOW_KEY] = self._window.state(self.trained.named_parameters())
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._window_to_restore = checkpoint.get(WINDOW_KEY)
+
+    def on_train_start(self) -> None:
+        if self._window_to_restore is not None:
+            self._window.restore(self._window_to_restore, self.trained.named_parameters())
+            self._window_to_restore = None
 
     def on_validation_epoch_end(self) -> None:
         """Validations are logged at the steps done, also within an accumulation window."""

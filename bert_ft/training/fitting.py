@@ -92,9 +92,7 @@ def why_stopped(trainer: Trainer) -> str:
         if stopper.stopping_reason is EarlyStoppingReason.NON_FINITE_METRIC:
             return f"{stopper.monitor} is no longer finite: training diverged"
         return str(stopper.stopping_reason_message)  # a threshold that somebody has set
-    if trainer.max_steps != trainer.global_step and trainer.fit_loop.epoch_progress.current.completed < (
-        trainer.max_epochs or 0
-    ):
+    if trainer.global_step < trainer.estimated_stepping_batches:
         return "trainer.max_time is over"
     return "all steps done"
 

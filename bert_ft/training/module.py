@@ -119,6 +119,7 @@ class ClassificationModule(EncoderModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The validation values of these very weights travel with them."""
+        super().on_save_checkpoint(checkpoint)
         checkpoint[VAL_METRICS_KEY] = split_metrics(self.trainer.callback_metrics, "val/")
         checkpoint[WEIGHTS_KEY] = self.weights_name
         if self.averaging is not None and self.averaging.num_averaged:
@@ -139,6 +140,7 @@ class ClassificationModule(EncoderModule):
         Those are an average without what averages it, and an optimizer whose moments are of other rows of the
         embedding: fused AdamW would take them as they lie.
         """
+        super().on_load_checkpoint(checkpoint)
         weights = checkpoint.get(WEIGHTS_KEY, "raw")
         if weights != "raw" and (self.averaging is None or self.averaging.name != weights):
             raise CheckpointError(

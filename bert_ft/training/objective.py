@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -91,7 +90,7 @@ class Objective(nn.Module):
         if terms.r_drop_weight:
             second = _run(classifier, pieces)
             total = parts["labels"] = (total + self.loss(second.logits, labels)) / 2
-            parts["r_drop"] = symmetric_kl(first.logits, second.logits)
+            parts["r_drop"] = self._mean(symmetric_kl(first.logits, second.logits), labels)
             total = total + terms.r_drop_weight * parts["r_drop"]
         if terms.contrastive_weight:
             total = total + terms.contrastive_weight * parts["contrastive"]
@@ -104,9 +103,15 @@ class Objective(nn.Module):
 
     def weight(self, labels: Tensor) -> Tensor | int:
         """What the mean over a batch has divided by: its rows, or the sum of their class weights."""
-        if getattr(self.loss, "class_weights", None) is None:
+        if not isinstance(self.loss, ClassificationLoss) or self.loss.class_weights is None:
             return len(labels)
-        return cast(ClassificationLoss, self.loss).total_weight(labels)
+        return self.loss.total_weight(labels)
+
+    def _mean(self, values: Tensor, labels: Tensor) -> Tensor:
+        """Of ``(batch,)`` values, weighed as the loss weighs its rows, so that ``weight`` is theirs, too."""
+        if isinstance(self.loss, ClassificationLoss):
+            return self.loss.weighted_mean(values, labels)
+        return values.mean()
 
     def _perturbations(
         self, loss: Tensor, embeddings: list[Tensor], pieces: list[TextBatch]

@@ -34,8 +34,9 @@ def plan_of(
 ) -> Plan:
     """The plan for ``num_rows`` training rows and ``batch_size`` rows to a batch and process.
 
-    Without ``max_epochs`` there are ``LEAST_EPOCHS``, or as many as ``at_least_steps`` optimizer steps take; where
-    ``trainer.max_steps`` is given, that alone ends training. -1 epochs are no limit.
+    Without ``max_epochs`` there are ``LEAST_EPOCHS``, or as many as ``at_least_steps`` optimizer steps take, unless
+    ``trainer.limit_train_batches`` is a number of batches, as in a trial run; where ``trainer.max_steps`` is given, that
+    alone ends training. -1 epochs are no limit.
     """
     batches = len(RandomBatches(num_rows, batch_size, seed=0, num_replicas=trainer.world_size))
     limit = trainer.limit_train_batches
@@ -43,7 +44,8 @@ def plan_of(
     steps = math.inf if trainer.max_steps == -1 else float(trainer.max_steps)
     steps_each = math.ceil(batches / trainer.accumulate_grad_batches)
     if max_epochs is None:
-        enough = max(LEAST_EPOCHS, math.ceil(at_least_steps / max(1, steps_each)))
+        wanted = 0 if isinstance(limit, int) else math.ceil(at_least_steps / max(1, steps_each))
+        enough = max(LEAST_EPOCHS, wanted)
         max_epochs = enough if math.isinf(steps) else -1
     if max_epochs != -1:
         steps = min(steps, max_epochs * steps_each)
@@ -56,6 +58,11 @@ def check_plan(trainer: Trainer, plan: Plan, schedule: Schedule, num_validation_
     Raises:
         ConfigError: naming the key, its value and what it contradicts.
     """
+    if trainer.overfit_batches:
+        raise ConfigError(
+            f"trainer.overfit_batches={trainer.overfit_batches}: Lightning would cut batches of its own, of one row each; "
+            "set trainer.limit_train_batches instead"
+        )
     interval = trainer.val_check_interval
     if isinstance(interval, int) and trainer.check_val_every_n_epoch is not None and interval > plan.batches:
         raise ConfigError(

@@ -116,6 +116,7 @@ class PretrainingModule(EncoderModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The held-out values of these very weights travel with them."""
+        super().on_save_checkpoint(checkpoint)
         checkpoint[VAL_METRICS_KEY] = split_metrics(self.trainer.callback_metrics, "val/")
         checkpoint[WEIGHTS_KEY] = "raw"
 

@@ -113,7 +113,9 @@ class PretrainingRun:
 
     def _take_over(self, entry: Path) -> None:
         _copy_logs(entry, self.folder)
-        write_json(self.folder / METRICS_FILE, self.record | {"from_cache": str(entry)})
+        # the texts that were left out are no part of what the stage is known by, and its checkpoint isn't kept
+        own = {"texts": self.texts.to_dict(), "checkpoint": self.record["checkpoint"] | {"path": None}}
+        write_json(self.folder / METRICS_FILE, self.record | own | {"from_cache": str(entry)})
         log.info("pre-training: the same was done before, and is taken from %s", entry)
 
     def _train(self) -> None:

@@ -29,15 +29,23 @@ class ResumableDataModule(LightningDataModule):
     def state_dict(self) -> dict[str, int]:
         """Where training stands: the epoch, and how many of its batches were trained on."""
         assert self.trainer is not None
-        progress = self.trainer.fit_loop.epoch_loop.batch_progress
-        return {"epoch": self.trainer.current_epoch, "position": progress.current.ready}
+        epoch, position = (
+            self.trainer.current_epoch,
+            self.trainer.fit_loop.epoch_loop.batch_progress.current.ready,
+        )
+        if position >= self.trainer.num_training_batches:
+            return {
+                "epoch": epoch + 1,
+                "position": 0,
+            }  # workers fetch ahead before Lightning says that the next one begins
+        return {"epoch": epoch, "position": position}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         self._resume_at = state_dict
 
     def training_loader(self, split: Any, batches: RandomBatches) -> DataLoader:
         """A loader of training batches, at the place of the checkpoint that was loaded, if any."""
-        if self._resume_at is not None and self._resume_at["position"] < len(batches):
+        if self._resume_at is not None:
             batches.load_state_dict(self._resume_at)
         self._resume_at = None
         return self.loader(split, batches)

@@ -117,13 +117,17 @@ class TrainingRun:
         stage, self.pretraining = self.pretraining, None
         if self.resume_from is None:  # else the checkpoint has the weights
             with stage.encoder() as folder:
+                self._seed()  # layers may be drawn anew
                 hand_over(folder, self.module.classifier.encoder, reinit_layers=self.reinit_layers)
             if self.trainer.is_global_zero:
                 print_pretraining(stage.record, stage.folder)
         self._pretraining = stage.record
         del stage
         gc.collect()  # the stage's weights and its optimizer's, which refer to each other in circles
-        # the same numbers follow, whether the stage was trained or cached
+        self._seed()
+
+    def _seed(self) -> None:
+        """Let the same numbers follow, whether the stage was trained or cached."""
         seed_everything(self.seed, workers=True, verbose=False)
 
     def _test(self) -> dict[str, float] | None:

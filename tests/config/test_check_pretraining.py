@@ -101,6 +101,8 @@ def test_what_the_stage_alone_would_not_read():
         "optimizer.lr=3",
         "+data.augmentation.x=1",
         "data.batch_size=4",
+        "encoder.freeze_layers=1",
+        "encoder.hidden_dropout=0.2",
         "pretrain.optimizer.lr=1",
         "seed=1",
     ]
@@ -108,6 +110,7 @@ def test_what_the_stage_alone_would_not_read():
         "optimizer.lr",
         "data.augmentation.x",
         "data.batch_size",
+        "encoder.freeze_layers",
     ]
     assert unread("train", overrides) == []
 

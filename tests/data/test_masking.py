@@ -109,7 +109,8 @@ class TestVocabulary:
 
     @pytest.mark.parametrize("mark", ["Ġ", "▁"])
     def test_where_a_mark_begins_a_word(self, mark):
-        assert found_words([f"{mark}the", "re", "<s>", f"{mark}a"]) == [True, False, False, True]
+        tokens = [f"{mark}the", "re", "<s>", f"{mark}a", "###"]
+        assert found_words(tokens) == [True, False, False, True, False]
 
     def test_where_every_token_is_a_word(self):
         assert found_words(["a", "b"]) == [True, True]
@@ -124,7 +125,7 @@ class TestVocabulary:
 def found_words(tokens):
     from bert_ft.data.masking import _begins_word
 
-    return _begins_word(tokens).tolist()
+    return _begins_word(tokens, None).tolist()
 
 
 @pytest.mark.parametrize(

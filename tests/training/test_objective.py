@@ -183,6 +183,24 @@ class TestRDrop:
         assert parts["r_drop"].item() == pytest.approx(divergence.item(), rel=1e-12)
         assert_close(gradients(model), expected_gradients)
 
+    def test_rows_weigh_as_in_the_loss(self, max_tokens):
+        """So that a batch is the mean of its parts by ``weight``."""
+        model = classifier(dropout=0.3)
+        weights = torch.arange(1.0, 1 + model.num_labels)
+        with torch.random.fork_rng():
+            torch.manual_seed(5)
+            a, b = (
+                torch.cat([model(piece) for piece in BATCH.split(max_tokens)]).log_softmax(-1)
+                for _ in range(2)
+            )
+        rows = ((a.exp() - b.exp()) * (a - b)).sum(-1) / 2
+        of_rows = weights[BATCH.labels]
+        objective = Objective(CrossEntropy(class_weights=weights.tolist()), self.TERMS).double()
+        torch.manual_seed(5)
+        _, parts = objective(model, BATCH, max_tokens)
+        expected = (rows * of_rows).sum() / of_rows.sum()
+        assert parts["r_drop"].item() == pytest.approx(expected.item(), rel=1e-9)
+
     def test_the_gradient_flows_into_both_passes(self, max_tokens):
         """What by_hand gives with one of the passes held fixed isn't it."""
         model = classifier(dropout=0.3)

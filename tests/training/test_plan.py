@@ -6,6 +6,7 @@ import math
 import pytest
 from lightning.pytorch import Trainer
 
+from bert_ft.errors import ConfigError
 from bert_ft.training.plan import Plan, plan_of
 
 from .running import train
@@ -39,12 +40,17 @@ def test_epochs(num_rows, max_epochs, at_least_steps, expected):
         ({"max_steps": 70}, 2, Plan(batches=10, epochs=2, steps=20)),
         ({"accumulate_grad_batches": 4}, None, Plan(batches=10, epochs=17, steps=51)),  # of 3 steps
         ({"limit_train_batches": 0.5}, None, Plan(batches=5, epochs=10, steps=50)),
-        ({"limit_train_batches": 2}, None, Plan(batches=2, epochs=25, steps=50)),
-        ({"limit_train_batches": 0}, None, Plan(batches=0, epochs=50, steps=0)),
+        ({"limit_train_batches": 0.0}, None, Plan(batches=0, epochs=50, steps=0)),
+        ({"limit_train_batches": 2}, None, Plan(batches=2, epochs=3, steps=6)),  # a trial run
     ],
 )
 def test_with_settings_of_the_trainer(settings, max_epochs, expected):
     assert plan_of(trainer(**settings), 160, 16, max_epochs, 50) == expected
+
+
+def test_batches_that_lightning_would_cut_anew(tmp_path, tiny_encoder, reviews):
+    with pytest.raises(ConfigError, match=r"trainer\.overfit_batches=2: .* set trainer\.limit_train_batches"):
+        train(tmp_path, tiny_encoder, reviews, "+trainer.overfit_batches=2")
 
 
 @pytest.mark.slow

@@ -202,12 +202,22 @@ class TestHandOver:
         record = alone[2]
         for name in ("anew", "cached"):
             found = runs[name][1]["pretraining"]
-            changed = {key: found[key] for key in ("fit_seconds", "from_cache")}
+            changed = {key: found[key] for key in ("fit_seconds", "from_cache", "checkpoint")}
+            path = None if name == "cached" else record["checkpoint"]["path"]
+            assert found["checkpoint"] == record["checkpoint"] | {"path": path}
             assert found == record | changed
             assert record_of(runs[name][0] / "pretraining") == found
         assert runs["anew"][1]["pretraining"]["from_cache"] is None
         assert "cache/pretraining" in runs["cached"][1]["pretraining"]["from_cache"]
         assert (runs["anew"][0] / "pretraining/model/model.safetensors").exists()
+
+    def test_layers_drawn_anew_are_the_same_behind_a_cached_stage(self, tmp_path, tiny_encoder, reviews):
+        settings = [*BOTH, *SMALL_STAGE, "encoder.reinit_layers=1", f"data.cache_dir={tmp_path / 'cache'}"]
+        for name in ("anew", "cached"):
+            _, metrics = train(tmp_path / name, tiny_encoder, reviews, *FINE_TUNING, *settings)
+            assert (metrics["pretraining"]["from_cache"] is not None) == (name == "cached")
+        one, other = weights_of(tmp_path / "anew"), weights_of(tmp_path / "cached")
+        assert all(torch.equal(one[name], other[name]) for name in one)
 
     def test_the_report_shows_both_stages(self, runs):
         folder, _, _ = runs["cached"]
@@ -343,6 +353,21 @@ class TestTexts:
         assert found
         assert evaluated.isdisjoint(found)
         assert run.pretraining.texts.num_left_out >= (20 if unlabelled else 10)
+
+    def test_a_cached_stage_records_the_texts_of_its_own_run(self, tmp_path, tiny_encoder, leaking):
+        """Without those that are left out, the texts of both are the same."""
+        rows = make_rows(30, seed=7)
+        left_out = {}
+        for name, texts in {"clean": rows, "leaking": [*rows, *make_rows(20, seed=6)]}.items():
+            write_csv(tmp_path / f"{name}.csv", texts)
+            more = [f"data.unlabeled_file={tmp_path / name}.csv", f"data.cache_dir={tmp_path / 'cache'}"]
+            _, metrics = train(tmp_path / name, tiny_encoder, leaking, "debug=fast", "pretrain=mlm", *more)
+            record = metrics["pretraining"]
+            assert (record["from_cache"] is not None) == (name == "leaking")
+            assert name in record["texts"]["origin"]
+            assert record["checkpoint"]["step"] <= 12  # three epochs of four batches
+            left_out[name] = record["texts"]["left_out"]
+        assert left_out == {"clean": 0, "leaking": 20}
 
     def test_unless_that_is_wanted(self, tmp_path, tiny_encoder, leaking):
         wanted = ["pretrain=mlm", "pretrain.include_evaluation_texts=true"]

@@ -1,11 +1,13 @@
 """Whole runs on a tiny encoder: what they reach, report and save, and that they repeat."""
 
 import csv
+import itertools
 import json
 
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.callbacks import Timer
 from sklearn.metrics import accuracy_score, f1_score
 from torch.nn import functional as F
 from transformers import AutoModel, AutoModelForSequenceClassification, pipeline
@@ -192,11 +194,48 @@ def test_half_precision_on_a_cpu_is_named(tmp_path, tiny_encoder, reviews, caplo
     ("hook", "condition", "overrides"),
     [
         ("on_train_epoch_start", lambda module: module.current_epoch == 1, []),
+        # workers fetch ahead, and must fetch what comes then
+        ("on_train_epoch_start", lambda module: module.current_epoch == 1, ["data.num_workers=1"]),
+        (
+            "on_train_epoch_start",
+            lambda module: module.current_epoch == 1,
+            ["data.num_workers=1", "trainer.limit_train_batches=0.8"],
+        ),
+        (
+            "on_train_epoch_start",
+            lambda module: module.current_epoch == 1,
+            [
+                "data.num_workers=1",
+                "trainer.limit_val_batches=0",
+                "callbacks.best_checkpoint=null",
+                "callbacks.early_stopping=null",
+            ],
+        ),
+        ("on_train_epoch_start", lambda module: module.current_epoch == 1, ["trainer.max_steps=20"]),
         # seven batches into the first epoch of ten; the last validation was after five
         ("on_train_batch_start", lambda m: m.global_step == 7, ["trainer.val_check_interval=0.5"]),
         ("on_train_batch_start", lambda m: m.global_step == 17, ["trainer.val_check_interval=0.5"]),
+        # the last validation was after five batches, of which the fifth is half an optimizer step
+        (
+            "on_train_batch_start",
+            lambda module: module.global_step == 4,
+            [
+                "trainer.val_check_interval=0.5",
+                "trainer.accumulate_grad_batches=2",
+                "loss.class_weights=[1,3]",
+            ],
+        ),
     ],
-    ids=["between epochs", "in the first epoch", "in the second epoch"],
+    ids=[
+        "between epochs",
+        "between epochs, with a worker",
+        "between epochs of a part of the batches, with a worker",
+        "between epochs without validation, with a worker",
+        "between epochs that steps end",
+        "in the first epoch",
+        "in the second epoch",
+        "in an accumulation window",
+    ],
 )
 def test_a_resumed_run_equals_the_uninterrupted_one(
     tmp_path, tiny_encoder, reviews, monkeypatch, hook, condition, overrides
@@ -260,11 +299,32 @@ def test_a_finished_run_is_not_overwritten(tmp_path, tiny_encoder, reviews):
     assert (tmp_path / "metrics.json").read_text() == "{}"
 
 
-@pytest.mark.filterwarnings("ignore:.*could not find the monitored key")
-def test_a_run_that_ends_before_its_first_validation_is_validated_then(tmp_path, tiny_encoder, reviews):
-    objective, metrics = train(tmp_path, tiny_encoder, reviews, "trainer.max_steps=3")
+@pytest.mark.parametrize("steps", [3, 13])
+def test_steps_that_end_within_an_epoch_are_validated(tmp_path, tiny_encoder, reviews, steps):
+    kept = "callbacks.best_checkpoint.standard_errors=100"  # the latest
+    objective, metrics = train(tmp_path, tiny_encoder, reviews, f"trainer.max_steps={steps}", kept)
+    assert metrics["checkpoint"] == {"path": "checkpoints/best.ckpt", "epoch": steps / 10, "step": steps}
+    assert metrics["stopped"] == "all steps done"
+    logits, labels = reloaded_logits(tmp_path, reviews, "validation")
+    assert metrics["val"]["loss"] == pytest.approx(F.cross_entropy(logits, labels).item(), abs=1e-6)
+    assert objective == metrics["val"]["accuracy"]
+
+
+def test_without_a_checkpoint_the_last_weights_are_validated(tmp_path, tiny_encoder, reviews):
+    objective, metrics = train(
+        tmp_path, tiny_encoder, reviews, "trainer.max_steps=3", "callbacks.best_checkpoint=null"
+    )
     assert objective == metrics["val"]["accuracy"]
     assert metrics["checkpoint"] == {"path": None, "epoch": 0.3, "step": 3}
+
+
+@pytest.mark.parametrize("length", ["trainer.max_epochs=1", "trainer.max_steps=1000"])
+def test_a_run_whose_time_is_over_says_so(tmp_path, tiny_encoder, reviews, monkeypatch, length):
+    ticks = itertools.count()
+    monkeypatch.setattr(Timer, "time_elapsed", lambda *_: next(ticks))
+    _, metrics = train(tmp_path, tiny_encoder, reviews, length, "trainer.max_time='00:00:00:05'")
+    assert metrics["stopped"] == "trainer.max_time is over"
+    assert 0 < metrics["checkpoint"]["step"] < 10
 
 
 def test_a_run_that_diverges_says_so(tmp_path, tiny_encoder, reviews):

@@ -1,0 +1,28 @@
+"""Checkpoints of weights that have just been validated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+
+class ValidatedCheckpoint(ModelCheckpoint):
+    """Saved after every validation, within the epoch also at its end; where nothing is validated, after each epoch.
+
+    ``ModelCheckpoint`` waits for the end of an epoch that is validated once. From there Lightning 2.6 doesn't go on
+    exactly: where ``max_steps`` is set it runs an empty epoch first, and all later ones have the order of the next.
+
+    Args:
+        settings: those of ``ModelCheckpoint``.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._is_left_to_us = self._save_on_train_epoch_end is None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        if self._is_left_to_us:
+            self._save_on_train_epoch_end = trainer.limit_val_batches == 0
