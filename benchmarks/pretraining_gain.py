@@ -119,7 +119,11 @@ def run(job: Job) -> dict[str, Any]:
             command += [f"pretrain={job.stage}", f"data.unlabeled_file={rows}/unlabelled.csv", *STAGE]
         _, seconds = finished(command)
         metrics = json.loads((Path(folder) / "run/metrics.json").read_text())
-    scores = {"accuracy": metrics["test"]["accuracy"], "seconds": round(seconds, 1)}
+    scores = {
+        "accuracy": metrics["test"]["accuracy"],
+        "seconds": round(seconds, 1),
+        "accelerator": job.accelerator,
+    }
     if job.stage != "none":
         stage = metrics["pretraining"]
         scores |= {"stage_seconds": stage["fit_seconds"], "cached": stage["from_cache"] is not None}
