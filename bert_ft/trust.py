@@ -8,7 +8,25 @@ from collections.abc import Iterable
 TARGET = "_target_"  # names a class, in Hydra's way
 # Patterns are Hydra's: a full name, or a package and `.*` for all that is in it.
 PATTERN = re.compile(r"[^\W\d]\w*(\.\w+)*(\.\*)?")
-IN_CONFIGURATIONS = ("bert_ft.*", "lightning.pytorch.*", "torch.nn.*", "torch.optim.*", "torchmetrics.*")
+IN_CONFIGURATIONS = (
+    "bert_ft.*",
+    "lightning.pytorch.Trainer",  # and not all of Lightning: load_from_checkpoint runs what a file holds
+    "lightning.pytorch.callbacks.*",
+    "lightning.pytorch.loggers.*",
+    "lightning.pytorch.plugins.*",
+    "lightning.pytorch.profilers.*",
+    "lightning.pytorch.strategies.*",
+    "torch.nn.*",
+    "torch.optim.*",
+    "torchmetrics.*",
+)
+# what Hydra itself constructs: launchers, sweepers, its own callbacks
+IN_HYDRA = (
+    *IN_CONFIGURATIONS,
+    "hydra._internal.core_plugins.*",
+    "hydra.experimental.callbacks.*",
+    "hydra_plugins.*",
+)
 IN_MODELS = ("bert_ft.*", "torch.nn.*")
 
 

@@ -216,7 +216,8 @@ def _text_settings(config: DictConfig) -> tuple[EncoderSpec, FastTokenizer, int]
     """The encoder, its tokenizer and the length of the longest text in tokens."""
     encoder: EncoderSpec = build(config.encoder)
     max_length = length_limit_of(config, max_positions(encoder.load_config()))
-    return encoder, load_tokenizer(encoder.resolve(), encoder.revision), max_length
+    tokenizer = load_tokenizer(encoder.resolve(), encoder.revision, config.data.truncation_side)
+    return encoder, tokenizer, max_length
 
 
 def _frozen_states(

@@ -60,7 +60,7 @@ def build_pretraining_alone(config: DictConfig) -> PretrainingRun:
         check_folder(folder, config.resume_from)
         spec: EncoderSpec = build(config.encoder)
         max_length = length_limit_of(config, max_positions(spec.load_config()))
-        tokenizer = load_tokenizer(spec.resolve(), spec.revision)
+        tokenizer = load_tokenizer(spec.resolve(), spec.revision, config.data.truncation_side)
         splits, notes = _splits(config, tokenizer, max_length)
         run = build_pretraining(
             config, spec, tokenizer, splits, max_length, folder=folder, resume_from=config.resume_from

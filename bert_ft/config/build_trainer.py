@@ -19,7 +19,7 @@ from bert_ft.training.precision import Precision, effective_precision
 
 # of `trainer`, which are otherwise arguments of Lightning's
 # at first there is no limit: how long a run will be its data says
-OWN_TRAINER_KEYS = ("max_epochs", "at_least_steps", "compile")
+OWN_TRAINER_KEYS = ("accelerator", "max_epochs", "at_least_steps", "compile")
 
 
 def trainer_with(
@@ -39,6 +39,7 @@ def trainer_with(
         useless += (ProgressBar,)
     return build(
         entries(settings, without=OWN_TRAINER_KEYS),
+        accelerator=_accelerator(settings),
         max_epochs=-1,
         precision=precision.effective,
         callbacks=[callback for callback in callbacks if not isinstance(callback, useless)],
@@ -50,9 +51,16 @@ def trainer_with(
 
 def precision_of(settings: DictConfig) -> Precision:
     """The precision that runs for the settings of a Trainer."""
-    accelerator = settings.accelerator
-    on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.accelerator.is_available())
-    return effective_precision(settings.precision, on_cpu=on_cpu)
+    return effective_precision(settings.precision, on_cpu=_accelerator(settings) == "cpu")
+
+
+def _accelerator(settings: DictConfig) -> str:
+    """``auto`` is a CPU also where torch has an Apple GPU, which lacks kernels that packed texts need."""
+    accelerator = str(settings.accelerator)
+    if accelerator != "auto":
+        return accelerator
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return "cpu" if found is None or found.type == "mps" else accelerator
 
 
 def quieten() -> None:

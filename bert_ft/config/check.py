@@ -40,7 +40,7 @@ def problems(config: DictConfig) -> list[str]:
     found += [
         f"{key}={path}: no such file (searched from {Path.cwd()})"
         for key in FILE_KEYS
-        if (path := get(key)) is not None and not Path(path).exists()
+        if (path := get(key)) is not None and not Path(path).expanduser().exists()
     ]
     return found
 
@@ -127,6 +127,9 @@ def _own_classes(config: DictConfig, get: Any) -> Iterator[str]:
     wrong = [pattern for pattern in trust if not PATTERN.fullmatch(pattern)]
     for pattern in wrong:
         yield f"trust=[{pattern}]: must be a full name, or a package with .* behind it, e.g. my_package.*"
+    typed = get("hydra.overrides.task")
+    if trust and typed is not None and not any(word.lstrip("+").startswith("trust=") for word in typed):
+        yield f"trust={list(trust)}: stands in a file, which can't vouch for itself; give it on the command line"
     for key, target in _targets({name: node for name, node in _plain(config) if name != "hydra"}):
         if not wrong and not is_trusted(target, (*IN_CONFIGURATIONS, *trust)):
             yield refusal(key, target)

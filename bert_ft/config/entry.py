@@ -25,6 +25,7 @@ from bert_ft.config.composition import judged, listed
 from bert_ft.config.paths import conf_dir
 from bert_ft.config.run_folder import RunFolder, claim
 from bert_ft.errors import ConfigError, UserError
+from bert_ft.trust import IN_HYDRA
 
 Task = Callable[[DictConfig], Any]
 
@@ -69,7 +70,10 @@ def _run(task: Task, config_name: str) -> None:
     sys.argv[1:] = [_as_choice(word) for word in sys.argv[1:]]
     try:
         folder = _before(config_name, get_args_parser().parse_intermixed_args())
-        hydra.main(config_path=str(conf_dir()), config_name=config_name)(_stopping(task, folder))()
+        wrapped = hydra.main(
+            config_path=str(conf_dir()), config_name=config_name, execution_whitelist=IN_HYDRA
+        )
+        wrapped(_stopping(task, folder))()
     except (UserError, CompactHydraException) as error:
         _stop(error)
     except KeyboardInterrupt:

@@ -135,6 +135,7 @@ RULES: dict[str, Rule] = {
     "model.head.hidden_sizes": Rule("list of integers", at_least=1),
     "model.head.dropout": SHARE,
     "model.dropout": NULL_OR_RATE,
+    "data.truncation_side": Rule("text", choices=("left", "right"), nullable=True),
     "data.max_length": Rule("integer", at_least=3, nullable=True),
     "data.batch_size": COUNT,
     "data.max_tokens": COUNT,

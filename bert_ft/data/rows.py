@@ -45,6 +45,8 @@ class Columns:
     def check_present(self, existing: Iterable[str], origin: str) -> None:
         """Raise ``DataError`` if a column isn't among the ``existing``, or two of ours are one."""
         existing = list(existing)
+        if self.text is None:  # which only a hub data set may leave open
+            raise DataError(f"{origin}: data.text_column=null: name the column of the texts")
         for key in ("text", "text_pair", "label"):
             name = getattr(self, key)
             if name is not None and name not in existing:

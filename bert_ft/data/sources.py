@@ -177,7 +177,7 @@ def read_rows(
         DataError: the file, a text column or a text can't be used.
     """
     reader = open_reader(path)
-    columns = Columns(text_column, text_pair_column)
+    columns = Columns(text_column, text_pair_column, allow_half_pairs=True)  # nothing is learnt from them
     columns.check_present(reader.columns, str(reader.path))
     schema = reader.schema()
     dataset = stored_dataset(schema, _whole_rows(reader, schema, columns), cache_dir)

@@ -28,15 +28,22 @@ _FORMAT = "1"  # part of the cache's key: raise it when the files' content chang
 _BATCH_ROWS = 2000  # enough to keep the tokenizer's threads busy
 
 
-def load_tokenizer(name_or_path: Path | str, revision: str | None = None) -> FastTokenizer:
+def load_tokenizer(
+    name_or_path: Path | str, revision: str | None = None, truncation_side: str | None = None
+) -> FastTokenizer:
     """The fast tokenizer of an encoder, by hub name or folder.
+
+    ``truncation_side`` says where texts that are too long lose tokens, ``left`` or ``right``; ``None``: as the folder says.
 
     Raises:
         CheckpointError: there is none, or it has no vocabulary.
     """
     where = f"encoder.name_or_path={name_or_path}"
+    settings = {} if truncation_side is None else {"truncation_side": truncation_side}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(name_or_path), revision=revision)
+        tokenizer = AutoTokenizer.from_pretrained(
+            str(name_or_path), revision=revision, trust_remote_code=False, **settings
+        )
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(

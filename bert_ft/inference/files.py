@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from datasets import Dataset
@@ -19,10 +23,33 @@ from bert_ft.models.bundle import Bundle
 
 ADDED_COLUMNS = ("prediction", "probability")
 
+
+# Not by pandas, as datasets' own to_csv and to_json are: it rounds fractions to ten places, times to milliseconds, and
+# shortens long lists.
+def _write_csv(rows: Dataset, path: Path, delimiter: str = ",") -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        # a line end of two characters: else a lone carriage return within a text would go without quotes
+        writer = csv.writer(file, delimiter=delimiter, lineterminator="\r\n")
+        writer.writerow(rows.column_names)
+        for row in rows:
+            writer.writerow(
+                [_json(value) if isinstance(value, list | dict) else value for value in row.values()]
+            )
+
+
+def _write_jsonl(rows: Dataset, path: Path) -> None:
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(f"{_json(row)}\n" for row in rows)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)  # times and the like as they are written
+
+
 WRITERS: dict[str, Callable[[Dataset, Path], object]] = {
-    ".csv": lambda rows, path: rows.to_csv(path, index=False),
-    ".tsv": lambda rows, path: rows.to_csv(path, index=False, sep="\t"),
-    ".jsonl": lambda rows, path: rows.to_json(path, lines=True, force_ascii=False),
+    ".csv": _write_csv,
+    ".tsv": partial(_write_csv, delimiter="\t"),
+    ".jsonl": _write_jsonl,
     ".parquet": lambda rows, path: rows.to_parquet(path),
 }
 
@@ -45,7 +72,7 @@ def predict_file(
     Raises:
         DataError: a file or column can't be used, or ``target`` would overwrite ``source``.
     """
-    source, target = Path(source), Path(target)
+    source, target = Path(source).expanduser(), Path(target).expanduser()
     check_target(source, target)
     with TemporaryDirectory(prefix="bert_ft_") as folder:  # what is labelled once needs no lasting cache
         rows = read_rows(source, text_column, text_pair_column, folder)

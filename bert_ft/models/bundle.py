@@ -106,7 +106,7 @@ def load_bundle(folder: Path | str, trust: Sequence[str] = ()) -> Bundle:
     specification = _read_specification(folder)
     try:
         state = load_file(folder / WEIGHTS)
-        config = AutoConfig.from_pretrained(folder)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"bundle={folder} is damaged: {error}") from error
     classifier = _empty_classifier(specification, config, trust)

@@ -97,7 +97,9 @@ class EncoderSpec:
             ConfigError: the encoder has no such dropout rate, or can't be frozen as wanted.
         """
         with _loading(self.name_or_path):
-            config = AutoConfig.from_pretrained(self.resolve(), revision=self.revision, **overrides)
+            config = AutoConfig.from_pretrained(
+                self.resolve(), revision=self.revision, **overrides, trust_remote_code=False
+            )
         check_reinitialization(config, self.reinit_layers)
         check_freezing(config, self.freeze_layers, cache=self.cache_frozen)
         if (frozen := self.freeze_layers or 0) + self.reinit_layers > config.num_hidden_layers:
@@ -292,9 +294,22 @@ def max_positions(config: PretrainedConfig) -> int | None:
     limit = getattr(config, "max_position_embeddings", None)
     if limit is None or limit <= 0:
         return None
-    if config.model_type in {"roberta", "xlm-roberta", "camembert"}:
+    if config.model_type in _COUNTED_FROM_PADDING:
         return limit - config.pad_token_id - 1
     return limit
+
+
+# model types whose positions begin behind the padding's
+_COUNTED_FROM_PADDING = {
+    "camembert",
+    "data2vec-text",
+    "longformer",
+    "mpnet",
+    "roberta",
+    "roberta-prelayernorm",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+}
 
 
 def set_dropout(config: PretrainedConfig, hidden: float | None, attention: float | None) -> None:

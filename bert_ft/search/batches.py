@@ -14,6 +14,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from optuna.exceptions import StorageInternalError
 from optuna.trial import Trial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from bert_ft.errors import SearchError
 from bert_ft.search import outputs
@@ -114,7 +115,9 @@ def _beating(claims: Claims) -> Iterator[None]:
 
     def beat() -> None:
         while not ended.wait(HEARTBEAT_SECONDS):
-            with suppress(StorageInternalError):  # a database that can't be reached now may be next time
+            with suppress(
+                StorageInternalError, SQLAlchemyError
+            ):  # a database that can't be reached now may be next time
                 claims.beat()
 
     thread = threading.Thread(target=beat, daemon=True)

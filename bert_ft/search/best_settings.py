@@ -71,14 +71,15 @@ def repeat_command(trial: TrialLog, record: JobRecord) -> str:
 def experiment(log: StudyLog, trial: TrialLog, record: JobRecord, folder: Path) -> str:
     """A file for Hydra's group ``experiment`` that makes a run the trial.
 
-    Groups stand in its list of defaults, keys below. What no file can say (a deletion) is in the command that it names.
+    Groups stand in its list of defaults, keys below. What no file can say (a deletion, and what is trusted)
+    is in the command that it names.
     """
     parsed = OverridesParser.create().parse_overrides(overrides_of(trial))
     defaults: list[Any] = []
     settings = OmegaConf.create({} if record.seed is None else {"seed": record.seed})
     beside = []
     for override in parsed:
-        if override.is_delete():
+        if override.is_delete() or override.get_key_element() == "trust":
             beside.append(str(override.input_line))
         elif _is_group(override, record.choices):
             defaults.append(_default(override))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository, IConfigRepository
 from hydra.core.config_search_path import ConfigSearchPath
@@ -16,6 +16,8 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from optuna.distributions import BaseDistribution, CategoricalDistribution
+
+from bert_ft.errors import SearchError
 
 
 def keep_configuration(context: HydraContext) -> None:
@@ -41,13 +43,19 @@ def read_choices(
         fixed: overrides that all trials have.
         space: parameter → its range.
         groups: those that there are.
+
+    Raises:
+        SearchError: a file is broken.
     """
     for name, distribution in space.items():
         if name in groups and isinstance(distribution, CategoricalDistribution):
             for choice in distribution.choices:
-                # one that needs more than itself, or is broken, is told where it is chosen
-                with contextlib.suppress(HydraException, OmegaConfBaseException, ValueError):
+                try:
                     compose([*fixed, f"{name}={choice}"])
+                except yaml.YAMLError as error:
+                    raise SearchError(f"{name}={choice}: {' '.join(str(error).split())}") from error
+                except (HydraException, OmegaConfBaseException, ValueError):
+                    pass  # one that needs more than itself is told where it is chosen
 
 
 class KeptConfiguration(CachingConfigRepository):

@@ -73,17 +73,19 @@ class EncoderModule(LightningModule):
         raise TypeError(f"{type(self).__name__} doesn't say what it trains")
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:
-        """The last weights are validated, also where ``max_steps`` ends training within an epoch."""
+        """The last weights are validated, also where ``max_steps`` ends training within an epoch that has validations."""
         if self.trainer.global_step == self.trainer.max_steps:
             self.trainer.should_stop = True  # which Lightning validates before; at max_steps it just leaves
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Within an accumulation window the gradients so far belong to what a resumed run needs."""
+        """Within an accumulation window a resumed run needs the gradients so far; of several processes each has its own."""
         if "optimizer_states" in checkpoint and self.trainer.world_size == 1:
             checkpoint[WINDOW_KEY] = self._window.state(self.trained.named_parameters())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._window_to_restore = checkpoint.get(WINDOW_KEY)
+        if self.trainer.max_steps != -1:
+            _end_epoch(checkpoint["loops"]["fit_loop"])
 
     def on_train_start(self) -> None:
         if self._window_to_restore is not None:
@@ -158,6 +160,16 @@ class EncoderModule(LightningModule):
         )
         self.log_dict({"train/grad_norm": clipped.before, "train/grad_norm_clipped": clipped.after})
         self.clipped_gradients = clipped
+
+
+def _end_epoch(progress: dict[str, Any]) -> None:
+    """Where ``max_steps`` is set Lightning 2.6 goes on within an epoch also if that is over, and does a batch too much."""
+    epochs, batches = progress["epoch_progress"], progress["epoch_loop.batch_progress"]
+    current = epochs["current"]
+    if current["ready"] == current["processed"] == current["completed"] + 1:
+        for counts in (current, epochs["total"]):
+            counts["completed"] = counts["processed"]
+        batches |= {"current": dict.fromkeys(batches["current"], 0), "is_last_batch": False}
 
 
 def split_metrics(metrics: Mapping[str, Any], prefix: str) -> dict[str, float]:

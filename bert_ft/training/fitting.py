@@ -40,10 +40,23 @@ class KeptWeights:
         return {"path": path, "epoch": self.epoch, "step": self.step}
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """How training went.
+
+    Attributes:
+        seconds: that it took.
+        stopped: why it ended, as a user is told.
+    """
+
+    seconds: float
+    stopped: str
+
+
 def fit(
     trainer: Trainer, module: LightningModule, data: LightningDataModule, resume_from: str | None
-) -> float:
-    """Train, from the start or from a checkpoint; the seconds that it took.
+) -> Fitted:
+    """Train, from the start or from a checkpoint.
 
     Raises:
         CheckpointError: ``resume_from`` can't be read.
@@ -54,7 +67,8 @@ def fit(
         trainer.precision_plugin.convert_module(module)
     started = time.monotonic()
     trainer.fit(module, data, ckpt_path=resume_from, weights_only=True)
-    return time.monotonic() - started
+    # now: the number of steps is that of training's loader, which a validation or test puts away
+    return Fitted(time.monotonic() - started, _why_stopped(trainer))
 
 
 def take_best(
@@ -83,8 +97,7 @@ def take_best(
     )
 
 
-def why_stopped(trainer: Trainer) -> str:
-    """Why training ended, as a user is told."""
+def _why_stopped(trainer: Trainer) -> str:
     stopper = trainer.early_stopping_callback
     if stopper is not None and stopper.stopping_reason is not EarlyStoppingReason.NOT_STOPPED:
         if stopper.stopping_reason is EarlyStoppingReason.PATIENCE_EXHAUSTED:

@@ -21,7 +21,7 @@ class Plan:
     Attributes:
         batches: in an epoch.
         epochs: in all; -1 where something else ends training.
-        steps: of the optimizer in all; infinite where only a time limit ends training.
+        steps: of the optimizer in all; infinite where nothing but a time limit ends training, which no schedule takes.
     """
 
     batches: int

@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerFast
 from bert_ft.data.pretraining_texts import PretrainingTexts
 from bert_ft.training.encoder_module import split_metrics
 from bert_ft.training.environment import package_versions
-from bert_ft.training.fitting import KeptWeights, fit, take_best, why_stopped
+from bert_ft.training.fitting import Fitted, KeptWeights, fit, take_best
 from bert_ft.training.json_file import write_json
 from bert_ft.training.precision import Precision
 from bert_ft.training.pretraining_cache import made_once, stage_key
@@ -128,19 +128,19 @@ class PretrainingRun:
             before = split_metrics(self.trainer.callback_metrics, "val/")
             if self.trainer.is_global_zero:
                 write_json(self._before_file, before)
-        seconds = fit(self.trainer, self.module, self.data, self.resume_from)
+        fitted = fit(self.trainer, self.module, self.data, self.resume_from)
         kept = take_best(self.trainer, self.module, self.data, METRIC, "raw")
         if self.trainer.is_global_zero:
             if before is None:
                 before = json.loads(self._before_file.read_text()) if self._before_file.exists() else {}
-            write_json(self.folder / METRICS_FILE, self._metrics(kept, before, seconds))
+            write_json(self.folder / METRICS_FILE, self._metrics(kept, before, fitted))
 
     @property
     def _before_file(self) -> Path:
         """The held-out metrics before training, which a resumed stage can't measure any more."""
         return self.folder / "before.json"
 
-    def _metrics(self, kept: KeptWeights, before: dict[str, float], seconds: float) -> dict[str, Any]:
+    def _metrics(self, kept: KeptWeights, before: dict[str, float], fitted: Fitted) -> dict[str, Any]:
         return {
             "val": kept.val,
             "val_before": before,
@@ -148,13 +148,13 @@ class PretrainingRun:
             "weights": kept.weights,
             "objective": {"metric": METRIC, "value": kept.val.get("loss")},
             "checkpoint": kept.to_dict(self.folder),
-            "stopped": why_stopped(self.trainer),
+            "stopped": fitted.stopped,
             "stage": asdict(self.module.objective),
             "texts": self.texts.to_dict(),
             "head_is_fresh": self.head_is_fresh,
             "seed": self.seed,
             "precision": {"requested": self.precision.requested, "effective": self.precision.effective},
-            "fit_seconds": round(seconds, 3),
+            "fit_seconds": round(fitted.seconds, 3),
             "from_cache": None,
             "versions": package_versions(),
         }

@@ -29,16 +29,13 @@ class ResumableDataModule(LightningDataModule):
     def state_dict(self) -> dict[str, int]:
         """Where training stands: the epoch, and how many of its batches were trained on."""
         assert self.trainer is not None
-        epoch, position = (
-            self.trainer.current_epoch,
-            self.trainer.fit_loop.epoch_loop.batch_progress.current.ready,
-        )
-        if position >= self.trainer.num_training_batches:
-            return {
-                "epoch": epoch + 1,
-                "position": 0,
-            }  # workers fetch ahead before Lightning says that the next one begins
-        return {"epoch": epoch, "position": position}
+        loop = self.trainer.fit_loop
+        epoch, position = self.trainer.current_epoch, loop.epoch_loop.batch_progress.current.ready
+        if position < self.trainer.num_training_batches:
+            return {"epoch": epoch, "position": position}
+        # the next one, for workers fetch ahead before Lightning says that it begins; it counts the epoch a little later
+        done = loop.epoch_progress.current
+        return {"epoch": epoch + (done.completed < done.ready), "position": 0}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         self._resume_at = state_dict

@@ -17,7 +17,7 @@ from bert_ft.models.handover import hand_over
 from bert_ft.training.data_module import TextDataModule
 from bert_ft.training.encoder_module import split_metrics
 from bert_ft.training.environment import package_versions
-from bert_ft.training.fitting import KeptWeights, fit, take_best, why_stopped
+from bert_ft.training.fitting import KeptWeights, fit, take_best
 from bert_ft.training.json_file import write_json
 from bert_ft.training.module import ClassificationModule
 from bert_ft.training.precision import Precision
@@ -92,7 +92,7 @@ class TrainingRun:
 
     def _run(self) -> RunResult:
         self._pretrain()
-        fit_seconds = fit(self.trainer, self.module, self.data, self.resume_from)
+        fitted = fit(self.trainer, self.module, self.data, self.resume_from)
         kept = take_best(self.trainer, self.module, self.data, self.metric, self.module.weights_name)
         test = self._test()
         result = RunResult(
@@ -100,8 +100,8 @@ class TrainingRun:
             objective=kept.val.get(self.metric.removeprefix("val/"), float("nan")),
             kept=kept,
             test=test,
-            fit_seconds=fit_seconds,
-            stopped=why_stopped(self.trainer),
+            fit_seconds=fitted.seconds,
+            stopped=fitted.stopped,
             precision=self.precision.effective,
             folder=self.folder,
         )

@@ -93,6 +93,10 @@ CACHED = ["encoder.freeze_layers=1", "encoder.cache_frozen=true"]
             "callbacks.x.parts.0._target_=os.system: isn't among the trusted classes",
         ),
         (
+            ["+callbacks.x._target_=lightning.pytorch.LightningModule.load_from_checkpoint"],
+            "callbacks.x._target_=lightning.pytorch.LightningModule.load_from_checkpoint: isn't among",
+        ),
+        (
             ["data.source._target_=my_package.Source", "trust=[my_package_too.*,my_package]"],
             "data.source._target_=my_package.Source: isn't among the trusted classes",
         ),

@@ -44,6 +44,25 @@ def test_a_broken_override(tmp_path):
     assert "optimizer.lr=[1" in refused(run("optimizer.lr=[1", cwd=tmp_path), tmp_path)
 
 
+def test_a_file_cannot_vouch_for_itself(tmp_path):
+    """A configuration from a stranger can neither trust its own names nor have Hydra construct them."""
+    (tmp_path / "theirs/experiment").mkdir(parents=True)
+    for name, lines in {
+        "trusting": "trust: [os.*]\n",
+        "calling": "hydra:\n  callbacks:\n    x: {_target_: numpy.save, file: made, arr: [1]}\n",
+    }.items():
+        (tmp_path / f"theirs/experiment/{name}.yaml").write_text(f"# @package _global_\n{lines}")
+    message = refused(run("--config-dir=theirs", "experiment=trusting", cwd=tmp_path), tmp_path)
+    assert (
+        message
+        == "trust=['os.*']: stands in a file, which can't vouch for itself; give it on the command line\n"
+    )
+    result = run("--config-dir=theirs", "experiment=calling", "debug=fast", cwd=tmp_path)
+    assert result.returncode != 0
+    assert "numpy.save" in result.stderr
+    assert not list(tmp_path.rglob("made*"))
+
+
 def tree(folder) -> dict[str, bytes | None]:
     """Everything below a folder: files with their content."""
     return {

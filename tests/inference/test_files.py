@@ -1,14 +1,17 @@
 """A file in, the same file with labels out."""
 
 import csv
+import datetime
 import json
 
 import numpy as np
+import pyarrow
 import pyarrow.parquet as parquet
 import pytest
 import torch
 
 from bert_ft.data.packing import pack
+from bert_ft.data.sources import read_rows
 from bert_ft.data.tokenization import load_tokenizer
 from bert_ft.errors import ConfigError, DataError
 from bert_ft.inference.device import choose_device
@@ -76,6 +79,50 @@ def test_rows_keep_their_order_and_get_their_labels(bundle, source, tmp_path, su
     assert [row["prediction"] for row in rows] == labels
     np.testing.assert_allclose([float(row["probability"]) for row in rows], probabilities, atol=1e-6)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "model", target.name]
+
+
+ODD = {
+    "text": ["a\rb", "c\r\nd", 'e"f', "g"],
+    "small": [1e-12, 0.1234567890123456, -0.0, 1e300],
+    "at": [datetime.datetime(2026, 1, 2, 3, 4, 5, 678901)] * 4,
+    "many": [[0.1] * 1500, [], [1.5], [2.0]],
+    "count": [1, None, 2**53 + 1, 0],
+    "flag": [True, False, None, True],
+}
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".parquet"])
+def test_other_columns_are_handed_on_as_they_are(bundle, tmp_path, suffix):
+    source, target = tmp_path / "in.parquet", tmp_path / f"out{suffix}"
+    parquet.write_table(pyarrow.table(ODD), source)
+    predict_file(bundle, source, target, text_column="text")
+    rows = read(target)
+    assert [row["text"] for row in rows] == ODD["text"]
+    for name in ("small", "many", "count", "flag", "at"):
+        found = [row[name] for row in rows]
+        if suffix in (".csv", ".tsv"):
+            empty = ["" if value is None else value for value in ODD[name]]
+            expected = [json.dumps(value) if isinstance(value, list) else str(value) for value in empty]
+        elif suffix == ".jsonl":
+            expected = [str(value) if name == "at" else value for value in ODD[name]]
+        else:
+            expected = ODD[name]
+        assert found == expected, name
+    assert read_rows(target, "text", None, tmp_path / "cache")["text"] == ODD["text"]
+
+
+def test_a_pair_with_one_empty_text_is_labelled(bundle, tmp_path):
+    source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_text('{"text": "a b", "other": ""}\n{"text": "c", "other": "d"}\n')
+    assert predict_file(bundle, source, target, text_column="text", text_pair_column="other") == 2
+
+
+def test_the_home_folder(bundle, source, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(DataError, match="is the input itself"):
+        predict_file(bundle, "~/in.csv", source, text_column="text")
+    assert predict_file(bundle, "~/in.csv", "~/out.csv", text_column="text") == len(TEXTS)
+    assert (tmp_path / "out.csv").exists()
 
 
 def test_the_batch_size_does_not_matter(bundle, source, tmp_path):

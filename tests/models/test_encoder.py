@@ -173,6 +173,17 @@ def test_the_embedded_encoder_names_its_extra(monkeypatch):
         EncoderSpec("embedded/all-MiniLM-L6-v2").resolve()
 
 
+@pytest.mark.parametrize("model_type", ["mpnet", "data2vec-text", "roberta-prelayernorm"])
+def test_max_positions_of_families_that_count_from_the_padding(model_type):
+    sizes = {"hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 1, "intermediate_size": 8}
+    config = AutoConfig.for_model(model_type, vocab_size=50, max_position_embeddings=20, **sizes)
+    model, longest = AutoModel.from_config(config).eval(), max_positions(config)
+    with torch.no_grad():
+        model(input_ids=torch.full((1, longest), 7))
+        with pytest.raises((IndexError, RuntimeError), match=r"out of bounds|out of range"):
+            model(input_ids=torch.full((1, longest + 1), 7))
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_max_positions_is_the_longest_that_runs(family):
     config = tiny_config(family)

@@ -26,7 +26,7 @@ def run(content: dict, send) -> None:
         case "crash":
             os.kill(os.getpid(), signal.SIGSEGV)
         case "tell":
-            send({"reason": "ß\ud800" * 450})
+            send({"reason": "𝄞" * 899 + "\ud800"})
         case "sleep":
             child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
             send({"child": child.pid})

@@ -51,10 +51,10 @@ def test_the_file_is_the_trial(tmp_path):
     trial = trial_of(OVERRIDES)
     text = write(tmp_path, trial, JobRecord(CHOICES, seed=7))
     expected = compose(tmp_path, *OVERRIDES[:10], "seed=7")
-    assert compose(tmp_path, "experiment=best") == expected
+    assert compose(tmp_path, "experiment=best", "trust=[my_package.*]") == expected
     assert text.startswith(
         "# @package _global_\n# Trial 4 of a search: val/kappa 0.9312\n"
-        f"#   python -m bert_ft.train --config-dir={tmp_path} experiment=best\n"
+        f"#   python -m bert_ft.train --config-dir={tmp_path} experiment=best 'trust=[my_package.*]'\n"
     )
 
 

@@ -10,7 +10,9 @@ import numpy as np
 import optuna
 import pytest
 import yaml
+from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
+from sqlalchemy.exc import OperationalError
 
 from bert_ft.config.paths import conf_dir
 from bert_ft.search import batches
@@ -186,6 +188,14 @@ def test_a_batch_that_is_away_is_known_to_live(tmp_path, monkeypatch):
     study, claims = make_study(tmp_path)
     monkeypatch.setattr(batches, "HEARTBEAT_SECONDS", 0.05)
     key = claims.owner.heartbeat_key
+    beat, failures = claims.beat, [OperationalError("", None, Exception()), StorageInternalError()]
+
+    def sometimes():
+        if failures:
+            raise failures.pop()
+        beat()
+
+    monkeypatch.setattr(claims, "beat", sometimes)
     with batches._beating(claims):
         until = time.monotonic() + 20
         while key not in study.user_attrs:

@@ -24,7 +24,7 @@ def test_each_job_ends_as_it_does(seen):
     assert ended == {"0": 0, "1": 1, "2": -11, "3": 0}
     assert said["0"]["done"] == "finish"
     assert said["3"]["done"] == "tell"
-    assert said["3"]["reason"] == "ß?" * 450  # the longest message that there is, in any script
+    assert said["3"]["reason"] == "𝄞" * 899 + "?"  # the longest message that there is, in any script
     assert "done" not in said["1"]
     assert "done" not in said["2"]
 

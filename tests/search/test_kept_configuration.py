@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from optuna.distributions import CategoricalDistribution
 
 from bert_ft.config.paths import conf_dir
+from bert_ft.errors import SearchError
 from bert_ft.search.kept_configuration import keep_configuration, read_choices
 from tests.search.sweeping import TASK, counts, study_in
 
@@ -79,8 +80,8 @@ def test_what_is_wrong_is_told_where_it_is_chosen(folder, composer):
     keep()
     read(compose, group=["a", "c"])
     assert compose().group.y == 1
-    with pytest.raises(Exception, match=r"b\.yaml"):
-        compose("group=b")
+    with pytest.raises(SearchError, match=r"group=b: .*b\.yaml"):
+        read(compose, group=["a", "b"])
     with pytest.raises(HydraException, match="'group/c'"):
         compose("group=c")
 

@@ -16,7 +16,7 @@ from bert_ft.data.packing import pack
 from bert_ft.errors import CheckpointError, ConfigError, UserError
 from bert_ft.models.bundle import load_bundle
 
-from .running import interrupted, reloaded_logits, train
+from .running import interrupted, reloaded, reloaded_logits, train
 
 
 @pytest.fixture(scope="module")
@@ -212,6 +212,16 @@ def test_half_precision_on_a_cpu_is_named(tmp_path, tiny_encoder, reviews, caplo
             ],
         ),
         ("on_train_epoch_start", lambda module: module.current_epoch == 1, ["trainer.max_steps=20"]),
+        (
+            "on_train_epoch_start",
+            lambda module: module.current_epoch == 1,
+            [
+                "trainer.max_steps=20",
+                "trainer.limit_val_batches=0",
+                "callbacks.best_checkpoint=null",
+                "callbacks.early_stopping=null",
+            ],
+        ),
         # seven batches into the first epoch of ten; the last validation was after five
         ("on_train_batch_start", lambda m: m.global_step == 7, ["trainer.val_check_interval=0.5"]),
         ("on_train_batch_start", lambda m: m.global_step == 17, ["trainer.val_check_interval=0.5"]),
@@ -232,6 +242,7 @@ def test_half_precision_on_a_cpu_is_named(tmp_path, tiny_encoder, reviews, caplo
         "between epochs of a part of the batches, with a worker",
         "between epochs without validation, with a worker",
         "between epochs that steps end",
+        "between epochs that steps end, without validation",
         "in the first epoch",
         "in the second epoch",
         "in an accumulation window",
@@ -280,6 +291,18 @@ def test_resume_from_something_else(tmp_path, tiny_encoder, reviews, content, re
         torch.save(content, path)
     with pytest.raises(CheckpointError, match=rf"resume_from=.*last\.ckpt: {reason}"):
         train(tmp_path, tiny_encoder, reviews, f"resume_from={path}")
+
+
+def test_texts_that_lose_their_beginning(tmp_path, tiny_encoder, reviews):
+    settings = ["trainer.max_epochs=1", "data.max_length=6", "data.truncation_side=left"]
+    _, metrics = train(tmp_path, tiny_encoder, reviews, *settings)
+    bundle, split = reloaded(tmp_path, reviews, "validation")
+    text = split.texts["text"][0]
+    ids = bundle.tokenizer(text)["input_ids"]
+    assert len(ids) > 6
+    assert split[[0]].input_ids.tolist() == [ids[0], *ids[-5:]]
+    logits, labels = reloaded_logits(tmp_path, reviews, "validation")
+    assert metrics["val"]["loss"] == pytest.approx(F.cross_entropy(logits, labels).item(), abs=1e-6)
 
 
 def test_max_length_beyond_the_encoder(tmp_path, tiny_encoder, reviews):
