@@ -58,9 +58,10 @@ def check_plan(trainer: Trainer, plan: Plan, schedule: Schedule, num_validation_
     Raises:
         ConfigError: naming the key, its value and what it contradicts.
     """
-    if trainer.overfit_batches:
+    overfit_batches = trainer.overfit_batches  # type: ignore[attr-defined]  # Lightning sets it late
+    if overfit_batches:
         raise ConfigError(
-            f"trainer.overfit_batches={trainer.overfit_batches}: Lightning would cut batches of its own, of one row each; "
+            f"trainer.overfit_batches={overfit_batches}: Lightning would cut batches of its own, of one row each; "
             "set trainer.limit_train_batches instead"
         )
     interval = trainer.val_check_interval
