@@ -24,7 +24,7 @@ train: $(INSTALLED) ## run the main job on the embedded data and encoder (offlin
 	HF_HUB_OFFLINE=1 $(BIN)/python -m bert_ft.train
 
 test: $(INSTALLED) lint ## check style and types, then run every test
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(INSTALLED) ## the tests that take no more than a moment each
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"

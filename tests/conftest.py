@@ -20,6 +20,12 @@ BAD = ["bad", "dull", "awful", "grey", "cold", "stupid"]
 NEUTRAL = ["film", "plot", "actor", "scene", "music", "the", "a", "and", "of", "story", "camera", "ending"]
 
 
+def pytest_collection_modifyitems(items):
+    """Files with slow tests come first, so that at the end no worker waits for the other's last one."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 def make_rows(num_rows: int, seed: int) -> list[tuple[str, str]]:
     """``(text, label)``: a text is positive if it has more good words than bad ones."""
     rng = np.random.default_rng(seed)
