@@ -152,9 +152,14 @@ def _locked(engine: sqlalchemy.Engine, name: str) -> Iterator[None]:
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         if backend == "postgresql":
             take, give = f"SELECT pg_advisory_lock({key})", f"SELECT pg_advisory_unlock({key})"
+            connection.exec_driver_sql(take)
         else:
-            take, give = f"SELECT GET_LOCK('bert_ft {key}', -1)", f"SELECT RELEASE_LOCK('bert_ft {key}')"
-        connection.exec_driver_sql(take)
+            # a time without an end is MySQL's alone: MariaDB answers NULL to -1, and goes on
+            take, give = f"SELECT GET_LOCK('bert_ft {key}', 60)", f"SELECT RELEASE_LOCK('bert_ft {key}')"
+            while (taken := connection.exec_driver_sql(take).scalar_one()) == 0:
+                pass  # somebody has had it for a minute
+            if taken != 1:
+                raise ConfigError(f"{KEY}={without_password(str(engine.url))}: the server gives no lock")
         try:
             yield
         finally:

@@ -28,7 +28,9 @@ def work(url: str, n_trials: int, queue) -> None:
 
 
 def main(url: str, num_processes: int, n_trials: int) -> None:
-    close(open_storage(url, create=True))
+    storage = open_storage(url, create=True)
+    optuna.create_study(study_name=NAME, storage=storage, load_if_exists=True)
+    close(storage)
     fork = multiprocessing.get_context("fork")
     queue = fork.Queue()
     processes = [fork.Process(target=work, args=(url, n_trials, queue)) for _ in range(num_processes)]

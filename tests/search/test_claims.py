@@ -21,7 +21,7 @@ from bert_ft.search.liveness import Owner
 from bert_ft.search.samplers import build_sampler
 from bert_ft.search.storage import close, locked, now, open_storage
 from bert_ft.search.study_log import read_study
-from tests.search import postgres
+from tests.search import servers
 from tests.search.claiming import NAME
 
 CLAIMING = Path(__file__).with_name("claiming.py")
@@ -235,21 +235,24 @@ def test_eight_workers_on_sqlite(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(postgres.reason_to_skip() is not None, reason=str(postgres.reason_to_skip()))
-def test_two_processes_on_postgresql(tmp_path):
+@pytest.mark.parametrize("name", ["postgresql", "mariadb"])
+def test_two_processes_on_a_server(tmp_path, name):
     """As two machines would: each process has four workers, and knows of the other only through the database."""
-    with postgres.server(tmp_path) as url:
-        storage = open_storage(url, create=True)
-        optuna.create_study(study_name=NAME, storage=storage)
-        close(storage)
-        both = [run_claiming(url, 4, 100) for _ in range(2)]
+    if (reason := servers.reason_to_skip(name)) is not None:
+        pytest.skip(reason)
+    with servers.server(name, tmp_path) as url:
+        both = [run_claiming(url, 4, 100) for _ in range(2)]  # which make its tables at the same time
         outputs = [process.communicate(timeout=300) for process in both]
         assert [process.returncode for process in both] == [0, 0], outputs
         check_shared(url, [each for output, _ in outputs for each in json.loads(output)], 100)
+        check_lock([open_storage(url) for _ in range(3)])
 
 
 def test_only_one_is_inside_the_lock(tmp_path):
-    storages = [open_storage(f"sqlite:///{tmp_path / 'study.db'}", create=True) for _ in range(4)]
+    check_lock([open_storage(f"sqlite:///{tmp_path / 'study.db'}", create=True) for _ in range(4)])
+
+
+def check_lock(storages):
     inside, most = 0, 0
 
     def enter(storage):
@@ -258,6 +261,7 @@ def test_only_one_is_inside_the_lock(tmp_path):
             with locked(storage, "study"):
                 inside += 1
                 most = max(most, inside)
+                time.sleep(0.0001)  # let the others try
                 inside -= 1
 
     threads = [threading.Thread(target=enter, args=(storage,)) for storage in storages]
@@ -266,6 +270,8 @@ def test_only_one_is_inside_the_lock(tmp_path):
     for thread in threads:
         thread.join()
     assert most == 1
+    for storage in storages:
+        close(storage)
 
 
 @pytest.fixture(scope="module")
