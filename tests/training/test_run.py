@@ -190,6 +190,7 @@ def test_half_precision_on_a_cpu_is_named(tmp_path, tiny_encoder, reviews, caplo
     assert "trainer.precision=16: a CPU computes no float16; bf16-mixed is used instead" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("hook", "condition", "overrides"),
     [
