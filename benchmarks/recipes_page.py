@@ -84,7 +84,7 @@ def _seconds(cpu: Results, recipe: str, datasets: Sequence[str]) -> str:
     by_dataset = [cpu.get(recipe, {}).get(name, {}) for name in datasets]
     if not all(by_dataset):
         return ""
-    return f"{mean(mean(one['seconds'] for one in runs.values()) for runs in by_dataset):.0f}"
+    return f"{mean(mean(one['seconds'] for one in runs.values() if 'seconds' in one) for runs in by_dataset):.0f}"
 
 
 def _variants(results: Results, cpu: Results, development: Sequence[str]) -> Iterator[str]:
