@@ -91,7 +91,7 @@ def work(jobs: Sequence[Job], run: Callable[[Any], Scores], results: Results, wo
 def work_warm(
     jobs: Sequence[Job], run: Callable[[Any], Scores], results: Results, workers: int, minutes: float
 ) -> None:
-    """As ``work``, each job in a process forked from one that has imported what they need: many short jobs on a GPU.
+    """As ``work``, each job in a process forked from one that has imported what they need: many short ones.
 
     No job is begun after ``minutes``, and none is waited for then.
     """

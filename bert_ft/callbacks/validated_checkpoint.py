@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
@@ -13,16 +11,9 @@ class ValidatedCheckpoint(ModelCheckpoint):
 
     ``ModelCheckpoint`` waits for the end of an epoch that is validated once. From there Lightning 2.6 doesn't go on
     exactly: where ``max_steps`` is set it runs an empty epoch first, and all later ones have the order of the next.
-
-    Args:
-        settings: those of ``ModelCheckpoint``.
     """
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
-        self._is_left_to_us = self._save_on_train_epoch_end is None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
-        if self._is_left_to_us:
+        if self._save_on_train_epoch_end is None:
             self._save_on_train_epoch_end = trainer.limit_val_batches == 0

@@ -101,12 +101,7 @@ class EncoderSpec:
                 self.resolve(), revision=self.revision, **overrides, trust_remote_code=False
             )
         check_reinitialization(config, self.reinit_layers)
-        check_freezing(config, self.freeze_layers, cache=self.cache_frozen)
-        if (frozen := self.freeze_layers or 0) + self.reinit_layers > config.num_hidden_layers:
-            raise ConfigError(
-                f"encoder.freeze_layers={frozen}: with encoder.reinit_layers={self.reinit_layers} of "
-                f"{config.num_hidden_layers} layers some would stay at random weights; lower one of them"
-            )
+        check_freezing(config, self.freeze_layers, cache=self.cache_frozen, reinit_layers=self.reinit_layers)
         set_dropout(config, self.hidden_dropout, self.attention_dropout)
         return config
 

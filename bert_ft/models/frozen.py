@@ -24,11 +24,14 @@ from bert_ft.optim.layers import layer_of
 SPLIT_MODEL_TYPES = FIRST_TOKEN_MODEL_TYPES  # both live off layers that are BERT's own
 
 
-def check_freezing(config: PretrainedConfig, num_layers: int | None, *, cache: bool) -> None:
+def check_freezing(
+    config: PretrainedConfig, num_layers: int | None, *, cache: bool, reinit_layers: int = 0
+) -> None:
     """Refuse what this encoder can't have.
 
     Raises:
-        ConfigError: there are fewer layers, they share their weights, or the frozen part can't be run apart.
+        ConfigError: there are fewer layers, some would be drawn anew too, they share their weights, or the frozen part
+            can't be run apart.
     """
     if num_layers is None:
         return
@@ -36,6 +39,11 @@ def check_freezing(config: PretrainedConfig, num_layers: int | None, *, cache: b
     if num_layers > available:
         raise ConfigError(
             f"encoder.freeze_layers={num_layers}: this encoder has {available} layers; lower it, or give null"
+        )
+    if num_layers + reinit_layers > available:
+        raise ConfigError(
+            f"encoder.freeze_layers={num_layers}: with encoder.reinit_layers={reinit_layers} of {available} layers some "
+            "would stay at random weights; lower one of them"
         )
     if config.model_type == "albert" and 0 < num_layers < available:
         raise ConfigError(

@@ -71,8 +71,8 @@ def _repeating(trial: FrozenTrial) -> dict[str, Any]:
     if values := {**trial.system_attrs.get("fixed_params", {}), **trial.params}:
         attributes["fixed_params"] = values
     kept = {name: trial.system_attrs[name] for name in _POINT_OF_A_GRID if name in trial.system_attrs}
-    marks = {name: trial.user_attrs[name] for name in (AS_CONFIGURED,) if name in trial.user_attrs}
-    return {"system_attrs": attributes | kept, "user_attrs": marks}
+    mark = {AS_CONFIGURED: trial.user_attrs[AS_CONFIGURED]} if AS_CONFIGURED in trial.user_attrs else {}
+    return {"system_attrs": attributes | kept, "user_attrs": mark}
 
 
 class Claims:

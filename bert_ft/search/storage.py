@@ -6,7 +6,7 @@ import fcntl
 import sqlite3
 import zlib
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +65,14 @@ def open_storage(url: str, *, create: bool = False) -> _CachedStorage:
     try:
         if is_file:
             Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
-        # each worker opens it anew, and what the parent has looked at needs no second look
-        storage = _created(url, parsed) if create else _opened(url, parsed)
+        with _tables_locked(parsed) if create else nullcontext():
+            storage = RDBStorage(
+                url,
+                engine_kwargs=_engine_settings(parsed),
+                # each worker opens it anew, and what the parent has looked at needs no second look
+                skip_table_creation=not create,
+                skip_compatibility_check=not create,
+            )
         if is_file:
             sqlalchemy.event.listen(storage.engine, "connect", _write_quickly)
             if create:
@@ -85,23 +91,15 @@ def open_storage(url: str, *, create: bool = False) -> _CachedStorage:
         ) from error
 
 
-def _created(url: str, parsed: URL) -> RDBStorage:
-    """Optuna looks whether tables are there and then makes them: of two that do so at once one fails."""
-    engine = sqlalchemy.create_engine(url, **_engine_settings(parsed))
+@contextmanager
+def _tables_locked(url: URL) -> Iterator[None]:
+    """Optuna looks whether tables are there and then makes them: of two that do so at once one would fail."""
+    engine = sqlalchemy.create_engine(url, **_engine_settings(url))
     try:
         with _locked(engine, "tables"):
-            return RDBStorage(url, engine_kwargs=_engine_settings(parsed))
+            yield
     finally:
         engine.dispose()
-
-
-def _opened(url: str, parsed: URL) -> RDBStorage:
-    return RDBStorage(
-        url,
-        engine_kwargs=_engine_settings(parsed),
-        skip_table_creation=True,
-        skip_compatibility_check=True,
-    )
 
 
 def close(storage: _CachedStorage) -> None:
@@ -159,7 +157,7 @@ def _locked(engine: sqlalchemy.Engine, name: str) -> Iterator[None]:
             while (taken := connection.exec_driver_sql(take).scalar_one()) == 0:
                 pass  # somebody has had it for a minute
             if taken != 1:
-                raise ConfigError(f"{KEY}={without_password(str(engine.url))}: the server gives no lock")
+                raise ConfigError(f"{KEY}={engine.url}: the server gives no lock")
         try:
             yield
         finally:

@@ -40,7 +40,7 @@ class TrialLog:
         params: name → value.
         reported: step → value, the finite ones in the order of the steps.
         start: when it began.
-        end: when it ended; of a running one the time of reading, of a lost one whose end nobody noted the last thing known of it.
+        end: when it ended; of a running one the time of reading, of a lost one whose end nobody noted the last thing known.
         folder: of its job.
         overrides: of its job.
         worker: the slot that it ran in.

@@ -51,12 +51,12 @@ class AccumulationWindow:
         """Go on in the window of ``state``."""
         if not state:
             return
+        by_name = dict(parameters)
+        for name, gradient in state["gradients"].items():
+            by_name[name].grad = gradient.to(by_name[name].device)
         self._nominal, self._total = state["nominal"], state["total"]
-        for name, parameter in parameters:
-            if name in state["gradients"]:
-                parameter.grad = state["gradients"][name].to(parameter.device)
-                if isinstance(self._total, Tensor):
-                    self._total = self._total.to(parameter.device)
+        if isinstance(self._total, Tensor):
+            self._total = self._total.to(next(iter(by_name.values())).device)
 
     def share(self, accumulate_grad_batches: int) -> Tensor | float:
         """What the gradients so far are to be divided by to be the mean over their rows."""

@@ -190,63 +190,52 @@ def test_half_precision_on_a_cpu_is_named(tmp_path, tiny_encoder, reviews, caplo
     assert "trainer.precision=16: a CPU computes no float16; bf16-mixed is used instead" in caplog.text
 
 
+AT_THE_SECOND_EPOCH = ("on_train_epoch_start", lambda module: module.current_epoch == 1)
+TWICE_AN_EPOCH = "trainer.val_check_interval=0.5"
+NO_VALIDATION = [
+    "trainer.limit_val_batches=0",
+    "callbacks.best_checkpoint=null",
+    "callbacks.early_stopping=null",
+]
+WORKER = "data.num_workers=1"  # which fetches ahead, and must fetch what comes then
+
+
+def at_batch(step):
+    """At the start of a batch, after so many optimizer steps."""
+    return "on_train_batch_start", lambda module: module.global_step == step
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("hook", "condition", "overrides"),
     [
-        ("on_train_epoch_start", lambda module: module.current_epoch == 1, []),
-        # workers fetch ahead, and must fetch what comes then
-        ("on_train_epoch_start", lambda module: module.current_epoch == 1, ["data.num_workers=1"]),
-        (
-            "on_train_epoch_start",
-            lambda module: module.current_epoch == 1,
-            ["data.num_workers=1", "trainer.limit_train_batches=0.8"],
+        pytest.param(*AT_THE_SECOND_EPOCH, [], id="between epochs"),
+        pytest.param(*AT_THE_SECOND_EPOCH, [WORKER], id="between epochs, with a worker"),
+        pytest.param(
+            *AT_THE_SECOND_EPOCH,
+            [WORKER, "trainer.limit_train_batches=0.8"],
+            id="between epochs of a part of the batches, with a worker",
         ),
-        (
-            "on_train_epoch_start",
-            lambda module: module.current_epoch == 1,
-            [
-                "data.num_workers=1",
-                "trainer.limit_val_batches=0",
-                "callbacks.best_checkpoint=null",
-                "callbacks.early_stopping=null",
-            ],
+        pytest.param(
+            *AT_THE_SECOND_EPOCH,
+            [WORKER, *NO_VALIDATION],
+            id="between epochs without validation, with a worker",
         ),
-        ("on_train_epoch_start", lambda module: module.current_epoch == 1, ["trainer.max_steps=20"]),
-        (
-            "on_train_epoch_start",
-            lambda module: module.current_epoch == 1,
-            [
-                "trainer.max_steps=20",
-                "trainer.limit_val_batches=0",
-                "callbacks.best_checkpoint=null",
-                "callbacks.early_stopping=null",
-            ],
+        pytest.param(*AT_THE_SECOND_EPOCH, ["trainer.max_steps=20"], id="between epochs that steps end"),
+        pytest.param(
+            *AT_THE_SECOND_EPOCH,
+            ["trainer.max_steps=20", *NO_VALIDATION],
+            id="between epochs that steps end, without validation",
         ),
         # seven batches into the first epoch of ten; the last validation was after five
-        ("on_train_batch_start", lambda m: m.global_step == 7, ["trainer.val_check_interval=0.5"]),
-        ("on_train_batch_start", lambda m: m.global_step == 17, ["trainer.val_check_interval=0.5"]),
+        pytest.param(*at_batch(7), [TWICE_AN_EPOCH], id="in the first epoch"),
+        pytest.param(*at_batch(17), [TWICE_AN_EPOCH], id="in the second epoch"),
         # the last validation was after five batches, of which the fifth is half an optimizer step
-        (
-            "on_train_batch_start",
-            lambda module: module.global_step == 4,
-            [
-                "trainer.val_check_interval=0.5",
-                "trainer.accumulate_grad_batches=2",
-                "loss.class_weights=[1,3]",
-            ],
+        pytest.param(
+            *at_batch(4),
+            [TWICE_AN_EPOCH, "trainer.accumulate_grad_batches=2", "loss.class_weights=[1,3]"],
+            id="in an accumulation window",
         ),
-    ],
-    ids=[
-        "between epochs",
-        "between epochs, with a worker",
-        "between epochs of a part of the batches, with a worker",
-        "between epochs without validation, with a worker",
-        "between epochs that steps end",
-        "between epochs that steps end, without validation",
-        "in the first epoch",
-        "in the second epoch",
-        "in an accumulation window",
     ],
 )
 def test_a_resumed_run_equals_the_uninterrupted_one(
