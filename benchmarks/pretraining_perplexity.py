@@ -58,6 +58,7 @@ SETTINGS = [
     "pretrain.trainer.val_check_interval=800",
     "pretrain.trainer.check_val_every_n_epoch=null",
     "pretrain.optimizer.lr=1.5e-3",
+    "pretrain.optimizer.head_lr=null",
     "pretrain.held_out_ratio=0.01",
     "pretrain.num_cached=0",
     f"data.max_length={MAX_LENGTH}",

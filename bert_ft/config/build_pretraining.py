@@ -116,6 +116,8 @@ def build_pretraining(
         check_plan(trainer, plan, schedule, len(texts.held_out))
     seed_everything(config.seed, workers=True, verbose=False)
     pretrainer, head_is_fresh = _pretrainer(config, spec, objective)
+    if objective.mlm_weight and not head_is_fresh:  # it has been trained as long as the layers below it
+        optimizer = replace(optimizer, head_lr=None)
     if trainer.is_global_zero:
         if precision.notice:
             log.warning("pretrain.%s", precision.notice)
