@@ -12,7 +12,7 @@ from torch import nn
 
 from bert_ft.errors import ConfigError
 from bert_ft.models.classifier import Classifier
-from bert_ft.models.encoder import num_encoder_layers
+from bert_ft.models.encoding import num_encoder_layers
 from bert_ft.optim.layers import layer_of
 
 

@@ -30,7 +30,9 @@ from bert_ft.data.tokenization import FastTokenizer, load_tokenizer
 from bert_ft.errors import ConfigError
 from bert_ft.models.classifier import Classifier
 from bert_ft.models.compilation import compile_encoder
-from bert_ft.models.encoder import EncoderSpec, max_positions, num_encoder_layers
+from bert_ft.models.encoder import EncoderSpec
+from bert_ft.models.encoder_config import max_positions
+from bert_ft.models.encoding import num_encoder_layers
 from bert_ft.nn.losses import balanced_class_weights
 from bert_ft.optim.groups import group_table
 from bert_ft.training.data_module import TextDataModule

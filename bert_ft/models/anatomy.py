@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from bert_ft.models.encoder import num_encoder_layers
+from bert_ft.models.encoding import num_encoder_layers
 from bert_ft.nn.precision import widest
 from bert_ft.nn.statistics import sampled
 from bert_ft.optim.layers import layer_of

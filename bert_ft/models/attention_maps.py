@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from bert_ft.data.packing import TextBatch
-from bert_ft.models.encoder import is_packed
+from bert_ft.models.encoding import is_packed
 from bert_ft.models.inputs import packed_inputs, token_types
 from bert_ft.nn.embedding import SplitEmbedding
 

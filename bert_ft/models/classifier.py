@@ -10,7 +10,8 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from bert_ft.data.packing import TextBatch
 from bert_ft.errors import ConfigError
-from bert_ft.models.encoder import EncoderSpec, encode, encode_first_tokens
+from bert_ft.models.encoder import EncoderSpec
+from bert_ft.models.encoding import encode, encode_first_tokens
 from bert_ft.models.first_token import prepare_first_tokens
 from bert_ft.models.frozen import check_pooling_layers
 from bert_ft.models.parts import build_part

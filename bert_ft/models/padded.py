@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from bert_ft.models.classifier import Classifier, LinearClassifier, ResidualClassifier
-from bert_ft.models.encoder import without_pooler
+from bert_ft.models.encoder_config import without_pooler
 from bert_ft.models.inputs import position_offset
 from bert_ft.nn.padded_pooling import pool_padded
 from bert_ft.nn.pooling import mean_of_layers

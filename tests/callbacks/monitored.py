@@ -1,13 +1,16 @@
 """Runs under monitors: whole ones, and a module that validates whatever it is given."""
 
+import html
 import json
+import re
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import DataLoader
@@ -87,6 +90,17 @@ def events(folder: Path):
     return accumulator.Reload()
 
 
+def cells(markdown):
+    """The table as TensorBoard renders it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of what it carries along
+        from tensorboard.plugin_util import markdown_to_safe_html
+    rendered = markdown_to_safe_html(markdown)
+    rows = re.findall(r"<tr>(.*?)</tr>", rendered, flags=re.DOTALL)
+    found = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, flags=re.DOTALL) for row in rows]
+    return [[html.unescape(cell).strip() for cell in row] for row in found]
+
+
 class Given(LightningModule):
     """Returns the rows of ``values`` that its validation loader names; training changes a weight that nobody reads."""
 
@@ -115,6 +129,51 @@ class Given(LightningModule):
     def val_dataloader(self):
         batches = self.batches or torch.arange(len(self.values["labels"])).split(7)
         return DataLoader(batches, batch_size=None)
+
+
+def given(num_rows=60, seed=0, present=range(3), dtype=torch.float32):
+    """Logits that are right more often than not, in the loader's order, that of the rows reversed."""
+    rng = np.random.default_rng(seed)
+    labels = rng.choice(present, num_rows)
+    logits = rng.normal(scale=1.5, size=(num_rows, 3)) + 2 * np.eye(3)[labels]
+    return {
+        "logits": torch.from_numpy(logits).to(dtype),
+        "labels": torch.from_numpy(labels),
+        "rows": torch.arange(num_rows).flip(0),
+    }
+
+
+def broken_off(module, epoch=0):
+    """``module`` with an error in the middle of that epoch's validation."""
+    step = module.validation_step
+
+    def validate(rows, batch_idx):
+        if batch_idx == 2 and module.current_epoch == epoch:
+            raise RuntimeError("broken off")
+        return step(rows, batch_idx)
+
+    module.validation_step = validate
+    return module
+
+
+class Texts(LightningDataModule):
+    """A data module that gives texts alone."""
+
+    def __init__(self, texts=None):
+        super().__init__()
+        self.given = texts
+
+    def texts(self, split, rows):
+        assert split == "validation"
+        return [self.given[row] if self.given else f"text {row}" for row in rows]
+
+
+class Validation(Texts):
+    """The same with the loaders of a ``Given``."""
+
+    def __init__(self, module, texts=None):
+        super().__init__(texts)
+        self.train_dataloader, self.val_dataloader = module.train_dataloader, module.val_dataloader
 
 
 def fitted(folder, module, monitor, *, datamodule=None, **settings):

@@ -26,7 +26,8 @@ from bert_ft.callbacks.training_curves import TrainingCurves
 from bert_ft.callbacks.weights import WeightMonitor
 from bert_ft.data.packing import TextBatch, pad, padding_mask
 from bert_ft.models.classifier import LinearClassifier, ResidualClassifier, label_names
-from bert_ft.models.encoder import empty_encoder, empty_sequence_classifier, set_dropout
+from bert_ft.models.encoder import empty_encoder, empty_sequence_classifier
+from bert_ft.models.encoder_config import set_dropout
 from bert_ft.models.frozen import freeze
 from bert_ft.nn.losses import CrossEntropy
 from bert_ft.optim.layerwise import LayerwiseOptimizer

@@ -11,7 +11,7 @@ from transformers import BatchEncoding
 
 from bert_ft.callbacks.activations import ActivationMonitor
 from bert_ft.data.packing import padding_mask, unpad
-from bert_ft.models.encoder import is_packed
+from bert_ft.models.encoding import is_packed
 from bert_ft.models.sub_blocks import encoder_sub_blocks, head_sub_blocks
 from bert_ft.nn.statistics import HISTOGRAM_VALUES, RAW
 from tests.models.capturing import captured

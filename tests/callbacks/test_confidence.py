@@ -1,41 +1,35 @@
-"""Confidence of a validation against scikit-learn and numpy, on given logits and in whole runs."""
+"""Confidence of a validation against scikit-learn and numpy, on given logits."""
 
-import csv
-import html
 import math
-import re
-import warnings
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import sklearn.metrics
 import torch
-from lightning.pytorch import LightningDataModule
 from sklearn.metrics import brier_score_loss, precision_recall_fscore_support
 from tensorboard.util.tensor_util import make_ndarray
 
 from bert_ft.callbacks.confidence import ConfidenceMonitor, markdown_table
 from bert_ft.errors import ConfigError
-from bert_ft.training.module import ClassificationModule
-from tests.training.running import reloaded_logits
 
-from .monitored import IGNORED_REMARKS, Given, Log, arrays, built, events, finished, fitted, records, trainer
+from .monitored import (
+    IGNORED_REMARKS,
+    Given,
+    Log,
+    Validation,
+    arrays,
+    broken_off,
+    cells,
+    events,
+    fitted,
+    given,
+    records,
+    trainer,
+)
 
 pytestmark = [*IGNORED_REMARKS, pytest.mark.slow]
 NAMES = ["anger", "joy", "no label"]
-
-
-def given(num_rows=60, seed=0, present=range(3), dtype=torch.float32):
-    """Logits that are right more often than not, in the loader's order, that of the rows reversed."""
-    rng = np.random.default_rng(seed)
-    labels = rng.choice(present, num_rows)
-    logits = rng.normal(scale=1.5, size=(num_rows, 3)) + 2 * np.eye(3)[labels]
-    return {
-        "logits": torch.from_numpy(logits).to(dtype),
-        "labels": torch.from_numpy(labels),
-        "rows": torch.arange(num_rows).flip(0),
-    }
 
 
 def probabilities_of(logits):
@@ -71,18 +65,6 @@ def expected_scalars(logits, labels, num_bins=15):
     for score, values in zip(("precision", "recall", "f1"), scores, strict=False):
         scalars |= {f"class/{name}/{score}": value for name, value in zip(NAMES, values, strict=True)}
     return {name: float(value) for name, value in scalars.items() if not math.isnan(value)}
-
-
-class Texts(LightningDataModule):
-    """A data module that gives texts alone."""
-
-    def __init__(self, texts=None):
-        super().__init__()
-        self.given = texts
-
-    def texts(self, split, rows):
-        assert split == "validation"
-        return [self.given[row] if self.given else f"text {row}" for row in rows]
 
 
 class TestOnGivenLogits:
@@ -246,46 +228,6 @@ class TestOnGivenLogits:
         assert cells(table)[1][1].startswith("text ")
 
 
-class Validation(Texts):
-    """The same with the loaders of a ``Given``."""
-
-    def __init__(self, module, texts=None):
-        super().__init__(texts)
-        self.train_dataloader, self.val_dataloader = module.train_dataloader, module.val_dataloader
-
-
-def cells(markdown):
-    """The table as TensorBoard renders it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of what it carries along
-        from tensorboard.plugin_util import markdown_to_safe_html
-    rendered = markdown_to_safe_html(markdown)
-    rows = re.findall(r"<tr>(.*?)</tr>", rendered, flags=re.DOTALL)
-    found = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, flags=re.DOTALL) for row in rows]
-    return [[html.unescape(cell).strip() for cell in row] for row in found]
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("plain", "plain"),
-        ("a | b || c", "a | b || c"),
-        ("ends in \\|", "ends in \\|"),
-        ("two\nlines\r\nand three", "two\\nlines\\nand three"),
-        ("a &#124; b & c", "a &#124; b & c"),
-        ("x" * 199 + "|y", "x" * 199 + "|"),
-        (None, ""),
-        ("", ""),
-    ],
-)
-def test_any_text_is_one_cell(text, shown):
-    record = {"row": 3, "text": text, "label": "a|b", "prediction": "c\nd", "probability": 0.25}
-    rows = cells(markdown_table([record, {**record, "row": 4}]))
-    assert rows[0] == ["row", "text", "label", "prediction", "probability"]
-    assert rows[1] == ["3", shown, "a|b", "c\\nd", "0.2500"]
-    assert [row[0] for row in rows[1:]] == ["3", "4"]
-
-
 class TestWhenItLooks:
     def test_not_at_the_sanity_check(self, tmp_path):
         module = Given(given())
@@ -334,19 +276,6 @@ class TestWhenItLooks:
         assert not list((tmp_path / "monitor").glob("*.npz"))
 
 
-def broken_off(module, epoch=0):
-    """``module`` with an error in the middle of that epoch's validation."""
-    step = module.validation_step
-
-    def validate(rows, batch_idx):
-        if batch_idx == 2 and module.current_epoch == epoch:
-            raise RuntimeError("broken off")
-        return step(rows, batch_idx)
-
-    module.validation_step = validate
-    return module
-
-
 class TestErrors:
     @pytest.mark.parametrize(
         ("values", "message"),
@@ -385,53 +314,3 @@ class TestErrors:
         module.classifier = SimpleNamespace()
         fitted(tmp_path, module, ConfidenceMonitor(tmp_path))
         assert arrays(tmp_path / "validation_2.npz")["names"].tolist() == ["0", "1", "2"]
-
-
-class TestInARun:
-    @pytest.mark.parametrize("averaging", [[], ["averaging=ema", "averaging.decay=0.8"]], ids=["raw", "ema"])
-    def test_logits_are_those_of_the_saved_model(self, tmp_path, tiny_encoder, reviews, averaging):
-        monitor = ConfidenceMonitor(tmp_path / "monitor")
-        _, log = finished(tmp_path, tiny_encoder, reviews, [monitor], *averaging)
-        saved = arrays(tmp_path / "monitor/validation_10.npz")
-        logits, labels = reloaded_logits(tmp_path, reviews, "validation")
-        np.testing.assert_allclose(saved["logits"], logits, rtol=0, atol=1e-5)
-        np.testing.assert_array_equal(saved["labels"], labels)
-        assert saved["names"].tolist() == ["negative", "positive"]
-        accuracy = (saved["logits"].argmax(1) == saved["labels"]).mean()
-        assert accuracy == pytest.approx(records(tmp_path / "metrics.json")["val"]["accuracy"])
-        with reviews["validation"].open(encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        for record in records(tmp_path / "monitor/top_losses_10.json"):
-            assert rows[record["row"]] == {"text": record["text"], "label": record["label"]}
-        assert log.of("confidence/").keys() == {10}
-
-    def test_resumed(self, tmp_path, tiny_encoder, reviews, monkeypatch):
-        """Steps are counted on, and the files equal those of the run that wasn't broken off."""
-        settings = ["trainer.val_check_interval=0.5"]
-        whole = tmp_path / "whole"
-        finished(whole, tiny_encoder, reviews, [ConfidenceMonitor(whole / "monitor")], *settings)
-
-        def break_off(module, *_):
-            if module.global_step == 7:
-                raise RuntimeError("broken off")
-
-        part = tmp_path / "part"
-        with monkeypatch.context() as patch:
-            patch.setattr(ClassificationModule, "on_train_batch_start", break_off)
-            run, _ = built(part, tiny_encoder, reviews, [ConfidenceMonitor(part / "monitor")], *settings)
-            with pytest.raises(RuntimeError, match="broken off"):
-                run.run()
-        names = {path.name for path in (part / "monitor").iterdir()}
-        assert names == {"validation_5.npz", "top_losses_5.json"}
-        (part / "monitor/validation_5.npz").unlink()
-        resume = f"resume_from={part / 'checkpoints/last.ckpt'}"
-        finished(part, tiny_encoder, reviews, [ConfidenceMonitor(part / "monitor")], *settings, resume)
-        assert {path.name for path in (part / "monitor").iterdir()} == {
-            "top_losses_5.json",
-            "validation_10.npz",
-            "top_losses_10.json",
-        }
-        np.testing.assert_array_equal(
-            arrays(part / "monitor/validation_10.npz")["logits"],
-            arrays(whole / "monitor/validation_10.npz")["logits"],
-        )

@@ -8,12 +8,11 @@ from lightning.pytorch import Callback
 from torch.nn import functional as F
 from torch.optim import SGD, AdamW
 
-from bert_ft.callbacks.gradients import GradientMonitor
 from bert_ft.callbacks.gradual_unfreezing import GradualUnfreezing
-from bert_ft.errors import ConfigError
 from bert_ft.nn.losses import CrossEntropy
 from tests.training.test_clipping import ScaledOnly
 
+from .gradient_monitoring import CLIPPING, SELDOM, WEIGHT, monitor
 from .stepping import (
     QUIET,
     Foreign,
@@ -29,21 +28,9 @@ from .stepping import (
     of_layers,
     padded,
     total,
-    warnings_of,
 )
 
 pytestmark = [*QUIET, pytest.mark.slow]
-CLIPPING = {
-    "none": {},
-    "norm": {"gradient_clip_val": 0.5},
-    "value": {"gradient_clip_val": 0.01, "gradient_clip_algorithm": "value"},
-    "norm, out of reach": {"gradient_clip_val": 1e6},
-}
-SELDOM = 1000  # so that the module itself has no reason to compute norms
-
-
-def monitor(**settings):
-    return GradientMonitor(**{"every_n_steps": 1, **settings})
 
 
 def assert_norms(values, step, layer_of, rel=1e-5):
@@ -199,76 +186,6 @@ class TestClippedSteps:
             assert logged(folder, "gradients/")[1]["gradients/clipped_ratio"] == clipped
 
 
-WEIGHT, BIAS = "layer.1.intermediate.dense.weight", "layer.2.output.dense.bias"
-PREFIX = "classifier.encoder.encoder."
-
-
-class TestNonfinite:
-    @pytest.mark.parametrize(
-        ("clipping", "value"),
-        [
-            *((clipping, float("nan")) for clipping in CLIPPING),
-            ("norm", float("inf")),
-            ("value", -float("inf")),
-        ],
-    )
-    def test_the_first_step_and_parameter_are_named(self, tmp_path, caplog, clipping, value):
-        poison = Poison([3], WEIGHT, BIAS, value=value)
-        fit(tmp_path, module_of(), [monitor(), poison], batches_of(6), **CLIPPING[clipping])
-        assert warnings_of(caplog) == [f"step 3: the gradient of {PREFIX}{WEIGHT} isn't finite"]
-        found = logged(tmp_path, "gradients/")
-        bad = [values["gradients/nonfinite_steps"] for values in found.values()]
-        assert bad[:3] == [0, 0, 1]
-
-    @pytest.mark.parametrize("clipping", ["norm", "value"])
-    def test_in_a_step_that_isnt_looked_at(self, tmp_path, caplog, clipping):
-        settings = {"log_every_n_steps": SELDOM, **CLIPPING[clipping]}
-        poison = Poison([2], BIAS)
-        fit(tmp_path, module_of(), [monitor(every_n_steps=4), poison], batches_of(5), **settings)
-        assert warnings_of(caplog) == [f"step 2: the gradient of {PREFIX}{BIAS} isn't finite"]
-
-    def test_after_the_last_step_that_is_looked_at(self, tmp_path, caplog):
-        poison = Poison([6], BIAS)
-        fit(tmp_path, module_of(), [monitor(every_n_steps=4), poison], batches_of(6), gradient_clip_val=1.0)
-        assert warnings_of(caplog) == [f"step 6: the gradient of {PREFIX}{BIAS} isn't finite"]
-
-    def test_in_a_window(self, tmp_path, caplog):
-        """Of its first batch."""
-
-        class First(Poison):
-            def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-                self.steps = [trainer.global_step + 1] if batch_idx == 2 else []
-
-        fit(
-            tmp_path,
-            module_of(),
-            [monitor(), First([], WEIGHT)],
-            accumulate_grad_batches=2,
-            gradient_clip_val=1.0,
-        )
-        assert warnings_of(caplog) == [f"step 2: the gradient of {PREFIX}{WEIGHT} isn't finite"]
-
-    @pytest.mark.parametrize("clipping", CLIPPING)
-    def test_of_a_foreign_module(self, tmp_path, caplog, clipping):
-        batches = [padded(batch) for batch in batches_of(3)]
-        fit(tmp_path, Foreign(), [monitor(), Poison([2], WEIGHT)], batches, **CLIPPING[clipping])
-        assert warnings_of(caplog) == [f"step 2: the gradient of model.bert.encoder.{WEIGHT} isn't finite"]
-
-    def test_float16_finds_its_scale_by_them(self, tmp_path, caplog):
-        """Steps that overflow are counted, and not warned of."""
-        poison = Poison([2], WEIGHT, value=float("inf"))
-        settings = {"plugins": [ScaledOnly()], "gradient_clip_val": 1.0}
-        fit(tmp_path, module_of(), [monitor(), poison], **settings)
-        assert warnings_of(caplog) == []
-        found = logged(tmp_path, "gradients/")
-        assert [values["gradients/nonfinite_steps"] for values in found.values()] == [0, 1, 1, 1]
-
-    @pytest.mark.parametrize("clipping", CLIPPING)
-    def test_of_a_healthy_run_there_is_nothing_to_say(self, tmp_path, caplog, clipping):
-        fit(tmp_path, module_of(dropout=0.1), [monitor()], batches_of(6), **CLIPPING[clipping])
-        assert warnings_of(caplog) == []
-
-
 @pytest.mark.parametrize(
     ("is_foreign", "fused", "clipping"),
     [
@@ -297,106 +214,6 @@ def test_scaled_gradients_are_reported_as_others_are(tmp_path, fused, clipping, 
     assert found["scaled"].keys() == found["plain"].keys() == {1, 2}
     for step, values in found["plain"].items():
         assert found["scaled"][step] == pytest.approx(values, rel=1e-6)
-
-
-class TestNoiseScale:
-    """Against the formulas of McCandlish et al., on gradients by autograd in float64."""
-
-    DECAY = 0.95
-
-    def expected(self, windows):
-        """Of ``[(norm² of the first batch's mean gradient, that of the window's, rows, rows)]``, after each."""
-        noise = signal = 0.0
-        for small_2, big_2, small, big in windows:
-            if small_2 is not None:
-                noise = self.DECAY * noise + 0.05 * (small_2 - big_2) / (1 / small - 1 / big)
-                signal = self.DECAY * signal + 0.05 * (big * big_2 - small * small_2) / (big - small)
-            yield noise / signal if signal > 0 else None
-
-    def norm_2(self, module, step, batches):
-        """Of the mean over all rows."""
-        model = deepcopy(module).double().eval()
-        with torch.no_grad():
-            for name, value in model.named_parameters():
-                value.copy_(step.before[name])
-        losses = [self.losses_of(model, batch) for batch in batches]
-        loss = torch.cat(losses).mean()
-        gradients = torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)
-        return sum(value.square().sum().item() for value in gradients if value is not None)
-
-    def losses_of(self, model, batch):
-        if isinstance(model, Foreign):
-            inputs = {name: value for name, value in batch.items() if name != "labels"}
-            return F.cross_entropy(model.model(**inputs).logits, batch["labels"], reduction="none")
-        return F.cross_entropy(model.classifier(batch), batch.labels, reduction="none")
-
-    def windows(self, module, steps):
-        for step in steps:
-            if len(step.batches) < 2:
-                yield None, None, 0, 0
-                continue
-            sizes = [
-                len(batch) if not isinstance(batch, dict) else len(batch["labels"]) for batch in step.batches
-            ]
-            yield (
-                self.norm_2(module, step, step.batches[:1]),
-                self.norm_2(module, step, step.batches),
-                sizes[0],
-                sum(sizes),
-            )
-
-    @pytest.mark.parametrize(
-        ("num_batches", "clipping"),
-        [(9, "none"), (9, "norm"), (8, "none"), (7, "none")],
-        ids=["full", "clipped", "one short", "one alone"],
-    )
-    @pytest.mark.parametrize("is_foreign", [True, False], ids=["foreign", "ours"])
-    def test_over_windows_of_three(self, tmp_path, is_foreign, num_batches, clipping):
-        module = Foreign() if is_foreign else module_of()
-        # so that the gradient of fresh weights has a mean at all
-        batches = batches_of(num_batches, [3, 5, 9, 4, 17, 6, 6, 7])
-        for batch in batches:
-            batch.labels = torch.zeros_like(batch.labels)
-            batch.labels[0] = 1
-        if is_foreign:
-            batches = [padded(batch) for batch in batches]
-        settings = {"accumulate_grad_batches": 3, **CLIPPING[clipping]}
-        start = deepcopy(module)
-        steps = fit(tmp_path, module, [monitor(noise_scale=True)], batches, **settings)
-        found = [values.get("gradients/noise_scale") for values in logged(tmp_path, "gradients/").values()]
-        expected = list(self.expected(self.windows(start, steps)))
-        assert len(found) == 3
-        assert any(value is not None for value in expected)
-        assert found == [None if value is None else pytest.approx(value, rel=1e-3) for value in expected]
-
-    def test_of_uneven_batches(self, tmp_path):
-        module = module_of()
-        batches = [*batches_of(1, [3, 5]), *batches_of(1, [4, 6, 7, 9, 20]), *batches_of(1, [8], seed=3)]
-        for batch in batches:
-            batch.labels = torch.zeros_like(batch.labels)
-        start = deepcopy(module)
-        steps = fit(tmp_path, module, [monitor(noise_scale=True)], batches, accumulate_grad_batches=3)
-        (expected,) = self.expected(self.windows(start, steps))
-        assert logged(tmp_path, "gradients/")[1]["gradients/noise_scale"] == pytest.approx(expected, rel=1e-3)
-
-    def test_a_step_that_isnt_finite_is_left_out(self, tmp_path):
-        module = module_of()
-        batches = batches_of(9)
-        for batch in batches:
-            batch.labels = torch.zeros_like(batch.labels)
-        # such a step would spoil the weights, were it taken: so as float16 would, which leaves it out
-        settings = {"plugins": [ScaledOnly()], "accumulate_grad_batches": 3}
-        poison = Poison([2], WEIGHT, value=float("inf"))
-        fit(tmp_path, module, [poison, monitor(noise_scale=True)], batches, **settings)
-        found = [values["gradients/noise_scale"] for values in logged(tmp_path, "gradients/").values()]
-        assert found[1] == found[0]
-        assert found[2] != found[1]
-
-    def test_needs_accumulation(self, tmp_path):
-        with pytest.raises(
-            ConfigError, match=r"monitor\.gradients\.noise_scale=true.*accumulate_grad_batches.*it is 1"
-        ):
-            fit(tmp_path, module_of(), [monitor(noise_scale=True)])
 
 
 class TestHistograms:

@@ -14,7 +14,8 @@ from bert_ft.config.build import build_training
 from bert_ft.config.check import problems
 from bert_ft.errors import ConfigError
 from bert_ft.models.classifier import ResidualClassifier, label_names
-from bert_ft.models.encoder import empty_encoder, encode
+from bert_ft.models.encoder import empty_encoder
+from bert_ft.models.encoding import encode
 from bert_ft.models.frozen import freeze
 from bert_ft.optim.layers import layer_of
 from bert_ft.training.module import ClassificationModule

@@ -15,8 +15,18 @@ from bert_ft.errors import ConfigError
 from bert_ft.nn.representations import centroid_distance, effective_rank
 from tests.training.running import reloaded
 
-from .monitored import IGNORED_REMARKS, Given, Log, arrays, built, finished, fitted, trainer
-from .test_confidence import Validation, broken_off
+from .monitored import (
+    IGNORED_REMARKS,
+    Given,
+    Log,
+    Validation,
+    arrays,
+    broken_off,
+    built,
+    finished,
+    fitted,
+    trainer,
+)
 
 pytestmark = [*IGNORED_REMARKS, pytest.mark.slow]
 NAMES = ["anger", "joy", "no label"]

@@ -9,7 +9,7 @@ from transformers import AutoModelForSequenceClassification
 
 from bert_ft.models.anatomy import Layers, encoder_of
 from bert_ft.models.classifier import label_names
-from bert_ft.models.encoder import num_encoder_layers
+from bert_ft.models.encoding import num_encoder_layers
 from bert_ft.models.frozen import freeze
 from bert_ft.nn.embedding import SplitEmbedding
 from bert_ft.optim.groups import parameter_groups

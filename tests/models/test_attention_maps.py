@@ -9,7 +9,9 @@ from torch.optim import AdamW
 from transformers import AutoConfig, AutoModel
 
 from bert_ft.models.attention_maps import attention_maps, eager_twin
-from bert_ft.models.encoder import empty_encoder, encode, without_pooler
+from bert_ft.models.encoder import empty_encoder
+from bert_ft.models.encoder_config import without_pooler
+from bert_ft.models.encoding import encode
 from bert_ft.models.first_token import prepare_first_tokens
 from bert_ft.models.inputs import takes_token_types
 from bert_ft.nn.dropout import replace_dropout

@@ -15,7 +15,9 @@ from bert_ft.config import lean_imports
 from bert_ft.models.attention import PACKED_EAGER, PACKED_SDPA
 from bert_ft.models.classifier import ResidualClassifier, label_names
 from bert_ft.models.compilation import compile_encoder
-from bert_ft.models.encoder import attention_name, empty_encoder, encode, set_dropout
+from bert_ft.models.encoder import empty_encoder
+from bert_ft.models.encoder_config import attention_name, set_dropout
+from bert_ft.models.encoding import encode
 from bert_ft.models.frozen import freeze
 from tests.training.running import compose_run, file_overrides, train
 

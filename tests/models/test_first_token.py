@@ -6,7 +6,9 @@ import pytest
 import torch
 from transformers import AutoModel
 
-from bert_ft.models.encoder import empty_encoder, encode, encode_first_tokens, without_pooler
+from bert_ft.models.encoder import empty_encoder
+from bert_ft.models.encoder_config import without_pooler
+from bert_ft.models.encoding import encode, encode_first_tokens
 from bert_ft.models.first_token import (
     FIRST_TOKEN_MODEL_TYPES,
     computes_first_tokens,

@@ -9,7 +9,8 @@ from torch import nn
 from bert_ft.errors import ConfigError
 from bert_ft.models.attention import PACKED_EAGER
 from bert_ft.models.classifier import LinearClassifier, ResidualClassifier, build_residual, label_names
-from bert_ft.models.encoder import EncoderSpec, empty_encoder, empty_sequence_classifier, encode
+from bert_ft.models.encoder import EncoderSpec, empty_encoder, empty_sequence_classifier
+from bert_ft.models.encoding import encode
 from bert_ft.models.first_token import computes_first_tokens
 from bert_ft.models.frozen import SPLIT_MODEL_TYPES, check_freezing, freeze, frozen_states
 from bert_ft.optim.groups import parameter_groups

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from bert_ft.models.classifier import build_linear, build_residual
-from bert_ft.models.encoder import EncoderSpec, empty_encoder, encode
+from bert_ft.models.encoder import EncoderSpec, empty_encoder
+from bert_ft.models.encoding import encode
 from tests.autograd import kept_bytes
 from tests.training.running import train
 from tests.training.test_frozen_cache import losses

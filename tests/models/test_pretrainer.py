@@ -11,7 +11,8 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 from bert_ft.data.masking import MaskedBatch
 from bert_ft.data.packing import pad, padding_mask
 from bert_ft.errors import ConfigError
-from bert_ft.models.encoder import EncoderSpec, attention_name
+from bert_ft.models.encoder import EncoderSpec
+from bert_ft.models.encoder_config import attention_name
 from bert_ft.models.masked_lm import HEADS, head_of
 from bert_ft.models.pretrainer import Pretrainer
 from bert_ft.optim.groups import parameter_groups

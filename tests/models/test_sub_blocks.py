@@ -12,18 +12,13 @@ from transformers import AutoModelForSequenceClassification, PretrainedConfig
 
 from bert_ft.data.packing import unpad
 from bert_ft.models.classifier import LinearClassifier, ResidualClassifier, label_names
-from bert_ft.models.encoder import (
-    empty_encoder,
-    empty_sequence_classifier,
-    encode,
-    is_packed,
-    num_encoder_layers,
-)
+from bert_ft.models.encoder import empty_encoder, empty_sequence_classifier
+from bert_ft.models.encoding import encode, is_packed, num_encoder_layers
 from bert_ft.models.sub_blocks import encoder_sub_blocks, head_sub_blocks
 
 from .capturing import captured
 from .families import FAMILIES, random_batch, tiny_config
-from .test_encoder import LENGTHS, padded_reference, twins
+from .references import LENGTHS, padded_reference, twins
 
 pytestmark = pytest.mark.slow
 

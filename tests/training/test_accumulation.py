@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader
 
 from bert_ft.data.packing import pack
 from bert_ft.models.classifier import ResidualClassifier, label_names
-from bert_ft.models.encoder import empty_encoder, set_dropout
+from bert_ft.models.encoder import empty_encoder
+from bert_ft.models.encoder_config import set_dropout
 from bert_ft.nn.losses import CrossEntropy
 from bert_ft.optim.layerwise import LayerwiseOptimizer
 from bert_ft.optim.schedules import Constant

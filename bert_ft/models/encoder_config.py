@@ -1,0 +1,105 @@
+"""What the configuration of a transformers encoder says of its family: how it runs, its limits, its dropout.
+
+The rule for packing: a family in ``PACKED_MODEL_TYPES`` runs packed, every other runs padded. A family
+is in the list when its attention goes through transformers' attention interface, its positions can be
+given as ``position_ids``, no part of it mixes neighbouring tokens, and the equality test over lengths
+holds for it. (MobileBERT, for one, fails the third: its embeddings join neighbours.)
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, cast
+
+from transformers import AutoModel, PretrainedConfig, PreTrainedModel
+
+from bert_ft.errors import ConfigError
+from bert_ft.models.attention import PACKED_EAGER, PACKED_SDPA
+
+PACKED_MODEL_TYPES = frozenset(
+    {"albert", "bert", "camembert", "distilbert", "electra", "ernie", "modernbert", "roberta", "xlm-roberta"}
+)
+PACKED_IMPLEMENTATIONS = {
+    "sdpa": PACKED_SDPA,
+    "eager": PACKED_EAGER,
+    "flash_attention_2": "flash_attention_2",  # transformers' own, which takes cu_seqlens
+}
+# model types whose positions begin behind the padding's
+_COUNTED_FROM_PADDING = {
+    "camembert",
+    "data2vec-text",
+    "longformer",
+    "mpnet",
+    "roberta",
+    "roberta-prelayernorm",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+}
+# under which the families know the rates
+_DROPOUT_NAMES = {
+    "hidden_dropout": ("hidden_dropout_prob", "dropout", "mlp_dropout"),
+    "attention_dropout": ("attention_probs_dropout_prob", "attention_dropout"),
+}
+
+
+def attention_name(config: PretrainedConfig, implementation: str) -> str:
+    """The name under which transformers knows the attention function that will run.
+
+    A padded family without ``sdpa`` runs ``eager``.
+    """
+    if config.model_type in PACKED_MODEL_TYPES:
+        return PACKED_IMPLEMENTATIONS[implementation]
+    if implementation == "sdpa" and not type_of_model(config)._supports_sdpa:
+        return "eager"
+    return implementation
+
+
+def without_pooler(config: PretrainedConfig) -> dict[str, Any]:
+    """The argument that leaves BERT's pooler out, where the family has one: nothing would train it."""
+    has_pooler = "add_pooling_layer" in inspect.signature(type_of_model(config).__init__).parameters
+    return {"add_pooling_layer": False} if has_pooler else {}
+
+
+def max_positions(config: PretrainedConfig) -> int | None:
+    """The longest sequence, in tokens, that the encoder has positions for; ``None`` if any will do."""
+    limit = getattr(config, "max_position_embeddings", None)
+    if limit is None or limit <= 0:
+        return None
+    if config.model_type in _COUNTED_FROM_PADDING:
+        return limit - config.pad_token_id - 1
+    return limit
+
+
+def set_dropout(config: PretrainedConfig, hidden: float | None, attention: float | None) -> None:
+    """Write the rates under the names that the family uses; ``None`` leaves the checkpoint's own.
+
+    Raises:
+        ConfigError: the family has no such rate.
+    """
+    for key, rate in {"hidden_dropout": hidden, "attention_dropout": attention}.items():
+        if rate is None:
+            continue
+        known = [name for name in _DROPOUT_NAMES[key] if hasattr(config, name)]
+        if not known:
+            raise ConfigError(f"encoder.{key}={rate}: {config.model_type} has no such rate; leave it null")
+        setattr(config, known[0], rate)
+
+
+def has_dropout(config: PretrainedConfig) -> bool:
+    """Whether two passes of an encoder in training mode differ."""
+    rates = (name for names in _DROPOUT_NAMES.values() for name in names)
+    return any((getattr(config, name, None) or 0) > 0 for name in rates)
+
+
+def type_of_model(config: PretrainedConfig) -> type[PreTrainedModel]:
+    """The class of the bare encoder for this configuration.
+
+    Raises:
+        ConfigError: transformers knows no bare encoder of this type.
+    """
+    try:
+        return cast(type[PreTrainedModel], AutoModel._model_mapping[type(config)])
+    except KeyError:
+        raise ConfigError(
+            f"encoder: model type {config.model_type!r} has no encoder in transformers"
+        ) from None

@@ -1,0 +1,68 @@
+"""Hidden states of packed batches, by encoders that run packed and by those that run padded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from bert_ft.data.packing import TextBatch, pad, padding_mask, unpad
+from bert_ft.models.encoder_config import PACKED_MODEL_TYPES
+from bert_ft.models.first_token import computes_first_tokens
+from bert_ft.models.frozen import encode_from
+from bert_ft.models.inputs import layer_arguments, packed_inputs, token_types
+from bert_ft.nn.pooling import ClsPooling
+
+
+def encode(encoder: PreTrainedModel, batch: TextBatch, num_layers: int = 1) -> list[Tensor]:
+    """The hidden states of the last ``num_layers`` layers, deepest last, each ``(num_tokens, hidden_size)``.
+
+    A batch with ``states`` goes on from them.
+    """
+    if batch.states is not None:
+        return encode_from(encoder, batch, num_layers)
+    inputs = {"output_hidden_states": num_layers > 1}
+    if is_packed(encoder):
+        output = _run_packed(encoder, batch, inputs)
+    else:
+        output = _run_padded(encoder, batch, inputs)
+    states = output.hidden_states[-num_layers:] if num_layers > 1 else (output.last_hidden_state,)
+    return [state[0] if is_packed(encoder) else unpad(state, batch) for state in states]
+
+
+def encode_first_tokens(encoder: PreTrainedModel, batch: TextBatch) -> Tensor:
+    """The last hidden state of each sequence's first token, ``(num_sequences, hidden_size)``; zeros for an empty one.
+
+    Where ``prepare_first_tokens`` took effect the last layer is computed for these tokens alone.
+    """
+    is_computed = batch.num_layers_done == num_encoder_layers(encoder)
+    if is_computed or not computes_first_tokens(encoder) or min(batch.lengths, default=0) == 0:
+        return ClsPooling()(encode(encoder, batch)[0], batch.cu_seqlens)
+    if batch.states is not None:
+        return encode_from(encoder, batch, cu_first=batch.cu_seqlens)[0]
+    return _run_packed(encoder, batch, {"cu_first": batch.cu_seqlens}).last_hidden_state[0]
+
+
+def _run_packed(encoder: PreTrainedModel, batch: TextBatch, options: dict[str, Any]) -> Any:
+    return encoder(**packed_inputs(encoder, batch), **layer_arguments(encoder, batch), **options)
+
+
+def _run_padded(encoder: PreTrainedModel, batch: TextBatch, options: dict[str, Any]) -> Any:
+    types = {name: pad(value, batch) for name, value in token_types(encoder, batch).items()}
+    return encoder(
+        input_ids=pad(batch.input_ids, batch, encoder.config.pad_token_id or 0),
+        attention_mask=padding_mask(batch).long(),
+        **types,
+        **options,
+    )
+
+
+def is_packed(encoder: PreTrainedModel) -> bool:
+    """Whether the encoder runs on packed tokens (the rule stands in ``bert_ft.models.encoder_config``)."""
+    return encoder.config.model_type in PACKED_MODEL_TYPES
+
+
+def num_encoder_layers(encoder: PreTrainedModel) -> int:
+    """The depth that layer-wise learning rates count in."""
+    return int(encoder.config.num_hidden_layers)

@@ -1,0 +1,33 @@
+"""An encoder of ours beside transformers' own, with the same weights and the same texts, padded."""
+
+import copy
+
+import torch
+from transformers import AutoModel
+
+from bert_ft.data.packing import pad, padding_mask
+from bert_ft.models.encoder import empty_encoder
+from bert_ft.models.encoder_config import without_pooler
+from bert_ft.models.inputs import takes_token_types
+
+from .families import MAX_LENGTH, tiny_config
+
+LENGTHS = [1, 2, 3, 3, 3, 17, 18, 31, 31, MAX_LENGTH]
+
+
+def padded_reference(model, batch):
+    """transformers' own forward on the padded batch, ``sdpa`` or eager as the family has it."""
+    inputs = {"input_ids": pad(batch.input_ids, batch, model.config.pad_token_id)}
+    if batch.token_type_ids is not None and takes_token_types(model):
+        inputs["token_type_ids"] = pad(batch.token_type_ids, batch)
+    return model(attention_mask=padding_mask(batch).long(), output_hidden_states=True, **inputs)
+
+
+def twins(family: str, **changes):
+    """Our encoder and transformers', with the same weights, in float64."""
+    torch.manual_seed(0)
+    config = tiny_config(family, **changes)
+    ours = empty_encoder(copy.deepcopy(config)).double().eval()
+    reference = AutoModel.from_config(config, **without_pooler(config)).double().eval()
+    reference.load_state_dict(ours.state_dict())
+    return ours, reference

@@ -1,0 +1,90 @@
+"""Packed encoders against transformers' own, padded."""
+
+import copy
+import inspect
+
+import pytest
+import torch
+
+from bert_ft.data.packing import unpad
+from bert_ft.models.encoder import empty_encoder
+from bert_ft.models.encoder_config import PACKED_MODEL_TYPES, attention_name
+from bert_ft.models.encoding import encode, is_packed
+
+from .families import FAMILIES, PADDED_FAMILIES, random_batch, tiny_config
+from .references import LENGTHS, padded_reference, twins
+
+
+def test_every_packed_family_is_tested():
+    assert set(FAMILIES) - set(PADDED_FAMILIES) == PACKED_MODEL_TYPES
+
+
+@pytest.mark.parametrize("token_types", [False, True])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_equals_padded_transformers(family, token_types):
+    ours, reference = twins(family)
+    batch = random_batch(LENGTHS, token_types=token_types)
+    with torch.no_grad():
+        states = encode(ours, batch, num_layers=2)
+        expected = padded_reference(reference, batch).hidden_states
+    assert is_packed(ours) == (family not in PADDED_FAMILIES)
+    for state, hidden in zip(states, expected[-2:], strict=True):
+        # float64; 1e-5 is what the project promises of float32
+        torch.testing.assert_close(state, unpad(hidden, batch), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("family", sorted(PACKED_MODEL_TYPES))
+def test_equals_padded_transformers_in_float32(family):
+    ours, reference = (model.float() for model in twins(family, initializer_range=0.05))
+    batch = random_batch(LENGTHS)
+    with torch.no_grad():
+        expected = unpad(padded_reference(reference, batch).last_hidden_state, batch)
+        torch.testing.assert_close(encode(ours, batch)[0], expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["bert", "modernbert"])
+def test_eager_equals_sdpa(family):
+    sdpa, _ = twins(family)
+    eager = copy.deepcopy(sdpa)
+    eager.set_attn_implementation(attention_name(eager.config, "eager"))
+    batch = random_batch(LENGTHS)
+    with torch.no_grad():
+        torch.testing.assert_close(encode(eager, batch)[0], encode(sdpa, batch)[0], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("family", sorted(PACKED_MODEL_TYPES))
+def test_sequences_do_not_see_each_other(family):
+    """A sequence alone gives what it gives in company: the negative control of the packing."""
+    ours, _ = twins(family)
+    batch = random_batch([7, 20, 20])
+    alone = batch.split(1)[1]
+    with torch.no_grad():
+        together = encode(ours, batch)[0][7:27]
+        torch.testing.assert_close(encode(ours, alone)[0], together, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "modernbert"])
+def test_gradient_checkpointing_changes_nothing(family):
+    """Gradients with dropout on and the lower layers frozen are the same with and without (trap 16)."""
+    gradients = []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        model = empty_encoder(tiny_config(family)).train()
+        for parameter in model.embeddings.parameters():
+            parameter.requires_grad_(False)
+        if checkpointing:
+            model.activation_checkpointing_enable({"use_reentrant": False})
+        torch.manual_seed(1)
+        encode(model, random_batch([3, 9, 9]))[0].square().sum().backward()
+        gradients.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, msg=name)
+
+
+def test_transformers_still_passes_our_arguments_on():
+    """The packed attention lives off keyword arguments that reach it through each layer."""
+    for family in PACKED_MODEL_TYPES:
+        model = empty_encoder(tiny_config(family))
+        assert "kwargs" in inspect.signature(model.forward).parameters, family
+        assert model._supports_attention_backend, family
