@@ -11,9 +11,9 @@ all numbers of rows, and trained once (bert_ft's own cache). MiniLM in bf16, tex
 judged, on at most 1,000 test rows. Jobs are forked from a process that has imported everything; their seconds are
 processor time without those imports, and mean nothing on a GPU.
 
-Any other name of a stage is looked up in ``TRIED``: settings that were compared on ``rotten_tomatoes_dev`` and
-``fortunes_dev``, which ``benchmarks.recipes`` keeps for that. (Their results in the json file are of texts cut at 64 tokens and
-120 steps of fine-tuning.)
+Any other name of a stage is looked up in ``TRIED``: settings that are compared on ``rotten_tomatoes_dev`` and
+``fortunes_dev``, which ``benchmarks.recipes`` keeps for that. (What the json file has of them is of ``fortunes_dev``, seeds 0
+and 1, 8 and 32 rows of each class, texts cut at 64 tokens and 120 steps of fine-tuning.)
 """
 
 from __future__ import annotations

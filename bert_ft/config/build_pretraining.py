@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, replace
@@ -16,19 +17,20 @@ from omegaconf import DictConfig
 from bert_ft.config.build_data import length_limit_of, preparation
 from bert_ft.config.build_optimizer import build_optimizer
 from bert_ft.config.build_trainer import precision_of, quieten, trainer_with
-from bert_ft.config.instantiate import build, entries, trusting
+from bert_ft.config.instantiate import build, entries, own_code, trusting
 from bert_ft.config.rules import STEP_MONITORS
 from bert_ft.config.run_folder import PRETRAINING, check_folder, is_of_pretraining
 from bert_ft.data.arrow_cache import cache_folder
 from bert_ft.data.dataset import TokenizedSplit
 from bert_ft.data.masking import MaskedSplit, Masking, MaskingVocabulary
-from bert_ft.data.prepare import is_labelled, prepare, tokenized
+from bert_ft.data.prepare import is_labelled, prepare, tokenized, without_copies
 from bert_ft.data.pretraining_batches import PretrainingSplit
 from bert_ft.data.pretraining_texts import PretrainingTexts, pretraining_texts
 from bert_ft.data.sources import read_unlabelled
 from bert_ft.data.tokenization import FastTokenizer, load_tokenizer
 from bert_ft.errors import ConfigError
-from bert_ft.models.encoder import EncoderSpec, has_dropout, max_positions, num_encoder_layers
+from bert_ft.models.encoder import EncoderSpec
+from bert_ft.models.encoder_config import has_dropout, max_positions
 from bert_ft.models.pretrainer import Pretrainer, build_pretrainer
 from bert_ft.optim.groups import group_table
 from bert_ft.training.environment import environment
@@ -116,23 +118,22 @@ def build_pretraining(
         check_plan(trainer, plan, schedule, len(texts.held_out))
     seed_everything(config.seed, workers=True, verbose=False)
     pretrainer, head_is_fresh = _pretrainer(config, spec, objective)
-    if objective.mlm_weight and not head_is_fresh:  # it has been trained as long as the layers below it
-        optimizer = replace(optimizer, head_lr=None)
+    module = PretrainingModule(
+        pretrainer,
+        objective=objective,
+        optimizer=optimizer,
+        schedule=schedule,
+        max_tokens=config.data.max_tokens,
+        head_is_fresh=head_is_fresh,
+    )
     if trainer.is_global_zero:
         if precision.notice:
             log.warning("pretrain.%s", precision.notice)
         if settings.optimizer.show_groups:
-            layers = num_encoder_layers(pretrainer.encoder)
-            print_groups(group_table(optimizer.groups(pretrainer.named_parameters(), layers)))
+            print_groups(group_table(module.parameter_groups()))
     vocabulary = MaskingVocabulary.of(tokenizer) if objective.mlm_weight else None
     return PretrainingRun(
-        module=PretrainingModule(
-            pretrainer,
-            objective=objective,
-            optimizer=optimizer,
-            schedule=schedule,
-            max_tokens=config.data.max_tokens,
-        ),
+        module=module,
         data=PretrainingDataModule(
             _with_masks(texts.train, masking, vocabulary, config.seed),
             _with_masks(texts.held_out, replace(masking, at_least_one=True), vocabulary, config.seed),
@@ -146,7 +147,6 @@ def build_pretraining(
         texts=texts,
         seed=config.seed,
         precision=precision,
-        head_is_fresh=head_is_fresh,
         resume_from=resume_from,
         cache=cache_folder(config.data.cache_dir) / PRETRAINING if settings.num_cached else None,
         num_cached=settings.num_cached,
@@ -202,6 +202,8 @@ def _texts(
         columns = (data.get("text_column") or "text", data.get("text_pair_column"))
         raw = read_unlabelled(data.unlabeled_file, *columns, cache_dir=data.cache_dir)
         source = tokenized("unlabelled", raw, tokenizer, max_length, data.cache_dir)
+        if data.deduplicate:
+            source = without_copies(source)
     return pretraining_texts(
         source,
         [split for name, split in splits.items() if name != "train"],
@@ -210,6 +212,7 @@ def _texts(
         max_length=max_length,
         tokenizer=tokenizer,
         include_evaluation_texts=config.pretrain.include_evaluation_texts,
+        compares=config.pretrain.contrastive_weight > 0,
         cache_dir=data.cache_dir,
     )
 
@@ -228,10 +231,13 @@ def _splits(
         raise ConfigError(
             f"pretrain.supervised=true: {loaded.splits['train'].origin} has no labels; set it to false"
         )
-    return {
+    splits = {
         name: tokenized(name, raw, tokenizer, max_length, config.data.cache_dir)
         for name, raw in loaded.splits.items()
-    }, loaded.notes
+    }
+    if config.data.deduplicate:
+        splits = {name: without_copies(split) for name, split in splits.items()}
+    return splits, loaded.notes
 
 
 def _with_masks(
@@ -277,6 +283,7 @@ def _settings(config: DictConfig) -> dict[str, Any]:
     encoder = config.encoder
     return {
         "pretrain": found,
+        "own_code": own_code(found),
         "max_tokens": config.data.max_tokens,
         "attn_implementation": encoder.attn_implementation,
         "gradient_checkpointing": encoder.gradient_checkpointing,
@@ -289,5 +296,5 @@ def _in_pretrain() -> Iterator[None]:
     try:
         yield
     except ConfigError as error:
-        text = str(error)
+        text = re.sub(r"(?<![\w.])(?=(trainer|schedule|optimizer)\.)", "pretrain.", str(error))
         raise ConfigError(text if text.startswith("pretrain.") else f"pretrain.{text}") from error

@@ -73,6 +73,12 @@ def _between_keys(get: Any) -> Iterator[str]:
         yield f"objective.metric={metric}: must be one of {', '.join(known)}"
     elif metric and mode and OBJECTIVE_MODES.get(metric, mode) != mode:
         yield f"objective.mode={mode}: contradicts objective.metric={metric}; set it to {OBJECTIVE_MODES[metric]}"
+    kept_by = get("callbacks.best_checkpoint.monitor")
+    if metric and kept_by and kept_by != metric:
+        yield (
+            f"callbacks.best_checkpoint.monitor={kept_by}: what is kept is chosen by objective.metric={metric}; set that "
+            f"to {kept_by}, or add a checkpoint under another name"
+        )
     for other in get("objective.others") or ():
         if other not in (allowed := [*known, "fit_seconds"]):
             yield f"objective.others={other}: must be among {', '.join(allowed)}"

@@ -7,6 +7,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from bert_ft.config.rules import STEP_MONITORS
+
 # Keys that come with groups which fine-tuning has, too, and which the stage alone doesn't read → what it does instead.
 ELSEWHERE = {
     "optimizer": "has pretrain.optimizer",
@@ -17,6 +19,10 @@ ELSEWHERE = {
     "encoder.freeze_layers": "trains all layers",
     "encoder.cache_frozen": "trains all layers",
     "encoder.reinit_layers": "begins with all of the checkpoint's layers",
+    **{
+        f"monitor.{name}": f"has monitor.{', monitor.'.join(STEP_MONITORS)}"
+        for name in ("attention", "representations", "confidence")
+    },
 }
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from hydra.errors import InstantiationException
-from hydra.utils import execution_whitelist, instantiate
+from hydra.utils import execution_whitelist, get_object, instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
 from bert_ft.errors import ConfigError, UserError
-from bert_ft.trust import IN_CONFIGURATIONS
+from bert_ft.trust import IN_CONFIGURATIONS, TARGET, is_trusted
 
 # patterns that `trust` adds to what may be constructed, while a configuration is built
 _trusted: ContextVar[tuple[str, ...]] = ContextVar("trusted", default=())
@@ -63,3 +66,19 @@ def entries(node: DictConfig, *, without: Collection[str] = ()) -> dict[str, Any
     found = OmegaConf.to_container(node, resolve=True)
     assert isinstance(found, dict)
     return {str(name): value for name, value in found.items() if name not in without}
+
+
+def own_code(settings: Any) -> dict[str, str]:
+    """Each class in ``settings`` that ``trust`` alone allows → a digest of the file that it stands in."""
+    found: dict[str, str] = {}
+    if isinstance(settings, dict):
+        target = settings.get(TARGET)
+        if target is not None and not is_trusted(target, IN_CONFIGURATIONS):
+            file = inspect.getsourcefile(get_object(target))
+            found[target] = "" if file is None else sha256(Path(file).read_bytes()).hexdigest()
+    children = (
+        settings.values() if isinstance(settings, dict) else settings if isinstance(settings, list) else ()
+    )
+    for child in children:
+        found |= own_code(child)
+    return found

@@ -136,6 +136,11 @@ def _label_column(raw: RawSplit) -> pa.ChunkedArray:
     return raw.dataset.select_columns("label").with_format("arrow")[:]["label"]
 
 
+def without_copies(split: TokenizedSplit) -> TokenizedSplit:
+    """The rows whose text no earlier one has."""
+    return split.select(first_occurrences(TextKeys.of(split.texts).exact))
+
+
 def _without_copies(part: _Part, notes: list[str]) -> _Part:
     kept = first_occurrences(part.keys.exact)
     dropped = len(part.rows) - len(kept)

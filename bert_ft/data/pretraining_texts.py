@@ -14,7 +14,7 @@ from bert_ft.data.texts import TextKeys, text_columns
 from bert_ft.data.tokenization import FastTokenizer, tokenize
 from bert_ft.errors import DataError
 
-LEAST_HELD_OUT = 2  # where there are so many: a text alone has no other to be told apart from
+LEAST_HELD_OUT = 2  # different texts, where there are so many: one alone has no other to be told apart from
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ def pretraining_texts(
     max_length: int,
     tokenizer: FastTokenizer,
     include_evaluation_texts: bool = False,
+    compares: bool = False,
     cache_dir: Path | str | None = None,
 ) -> PretrainingTexts:
     """The texts of ``source`` but for copies of those of ``evaluation``, some of them held out.
@@ -69,10 +70,11 @@ def pretraining_texts(
         max_length: most tokens in a row.
         tokenizer: the encoder's.
         include_evaluation_texts: take the texts of ``evaluation`` in, without their labels.
+        compares: texts will be told apart, for which both sides need two different ones.
         cache_dir: see ``arrow_cache.cache_folder``.
 
     Raises:
-        DataError: fewer than two different texts are left.
+        DataError: fewer different texts are left than two, or with ``compares`` four.
     """
     num_left_out = 0
     if include_evaluation_texts:
@@ -86,7 +88,18 @@ def pretraining_texts(
         num_left_out = int(is_copy.sum())
         if num_left_out:
             source = source.select(np.flatnonzero(~is_copy))
-    held_out = _held_out(TextKeys.of(source.texts).near, held_out_ratio, seed, source.origin, num_left_out)
+    keys = TextKeys.of(source.texts).near
+    num_different = len(np.unique(keys))
+    if num_different < (4 if compares else 2):
+        left_out = f", after {num_left_out} copies of validation and test texts" if num_left_out else ""
+        needs = "two different texts at least, one of them to hold out"
+        if compares:
+            needs = "four different texts at least, two of them to hold out, where it tells texts apart"
+        raise DataError(
+            f"{source.origin}: pre-training needs {needs}; there {'is' if num_different == 1 else 'are'} "
+            f"{num_different}{left_out}"
+        )
+    held_out = _held_out(keys, held_out_ratio, seed, num_kept=2 if compares else 1)
     return PretrainingTexts(
         train=source.select(np.flatnonzero(~held_out), "train"),
         held_out=source.select(np.flatnonzero(held_out), "held_out"),
@@ -108,18 +121,12 @@ def _forbidden(texts: Dataset, evaluation: Sequence[TokenizedSplit]) -> np.ndarr
     return np.concatenate(keys)
 
 
-def _held_out(keys: np.ndarray, ratio: float, seed: int, origin: str, num_left_out: int) -> np.ndarray:
-    """``(num_rows,)`` bool; rows of one key are on one side."""
+def _held_out(keys: np.ndarray, ratio: float, seed: int, num_kept: int) -> np.ndarray:
+    """``(num_rows,)`` bool; rows of one key are on one side, and ``num_kept`` keys at least aren't held out."""
     unique, group_of = np.unique(keys, return_inverse=True)
-    if len(unique) < 2:
-        left_out = f", after {num_left_out} copies of validation and test texts" if num_left_out else ""
-        raise DataError(
-            f"{origin}: pre-training needs two different texts at least, one of them to hold out; there "
-            f"{'is 1' if len(unique) else 'are 0'}{left_out}"
-        )
     order = np.random.default_rng(seed).permutation(len(unique))
     sizes = np.bincount(group_of)[order]
-    wanted = max(LEAST_HELD_OUT, round(ratio * len(keys)))
-    # as many groups as reach the wanted number, and never all of them
-    num_groups = min(int(np.searchsorted(np.cumsum(sizes), wanted)) + 1, len(unique) - 1)
+    # as many groups as reach the wanted number
+    num_groups = int(np.searchsorted(np.cumsum(sizes), round(ratio * len(keys)))) + 1
+    num_groups = min(max(num_groups, LEAST_HELD_OUT), len(unique) - num_kept)
     return np.isin(group_of, order[:num_groups])

@@ -66,9 +66,11 @@ def simcse_loss(
 
 
 def supervised_loss(
-    first: Tensor, second: Tensor, labels: Tensor, temperature: float, *, alone: bool = False
+    first: Tensor, second: Tensor, labels: Tensor, texts: Tensor, temperature: float, *, alone: bool = False
 ) -> Tensor:
     """Views of the same label find each other among both views of all texts, of all processes.
+
+    Copies of a text that have different labels are no negatives of each other.
 
     Source: Khosla et al. 2020, arXiv 2004.11362.
 
@@ -76,13 +78,18 @@ def supervised_loss(
         first: ``(batch, hidden_size)``.
         second: ``(batch, hidden_size)``.
         labels: ``(batch,)`` int64.
+        texts: ``(batch,)`` int64, equal for copies of a text.
         temperature: see ``contrastive_loss``.
         alone: only among those of this process.
     """
-    views, of_views = torch.cat([first, second]), torch.cat([labels, labels])
-    all_labels, candidates = (of_views, views) if alone else (gathered(of_views), gathered(views))
+    views, labels, texts = torch.cat([first, second]), labels.repeat(2), texts.repeat(2)
+    candidates, all_labels, all_texts = (
+        values if alone else gathered(values) for values in (views, labels, texts)
+    )
     itself = _own_rows(len(views), len(all_labels), views.device)
-    return contrastive_loss(views, candidates, of_views[:, None] == all_labels, itself, temperature)
+    positive = labels[:, None] == all_labels
+    is_copy = (texts[:, None] == all_texts) & ~positive
+    return contrastive_loss(views, candidates, positive, itself | is_copy, temperature)
 
 
 def alignment(first: Tensor, second: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from bert_ft.errors import ConfigError
-from bert_ft.optim.layers import layer_of
+from bert_ft.optim.layers import TRAINED_TOP, layer_of
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,15 @@ def parameter_groups(
     layer_decay: float,
     weight_decay: float,
     head_lr: float | None = None,
+    trained: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Groups for a torch optimizer, from the embeddings up: each trainable parameter in exactly one.
 
     A group has ``params``, ``name``, ``weight_decay`` and its real ``lr``, which is
     ``lr * layer_decay ** (num_layers + 1 - depth)``; a scale for a scheduler to apply would be
     ignored by every scheduler that doesn't know of it. Groups are named ``embeddings``,
-    ``layer.0`` (the lowest, as in the encoder's own names) and ``head``.
+    ``layer.0`` (the lowest, as in the encoder's own names), ``top`` (what stands above the layers and
+    comes trained, such as a final norm) and ``head``.
 
     Parameters with at most one dimension, which are the biases and the weights of norms, are not
     decayed and stand in a group of their own beside their layer's, e.g. ``layer.0/no_decay``.
@@ -50,22 +52,26 @@ def parameter_groups(
         lr: of the head, where ``head_lr`` is ``None``, and what the layers' lr decay from.
         layer_decay: above 0, at most 1; 1 gives every layer the same lr.
         weight_decay: of everything that is decayed.
-        head_lr: of the head, the pooling and the encoder's own pooler and final norm; ``None`` = ``lr``.
+        head_lr: of the head, the pooling and the encoder's own pooler; ``None`` = ``lr``.
+        trained: how the names of parameters begin that stand in the head, but come from the checkpoint: they learn at
+            ``lr``, as the encoder's own final norm does.
 
     Raises:
         ConfigError: a value is out of range, or a name unknown (see ``layer_of``).
     """
     _check(lr, layer_decay, weight_decay, head_lr)
     head_depth = num_layers + 1
+    trained = (*trained, *TRAINED_TOP)
     groups = []
-    for (depth, decayed), params in sorted(_by_depth(named_parameters, num_layers).items(), key=_order):
-        is_head = depth == head_depth
+    for (depth, is_fresh, decayed), params in sorted(
+        _by_depth(named_parameters, num_layers, trained).items(), key=_order
+    ):
         groups.append(
             {
-                "name": _layer_name(depth, head_depth) + ("" if decayed else "/no_decay"),
+                "name": _layer_name(depth, head_depth, is_fresh) + ("" if decayed else "/no_decay"),
                 "params": params,
                 "lr": head_lr
-                if is_head and head_lr is not None
+                if is_fresh and head_lr is not None
                 else lr * layer_decay ** (head_depth - depth),
                 "weight_decay": weight_decay if decayed else 0.0,
             }
@@ -84,28 +90,32 @@ def group_table(groups: Sequence[dict[str, Any]]) -> list[GroupRow]:
 
 
 def _by_depth(
-    named_parameters: Iterable[tuple[str, nn.Parameter]], num_layers: int
-) -> dict[tuple[int, bool], list[nn.Parameter]]:
-    """Trainable parameters by (depth, whether they are decayed)."""
+    named_parameters: Iterable[tuple[str, nn.Parameter]], num_layers: int, trained: tuple[str, ...]
+) -> dict[tuple[int, bool, bool], list[nn.Parameter]]:
+    """Trainable parameters by (depth, whether they are the head's and fresh, whether they are decayed)."""
     seen: set[int] = set()
-    by_depth: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    by_depth: dict[tuple[int, bool, bool], list[nn.Parameter]] = {}
     for name, param in named_parameters:
         if not param.requires_grad or id(param) in seen:
             continue
         seen.add(id(param))
-        by_depth.setdefault((layer_of(name, num_layers), param.ndim > 1), []).append(param)
+        depth = layer_of(name, num_layers)
+        is_fresh = depth > num_layers and not name.startswith(trained)
+        by_depth.setdefault((depth, is_fresh, param.ndim > 1), []).append(param)
     return by_depth
 
 
-def _order(item: tuple[tuple[int, bool], list[nn.Parameter]]) -> tuple[int, bool]:
-    (depth, decayed), _ = item
-    return depth, not decayed
+def _order(item: tuple[tuple[int, bool, bool], list[nn.Parameter]]) -> tuple[int, bool, bool]:
+    (depth, is_fresh, decayed), _ = item
+    return depth, is_fresh, not decayed
 
 
-def _layer_name(depth: int, head_depth: int) -> str:
+def _layer_name(depth: int, head_depth: int, is_fresh: bool) -> str:
     if depth == 0:
         return "embeddings"
-    return "head" if depth == head_depth else f"layer.{depth - 1}"
+    if depth == head_depth:
+        return "head" if is_fresh else "top"
+    return f"layer.{depth - 1}"
 
 
 def _check(lr: float, layer_decay: float, weight_decay: float, head_lr: float | None) -> None:

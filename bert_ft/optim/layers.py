@@ -19,6 +19,7 @@ _LAYER = re.compile(r"(?:encoder\.layer|transformer\.layer|layers)\.(\d+)\.")
 _FIRST_LAYER = re.compile(r"encoder\.conv\.")  # DeBERTa v2
 _SHARED_LAYER = re.compile(r"encoder\.albert_layer_groups\.0\.")
 _TOP = re.compile(r"(pooler|final_norm)\.")
+TRAINED_TOP = ("encoder.final_norm.",)  # above the layers, and no less trained than they are
 
 
 def layer_of(name: str, num_layers: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -22,7 +22,7 @@ class LayerwiseOptimizer:
         lr: of the head, and what the layers' rates decay from.
         layer_decay: factor from a layer to the one below it; 1 gives all layers one rate.
         weight_decay: of all that is decayed (see ``parameter_groups``).
-        head_lr: of all above the encoder's layers; ``None`` = ``lr``.
+        head_lr: of what is fresh above the encoder's layers; ``None`` = ``lr``.
     """
 
     algorithm: Callable[..., Optimizer]
@@ -37,7 +37,10 @@ class LayerwiseOptimizer:
         return self.algorithm.func if isinstance(self.algorithm, partial) else self.algorithm
 
     def groups(
-        self, named_parameters: Iterable[tuple[str, nn.Parameter]], num_layers: int
+        self,
+        named_parameters: Iterable[tuple[str, nn.Parameter]],
+        num_layers: int,
+        trained: Sequence[str] = (),
     ) -> list[dict[str, Any]]:
         """The groups of the trainable parameters (see ``parameter_groups``).
 
@@ -51,12 +54,9 @@ class LayerwiseOptimizer:
             layer_decay=self.layer_decay,
             weight_decay=self.weight_decay,
             head_lr=self.head_lr,
+            trained=trained,
         )
 
-    def build(self, named_parameters: Iterable[tuple[str, nn.Parameter]], num_layers: int) -> Optimizer:
-        """The optimizer over the trainable parameters.
-
-        Raises:
-            ConfigError: a value is out of range.
-        """
-        return self.algorithm(self.groups(named_parameters, num_layers), lr=self.lr)
+    def build(self, groups: list[dict[str, Any]]) -> Optimizer:
+        """The optimizer over ``groups``."""
+        return self.algorithm(groups, lr=self.lr)

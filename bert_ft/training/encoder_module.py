@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel
 
-from bert_ft.models.encoder import num_encoder_layers
+from bert_ft.models.encoding import num_encoder_layers
 from bert_ft.optim.layerwise import LayerwiseOptimizer
 from bert_ft.optim.weight_decay import Constant, WeightDecayScheduler
 from bert_ft.training.accumulation import AccumulationWindow, ends_window
@@ -72,6 +72,11 @@ class EncoderModule(LightningModule):
         """What the optimizer is built over."""
         raise TypeError(f"{type(self).__name__} doesn't say what it trains")
 
+    @property
+    def trained_before(self) -> tuple[str, ...]:
+        """How the names of parameters begin that stand above the encoder and come from its checkpoint."""
+        return ()
+
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:
         """The last weights are validated, also where ``max_steps`` ends training within an epoch that has validations."""
         if self.trainer.global_step == self.trainer.max_steps:
@@ -114,10 +119,13 @@ class EncoderModule(LightningModule):
         if self._window_ends:  # here, so that every later hook sees the gradients that count
             self._window.finish(self.trained.parameters(), self.trainer.accumulate_grad_batches)
 
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """What the optimizer is built over, layer by layer (see ``bert_ft.optim.groups``)."""
+        num_layers = num_encoder_layers(cast(PreTrainedModel, self.trained.encoder))
+        return self.optimizer.groups(self.trained.named_parameters(), num_layers, self.trained_before)
+
     def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer.build(
-            self.trained.named_parameters(), num_encoder_layers(cast(PreTrainedModel, self.trained.encoder))
-        )
+        optimizer = self.optimizer.build(self.parameter_groups())
         decay_unused_rows(self.trained, optimizer)
         total_steps = self.trainer.estimated_stepping_batches
         scheduler = LambdaLR(optimizer, self.schedule.multiplier(total_steps))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,8 +37,10 @@ class KeptWeights:
 
     def to_dict(self, folder: Path) -> dict[str, object]:
         """Where they come from, for the record of the run in ``folder``."""
-        path = None if self.checkpoint is None else str(self.checkpoint.relative_to(folder))
-        return {"path": path, "epoch": self.epoch, "step": self.step}
+        path = self.checkpoint
+        if path is not None and path.is_relative_to(folder):
+            path = path.relative_to(folder)
+        return {"path": None if path is None else str(path), "epoch": self.epoch, "step": self.step}
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,11 @@ def take_best(
     )
 
 
+def kept_by(trainer: Trainer) -> Iterator[str]:
+    """The metrics that checkpoints are kept by."""
+    return (callback.monitor for callback in _checkpoints(trainer) if callback.monitor is not None)
+
+
 def _why_stopped(trainer: Trainer) -> str:
     stopper = trainer.early_stopping_callback
     if stopper is not None and stopper.stopping_reason is not EarlyStoppingReason.NOT_STOPPED:
@@ -126,7 +134,11 @@ def _epochs(trainer: Trainer, step: int) -> float:
 
 
 def _best_path(trainer: Trainer, metric: str) -> Path | None:
-    for callback in trainer.checkpoint_callbacks:
-        if isinstance(callback, ModelCheckpoint) and callback.monitor == metric:
+    for callback in _checkpoints(trainer):
+        if callback.monitor == metric:
             return Path(callback.best_model_path) if callback.best_model_path else None
     return None
+
+
+def _checkpoints(trainer: Trainer) -> Iterator[ModelCheckpoint]:
+    return (callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint))

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from bert_ft.data.dataset import TokenizedSplit
 
+UNFINISHED = ".unfinished"  # behind the name of a folder that is being made, or removed
 _FORMAT = 1  # part of every key: raise it when the stage gives other results or files from the same settings
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ def made_once(
     """The folder ``key`` in ``root``, and whether it was made just now.
 
     Of processes that want the same one, one makes it and the others wait; if that one dies, another takes over, for its
-    lock dies with it. The folder appears when it is complete, and nobody removes it before the block is left.
+    lock dies with it. The folder appears when it is complete, disappears as a whole, and not before the block is left.
 
     Args:
         root: of the cache.
@@ -40,7 +41,7 @@ def made_once(
     """
     root.mkdir(parents=True, exist_ok=True)
     with _locked(root / f"{key}.lock"):
-        entry, unfinished = root / key, root / f"{key}.unfinished"
+        entry, unfinished = root / key, root / f"{key}{UNFINISHED}"
         is_missing = not entry.is_dir()
         if is_missing:
             shutil.rmtree(unfinished, ignore_errors=True)  # of a process that died
@@ -67,17 +68,32 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _drop_oldest(root: Path, num_kept: int) -> None:
-    entries = [path for path in root.iterdir() if path.is_dir() and not path.suffix]
-    for path in sorted(entries, key=_used_at, reverse=True)[num_kept:]:
-        lock = FileLock(root / f"{path.name}.lock")
+    """All but the entries used last, and what processes that died have left."""
+    folders = [path for path in root.iterdir() if path.is_dir()]
+    unfinished = [path for path in folders if path.suffix == UNFINISHED]
+    entries = [path for path in folders if not path.suffix]
+    for path in (*unfinished, *sorted(entries, key=_used_at, reverse=True)[num_kept:]):
+        lock = FileLock(root / f"{path.stem}.lock")
         try:
             lock.acquire(timeout=0)
-        except Timeout:  # somebody reads it
+        except Timeout:  # somebody reads or makes it
             continue
         try:
-            shutil.rmtree(path, ignore_errors=True)
+            _remove(path)
         finally:
             lock.release()
+
+
+def _remove(path: Path) -> None:
+    """Without a moment in which a part of it could be taken for an entry."""
+    doomed = path.with_suffix(UNFINISHED)
+    if doomed != path:
+        shutil.rmtree(doomed, ignore_errors=True)
+        try:
+            path.rename(doomed)
+        except OSError:  # another process has dropped it
+            return
+    shutil.rmtree(doomed, ignore_errors=True)
 
 
 def _used_at(path: Path) -> float:

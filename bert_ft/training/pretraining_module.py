@@ -39,7 +39,7 @@ class PretrainingModule(EncoderModule):
     """Trains a ``Pretrainer`` on ``PretrainingBatch``es.
 
     In an accumulation window each batch counts by its masked tokens, so that the masked-token loss is the mean over all of
-    the window's; without masks by its texts.
+    the window's; without masks by its texts. Where a batch without a masked token has a contrastive loss it counts as one.
 
     Args:
         pretrainer: the model.
@@ -47,6 +47,7 @@ class PretrainingModule(EncoderModule):
         optimizer: builds the optimizer over layer-wise groups.
         schedule: learning-rate multiplier over all optimizer steps.
         max_tokens: a batch with more tokens is computed in pieces.
+        head_is_fresh: whether the masked-language-model head started at random; one that didn't learns as a layer does.
     """
 
     def __init__(
@@ -57,11 +58,13 @@ class PretrainingModule(EncoderModule):
         optimizer: LayerwiseOptimizer,
         schedule: MultiplierSchedule,
         max_tokens: int,
+        head_is_fresh: bool = True,
     ) -> None:
         super().__init__(optimizer=optimizer, schedule=schedule)
         self.pretrainer = pretrainer
         self.objective = objective
         self.max_tokens = max_tokens
+        self.head_is_fresh = head_is_fresh
         self._sums: Tensor | None = None
         self._has_collapsed = False
 
@@ -69,22 +72,31 @@ class PretrainingModule(EncoderModule):
     def trained(self) -> Pretrainer:
         return self.pretrainer
 
+    @property
+    def trained_before(self) -> tuple[str, ...]:
+        return () if self.head_is_fresh else ("head.mlm.",)
+
     def training_step(self, batch: PretrainingBatch, batch_index: int) -> Tensor:
         masked, views = self._masked_tokens(batch), self._views(batch)
         loss = self.objective.total(masked, views)
+        weight: Tensor | int = len(batch)
+        if masked is not None:
+            weight = masked.num_targets
+            if views is not None:
+                weight = torch.where(weight > 0, weight, 1.0)
         seen = {"train/loss": loss.detach()}
         if masked is not None:
             seen |= {"train/loss_mlm": masked.loss.detach()}
-            seen |= {"train/masked_accuracy": masked.num_right / masked.num_targets}
+            assert batch.masked is not None
+            if num_targets := len(batch.masked.targets):  # of this process
+                seen |= {"train/masked_accuracy": masked.num_right / num_targets}
         if views is not None:
             first, second = views.first.detach(), views.second.detach()
             seen |= {"train/loss_contrastive": views.loss.detach()}
             seen |= {"train/alignment": alignment(first, second), "train/uniformity": uniformity(first)}
         self.log("train/loss", seen.pop("train/loss"), batch_size=len(batch), prog_bar=True)
         self.log_dict(seen, batch_size=len(batch))
-        return self.weighed(
-            loss, len(batch) if masked is None else masked.num_targets, len(batch), batch_index
-        )
+        return self.weighed(loss, weight, len(batch), batch_index)
 
     def on_validation_epoch_start(self) -> None:
         self._sums = torch.zeros(len(_SUMS), dtype=widest(self.device), device=self.device)

@@ -113,7 +113,8 @@ class PretrainingObjective:
         projected = pretrainer.project(first), pretrainer.project(second)
         if self.supervised:
             assert batch.text.labels is not None
-            loss = supervised_loss(*projected, batch.text.labels, self.temperature, alone=alone)
+            groups = batch.text.labels, batch.text_keys
+            loss = supervised_loss(*projected, *groups, self.temperature, alone=alone)
         else:
             loss = simcse_loss(*projected, batch.text_keys, self.temperature, alone=alone)
         return Views(first, second, loss)

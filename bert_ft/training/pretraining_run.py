@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerFast
 from bert_ft.data.pretraining_texts import PretrainingTexts
 from bert_ft.training.encoder_module import split_metrics
 from bert_ft.training.environment import package_versions
-from bert_ft.training.fitting import Fitted, KeptWeights, fit, take_best
+from bert_ft.training.fitting import Fitted, KeptWeights, fit, kept_by, take_best
 from bert_ft.training.json_file import write_json
 from bert_ft.training.precision import Precision
 from bert_ft.training.pretraining_cache import made_once, stage_key
@@ -25,11 +25,10 @@ from bert_ft.training.pretraining_data import PretrainingDataModule
 from bert_ft.training.pretraining_module import PretrainingModule
 from bert_ft.training.pretraining_summary import print_texts
 
-METRIC = "val/loss"  # held-out; what the stage's checkpoint is kept by
+METRIC = "val/loss"  # held-out; what the stage is judged by where no checkpoint is kept by another metric
 METRICS_FILE = "metrics.json"
 MODEL = "model"
-# what a stage leaves in its folder besides the encoder, and the cache keeps with it
-LOGS = (METRICS_FILE, "tensorboard", "csv")
+LOGS = ("tensorboard", "csv")  # what the cache keeps with the encoder and its metrics
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +40,6 @@ class PretrainingRun:
     Attributes:
         folder: for its logs, checkpoints and metrics.
         texts: what it sees.
-        head_is_fresh: whether the masked-language-model head started at random.
         resume_from: a checkpoint of this stage.
         cache: where results are kept; ``None`` = nowhere.
         num_cached: how many.
@@ -56,49 +54,62 @@ class PretrainingRun:
     texts: PretrainingTexts
     seed: int
     precision: Precision
-    head_is_fresh: bool = False
     resume_from: str | None = None
     cache: Path | None = None
     num_cached: int = 0
     settings: dict[str, Any] = field(default_factory=dict)
 
     @contextmanager
-    def encoder(self) -> Iterator[Path]:
+    def encoder(self, *, keep: bool = False) -> Iterator[Path]:
         """The Hugging Face folder of the trained encoder, which stays there as long as the block lasts.
+
+        Args:
+            keep: leave it in ``model/`` of the stage's folder, where it also stays afterwards.
 
         Raises:
             CheckpointError: ``resume_from`` can't be read.
         """
         if self.trainer.is_global_zero:
             self._announce()
-        # several processes wait for each other, and not for the locks of others
-        if self.cache is None or self.trainer.world_size > 1:
-            self._train()
+        cache = self._usable_cache
+        if cache is None:
+            record = self._train()
             if self.trainer.is_global_zero:
                 self.module.pretrainer.save(self.folder / MODEL, self.tokenizer)
+                write_json(self.folder / METRICS_FILE, record)
             self.trainer.strategy.barrier()
             yield self.folder / MODEL
             return
-        with made_once(self.cache, self._key(), self._make, num_kept=self.num_cached) as (entry, is_new):
-            if not is_new:
-                self._take_over(entry)
+        with made_once(cache, self._key(), self._make, num_kept=self.num_cached) as (entry, is_new):
+            if keep:
+                _copy_folder(entry / MODEL, self.folder / MODEL)
+            self._take_over(entry, is_new)
             yield entry / MODEL
 
     def run_alone(self) -> dict[str, Any]:
         """Train, or take over what was trained before, and leave the encoder in ``model/``; what ``metrics.json`` says."""
-        with self.encoder() as trained:
-            if trained != self.folder / MODEL:
-                shutil.copytree(trained, self.folder / MODEL)
-        return self.record
+        with self.encoder(keep=True):
+            return self.record
 
     @property
     def record(self) -> dict[str, Any]:
-        """What ``metrics.json`` of the stage says, once it is done."""
+        """What ``metrics.json`` of the stage says, which is written when all else is."""
         return json.loads((self.folder / METRICS_FILE).read_text(encoding="utf-8"))
+
+    @property
+    def metric(self) -> str:
+        """What the checkpoint that is handed over is kept by."""
+        return next(kept_by(self.trainer), METRIC)
+
+    @property
+    def _usable_cache(self) -> Path | None:
+        # Several processes wait for each other, and not for the locks of others. What a resumed stage began with may have
+        # been another text file, or other versions, so that its result stands for no settings.
+        return self.cache if self.trainer.world_size == 1 and self.resume_from is None else None
 
     def _announce(self) -> None:
         print_texts(self.texts)
-        if self.head_is_fresh:
+        if self.module.head_is_fresh:
             config = self.module.pretrainer.config
             log.warning(
                 "pretrain: the encoder comes without a head that guesses tokens; a new one starts at random, its decoder "
@@ -107,18 +118,23 @@ class PretrainingRun:
             )
 
     def _make(self, entry: Path) -> None:
-        self._train()
+        record = self._train()
         self.module.pretrainer.save(entry / MODEL, self.tokenizer)
         _copy_logs(self.folder, entry)
+        write_json(entry / METRICS_FILE, record)
 
-    def _take_over(self, entry: Path) -> None:
-        _copy_logs(entry, self.folder)
-        # the texts that were left out are no part of what the stage is known by, and its checkpoint isn't kept
-        own = {"texts": self.texts.to_dict(), "checkpoint": self.record["checkpoint"] | {"path": None}}
-        write_json(self.folder / METRICS_FILE, self.record | own | {"from_cache": str(entry)})
-        log.info("pre-training: the same was done before, and is taken from %s", entry)
+    def _take_over(self, entry: Path, is_new: bool) -> None:
+        record = json.loads((entry / METRICS_FILE).read_text(encoding="utf-8"))
+        if not is_new:
+            _copy_logs(entry, self.folder)
+            # the texts that were left out are no part of what the stage is known by, and its checkpoint isn't kept
+            own = {"texts": self.texts.to_dict(), "checkpoint": record["checkpoint"] | {"path": None}}
+            record |= own | {"from_cache": str(entry)}
+            log.info("pre-training: the same was done before, and is taken from %s", entry)
+        write_json(self.folder / METRICS_FILE, record)
 
-    def _train(self) -> None:
+    def _train(self) -> dict[str, Any]:
+        """What is to be recorded of it; the module has the weights that are handed over."""
         self.folder.mkdir(parents=True, exist_ok=True)
         # whatever was built since then has drawn random numbers
         seed_everything(self.seed, workers=True, verbose=False)
@@ -129,11 +145,10 @@ class PretrainingRun:
             if self.trainer.is_global_zero:
                 write_json(self._before_file, before)
         fitted = fit(self.trainer, self.module, self.data, self.resume_from)
-        kept = take_best(self.trainer, self.module, self.data, METRIC, "raw")
-        if self.trainer.is_global_zero:
-            if before is None:
-                before = json.loads(self._before_file.read_text()) if self._before_file.exists() else {}
-            write_json(self.folder / METRICS_FILE, self._metrics(kept, before, fitted))
+        kept = take_best(self.trainer, self.module, self.data, self.metric, "raw")
+        if before is None:
+            before = json.loads(self._before_file.read_text()) if self._before_file.exists() else {}
+        return self._metrics(kept, before, fitted)
 
     @property
     def _before_file(self) -> Path:
@@ -146,12 +161,12 @@ class PretrainingRun:
             "val_before": before,
             "test": None,
             "weights": kept.weights,
-            "objective": {"metric": METRIC, "value": kept.val.get("loss")},
+            "objective": {"metric": self.metric, "value": kept.val.get(self.metric.removeprefix("val/"))},
             "checkpoint": kept.to_dict(self.folder),
             "stopped": fitted.stopped,
             "stage": asdict(self.module.objective),
             "texts": self.texts.to_dict(),
-            "head_is_fresh": self.head_is_fresh,
+            "head_is_fresh": self.module.head_is_fresh,
             "seed": self.seed,
             "precision": {"requested": self.precision.requested, "effective": self.precision.effective},
             "fit_seconds": round(fitted.seconds, 3),
@@ -183,8 +198,13 @@ class PretrainingRun:
 def _copy_logs(source: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     for name in LOGS:
-        path = source / name
-        if path.is_dir():
-            shutil.copytree(path, target / name, dirs_exist_ok=True)
-        elif path.exists():
-            shutil.copyfile(path, target / name)
+        if (source / name).is_dir():
+            shutil.copytree(source / name, target / name, dirs_exist_ok=True)
+
+
+def _copy_folder(source: Path, target: Path) -> None:
+    """As a whole or not at all."""
+    partial = target.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of a process that died
+    shutil.copytree(source, partial)
+    partial.rename(target)

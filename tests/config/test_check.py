@@ -70,6 +70,10 @@ CACHED = ["encoder.freeze_layers=1", "encoder.cache_frozen=true"]
             "objective.metric=val/kapa: must be one of val/accuracy, val/f1_macro, val/loss, val/kappa",
         ),
         (["objective.metric=val/kappa", "+metrics.kappa=null"], "objective.metric=val/kappa: must be one of"),
+        (
+            ["callbacks.best_checkpoint.monitor=val/loss"],
+            "callbacks.best_checkpoint.monitor=val/loss: what is kept is chosen by objective.metric=val/accuracy",
+        ),
         (["objective.metric=kappa", KAPPA], "objective.metric=kappa: must be one of"),
         (["+metrics.x=5"], "metrics.x=5: must name a class; give metrics.x._target_, or null"),
         (["+metrics.x.top_k=5"], "metrics.x={'top_k': 5}: must name a class"),

@@ -104,6 +104,8 @@ def test_what_the_stage_alone_would_not_read():
         "encoder.freeze_layers=1",
         "encoder.hidden_dropout=0.2",
         "pretrain.optimizer.lr=1",
+        "monitor.attention.num_texts=1",
+        "monitor.curves.smoothing=0.5",
         "seed=1",
     ]
     assert [problem.split(":")[0] for problem in unread("pretrain", overrides)] == [
@@ -111,6 +113,7 @@ def test_what_the_stage_alone_would_not_read():
         "data.augmentation.x",
         "data.batch_size",
         "encoder.freeze_layers",
+        "monitor.attention.num_texts",
     ]
     assert unread("train", overrides) == []
 

@@ -25,7 +25,7 @@ def chosen(tokenizer, tmp_path):
         dataset = Dataset.from_dict(dict(zip(("text", "text_pair"), map(list, columns), strict=False)))
         return TokenizedSplit.from_columns(name, tokenize(dataset, tokenizer, 32, tmp_path), dataset)
 
-    def choose(source, *evaluation, ratio=0.2, seed=0, include=False):
+    def choose(source, *evaluation, ratio=0.2, seed=0, include=False, compares=False):
         return pretraining_texts(
             split("source", source),
             [split(f"evaluation {number}", rows) for number, rows in enumerate(evaluation)],
@@ -34,6 +34,7 @@ def chosen(tokenizer, tmp_path):
             max_length=32,
             tokenizer=tokenizer,
             include_evaluation_texts=include,
+            compares=compares,
             cache_dir=tmp_path,
         )
 
@@ -104,6 +105,19 @@ def test_the_seed_decides(chosen):
 def test_both_sides_have_a_text(chosen, ratio):
     found = chosen(words(2), ratio=ratio)
     assert len(found.train) == len(found.held_out) == 1
+
+
+def test_two_different_texts_are_held_out_where_there_are_three(chosen):
+    found = chosen(30 * words(3), ratio=0.05)
+    assert len(set(found.held_out.texts["text"])) == 2
+    assert len(found.held_out) == 60
+
+
+def test_texts_that_are_told_apart_need_another_on_both_sides(chosen):
+    found = chosen(30 * words(4), ratio=0.9, compares=True)
+    assert len(set(found.held_out.texts["text"])) == len(set(found.train.texts["text"])) == 2
+    with pytest.raises(DataError, match=r"needs four different texts at least, two of them .* there are 3"):
+        chosen(30 * words(3), compares=True)
 
 
 def test_rows_keep_their_numbers(chosen):

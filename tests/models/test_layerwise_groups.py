@@ -7,7 +7,8 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR
 
 from bert_ft.models.classifier import LinearClassifier, ResidualClassifier, label_names
-from bert_ft.models.encoder import empty_encoder, empty_sequence_classifier, num_encoder_layers
+from bert_ft.models.encoder import empty_encoder, empty_sequence_classifier
+from bert_ft.models.encoding import num_encoder_layers
 from bert_ft.optim.layerwise import LayerwiseOptimizer
 from bert_ft.optim.schedules import Cosine
 
@@ -26,8 +27,10 @@ def classifier_of(family, kind):
 
 def expected_lr(name, family, num_layers):
     """Read from the name alone: a layer is the only number in it."""
-    if not name.startswith("encoder.") or "pooler" in name or "final_norm" in name:
+    if not name.startswith("encoder.") or "pooler" in name:
         return HEAD_LR
+    if "final_norm" in name:
+        return LR
     number = re.search(r"\.(\d+)\.", name)
     layer = num_layers - 1 if family == "albert" else int(number[1]) if number else -1
     below_head = num_layers - layer
@@ -42,7 +45,7 @@ def test_every_parameter_learns_at_the_rate_of_its_layer(family, kind):
     model = classifier_of(family, kind)
     layers = num_encoder_layers(model.encoder)
     settings = LayerwiseOptimizer(torch.optim.AdamW, LR, DECAY, WEIGHT_DECAY, HEAD_LR)
-    optimizer = settings.build(model.named_parameters(), layers)
+    optimizer = settings.build(settings.groups(model.named_parameters(), layers))
     groups = {id(param): group for group in optimizer.param_groups for param in group["params"]}
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(groups)
     assert groups.keys() == {id(param) for param in model.parameters()}
@@ -56,4 +59,5 @@ def test_every_parameter_learns_at_the_rate_of_its_layer(family, kind):
         optimizer.step()
         scheduler.step()
     rates = [expected_lr(name, family, layers) for name, _ in model.named_parameters()]
-    assert len(set(rates)) == (3 if family == "albert" else layers + 2)
+    with_norm = any("final_norm" in name for name, _ in model.named_parameters())
+    assert len(set(rates)) == (3 if family == "albert" else layers + 2 + with_norm)

@@ -20,6 +20,7 @@ from tests.several_processes import in_two
 DIM = 8
 TEXTS = torch.tensor([0, 1, 2, 1, 3, 4])  # the second and the fourth are copies
 LABELS = torch.tensor([0, 1, 0, 0, 2, 1])
+LOSSES = {"simcse": (simcse_loss, (TEXTS,)), "supervised": (supervised_loss, (LABELS, TEXTS))}
 PROCESSES = 2
 
 
@@ -46,11 +47,15 @@ def simcse_by_hand(first, second, texts, temperature):
     return np.mean(losses)
 
 
-def supervised_by_hand(first, second, labels, temperature):
-    rows, of_rows = [*first, *second], [*labels, *labels]
+def supervised_by_hand(first, second, labels, texts, temperature):
+    rows, of_rows, texts = [*first, *second], [*labels, *labels], [*texts, *texts]
     losses = []
     for i, anchor in enumerate(rows):
-        terms = {j: math.exp(cosine(anchor, other) / temperature) for j, other in enumerate(rows) if j != i}
+        terms = {
+            j: math.exp(cosine(anchor, other) / temperature)
+            for j, other in enumerate(rows)
+            if j != i and (texts[j] != texts[i] or of_rows[j] == of_rows[i])
+        }
         positives = [j for j in terms if of_rows[j] == of_rows[i]]
         losses.append(-np.mean([math.log(terms[j] / sum(terms.values())) for j in positives]))
     return np.mean(losses)
@@ -58,7 +63,7 @@ def supervised_by_hand(first, second, labels, temperature):
 
 CASES = pytest.mark.parametrize(
     ("loss", "by_hand", "groups"),
-    [(simcse_loss, simcse_by_hand, TEXTS), (supervised_loss, supervised_by_hand, LABELS)],
+    [(simcse_loss, simcse_by_hand, (TEXTS,)), (supervised_loss, supervised_by_hand, (LABELS, TEXTS))],
     ids=["simcse", "supervised"],
 )
 
@@ -67,14 +72,14 @@ CASES = pytest.mark.parametrize(
 @pytest.mark.parametrize("temperature", [0.05, 1.0])
 def test_equals_a_loop(loss, by_hand, groups, temperature):
     first, second = views()
-    expected = by_hand(first.numpy(), second.numpy(), groups.tolist(), temperature)
-    assert loss(first, second, groups, temperature).item() == pytest.approx(expected, rel=1e-12)
+    expected = by_hand(first.numpy(), second.numpy(), *(group.tolist() for group in groups), temperature)
+    assert loss(first, second, *groups, temperature).item() == pytest.approx(expected, rel=1e-12)
 
 
 @CASES
 def test_gradients(loss, by_hand, groups):
     inputs = [view.requires_grad_() for view in views()]
-    assert torch.autograd.gradcheck(lambda one, other: loss(one, other, groups, 0.5), inputs)
+    assert torch.autograd.gradcheck(lambda one, other: loss(one, other, *groups, 0.5), inputs)
 
 
 def test_a_copy_of_a_text_is_no_negative():
@@ -86,15 +91,23 @@ def test_a_copy_of_a_text_is_no_negative():
 def test_of_another_text_is_a_positive_by_its_label_alone():
     first, second = views()
     assert not torch.isclose(
-        supervised_loss(first, second, LABELS, 0.1), supervised_loss(first, second, torch.arange(6), 0.1)
+        supervised_loss(first, second, LABELS, TEXTS, 0.1),
+        supervised_loss(first, second, torch.arange(6), TEXTS, 0.1),
     )
+
+
+def test_a_copy_with_another_label_is_no_negative():
+    first, second = views()
+    for labels, is_negative in ((LABELS, True), (LABELS[TEXTS], False)):
+        without = supervised_loss(first, second, labels, TEXTS, 0.1)
+        assert (without < supervised_loss(first, second, labels, torch.arange(6), 0.1)) == is_negative
 
 
 @CASES
 def test_a_single_text_is_zero_with_a_gradient(loss, by_hand, groups):
     first, second = (view.requires_grad_() for view in views(1))
     with torch.autograd.set_detect_anomaly(True):
-        value = loss(first, second, torch.zeros(1, dtype=torch.int64), 0.05)
+        value = loss(first, second, *(torch.zeros_like(group[:1]) for group in groups), 0.05)
         value.backward()
     assert value.item() == pytest.approx(0, abs=1e-12)
     assert first.grad.abs().max() < 1e-12
@@ -104,9 +117,9 @@ def test_a_single_text_is_zero_with_a_gradient(loss, by_hand, groups):
 def test_16_bits_are_computed_in_32(loss, by_hand, groups):
     first, second = (view.bfloat16() for view in views())
     with torch.autocast("cpu", torch.bfloat16):
-        value = loss(first, second, groups, 0.05)
+        value = loss(first, second, *groups, 0.05)
     assert value.dtype == torch.float32
-    torch.testing.assert_close(value, loss(first.float(), second.float(), groups, 0.05))
+    torch.testing.assert_close(value, loss(first.float(), second.float(), *groups, 0.05))
 
 
 class TestCollapse:
@@ -151,10 +164,10 @@ def in_a_process(rank, folder, name):
     distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=PROCESSES
     )
-    loss, groups = {"simcse": (simcse_loss, TEXTS), "supervised": (supervised_loss, LABELS)}[name]
+    loss, groups = LOSSES[name]
     weight = torch.eye(DIM, dtype=torch.float64).requires_grad_()
     first, second = (view.chunk(PROCESSES)[rank] @ weight for view in views())
-    value = loss(first, second, groups.chunk(PROCESSES)[rank], 0.1)
+    value = loss(first, second, *(group.chunk(PROCESSES)[rank] for group in groups), 0.1)
     value.backward()
     torch.save((value.detach(), weight.grad), f"{folder}/{rank}")
     distributed.destroy_process_group()
@@ -166,10 +179,10 @@ def test_two_processes_are_one(tmp_path, name):
     """The mean of their losses and, as DDP takes it, of their gradients, which go through the other's vectors."""
     in_two(lambda rank: in_a_process(rank, str(tmp_path), name), tmp_path)
     values, gradients = zip(*(torch.load(tmp_path / str(rank)) for rank in range(PROCESSES)), strict=True)
-    loss, groups = {"simcse": (simcse_loss, TEXTS), "supervised": (supervised_loss, LABELS)}[name]
+    loss, groups = LOSSES[name]
     weight = torch.eye(DIM, dtype=torch.float64).requires_grad_()
     first, second = (view @ weight for view in views())
-    expected = loss(first, second, groups, 0.1)
+    expected = loss(first, second, *groups, 0.1)
     expected.backward()
     # each process has 3 of 6 rows; their order in the supervised one differs, their set doesn't
     torch.testing.assert_close(sum(values) / PROCESSES, expected.detach())

@@ -75,6 +75,21 @@ def test_head_lr_is_the_heads_alone():
         assert group["lr"] == (0.02 if name.startswith("head") else plain[name]["lr"]), name
 
 
+def test_what_comes_trained_in_the_head_learns_at_lr():
+    model = TinyClassifier()
+    model.encoder.final_norm = nn.LayerNorm(4)
+    model.head["mlm"] = nn.Linear(4, 4)
+    groups = by_name(groups_of(model, head_lr=0.02, trained=["head.mlm."]))
+    names = {id(param): name for name, param in model.named_parameters()}
+    found = {name: [names[id(param)] for param in groups[name]["params"]] for name in ("top", "top/no_decay")}
+    assert found == {
+        "top": ["head.mlm.weight"],
+        "top/no_decay": ["encoder.final_norm.weight", "encoder.final_norm.bias", "head.mlm.bias"],
+    }
+    assert groups["top"]["lr"] == groups["top/no_decay"]["lr"] == 1e-3
+    assert groups["head"]["lr"] == groups["head/no_decay"]["lr"] == 0.02
+
+
 def test_only_matrices_are_decayed():
     for group in groups_of(TinyClassifier()):
         decayed = not group["name"].endswith("/no_decay")

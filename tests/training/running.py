@@ -38,6 +38,7 @@ SMALL = [
 SMALL_STAGE = [
     "pretrain.batch_size=16",
     "pretrain.optimizer.lr=3e-3",
+    "pretrain.optimizer.head_lr=null",
     "pretrain.trainer.at_least_steps=0",
 ]
 

@@ -45,6 +45,25 @@ def test_those_used_last_are_kept(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["a", "c"]
 
 
+def test_nothing_is_taken_that_was_dropped_by_half(tmp_path, monkeypatch):
+    with made_once(tmp_path, "old", write, num_kept=1) as (old, _):
+        os.utime(old, (0, 0))
+    with monkeypatch.context() as patch:  # the process dies before it has removed a file
+        patch.setattr("bert_ft.training.pretraining_cache.shutil.rmtree", lambda *_, **__: None)
+        with made_once(tmp_path, "new", write, num_kept=1):
+            pass
+    assert [path.name for path in tmp_path.rglob("made")] != ["made"]
+    with made_once(tmp_path, "old", write, num_kept=2) as (_, was_made):
+        assert was_made
+
+
+def test_what_processes_that_died_have_left_is_removed(tmp_path):
+    (tmp_path / "other.unfinished").mkdir(parents=True)
+    with made_once(tmp_path, "key", write, num_kept=2):
+        pass
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["key"]
+
+
 def test_what_is_in_use_is_not_dropped(tmp_path):
     with made_once(tmp_path, "old", write, num_kept=1) as (old, _):
         os.utime(old, (0, 0))

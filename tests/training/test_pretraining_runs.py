@@ -1,5 +1,6 @@
 """Whole stages on a tiny encoder: what they reach, that they repeat, and what fine-tuning gets of them."""
 
+import csv
 import json
 import math
 import weakref
@@ -16,6 +17,7 @@ from bert_ft.data.packing import pad, padding_mask
 from bert_ft.data.texts import normalized
 from bert_ft.errors import ConfigError, DataError
 from bert_ft.models.encoder import EncoderSpec
+from bert_ft.models.pretrainer import Pretrainer
 from bert_ft.pretrain import main
 from bert_ft.reporting.report import write_report
 from bert_ft.training.module import ClassificationModule
@@ -120,11 +122,70 @@ def test_its_report(alone):
     assert "Most frequent mistakes" not in page
 
 
+def test_what_is_fresh_has_its_own_rate(alone, tmp_path, tiny_encoder, reviews):
+    """The tiny encoder comes without a head that guesses tokens; what a stage leaves has one."""
+
+    def rates(name, encoder, stage, *more):
+        settings = [f"pretrain={stage}", "pretrain.optimizer.head_lr=1e-2", *more]
+        module = build_pretraining_alone(small_stage(tmp_path / name, encoder, reviews, *settings)).module
+        return {group["name"].removesuffix("/no_decay"): group["lr"] for group in module.parameter_groups()}
+
+    folder, projected = alone[0] / "model", "pretrain.projection_sizes=[8]"
+    layers = {"embeddings": 3e-3, "layer.0": 3e-3, "layer.1": 3e-3}
+    assert rates("fresh", tiny_encoder, "mlm") == {**layers, "head": 1e-2}
+    assert rates("own", folder, "mlm") == {**layers, "top": 3e-3}
+    assert rates("both", folder, "mlm_contrastive", projected) == {**layers, "top": 3e-3, "head": 1e-2}
+    assert rates("projection", folder, "contrastive", projected) == {**layers, "head": 1e-2}
+
+
+def test_the_checkpoint_that_is_handed_over_may_be_kept_by_another_metric(tmp_path, tiny_encoder, reviews):
+    """Here by the highest loss, elsewhere than in the folder."""
+    place = "pretrain.callbacks.best_checkpoint"
+    settings = ["pretrain=mlm", "pretrain.num_cached=0", f"{place}.dirpath={tmp_path / 'kept'}"]
+    settings += [f"{place}.monitor=val/masked_accuracy", f"{place}.mode=min", "pretrain.trainer.max_epochs=3"]
+    value = main(small_stage(tmp_path / "run", tiny_encoder, reviews, *settings))
+    record = record_of(tmp_path / "run")
+    assert record["checkpoint"]["path"] == str(tmp_path / "kept/best.ckpt")
+    assert record["objective"] == {"metric": "val/masked_accuracy", "value": value}
+    with (tmp_path / "run/csv/version_0/metrics.csv").open() as file:
+        logged = [
+            float(row["val/masked_accuracy"]) for row in csv.DictReader(file) if row["val/masked_accuracy"]
+        ]
+    assert len(logged) > 3
+    assert value == record["val"]["masked_accuracy"] == pytest.approx(min(logged[1:]), abs=1e-6)
+
+
+def test_without_a_masked_token_texts_are_still_told_apart(tmp_path, tiny_encoder, reviews):
+    settings = ["pretrain=mlm_contrastive", "pretrain.masking.probability=1e-9", "pretrain.num_cached=0"]
+    settings += ["pretrain.trainer.max_epochs=1"]
+    main(small_stage(tmp_path, tiny_encoder, reviews, *settings))
+    given = EncoderSpec(str(tiny_encoder)).load().state_dict()
+    trained = EncoderSpec(str(tmp_path / "model")).load().state_dict()
+    name = "encoder.layer.0.attention.self.query.weight"
+    # AdamW's weight decay alone would shrink it by one factor
+    assert (trained[name] / given[name]).std() > 0.01
+    assert "train/masked_accuracy" not in (tmp_path / "csv/version_0/metrics.csv").read_text().splitlines()[0]
+
+
+def test_copies_are_dropped_where_that_is_wanted(tmp_path, tiny_encoder):
+    path = tmp_path / "domain.txt"
+    path.write_text("\n".join(f"a film {number}" for number in range(20)) + "\n" + "a film 3\n" * 5)
+    for wanted, num_texts in ((True, 20), (False, 25)):
+        settings = ["pretrain=mlm", f"data.deduplicate={wanted}"]
+        run = build_pretraining_alone(
+            small_stage(tmp_path / str(wanted), tiny_encoder, {"train": path}, *settings)
+        )
+        assert len(run.texts.train) + len(run.texts.held_out) == num_texts
+
+
 def test_interrupted_and_resumed_it_is_the_uninterrupted_one(
     alone, tmp_path, tiny_encoder, reviews, monkeypatch
 ):
-    """To the last bit, though the uninterrupted one was watched by monitors, and this one isn't."""
-    settings = (tiny_encoder, reviews, *BOTH, "pretrain.num_cached=0")
+    """To the last bit, though the uninterrupted one was watched by monitors, and this one isn't.
+
+    The cache takes nothing of it: what it began with might have been other texts.
+    """
+    settings = (tiny_encoder, reviews, *BOTH, *CACHED)
 
     def break_off(module, *_):
         if module.global_step == 7:
@@ -145,6 +206,8 @@ def test_interrupted_and_resumed_it_is_the_uninterrupted_one(
     ).read_bytes()
     found = record_of(tmp_path)
     assert found == record | {"fit_seconds": found["fit_seconds"]}
+    folders = [path for path in (tmp_path / "cache/pretraining").iterdir() if path.is_dir()]
+    assert [path.suffix for path in folders] == [".unfinished"]
 
 
 @pytest.fixture(scope="module")
@@ -398,7 +461,30 @@ def test_an_encoder_without_dropout_has_no_two_views(tmp_path, tiny_encoder, rev
         main(small_stage(tmp_path / "run", folder, reviews, *settings))
 
 
+@pytest.mark.parametrize("settings", [CACHED, ["pretrain.num_cached=0"]], ids=["cached", "not cached"])
+def test_a_stage_whose_encoder_could_not_be_saved_can_be_resumed(
+    tmp_path, tiny_encoder, reviews, monkeypatch, settings
+):
+    def full(*_):
+        raise OSError("No space left on device")
+
+    settings = (tiny_encoder, reviews, "pretrain=mlm", "pretrain.trainer.max_epochs=1", *settings)
+    with monkeypatch.context() as patch:
+        patch.setattr(Pretrainer, "save", full)
+        with pytest.raises(OSError, match="No space left"):
+            main(small_stage(tmp_path, *settings))
+    main(small_stage(tmp_path, *settings, f"resume_from={tmp_path}/checkpoints/last.ckpt"))
+    assert AutoModelForMaskedLM.from_pretrained(tmp_path / "model")
+    assert record_of(tmp_path)["checkpoint"]["step"] == 10
+
+
 def test_messages_name_the_keys_of_the_stage(tmp_path, tiny_encoder, reviews):
     wrong = ["pretrain=mlm", "pretrain.schedule.warmup_steps=99", "pretrain.schedule.warmup_ratio=null"]
     with pytest.raises(ConfigError, match=r"^pretrain\.schedule\.warmup_steps=99 exceeds total_steps=30"):
-        main(small_stage(tmp_path, tiny_encoder, reviews, *wrong))
+        main(small_stage(tmp_path / "one", tiny_encoder, reviews, *wrong))
+    wrong = ["pretrain=mlm", "pretrain.trainer.val_check_interval=99"]
+    hint = (
+        r"^pretrain\.trainer\.val_check_interval=99: .* set pretrain\.trainer\.check_val_every_n_epoch=null"
+    )
+    with pytest.raises(ConfigError, match=hint):
+        main(small_stage(tmp_path / "other", tiny_encoder, reviews, *wrong))
