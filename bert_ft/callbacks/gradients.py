@@ -27,8 +27,8 @@ class GradientMonitor(HistogramMonitor):
     """Each layer's gradient norm before and after clipping, the share of clipped steps, steps that aren't finite.
 
     ``ClassificationModule`` knows every parameter's norm at each step that it clips, so there every step is judged;
-    of another module, or without clipping, those that are looked at. The first parameter whose gradient isn't finite
-    is named in a warning, but for float16, whose loss scale is found by such steps.
+    of another module, or without clipping, those that are looked at. Of the first step that isn't finite a warning names
+    the parameter nearest to the loss, for all below it follow; but for float16, whose loss scale is found by such steps.
 
     Args:
         every_n_steps: see ``Monitor``.
@@ -68,7 +68,7 @@ class GradientMonitor(HistogramMonitor):
         self._layers = Layers.of(pl_module)
         self._noise = NoiseScale(trainer, pl_module.device) if self.noise_scale else None
         self._scales = scaler_of(trainer) is not None
-        # steps, clipped ones, those that aren't finite, the first of them, its first parameter
+        # steps, clipped ones, those that aren't finite, the first of them, its parameter nearest to the loss
         judged = self._restored.get("judged", torch.tensor([0, 0, 0, -1, -1]))
         self._judged = judged.to(pl_module.device, widest(pl_module.device))
         noise = self._restored.get("noise")
@@ -112,9 +112,9 @@ class GradientMonitor(HistogramMonitor):
     def scalars(self, readings: Tensor, step: int) -> dict[str, float]:
         assert self._layers is not None
         names = self._layers.names
-        steps, clipped, bad, first_step, first_parameter = readings[0, :5].tolist()
+        steps, clipped, bad, first_step, parameter = readings[0, :5].tolist()
         before, after = readings[0, 5 : 5 + 2 * len(names)].view(2, -1)
-        self._warn(bad, first_step, first_parameter)
+        self._warn(bad, first_step, parameter)
         scalars = {
             "gradients/norm": float(before.square().sum().sqrt()),
             "gradients/norm_clipped": float(after.square().sum().sqrt()),
@@ -129,12 +129,16 @@ class GradientMonitor(HistogramMonitor):
                 scalars["gradients/noise_scale"] = noise / signal
         return scalars
 
-    def _warn(self, num_bad: float, first_step: float, first_parameter: float) -> None:
+    def _warn(self, num_bad: float, first_step: float, parameter: float) -> None:
         assert self._layers is not None
         if num_bad and not self._scales and not self._warned:
             self._warned = True
-            name = list(self._layers.parameter_names.values())[int(first_parameter)]
-            log.warning("step %d: the gradient of %s isn't finite", first_step, name)
+            name = list(self._layers.parameter_names.values())[int(parameter)]
+            log.warning(
+                "step %d: the gradient of %s isn't finite, the first on the way back from the loss",
+                first_step,
+                name,
+            )
 
     def _look(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """At the gradients of the step that was just done; Lightning sets them to zero only in the next one."""
@@ -180,9 +184,9 @@ class GradientMonitor(HistogramMonitor):
         judged[2] += bad
         first = bad & (judged[3] < 0)
         judged[3] = torch.where(first, step, judged[3])
-        # indexed by a tensor of no dimension, torch would wait for its value
-        number = self._numbers_of(seen.parameters).index_select(0, finite.int().argmin(keepdim=True))[0]
-        judged[4] = torch.where(first, number, judged[4])
+        # the backward pass goes from the last parameter to the first
+        uppermost = torch.where(finite, -1, self._numbers_of(seen.parameters)).max()
+        judged[4] = torch.where(first, uppermost, judged[4])
 
     def _numbers_of(self, parameters: Sequence[nn.Parameter]) -> Tensor:
         """The number of each parameter in the module's order; which of them have a gradient changes but rarely."""

@@ -5,6 +5,7 @@ Source: Howard and Ruder 2018, arXiv 1801.06146.
 
 from __future__ import annotations
 
+import logging
 from typing import cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -14,6 +15,8 @@ from bert_ft.errors import ConfigError
 from bert_ft.models.classifier import Classifier
 from bert_ft.models.encoding import num_encoder_layers
 from bert_ft.optim.layers import layer_of
+
+log = logging.getLogger(__name__)
 
 
 class GradualUnfreezing(Callback):
@@ -49,6 +52,8 @@ class GradualUnfreezing(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._open(trainer, pl_module)  # a resumed run's first epoch has no start of its own
+        if trainer.is_global_zero:
+            self._warn_of_those_left_out(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._open(trainer, pl_module)
@@ -65,6 +70,26 @@ class GradualUnfreezing(Callback):
         num_trained = self.layers_at_start + trainer.current_epoch // self.epochs_per_layer
         for depth, parameter in self._waiting:
             parameter.requires_grad_(depth > num_layers - num_trained)
+
+    def _warn_of_those_left_out(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        steps_each = max(1, -(-int(trainer.num_training_batches) // trainer.accumulate_grad_batches))
+        num_epochs = -(-int(trainer.estimated_stepping_batches) // steps_each)
+        num_layers = num_encoder_layers(cast(Classifier, pl_module.classifier).encoder)
+        joined = self.layers_at_start + (num_epochs - 1) // self.epochs_per_layer
+        left_out = sorted({depth for depth, _ in self._waiting if depth <= num_layers - joined})
+        if left_out:
+            names = ["the embeddings"] * (left_out[0] == 0) + [
+                f"layer.{depth - 1}" for depth in left_out if depth
+            ]
+            shown = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
+            log.warning(
+                "unfreezing: training ends after %d epochs, before %s join; raise unfreezing.layers_at_start (now %d) or "
+                "trainer.max_epochs, by %d",
+                num_epochs,
+                shown,
+                self.layers_at_start,
+                num_layers - joined - left_out[0] + 1,
+            )
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         for _, parameter in self._waiting:

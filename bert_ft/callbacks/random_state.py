@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from typing import Any
 
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import distributed
+
+log = logging.getLogger(__name__)
 
 
 class RandomState(Callback):
@@ -21,14 +25,12 @@ class RandomState(Callback):
         self._to_restore: dict[str, Any] | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        version, internal, gauss = random.getstate()
-        keys = np.random.get_state(legacy=False)
-        return {
-            "python": [version, list(internal), gauss],
-            "numpy": {**keys, "state": {**keys["state"], "key": keys["state"]["key"].tolist()}},
-            "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        }
+        """Of each process its own, in the order of their ranks; Lightning saves what the first one has here."""
+        if not (distributed.is_available() and distributed.is_initialized()):
+            return {"processes": [_state()]}
+        states: list[Any] = [None] * distributed.get_world_size()
+        distributed.all_gather_object(states, _state())
+        return {"processes": states}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._to_restore = state_dict
@@ -36,11 +38,31 @@ class RandomState(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._to_restore is None:
             return
-        state, self._to_restore = self._to_restore, None
+        states, self._to_restore = self._to_restore["processes"], None
+        if len(states) != trainer.world_size:
+            log.warning(
+                "resume_from: the checkpoint is of %d processes and not of %d, so that random numbers go on anew",
+                len(states),
+                trainer.world_size,
+            )
+            return
+        state = states[trainer.global_rank]
         version, internal, gauss = state["python"]
         random.setstate((version, tuple(internal), gauss))
         key = np.asarray(state["numpy"]["state"]["key"], dtype=np.uint32)
         np.random.set_state({**state["numpy"], "state": {**state["numpy"]["state"], "key": key}})
         torch.set_rng_state(state["torch"])
-        if state["cuda"]:
-            torch.cuda.set_rng_state_all(state["cuda"])
+        if state["cuda"] is not None:
+            torch.cuda.set_rng_state(state["cuda"], pl_module.device)
+
+
+def _state() -> dict[str, Any]:
+    version, internal, gauss = random.getstate()
+    keys = np.random.get_state(legacy=False)
+    return {
+        "python": [version, list(internal), gauss],
+        "numpy": {**keys, "state": {**keys["state"], "key": keys["state"]["key"].tolist()}},
+        "torch": torch.get_rng_state(),
+        # of the device in use; asked for only where there is one, since that begins to use it
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
+    }

@@ -20,7 +20,7 @@ SHOWN_CHARACTERS = 80  # of a text, in the projector
 
 
 class RepresentationMonitor(ValidationMonitor):
-    """The vectors of the validation split's first rows, and how well they tell the classes apart.
+    """The vectors of rows from all over the validation split, and how well they tell the classes apart.
 
     What isn't defined isn't logged: of rows that are all alike, or of a single class. Rows that aren't finite are saved,
     and count nowhere else.

@@ -21,7 +21,7 @@ from bert_ft.models.encoding import is_packed
 from bert_ft.nn.precision import widest
 from bert_ft.training.accumulation import ends_window
 
-# of the time since the last reading; `data` is all between two batches
+# of the time since the last reading; `data` is all between two batches, but after a validation, where checkpoints are saved
 PHASES = ("data", "forward", "backward", "optimizer", "validation")
 
 
@@ -47,6 +47,7 @@ class TrainingCurves(Monitor):
         self._seconds = dict.fromkeys(PHASES, 0.0)
         self._mark = 0.0
         self._is_packed = True
+        self._between = "data"  # what the time until the next batch is counted as
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run goes on smoothing from."""
@@ -64,7 +65,8 @@ class TrainingCurves(Monitor):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        self._end("data")
+        self._end(self._between)
+        self._between = "data"
         max_tokens = getattr(pl_module, "max_tokens", sys.maxsize)
         self._sizes = self._sizes + _sizes(batch, None if self._is_packed else max_tokens)
 
@@ -91,9 +93,10 @@ class TrainingCurves(Monitor):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._end("validation")
+        self._between = "validation"
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._end("data")
+        self._end(self._between)
         if trainer.is_global_zero:
             log_scalars(
                 trainer, {f"seconds_after/{phase}": seconds for phase, seconds in self._seconds.items()}

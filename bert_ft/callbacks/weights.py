@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, cast
 
 import torch
@@ -14,6 +15,8 @@ from bert_ft.callbacks.monitor import HistogramMonitor, callbacks_of
 from bert_ft.models.anatomy import Layers
 from bert_ft.training.clipping import norms_of
 from bert_ft.training.vocabulary import settled_parameters
+
+log = logging.getLogger(__name__)
 
 
 class WeightMonitor(HistogramMonitor):
@@ -37,10 +40,31 @@ class WeightMonitor(HistogramMonitor):
         self._initial: list[Tensor] = []
         self._previous: list[Tensor] = []
         self._has_drift = False
+        self._origin: Tensor | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """By which a resumed run knows whether it begins with the same weights."""
+        return {} if self._origin is None else {"origin": self._origin}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        origin = state_dict.get("origin")
+        if self.distance and origin is not None and not torch.equal(origin, self._origin_of(self._initial)):
+            log.warning(
+                "monitor: weights/…/distance ends here: a resumed run doesn't have the weights that training began with "
+                "where these came from a pre-training stage"
+            )
+            self.distance, self._initial = False, []
+            self._origin = origin
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit" and self.distance:  # before the weights of a resumed run are loaded
             self._initial = _copied(pl_module)
+            self._origin = self._origin_of(self._initial)
+
+    @staticmethod
+    def _origin_of(weights: list[Tensor]) -> Tensor:
+        """``(num_parameters,)`` norms on the CPU."""
+        return torch.stack(torch._foreach_norm(weights)).cpu() if weights else torch.zeros(0)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._layers = Layers.of(pl_module)

@@ -94,6 +94,13 @@ def _between_keys(get: Any) -> Iterator[str]:
         )
     if get("encoder.cache_frozen"):
         yield from _against_cache(get)
+    for stage in ("", "pretrain."):
+        batches = get(f"{stage}trainer.accumulate_grad_batches")
+        if get("monitor.gradients.noise_scale") and batches is not None and batches < 2:
+            yield (
+                f"monitor.gradients.noise_scale=True: compares gradients of several batches; set "
+                f"{stage}trainer.accumulate_grad_batches to 2 at least"
+            )
     max_steps = get("trainer.max_steps")
     if steps is not None and max_steps is not None and 0 < max_steps < steps:
         yield f"schedule.warmup_steps={steps}: exceeds trainer.max_steps={max_steps}; lower it or raise the other"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import unicodedata
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -130,6 +131,11 @@ def plain(text: str, most: int = MAX_TEXT) -> str:
         ahead = (most - 1) * 2 // 3
         text = f"{text[:ahead]}…{text[len(text) - (most - 1 - ahead) :]}"
     return text.replace("$", r"\$")
+
+
+def num_columns(text: str) -> int:
+    """How many letters the text is wide; those of East Asian scripts count twice."""
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
 
 
 LINE = 1.15  # of the letters' size, from one label to the next

@@ -39,8 +39,8 @@ def parameter_groups(
     A group has ``params``, ``name``, ``weight_decay`` and its real ``lr``, which is
     ``lr * layer_decay ** (num_layers + 1 - depth)``; a scale for a scheduler to apply would be
     ignored by every scheduler that doesn't know of it. Groups are named ``embeddings``,
-    ``layer.0`` (the lowest, as in the encoder's own names), ``top`` (what stands above the layers and
-    comes trained, such as a final norm) and ``head``.
+    ``layer.0`` (the lowest, as in the encoder's own names), ``head`` and ``head/trained`` (what stands above
+    the layers and comes trained, such as a final norm).
 
     Parameters with at most one dimension, which are the biases and the weights of norms, are not
     decayed and stand in a group of their own beside their layer's, e.g. ``layer.0/no_decay``.
@@ -114,7 +114,7 @@ def _layer_name(depth: int, head_depth: int, is_fresh: bool) -> str:
     if depth == 0:
         return "embeddings"
     if depth == head_depth:
-        return "head" if is_fresh else "top"
+        return "head" if is_fresh else "head/trained"
     return f"layer.{depth - 1}"
 
 

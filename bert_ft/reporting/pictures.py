@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,8 @@ from bert_ft.reporting import (
 from bert_ft.reporting.missing import NotLogged
 from bert_ft.reporting.run_log import RunLog
 from bert_ft.reporting.sketch import Log, Sketch
+
+remarks = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -67,3 +70,6 @@ def draw(sketches: list[Sketch[Log]], log: Log) -> Iterator[Picture | LeftOut]:
             yield Picture(sketch, png(sketch.draw(log)))
         except NotLogged as reason:
             yield LeftOut(sketch.title, str(reason))
+        except Exception as error:  # whatever it is, it mustn't cost the other pictures
+            remarks.exception("report: %s couldn't be drawn", sketch.name)
+            yield LeftOut(sketch.title, f"it couldn't be drawn: {type(error).__name__}: {error}")

@@ -62,6 +62,7 @@ def learning_rates(log: RunLog) -> Figure:
     rates: dict[str, Series] = {}
     for kind in ("/no_decay", ""):  # a layer's two groups have the same rate
         rates |= _by_layer(log, kind)
+        rates |= {f"{name}, trained": series for name, series in _by_layer(log, f"/trained{kind}").items()}
     if not rates:  # an optimizer without layers
         rates = {
             tag.removeprefix("lr-"): series
@@ -168,7 +169,8 @@ SKETCHES = (
     Sketch(
         "validation_metrics",
         "Validation metrics",
-        "One point for each validation; a star at the last one says that longer training might still help.",
+        "One point for each validation; the star is the checkpoint that is kept. Where the best value is the last one, "
+        "longer training might still help.",
         validation_metrics,
     ),
     Sketch(
@@ -183,5 +185,10 @@ SKETCHES = (
         "Above the dotted line the gradient is scaled down to it; peaks that grow late in training are a warning.",
         gradient_norms,
     ),
-    Sketch("throughput", "Speed", "Real tokens without padding; validation isn't counted.", throughput),
+    Sketch(
+        "throughput",
+        "Speed",
+        "Real tokens without padding; validation, and what is saved after it, isn't counted.",
+        throughput,
+    ),
 )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from bert_ft.drawing.confidence import draw_confusion, draw_reliability, draw_top_probabilities
 from bert_ft.drawing.curves import Line, Panel, draw_curves
 from bert_ft.drawing.heat_maps import HeatMap, draw_heat_maps
+from bert_ft.drawing.style import plain
 from bert_ft.reporting.calibration import NUM_BINS, TopProbabilities, reliability_bins, top_probabilities
 from bert_ft.reporting.layer_grid import layer_grid
 from bert_ft.reporting.missing import NotLogged
@@ -114,7 +115,7 @@ def confidence_over_training(log: RunLog) -> Figure:
 
 def class_f1_over_training(log: RunLog) -> Figure:
     """The F1 of each class at each validation."""
-    grid = layer_grid(log.scalars, r"class/(.+)/f1")
+    grid = layer_grid(log.scalars, r"(?s)class/(.+)/f1")
     if grid is None:
         raise NotLogged("no class/<label>/f1 was logged (monitor confidence)")
     if len(grid.steps) < 2:
@@ -124,7 +125,7 @@ def class_f1_over_training(log: RunLog) -> Figure:
     title = "F1 of each class"
     if np.isfinite(last).any():
         worst = int(np.nanargmin(last))
-        title += f"; lowest at the end: {grid.names[worst]}, {last[worst]:.2f}"
+        title += f"; lowest at the end: {plain(grid.names[worst])}, {last[worst]:.2f}"
     rows = [grid.names[row] for row in order]
     each = HeatMap(title, rows, grid.steps, grid.values[order], y="label")
     return draw_heat_maps([each], "F1", limits=(0, 1))

@@ -271,7 +271,7 @@ def group_of(module: LightningModule) -> dict[str, str]:
     groups = module.optimizer.groups(copy.named_parameters(), layers)
     own = {id(value): f"classifier.{name}" for name, value in copy.named_parameters()}
     found = {own[id(value)]: group["name"] for group in groups for value in group["params"]}
-    return {name: found[name].removesuffix("/no_decay") for name in names.values() if name in found}
+    return {name: found[name].split("/")[0] for name in names.values() if name in found}
 
 
 def bert_layers(module: LightningModule) -> dict[str, str]:

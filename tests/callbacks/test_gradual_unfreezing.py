@@ -1,6 +1,7 @@
 """Layers that join from the top: which move in which epoch, what waiting costs, and that a resume goes on."""
 
 import copy
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -106,6 +107,23 @@ def test_with_every_layer_from_the_start_it_is_plain_training(tmp_path, tiny_enc
     plain, everything, gradual = weights
     assert all(torch.equal(plain[name], everything[name]) for name in plain)
     assert not all(torch.equal(plain[name], gradual[name]) for name in plain)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["trainer.max_epochs=1"], "after 1 epochs, before the embeddings to layer.1 join; raise .* by 3"),
+        (["trainer.max_epochs=3"], "after 3 epochs, before the embeddings join; raise .* by 1"),
+        (["trainer.max_epochs=3", "unfreezing.layers_at_start=1"], None),
+        (["trainer.max_epochs=2", "encoder.freeze_layers=1"], None),
+    ],
+)
+@pytest.mark.slow
+def test_layers_that_never_join_are_told(tmp_path, tiny_encoder, reviews, caplog, overrides, said):
+    train(tmp_path, tiny_encoder, reviews, *GRADUAL, *overrides)
+    found = [record.getMessage() for record in caplog.records if "unfreezing" in record.getMessage()]
+    assert len(found) == (said is not None)
+    assert said is None or re.search(said, found[0])
 
 
 def test_after_the_run_all_may_be_trained_but_what_was_frozen(tmp_path, tiny_encoder, reviews):

@@ -227,7 +227,7 @@ def test_a_gradient_that_isnt_finite_is_named(
 
     monkeypatch.setattr(Trainer, "fit", fit_with_poison)
     train(tmp_path, encoder(), reviews, *EVERY_STEP, "trainer.log_every_n_steps=1000", *overrides)
-    expected = f"step {step}: the gradient of classifier.encoder.{WEIGHT} isn't finite"
+    expected = f"step {step}: the gradient of classifier.encoder.{WEIGHT} isn't finite, the first on the way back from the loss"
     assert expected in warnings_of(caplog)
     others = [message for message in warnings_of(caplog) if message != expected]
     # in the next step this weight is NaN, and with it all that flows above; after that those below are, too

@@ -1,6 +1,7 @@
-"""Gradients that aren't finite: the first is named, and all are counted."""
+"""Gradients that aren't finite: where they began is named, and all are counted."""
 
 import pytest
+import torch
 
 from tests.training.test_clipping import ScaledOnly
 
@@ -12,6 +13,10 @@ BIAS = "layer.2.output.dense.bias"
 PREFIX = "classifier.encoder.encoder."
 
 
+def warning(step, name):
+    return f"step {step}: the gradient of {name} isn't finite, the first on the way back from the loss"
+
+
 class TestNonfinite:
     @pytest.mark.parametrize(
         ("clipping", "value"),
@@ -21,25 +26,34 @@ class TestNonfinite:
             ("value", -float("inf")),
         ],
     )
-    def test_the_first_step_and_parameter_are_named(self, tmp_path, caplog, clipping, value):
+    def test_the_first_step_and_its_uppermost_parameter_are_named(self, tmp_path, caplog, clipping, value):
         poison = Poison([3], WEIGHT, BIAS, value=value)
         fit(tmp_path, module_of(), [monitor(), poison], batches_of(6), **CLIPPING[clipping])
-        assert warnings_of(caplog) == [f"step 3: the gradient of {PREFIX}{WEIGHT} isn't finite"]
+        assert warnings_of(caplog) == [warning(3, PREFIX + BIAS)]
         found = logged(tmp_path, "gradients/")
         bad = [values["gradients/nonfinite_steps"] for values in found.values()]
         assert bad[:3] == [0, 0, 1]
+
+    @pytest.mark.parametrize("clipping", CLIPPING)
+    def test_the_layer_where_they_began(self, tmp_path, caplog, clipping):
+        """All that lies below has them, too."""
+        module = module_of()
+        middle = module.classifier.encoder.encoder.layer[1].output.dense
+        middle.register_full_backward_hook(lambda *_: (torch.full_like(_[1][0], float("nan")),))
+        fit(tmp_path, module, [monitor()], batches_of(2), **CLIPPING[clipping])
+        assert warnings_of(caplog) == [warning(1, f"{PREFIX}layer.1.intermediate.dense.bias")]
 
     @pytest.mark.parametrize("clipping", ["norm", "value"])
     def test_in_a_step_that_isnt_looked_at(self, tmp_path, caplog, clipping):
         settings = {"log_every_n_steps": SELDOM, **CLIPPING[clipping]}
         poison = Poison([2], BIAS)
         fit(tmp_path, module_of(), [monitor(every_n_steps=4), poison], batches_of(5), **settings)
-        assert warnings_of(caplog) == [f"step 2: the gradient of {PREFIX}{BIAS} isn't finite"]
+        assert warnings_of(caplog) == [warning(2, PREFIX + BIAS)]
 
     def test_after_the_last_step_that_is_looked_at(self, tmp_path, caplog):
         poison = Poison([6], BIAS)
         fit(tmp_path, module_of(), [monitor(every_n_steps=4), poison], batches_of(6), gradient_clip_val=1.0)
-        assert warnings_of(caplog) == [f"step 6: the gradient of {PREFIX}{BIAS} isn't finite"]
+        assert warnings_of(caplog) == [warning(6, PREFIX + BIAS)]
 
     def test_in_a_window(self, tmp_path, caplog):
         """Of its first batch."""
@@ -55,13 +69,13 @@ class TestNonfinite:
             accumulate_grad_batches=2,
             gradient_clip_val=1.0,
         )
-        assert warnings_of(caplog) == [f"step 2: the gradient of {PREFIX}{WEIGHT} isn't finite"]
+        assert warnings_of(caplog) == [warning(2, PREFIX + WEIGHT)]
 
     @pytest.mark.parametrize("clipping", CLIPPING)
     def test_of_a_foreign_module(self, tmp_path, caplog, clipping):
         batches = [padded(batch) for batch in batches_of(3)]
         fit(tmp_path, Foreign(), [monitor(), Poison([2], WEIGHT)], batches, **CLIPPING[clipping])
-        assert warnings_of(caplog) == [f"step 2: the gradient of model.bert.encoder.{WEIGHT} isn't finite"]
+        assert warnings_of(caplog) == [warning(2, f"model.bert.encoder.{WEIGHT}")]
 
     def test_float16_finds_its_scale_by_them(self, tmp_path, caplog):
         """Steps that overflow are counted, and not warned of."""

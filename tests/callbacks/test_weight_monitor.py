@@ -28,6 +28,7 @@ from .stepping import (
     of_layers,
     padded,
     trainer_of,
+    warnings_of,
 )
 
 pytestmark = [*QUIET, pytest.mark.slow]
@@ -201,6 +202,26 @@ class TestResume:
         for number, step in enumerate(recorder.steps, start=5):
             if number in found:
                 assert_step(found[number], step, whole[0].before, group_of(module))
+
+    def test_other_weights_than_training_began_with_end_the_distances(self, tmp_path, caplog):
+        """As after a pre-training stage, which a resumed run doesn't repeat."""
+        first = trainer_of(tmp_path, [monitor()], max_epochs=1)
+        first.fit(module_of(), loader(batches_of(2)))
+        first.save_checkpoint(tmp_path / "at_2.ckpt")
+        module = module_of()
+        with torch.no_grad():
+            next(module.parameters()).mul_(1.001)
+        second = trainer_of(tmp_path, [monitor()], max_epochs=2)
+        second.fit(module, loader(batches_of(2)), ckpt_path=tmp_path / "at_2.ckpt", weights_only=True)
+        assert ["distance ends here" in message for message in warnings_of(caplog)] == [True]
+        found = logged(tmp_path, "weights/")
+        assert [bool(of_layers(values, "distance")) for values in found.values()] == [
+            True,
+            True,
+            False,
+            False,
+        ]
+        assert all(of_layers(values, "norm") for values in found.values())
 
 
 class TestMemory:

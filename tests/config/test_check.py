@@ -71,6 +71,14 @@ CACHED = ["encoder.freeze_layers=1", "encoder.cache_frozen=true"]
         ),
         (["objective.metric=val/kappa", "+metrics.kappa=null"], "objective.metric=val/kappa: must be one of"),
         (
+            ["monitor.gradients.noise_scale=true"],
+            "monitor.gradients.noise_scale=True: compares gradients of several batches; set trainer.accumulate_grad_",
+        ),
+        (
+            ["monitor.gradients.noise_scale=true", "trainer.accumulate_grad_batches=2", "pretrain=mlm"],
+            "monitor.gradients.noise_scale=True: compares gradients of several batches; set pretrain.trainer.acc",
+        ),
+        (
             ["callbacks.best_checkpoint.monitor=val/loss"],
             "callbacks.best_checkpoint.monitor=val/loss: what is kept is chosen by objective.metric=val/accuracy",
         ),

@@ -16,6 +16,7 @@ from bert_ft.drawing.style import (
     label_ticks,
     log_ticks,
     new_figure,
+    num_columns,
     plain,
     plain_ticks,
     png,
@@ -51,6 +52,11 @@ def test_letters_that_the_font_lacks_give_no_warning():
 )
 def test_plain(text, shown):
     assert plain(text) == shown
+
+
+def test_letters_of_east_asian_scripts_count_twice():
+    assert num_columns("ab 12") == 5
+    assert num_columns("映画a") == 5
 
 
 def test_dollar_signs_are_drawn_and_not_read_as_mathematics():

@@ -81,12 +81,15 @@ def test_what_comes_trained_in_the_head_learns_at_lr():
     model.head["mlm"] = nn.Linear(4, 4)
     groups = by_name(groups_of(model, head_lr=0.02, trained=["head.mlm."]))
     names = {id(param): name for name, param in model.named_parameters()}
-    found = {name: [names[id(param)] for param in groups[name]["params"]] for name in ("top", "top/no_decay")}
-    assert found == {
-        "top": ["head.mlm.weight"],
-        "top/no_decay": ["encoder.final_norm.weight", "encoder.final_norm.bias", "head.mlm.bias"],
+    found = {
+        name: [names[id(param)] for param in groups[name]["params"]]
+        for name in ("head/trained", "head/trained/no_decay")
     }
-    assert groups["top"]["lr"] == groups["top/no_decay"]["lr"] == 1e-3
+    assert found == {
+        "head/trained": ["head.mlm.weight"],
+        "head/trained/no_decay": ["encoder.final_norm.weight", "encoder.final_norm.bias", "head.mlm.bias"],
+    }
+    assert groups["head/trained"]["lr"] == groups["head/trained/no_decay"]["lr"] == 1e-3
     assert groups["head"]["lr"] == groups["head/no_decay"]["lr"] == 0.02
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from bert_ft.drawing.style import png
 from bert_ft.reporting import (
     attention_pictures,
     layer_pictures,
@@ -152,9 +153,11 @@ def test_learning_rates_of_groups_without_decay_alone():
         "lr-AdamW/layer.0/no_decay": series(1),
         "lr-AdamW/head": series(2),
         "lr-AdamW/head/no_decay": series(3),
+        "lr-AdamW/head/trained/no_decay": series(1.5),
     }
     assert lines(training_pictures.learning_rates(RunLog(folder=None, scalars=scalars))) == {
         "layer.0": [1],
+        "head, trained": [1.5],
         "head": [2],
     }
 
@@ -254,6 +257,17 @@ def test_calibration_has_the_bins_of_the_monitor(log):
     assert len(validation_pictures.reliability(replace(log, config=config)).axes[1].patches) == 7
 
 
+def test_a_picture_that_fails_costs_no_other(log, caplog):
+    def fail(_):
+        raise ZeroDivisionError("by nothing")
+
+    broken = replace(training_pictures.SKETCHES[0], draw=fail)
+    left_out, picture = draw([broken, training_pictures.SKETCHES[0]], log)
+    assert left_out == LeftOut("Loss", "it couldn't be drawn: ZeroDivisionError: by nothing")
+    assert isinstance(picture, Picture)
+    assert "losses couldn't be drawn" in caplog.text
+
+
 def test_confusion(log):
     logits, labels = log.validation.content["logits"], log.validation.content["labels"]
     wrong = (logits.argmax(1) != labels).sum()
@@ -265,6 +279,14 @@ def test_classes_over_training_are_sorted_by_the_last_validation():
     figure = validation_pictures.class_f1_over_training(RunLog(folder=None, scalars=scalars))
     assert rows_of(figure) == ["a/b", "c", "d"]
     assert title(figure) == "F1 of each class; lowest at the end: c, 0.20"
+
+
+def test_classes_with_letters_that_mean_something_to_matplotlib():
+    scalars = {"class/$10_$20/f1": series(0.9, 0.2), "class/two\nlines/f1": series(0.9, 0.3)}
+    figure = validation_pictures.class_f1_over_training(RunLog(folder=None, scalars=scalars))
+    assert png(figure).startswith(b"\x89PNG")
+    assert title(figure).endswith(r"lowest at the end: \$10_\$20, 0.20")
+    assert len(rows_of(figure)) == 2
 
 
 @pytest.mark.parametrize(

@@ -133,8 +133,12 @@ def test_what_is_fresh_has_its_own_rate(alone, tmp_path, tiny_encoder, reviews):
     folder, projected = alone[0] / "model", "pretrain.projection_sizes=[8]"
     layers = {"embeddings": 3e-3, "layer.0": 3e-3, "layer.1": 3e-3}
     assert rates("fresh", tiny_encoder, "mlm") == {**layers, "head": 1e-2}
-    assert rates("own", folder, "mlm") == {**layers, "top": 3e-3}
-    assert rates("both", folder, "mlm_contrastive", projected) == {**layers, "top": 3e-3, "head": 1e-2}
+    assert rates("own", folder, "mlm") == {**layers, "head/trained": 3e-3}
+    assert rates("both", folder, "mlm_contrastive", projected) == {
+        **layers,
+        "head/trained": 3e-3,
+        "head": 1e-2,
+    }
     assert rates("projection", folder, "contrastive", projected) == {**layers, "head": 1e-2}
 
 
