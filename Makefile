@@ -34,7 +34,7 @@ lint: $(INSTALLED) ## ruff (rules and format) and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(INSTALLED) ## measure against the Hugging Face Trainer, ONNX Runtime and the bare tokenizer (about 2 hours; run nothing else)
+bench: $(INSTALLED) ## measure against the Hugging Face Trainer, ONNX Runtime and the bare tokenizer (several hours; run nothing else)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m benchmarks.training_speed --workloads short-minilm long-minilm # the others: two hours more
 	$(BIN)/python -m benchmarks.prediction_speed
@@ -47,7 +47,7 @@ bench: $(INSTALLED) ## measure against the Hugging Face Trainer, ONNX Runtime an
 	$(BIN)/python -m benchmarks.rotten_tomatoes_parity
 	$(BIN)/python -m benchmarks.monitor_cost
 	$(BIN)/python -m benchmarks.pretraining_perplexity
-	$(BIN)/python -m benchmarks.search # hours, for its five searches of each side
+	$(BIN)/python -m benchmarks.search # with five searches of each side
 
 clean: ## remove the environment, runs and caches
 	rm -rf $(VENV) outputs multirun dist build .pytest_cache .mypy_cache .ruff_cache

@@ -49,6 +49,7 @@ def claim(config: DictConfig, overrides: Sequence[str]) -> RunFolder:
     """
     path = Path(config.hydra.run.dir).absolute()
     if config.get("resume_from") is not None:
+        _check_own_folder(path, config.resume_from)
         _check_same_settings(Path(config.resume_from), overrides)
         return RunFolder(path, resumed=True)
     if not any(override.startswith("hydra.run.dir=") for override in overrides):
@@ -70,14 +71,8 @@ def check_folder(folder: Path, resume_from: str | None) -> None:
     """
     if (folder / "metrics.json").exists():
         raise ConfigError(f"hydra.run.dir={folder}: holds a finished run already; give another folder")
-    if resume_from is None:
-        return
-    # only there does the record of the best checkpoint so far go on
-    own = run_of(resume_from)
-    if own != folder.absolute():
-        raise ConfigError(
-            f"resume_from={resume_from}: a run is continued in its own folder; add hydra.run.dir={own}"
-        )
+    if resume_from is not None:
+        _check_own_folder(folder, resume_from)
 
 
 def run_of(checkpoint: Path | str) -> Path:
@@ -107,6 +102,15 @@ def _new_folder(wanted: Path) -> RunFolder:
         except FileExistsError:
             number += 1
             path = wanted.with_name(f"{wanted.name}_{number}")
+
+
+def _check_own_folder(folder: Path, resume_from: str) -> None:
+    """Only there does the record of the best checkpoint so far go on."""
+    own = run_of(resume_from)
+    if own != folder.absolute():
+        raise ConfigError(
+            f"resume_from={resume_from}: a run is continued in its own folder; add hydra.run.dir={own}"
+        )
 
 
 def _check_same_settings(checkpoint: Path, overrides: Sequence[str]) -> None:

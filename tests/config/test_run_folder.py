@@ -79,3 +79,12 @@ def test_a_resumed_run_has_its_own_settings(tmp_path):
     last = started_with(tmp_path, "seed=1", "optimizer.lr=1e-5")
     with pytest.raises(ConfigError, match=r"started with optimizer\.lr=1e-5 seed=1, now given are seed=2"):
         claim(config(tmp_path / "run", str(last)), ["seed=2", f"resume_from={last}"])
+
+
+@pytest.mark.parametrize("place", ["checkpoints", "pretraining/checkpoints"])
+def test_a_run_is_resumed_in_its_own_folder_or_leaves_nothing_behind(tmp_path, place):
+    started_with(tmp_path, "seed=1")
+    last = tmp_path / "run" / place / "last.ckpt"
+    with pytest.raises(ConfigError, match=rf"add hydra\.run\.dir={tmp_path}/run$"):
+        claim(config(tmp_path / "other", str(last)), ["seed=1", f"resume_from={last}"])
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
