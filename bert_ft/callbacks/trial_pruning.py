@@ -88,3 +88,5 @@ def _remove_checkpoints(trainer: Trainer) -> None:
             folder = Path(callback.dirpath)
             if folder.is_relative_to(trainer.default_root_dir):
                 shutil.rmtree(folder, ignore_errors=True)
+    for name in ("checkpoints", "model"):  # of the stage before it
+        shutil.rmtree(Path(trainer.default_root_dir, "pretraining", name), ignore_errors=True)

@@ -16,11 +16,14 @@ from bert_ft.config.check_pretraining import unread
 from bert_ft.config.paths import conf_dir
 from bert_ft.errors import ConfigError
 
+SEARCH = "optuna"  # of hydra/sweeper
+
 
 def judged(config_name: str, overrides: Sequence[str], *, sweep: bool = False) -> DictConfig:
     """The composed configuration, Hydra's own part included; of a sweep that of its first job.
 
-    In a sweep every value of every override is judged, one at a time beside the first of the others.
+    In a sweep every value of every override is judged, one at a time beside the first of the others. This package's search
+    judges the values of keys itself: which keys a trial has depends on the groups that are drawn.
 
     Raises:
         ConfigError: naming everything that is wrong.
@@ -54,10 +57,11 @@ def _jobs(overrides: Sequence[str]) -> tuple[list[str], list[list[str]]]:
     except CompactHydraException as error:
         raise ConfigError(_sentence(error)) from error
     choices = []
+    is_search = any(each.key_or_group == "hydra/sweeper" and each.value() == SEARCH for each in parsed)
     for text, override in zip(overrides, parsed, strict=True):
         if not override.is_sweep_override():
             choices.append([text])
-        elif override.is_discrete_sweep():
+        elif override.is_discrete_sweep() and not (is_search and "." in override.key_or_group):
             key = override.get_key_element()
             values = [f"{key}={value}" for value in override.sweep_string_iterator()]
             if not values:
@@ -65,7 +69,7 @@ def _jobs(overrides: Sequence[str]) -> tuple[list[str], list[list[str]]]:
                     f"{text}: an empty range; it goes from its start up to, and without, its stop"
                 )
             choices.append(values)
-        # an interval has no values to list: its sampler draws them
+        # an interval has no values to list: its sampler draws them, as a search does those of a key
     first = [values[0] for values in choices]
     rest = [
         [*first[:position], value, *first[position + 1 :]]

@@ -75,10 +75,13 @@ def experiment(log: StudyLog, trial: TrialLog, record: JobRecord, folder: Path) 
     is in the command that it names.
     """
     parsed = OverridesParser.create().parse_overrides(overrides_of(trial))
-    defaults: list[Any] = []
-    settings = OmegaConf.create({} if record.seed is None else {"seed": record.seed})
+    defaults, settings = _earlier(parsed, record)
+    if record.seed is not None:
+        settings.seed = record.seed
     beside = []
     for override in parsed:
+        if _is_earlier(override):
+            continue
         if override.is_delete() or override.get_key_element() == "trust":
             beside.append(str(override.input_line))
         elif _is_group(override, record.choices):
@@ -104,6 +107,21 @@ def _command(overrides: list[str], record: JobRecord) -> str:
     hydra = {"job": {"config_name": record.entry}, "runtime": {"config_sources": sources}}
     run = RunLog(Path(), overrides=overrides, hydra={"hydra": hydra}, metrics={"seed": record.seed})
     return str(command_of(run))
+
+
+def _is_earlier(override: Override) -> bool:
+    """Whether it takes an earlier search's file, which has the name of the one that is written."""
+    return override.get_key_element().lstrip("+") == FOLDER and _plain(override.value()) == Path(FILE).stem
+
+
+def _earlier(overrides: list[Override], record: JobRecord) -> tuple[list[Any], DictConfig]:
+    """Defaults and settings of an earlier search's file: to name it would name the new one."""
+    if any(_is_earlier(override) for override in overrides):
+        for folder in record.own_folders:
+            if content := _yaml(Path(folder) / FOLDER / FILE):
+                defaults = [each for each in content.pop("defaults", []) if each != "_self_"]
+                return defaults, OmegaConf.create(content)
+    return [], OmegaConf.create({})
 
 
 def _is_group(override: Override, choices: dict[str, Any]) -> bool:

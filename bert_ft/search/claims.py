@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optuna
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
 from optuna.storages import _CachedStorage
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
@@ -108,16 +110,22 @@ class Claims:
         with locked(self.storage, self.study.study_name):
             if time.monotonic() - self._cleared_at > SECONDS_BETWEEN_LOOKS:
                 self._clear_away()
-            trials = self._queued_again()
-            if num_claimed(trials) >= self.n_trials:
-                self._clear_away()  # before there is nothing left to do
+            while True:
                 trials = self._queued_again()
-            if num_claimed(trials) >= self.n_trials:
-                return None
-            trial = self.study.ask()
-            trial.set_user_attr(OWNER, self.owner.to_dict())
-            self._draw(trial)
-            return trial
+                if num_claimed(trials) >= self.n_trials:
+                    self._clear_away()  # before there is nothing left to do
+                    trials = self._queued_again()
+                if num_claimed(trials) >= self.n_trials:
+                    return None
+                trial = self.study.ask()
+                trial.set_user_attr(OWNER, self.owner.to_dict())
+                try:
+                    self._draw(trial)
+                    return trial
+                except (HydraException, OmegaConfBaseException) as error:  # choices that don't go together
+                    reason = f"can't be composed: {' '.join(str(error).split())}"
+                    log.warning(f"Trial {trial.number} {reason}")
+                    self.fail(self.storage.get_trial(trial._trial_id), reason)
 
     def clear_away(self) -> None:
         """Fail the trials of processes that have died; ``next`` runs them again."""
@@ -152,6 +160,8 @@ class Claims:
 
         ``alone``: its process was, and not the whole search. A trial that does that time and again fails.
         """
+        if not self._is_ours(trial):
+            return False
         retries = trial.system_attrs.get(RETRIES, 0) + alone
         again = retries <= self.retry
         if again:

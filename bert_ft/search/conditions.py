@@ -16,6 +16,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
+from bert_ft.search.space import parsed
+
 Compose = Callable[[list[str]], DictConfig]
 KEY = "hydra.sweeper.only_with"
 
@@ -107,7 +109,7 @@ class Conditions:
         states = [self._state(other, drawn, values) for other in others]
         if any(state in ("next", "later") for state in states):
             return "later"
-        are_on = all(drawn.get(other, values.get(other)) for other in needed)
+        are_on = all(_plain(drawn[other]) if other in drawn else values.get(other) for other in needed)
         return "next" if are_on else "off"
 
     def _goes_with_itself(self, name: str) -> bool:
@@ -165,6 +167,11 @@ class Conditions:
 def _options(group: str) -> list[str]:
     names = GlobalHydra.instance().config_loader().get_group_options(group)
     return [name for name in names if not name.startswith("_")]
+
+
+def _plain(drawn: Any) -> Any:
+    """``null`` and others are drawn as they are written."""
+    return parsed(drawn) if isinstance(drawn, str) else drawn
 
 
 def _is_key(name: str, values: Collection[str]) -> bool:

@@ -15,7 +15,7 @@ from optuna.trial import Trial
 
 from bert_ft.errors import ConfigError
 from bert_ft.search.conditions import Conditions
-from bert_ft.search.space import Space, as_written, ends, suggest
+from bert_ft.search.space import Space, ends, parsed, suggest
 
 log = logging.getLogger(__name__)
 Extend = Callable[[DictConfig, Trial], None]
@@ -129,10 +129,3 @@ def value_problems(
                 if problem not in before and problem.startswith(f"{name}="):
                     found[problem] = None
     return list(found)
-
-
-def parsed(value: str) -> Any:
-    """A choice that is written as an override is."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    return OverridesParser.create().parse_override(f"value={as_written(value)}").value()

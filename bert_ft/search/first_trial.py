@@ -9,8 +9,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.storages import _CachedStorage
 from optuna.study import Study
 
-from bert_ft.search.drawing import parsed
-from bert_ft.search.space import Space
+from bert_ft.search.space import Space, parsed
 from bert_ft.search.storage import locked
 
 AS_CONFIGURED = "as_configured"  # attribute of that trial: the parameters that are drawn nevertheless

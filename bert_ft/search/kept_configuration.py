@@ -10,7 +10,7 @@ import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository, IConfigRepository
 from hydra.core.config_search_path import ConfigSearchPath
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from hydra.plugins.config_source import ConfigResult
 from hydra.types import HydraContext
 from omegaconf import DictConfig
@@ -45,7 +45,7 @@ def read_choices(
         groups: those that there are.
 
     Raises:
-        SearchError: a file is broken.
+        SearchError: a file is broken, or isn't there.
     """
     for name, distribution in space.items():
         if name in groups and isinstance(distribution, CategoricalDistribution):
@@ -54,6 +54,9 @@ def read_choices(
                     compose([*fixed, f"{name}={choice}"])
                 except yaml.YAMLError as error:
                     raise SearchError(f"{name}={choice}: {' '.join(str(error).split())}") from error
+                except MissingConfigException as error:
+                    if error.missing_cfg_file == f"{name.split('@')[0]}/{choice}":
+                        raise SearchError(f"{name}={choice}: there is no such choice") from error
                 except (HydraException, OmegaConfBaseException, ValueError):
                     pass  # one that needs more than itself is told where it is chosen
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -98,12 +99,15 @@ def _table(title: str, make: Callable[[], Table]) -> Table | LeftOut:
         return LeftOut(title, str(reason))
 
 
+_PASSWORD = re.compile(r"(://[^:/@\s]+:)[^@\s]+(@)")  # of an address within a command
+
+
 def _where(log: StudyLog, folder: Path) -> dict[str, str]:
     lines = {"folder": str(folder.resolve())}
     if log.storage is not None:
         lines["storage"] = log.storage
     if log.command is not None:
-        lines["command"] = log.command
+        lines["command"] = _PASSWORD.sub(r"\1***\2", log.command)
     return lines
 
 

@@ -16,6 +16,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from optuna.distributions import CategoricalDistribution
 from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import TrialState
@@ -32,7 +33,7 @@ from bert_ft.search.opened_study import OpenedStudy, open_study, quoted
 from bert_ft.search.samplers import build_pruner, build_sampler, is_grid, plain
 from bert_ft.search.settings import SearchSettings, direction_names
 from bert_ft.search.slots import divide, usable_threads, visible_gpus
-from bert_ft.search.space import Space, grid, space_of, text_key
+from bert_ft.search.space import Space, as_written, grid, space_of, text_key
 from bert_ft.search.storage import close
 from bert_ft.search.trial_process import Sweep
 from bert_ft.search.workers import Workers, run_job
@@ -82,7 +83,7 @@ def search(
     # a launcher of somebody's own may build on Hydra's basic one
     is_basic = type(launcher) is BasicLauncher and hasattr(os, "fork")
     # before there is a database, whose connections don't survive a fork
-    server = _server(sweep, fixed) if is_basic else None
+    server = _server(sweep, fixed, space) if is_basic else None
     try:
         opened = open_study(settings, config, space, directions, pruner, n_trials)
         if settings.begin_as_configured and not is_grid(settings.sampler):
@@ -123,22 +124,31 @@ def _num_trials(settings: SearchSettings, space: Space) -> int:
     return min(settings.n_trials, points)
 
 
-def _server(sweep: Sweep, fixed: Sequence[str]) -> ForkServer:
-    server = ForkServer(functools.partial(_prepare, sweep, fixed), functools.partial(run_job, sweep))
+def _server(sweep: Sweep, fixed: Sequence[str], space: Space) -> ForkServer:
+    server = ForkServer(functools.partial(_prepare, sweep, fixed, space), functools.partial(run_job, sweep))
     server.start()
     return server
 
 
-def _prepare(sweep: Sweep, fixed: Sequence[str], send: Send) -> None:
-    """In the fork server: load what trials need, to reach their study and for the task itself."""
+def _prepare(sweep: Sweep, fixed: Sequence[str], space: Space, send: Send) -> None:
+    """In the fork server: load what trials need, to reach their study and for the task itself.
+
+    Where trials differ in what they read, only the first of these is looked at, and no error of it is the search's.
+    """
     RDBStorage("sqlite://").engine.dispose()  # which imports what it needs when it is first made
     warm: Callable[[DictConfig], None] | None = getattr(sweep.task, "warm", None)
     if warm is None:
         return
+    differing = [
+        f"{name}={as_written(distribution.choices[0])}"
+        for name, distribution in space.distributions.items()
+        if name.split(".")[0] in ("data", "encoder") and isinstance(distribution, CategoricalDistribution)
+    ]
     try:
-        warm(sweep.compose(fixed))
+        warm(sweep.compose([*fixed, *differing]))
     except UserError as error:
-        send({"error": str(error)[:900]})
+        if not differing:
+            send({"error": str(error)[:900]})
 
 
 def _check_values(sweep: Sweep, space: Space, fixed: Sequence[str]) -> DictConfig:

@@ -62,17 +62,24 @@ def space_of(params: Mapping[str, Any], arguments: Sequence[str]) -> Space:
     deletions: list[str] = []
     for text in [*(f"{key}={as_written(value)}" for key, value in params.items()), *arguments]:
         found, values, removed = _read(text)
-        for key in {*found, *values}:
-            distributions.pop(key, None)
-            fixed.pop(key, None)
-        for key in (text_key(override) for override in removed):
-            distributions.pop(key, None)
-            fixed.pop(key, None)
+        for key in {*found, *values, *(text_key(override) for override in removed)}:
+            takes_all = key in values and str(values[key]).startswith(
+                "{"
+            )  # a mapping is merged into what stands there
+            for known in (distributions, fixed):
+                for other in [name for name in known if _is_replaced(name, key, takes_all)]:
+                    del known[other]
         distributions |= found
         fixed |= values
         # a parameter of the configuration's that isn't to be searched, or a key that isn't to be there
         deletions += [override for override in removed if text_key(override) not in params]
     return Space(distributions, fixed, deletions)
+
+
+def _is_replaced(name: str, key: str, takes_all: bool) -> bool:
+    """Whether an override of ``key`` says all that one of ``name`` does, be it added (``+``) or not."""
+    name, key = name.lstrip("+"), key.lstrip("+")
+    return name == key or (takes_all and name.startswith(f"{key}."))
 
 
 def _read(text: str) -> tuple[dict[str, BaseDistribution], dict[str, Any], list[str]]:
@@ -116,6 +123,11 @@ def as_written(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return str(value)
+
+
+def parsed(value: str) -> Any:
+    """A choice that is written as an override is."""
+    return OverridesParser.create().parse_override(f"value={as_written(value)}").value()
 
 
 def suggest(trial: Trial, key: str, distribution: BaseDistribution) -> Any:

@@ -43,7 +43,8 @@ def _objectives(log: StudyLog) -> dict[str, str]:
         lines = {"best": f"{name} {best[0].values[0]:.4f} in trial {best[0].number} ({direction})"}
         first = next((trial for trial in log.complete if trial.as_configured is not None), None)
         if first is not None and first.values:
-            but_for = f" (but for {', '.join(first.as_configured or ())})" if first.as_configured else ""
+            drawn = [name for name in first.as_configured or () if name in first.params]
+            but_for = f" (but for {', '.join(drawn)})" if drawn else ""
             lines["as configured"] = f"{first.values[0]:.4f} in trial {first.number}{but_for}"
         return lines
     lines = {

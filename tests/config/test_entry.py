@@ -5,6 +5,9 @@ import sys
 
 import pytest
 
+from bert_ft.config.composition import judged
+from bert_ft.errors import ConfigError
+
 
 def run(*arguments: str, cwd, module: str = "bert_ft.train") -> subprocess.CompletedProcess:
     return subprocess.run(
@@ -96,6 +99,16 @@ def test_every_value_of_a_sweep_is_judged_before_the_first_job(tmp_path):
     assert "seed=-1: must be an integer ≥ 0" in message
     assert "optimizer.lr=0: must be a number > 0" in message
     assert list(tmp_path.iterdir()) == []
+
+
+def test_keys_of_a_search_may_belong_to_a_choice():
+    """Trials that don't have them aren't given them, which the search sees to."""
+    overrides = ["loss=choice(cross_entropy,focal)", "loss.gamma=choice(1.0,2.0)"]
+    assert judged("train", ["hydra/sweeper=optuna", *overrides], sweep=True).hydra.sweeper
+    with pytest.raises(ConfigError, match=r"there is no key loss\.gamma"):
+        judged("train", overrides, sweep=True)
+    with pytest.raises(ConfigError, match="Could not find 'loss/tree'"):
+        judged("train", ["hydra/sweeper=optuna", "loss=choice(focal,tree)"], sweep=True)
 
 
 def test_cfg_with_a_wrong_key_names_it_alone(tmp_path):

@@ -85,6 +85,19 @@ def test_an_experiment_of_the_users_own_comes_in(tmp_path):
     assert (found.seed, found.optimizer.lr) == (11, 1e-3)
 
 
+def test_the_best_of_an_earlier_search_comes_in(tmp_path):
+    """Its file has the name that the new one gets."""
+    (tmp_path / "one/experiment").mkdir(parents=True)
+    earlier = trial_of(["loss=focal", "loss.gamma=1.5", "optimizer.lr=0.5"])
+    log = StudyLog("a search", [earlier], ["value"], [True])
+    text = experiment(log, earlier, JobRecord({"loss": "focal"}, seed=11), tmp_path / "one")
+    (tmp_path / "one/experiment/best.yaml").write_text(text)
+    record = JobRecord({"experiment": "best", "loss": "focal"}, own_folders=[str(tmp_path / "one")])
+    write(tmp_path, trial_of(["experiment=best", "optimizer.lr=1e-3"]), record)
+    found = compose(tmp_path, "experiment=best")
+    assert (found.seed, found.loss.gamma, found.optimizer.lr) == (11, 1.5, 1e-3)
+
+
 def test_own_folders_of_configuration_are_in_the_command(tmp_path):
     record = JobRecord({"model": "mine"}, own_folders=["/my conf"])
     trial = trial_of(["model=mine"])

@@ -10,6 +10,7 @@ import numpy as np
 import optuna
 import pytest
 import yaml
+from hydra.errors import ConfigCompositionException
 from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
@@ -49,6 +50,25 @@ def test_no_more_than_n_trials(tmp_path):
     assert num_claimed(study.trials) == 5
     assert study.trials[0].user_attrs["reason"] == "it raised"
     assert study.trials[1].state == TrialState.PRUNED
+
+
+def test_a_trial_whose_choices_do_not_go_together_fails_alone(tmp_path, caplog):
+    study, claims = make_study(tmp_path)
+
+    def draw(trial):
+        if trial.suggest_categorical("group", ["a", "b"]) == "a" and trial.number < 3:
+            raise ConfigCompositionException("In 'train': a doesn't go\nwith that")
+
+    claims._draw = draw
+    study.sampler = optuna.samplers.RandomSampler(seed=1)
+    begun = [claims.next() for _ in range(5)]
+    failed = [trial for trial in study.trials if trial.state == TrialState.FAIL]
+    assert 0 < len(failed) == begun.count(None)
+    assert {trial.user_attrs["reason"] for trial in failed} == {
+        "can't be composed: In 'train': a doesn't go with that"
+    }
+    assert num_claimed(study.trials) == 5
+    assert "can't be composed" in caplog.text
 
 
 def test_what_was_killed_is_run_again_with_the_same_values(tmp_path):
@@ -107,6 +127,7 @@ def test_what_another_process_has_ended_stays_as_it_is(tmp_path, caplog):
     before = frozen(claims, trial)
     claims.fail(before, "taken for dead")
     claims.complete(before, [1.0])
+    assert not claims.lose(before, "killed", alone=True)
     assert study.trials[0].state == TrialState.FAIL
     assert "took this one for dead" in caplog.text
 

@@ -112,6 +112,12 @@ def test_a_parameter_that_goes_with_a_drawn_one():
     assert found.problems() == []
 
 
+def test_a_null_is_drawn_as_it_is_written():
+    found = conditions({TEMPERATURE: RANGE, WEIGHT: ["null", "0.5"]}, only_with={TEMPERATURE: WEIGHT})
+    assert drawn_in(found, **{WEIGHT: "null"}) == [[WEIGHT]]
+    assert drawn_in(found, **{WEIGHT: "0.5"}) == [[WEIGHT], [TEMPERATURE]]
+
+
 def test_a_parameter_that_goes_with_a_configured_one():
     for fixed, expected in (("loss=cross_entropy", []), ("loss=supervised_contrastive", [[TEMPERATURE]])):
         assert (

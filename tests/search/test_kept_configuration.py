@@ -78,8 +78,9 @@ def test_what_is_wrong_is_told_where_it_is_chosen(folder, composer):
     (folder / "notes.yml").write_text("not Hydra's")  # which it refuses to list
     compose, keep = composer(folder)
     keep()
-    read(compose, group=["a", "c"])
     assert compose().group.y == 1
+    with pytest.raises(SearchError, match=r"^group=c: there is no such choice$"):
+        read(compose, group=["a", "c"])
     with pytest.raises(SearchError, match=r"group=b: .*b\.yaml"):
         read(compose, group=["a", "b"])
     with pytest.raises(HydraException, match="'group/c'"):

@@ -28,7 +28,7 @@ class Sweep:
     def ended(self, state="complete", value=None, *, events=False, params=None, **attributes) -> Path:
         number = len(self.study.trials)
         own = self.folder / str(number)
-        for name in ("model", "checkpoints"):
+        for name in ("model", "checkpoints", "pretraining/checkpoints"):
             (own / name).mkdir(parents=True)
             (own / name / "weights").write_text(str(number))
         (own / "metrics.json").write_text("{}")
@@ -46,6 +46,8 @@ class Sweep:
             if (path / "checkpoints").is_dir() and not path.is_symlink()
         ]
         assert all((self.folder / str(number) / "model").is_dir() for number in found)
+        stages = {int(path.parts[-3]) for path in self.folder.glob("*/pretraining/checkpoints")}
+        assert stages == set(found)
         return sorted(found)
 
 
@@ -118,7 +120,17 @@ def test_folders_of_another_machine_are_left_to_it(tmp_path):
     for value in (0.1, 0.2):
         sweep.ended(value=value, host="another")
     assert sweep.with_weights() == [0, 1]
-    assert not (tmp_path / "model").exists()
+    assert (tmp_path / "model/weights").read_text() == "1"  # in a folder that both see
+
+
+def test_there_is_no_link_to_a_model_that_isnt_the_best(tmp_path):
+    sweep = Sweep(tmp_path)
+    sweep.ended(value=0.5)
+    add(sweep.study, "complete", 0.9, folder="/on/its/own/disk", host="another")
+    sweep.ended(value=0.4)
+    assert not (tmp_path / "model").is_symlink()
+    sweep.ended(value=0.95)
+    assert (tmp_path / "model/weights").read_text() == "3"
 
 
 def test_the_link_leads_to_the_best_model(tmp_path):

@@ -127,6 +127,15 @@ def test_texts_of_others_are_escaped(tmp_path):
     assert "<script>alert('x')</script> & <b>bold</b>" in page.text
 
 
+def test_no_password_is_shown(tmp_path):
+    address = "postgresql://me:sec:ret@server/searches"
+    study = new_study(command=f"python -m bert_ft.train --multirun 'hydra.sweeper.storage={address}' seed=1")
+    add(study, "complete", 0.5)
+    page = report_of(study, tmp_path)
+    assert "ret@" not in page.text
+    assert "postgresql://me:***@server/searches" in page.text
+
+
 def test_a_later_report_takes_the_earlier_ones_place(tmp_path):
     study = searched(20)
     report_of(study, tmp_path)

@@ -42,6 +42,21 @@ def test_the_command_line_goes_before_the_configuration():
 
 
 @pytest.mark.parametrize(
+    ("argument", "left"),
+    [
+        ("++a.x=1", {"a.y", "ab"}),
+        ("a={x:1,y:2}", {"ab"}),
+        ("++a={x:1}", {"ab"}),
+        ("++a.x=interval(0,2)", {"a.y", "ab", "++a.x"}),
+        ("~a.x", {"a.y", "ab"}),
+    ],
+)
+def test_what_is_said_of_a_key_in_another_way_goes_before_the_configuration_too(argument, left):
+    params = dict.fromkeys(("a.x", "a.y", "ab"), "interval(0,1)")
+    assert space_of(params, [argument]).distributions.keys() == left
+
+
+@pytest.mark.parametrize(
     ("override", "words"),
     [
         ("lr=interval(2,1)", "lr=interval(2,1): an empty range"),

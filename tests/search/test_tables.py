@@ -1,4 +1,5 @@
 import pytest
+from optuna.distributions import FloatDistribution
 
 from bert_ft.reporting.missing import NotLogged
 from bert_ft.search import tables
@@ -30,7 +31,9 @@ def test_facts(log):
 @pytest.mark.parametrize(("drawn", "said"), [([], ""), (["a", "b"], " (but for a, b)")])
 def test_the_configuration_as_it_stands_is_named_beside_the_best(drawn, said):
     study = new_study()
-    add(study, "complete", 0.5, as_configured=drawn)
+    # what isn't in the trial wasn't drawn either
+    space = {name: FloatDistribution(0, 1) for name in drawn}
+    add(study, "complete", 0.5, dict.fromkeys(drawn, 0.5), space=space, as_configured=[*drawn, "pretrain.x"])
     add(study, "complete", 0.75)
     log = read_study(study)
     found = tables.facts(log, statistics_of(log))
