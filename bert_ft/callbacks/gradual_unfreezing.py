@@ -81,14 +81,15 @@ class GradualUnfreezing(Callback):
             names = ["the embeddings"] * (left_out[0] == 0) + [
                 f"layer.{depth - 1}" for depth in left_out if depth
             ]
-            shown = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
+            shown = names[0] if len(names) == 1 else f"{names[-1]}, and at last {names[0]},"
+            waits = num_layers - left_out[0] + 1 - self.layers_at_start
             log.warning(
-                "unfreezing: training ends after %d epochs, before %s join; raise unfreezing.layers_at_start (now %d) or "
-                "trainer.max_epochs, by %d",
+                "unfreezing: training ends after %d epochs, and %s would join in epoch %d; train for longer, or raise "
+                "unfreezing.layers_at_start (now %d)",
                 num_epochs,
                 shown,
+                waits * self.epochs_per_layer + 1,
                 self.layers_at_start,
-                num_layers - joined - left_out[0] + 1,
             )
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -60,6 +60,7 @@ class TrainingCurves(Monitor):
         before = torch.zeros(2) if self._loss is None else self._loss  # of the run that this one goes on from
         self._loss = before.to(pl_module.device, widest(pl_module.device))
         self._is_packed = is_packed(encoder_of(pl_module))
+        self._between = "data"
         self._begin()
 
     def on_train_batch_start(

@@ -40,31 +40,19 @@ class WeightMonitor(HistogramMonitor):
         self._initial: list[Tensor] = []
         self._previous: list[Tensor] = []
         self._has_drift = False
-        self._origin: Tensor | None = None
-
-    def state_dict(self) -> dict[str, Any]:
-        """By which a resumed run knows whether it begins with the same weights."""
-        return {} if self._origin is None else {"origin": self._origin}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        origin = state_dict.get("origin")
-        if self.distance and origin is not None and not torch.equal(origin, self._origin_of(self._initial)):
-            log.warning(
-                "monitor: weights/…/distance ends here: a resumed run doesn't have the weights that training began with "
-                "where these came from a pre-training stage"
-            )
-            self.distance, self._initial = False, []
-            self._origin = origin
+        self._has_origin = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if stage == "fit" and self.distance:  # before the weights of a resumed run are loaded
+        if stage != "fit" or not self.distance:
+            return
+        self._has_origin = getattr(pl_module, "has_initial_weights", True)
+        if self._has_origin:  # before the weights of a resumed run are loaded
             self._initial = _copied(pl_module)
-            self._origin = self._origin_of(self._initial)
-
-    @staticmethod
-    def _origin_of(weights: list[Tensor]) -> Tensor:
-        """``(num_parameters,)`` norms on the CPU."""
-        return torch.stack(torch._foreach_norm(weights)).cpu() if weights else torch.zeros(0)
+        elif trainer.is_global_zero:
+            log.warning(
+                "monitor: weights/…/distance ends here: the weights that fine-tuning began with were the pre-training stage's, "
+                "which a resumed run doesn't have"
+            )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._layers = Layers.of(pl_module)
@@ -93,7 +81,7 @@ class WeightMonitor(HistogramMonitor):
     def scalars(self, readings: Tensor, step: int) -> dict[str, float]:
         assert self._layers is not None
         kinds = (
-            ["norm", "update_ratio"] + ["distance"] * self.distance + ["averaging_drift"] * self._has_drift
+            ["norm", "update_ratio"] + ["distance"] * self._has_origin + ["averaging_drift"] * self._has_drift
         )
         return {
             f"weights/{name}/{kind}": value

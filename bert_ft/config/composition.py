@@ -22,13 +22,13 @@ SEARCH = "optuna"  # of hydra/sweeper
 def judged(config_name: str, overrides: Sequence[str], *, sweep: bool = False) -> DictConfig:
     """The composed configuration, Hydra's own part included; of a sweep that of its first job.
 
-    In a sweep every value of every override is judged, one at a time beside the first of the others. This package's search
-    judges the values of keys itself: which keys a trial has depends on the groups that are drawn.
+    In a sweep every value of every override is judged, one at a time beside the first of the others. A trial of this
+    package's search is only given the keys that it has, by the groups that are drawn.
 
     Raises:
         ConfigError: naming everything that is wrong.
     """
-    first, rest = _jobs(overrides) if sweep else (list(overrides), [])
+    first, rest = _jobs(config_name, overrides) if sweep else (list(overrides), [])
     config = _compose(config_name, first)
     if not isinstance(config, DictConfig):
         others = [override for override in first if not unread(config_name, [override])]
@@ -50,18 +50,19 @@ def listed(found: Sequence[str]) -> str:
     return "\n".join([f"{len(found)} problems in the configuration:", *(f"  {line}" for line in found)])
 
 
-def _jobs(overrides: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+def _jobs(config_name: str, overrides: Sequence[str]) -> tuple[list[str], list[list[str]]]:
     """The first value of every override, and one list for each further value of one of them."""
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
     except CompactHydraException as error:
         raise ConfigError(_sentence(error)) from error
     choices = []
+    drawn: dict[str, str] = {}  # override → its key, where trials may lack that
     is_search = any(each.key_or_group == "hydra/sweeper" and each.value() == SEARCH for each in parsed)
     for text, override in zip(overrides, parsed, strict=True):
         if not override.is_sweep_override():
             choices.append([text])
-        elif override.is_discrete_sweep() and not (is_search and "." in override.key_or_group):
+        elif override.is_discrete_sweep():
             key = override.get_key_element()
             values = [f"{key}={value}" for value in override.sweep_string_iterator()]
             if not values:
@@ -69,14 +70,28 @@ def _jobs(overrides: Sequence[str]) -> tuple[list[str], list[list[str]]]:
                     f"{text}: an empty range; it goes from its start up to, and without, its stop"
                 )
             choices.append(values)
-        # an interval has no values to list: its sampler draws them, as a search does those of a key
+            if is_search and "." in override.key_or_group and not override.is_add():
+                drawn |= dict.fromkeys(values, override.key_or_group)
+        # an interval has no values to list: its sampler draws them
     first = [values[0] for values in choices]
     rest = [
         [*first[:position], value, *first[position + 1 :]]
         for position, values in enumerate(choices)
         for value in values[1:]
     ]
-    return first, rest
+    if not drawn:
+        return first, rest
+    keys: dict[tuple[str, ...], set[str]] = {}
+
+    def as_drawn(job: list[str]) -> list[str]:
+        others = tuple(override for override in job if override not in drawn)
+        if others not in keys:
+            config = _compose(config_name, others)
+            plain = OmegaConf.to_container(config, resolve=False) if isinstance(config, DictConfig) else {}
+            keys[others] = set(_all_keys(plain))
+        return [override for override in job if override not in drawn or drawn[override] in keys[others]]
+
+    return as_drawn(first), [as_drawn(job) for job in rest]
 
 
 def _composition_problems(error: Exception, config_name: str, overrides: Sequence[str]) -> list[str]:

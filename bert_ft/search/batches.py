@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
@@ -13,12 +14,12 @@ import optuna
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from optuna.exceptions import StorageInternalError
-from optuna.trial import Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from bert_ft.errors import SearchError
 from bert_ft.search import outputs
-from bert_ft.search.claims import Claims
+from bert_ft.search.claims import Claims, FailedDrawError
 from bert_ft.search.failures import too_many
 from bert_ft.search.liveness import HEARTBEAT_SECONDS
 from bert_ft.search.opened_study import OpenedStudy, quoted
@@ -48,13 +49,15 @@ def run_in_batches(
         try:
             while time.monotonic() < ends_at:
                 claims.beat()
-                batch = _claim(claims, settings.n_jobs)
-                if not batch:
+                batch, failed = _claim(claims, settings.n_jobs)
+                if not batch and not failed:
                     return
-                for trial, result in zip(
-                    batch, _launch(launcher, opened, claims, batch, overrides), strict=True
-                ):
-                    ended = _tell(claims, trial, result, len(opened.study.directions))
+                results = _launch(launcher, opened, claims, batch, overrides) if batch else []
+                told = (
+                    _tell(claims, trial, result, len(opened.study.directions))
+                    for trial, result in zip(batch, results, strict=True)
+                )
+                for ended in itertools.chain(failed, told):
                     num_ended += 1
                     num_failed += ended.state == TrialState.FAIL
                     outputs.trial_ended(opened.study, ended, opened.folder)
@@ -70,14 +73,20 @@ def run_in_batches(
             raise
 
 
-def _claim(claims: Claims, n_jobs: int) -> list[Trial]:
-    batch = []
+def _claim(claims: Claims, n_jobs: int) -> tuple[list[Trial], list[FrozenTrial]]:
+    """Trials to run, and those that failed before they could be."""
+    batch: list[Trial] = []
+    failed: list[FrozenTrial] = []
     for _ in range(n_jobs):
-        trial = claims.next()
+        try:
+            trial = claims.next()
+        except FailedDrawError as error:
+            failed.append(error.trial)
+            continue
         if trial is None:
             break
         batch.append(trial)
-    return batch
+    return batch, failed
 
 
 def _launch(

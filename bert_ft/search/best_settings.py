@@ -75,12 +75,14 @@ def experiment(log: StudyLog, trial: TrialLog, record: JobRecord, folder: Path) 
     is in the command that it names.
     """
     parsed = OverridesParser.create().parse_overrides(overrides_of(trial))
-    defaults, settings = _earlier(parsed, record)
+    earlier = _earlier(parsed, record)
+    defaults, before = earlier or ([], {})
+    settings = OmegaConf.create(before)
     if record.seed is not None:
         settings.seed = record.seed
     beside = []
     for override in parsed:
-        if _is_earlier(override):
+        if earlier is not None and _is_earlier(override):
             continue
         if override.is_delete() or override.get_key_element() == "trust":
             beside.append(str(override.input_line))
@@ -97,7 +99,7 @@ def experiment(log: StudyLog, trial: TrialLog, record: JobRecord, folder: Path) 
         f"{name} {value:.4f}" for name, value in zip(log.objectives, trial.values or (), strict=True)
     )
     head = ["# @package _global_", f"# Trial {trial.number} of {log.name}: {values}", f"#   {command}"]
-    content = OmegaConf.create({"defaults": [*defaults, "_self_"]} if defaults else {})
+    content = OmegaConf.create({"defaults": [*_last_of_each(defaults), "_self_"]} if defaults else {})
     return "\n".join([*head, OmegaConf.to_yaml(OmegaConf.merge(content, settings))])
 
 
@@ -109,19 +111,27 @@ def _command(overrides: list[str], record: JobRecord) -> str:
     return str(command_of(run))
 
 
+def _last_of_each(defaults: list[Any]) -> list[Any]:
+    """Hydra refuses two choices of a group."""
+    by_group = {
+        next(iter(each)).removeprefix("override ") if isinstance(each, dict) else each: each
+        for each in defaults
+    }
+    return list(by_group.values())
+
+
 def _is_earlier(override: Override) -> bool:
     """Whether it takes an earlier search's file, which has the name of the one that is written."""
     return override.get_key_element().lstrip("+") == FOLDER and _plain(override.value()) == Path(FILE).stem
 
 
-def _earlier(overrides: list[Override], record: JobRecord) -> tuple[list[Any], DictConfig]:
-    """Defaults and settings of an earlier search's file: to name it would name the new one."""
+def _earlier(overrides: list[Override], record: JobRecord) -> tuple[list[Any], dict[str, Any]] | None:
+    """Defaults and settings of an earlier search's file, if it is there: to name it would name the new one."""
     if any(_is_earlier(override) for override in overrides):
         for folder in record.own_folders:
             if content := _yaml(Path(folder) / FOLDER / FILE):
-                defaults = [each for each in content.pop("defaults", []) if each != "_self_"]
-                return defaults, OmegaConf.create(content)
-    return [], OmegaConf.create({})
+                return [each for each in content.pop("defaults", []) if each != "_self_"], content
+    return None
 
 
 def _is_group(override: Override, choices: dict[str, Any]) -> bool:

@@ -77,6 +77,18 @@ def _repeating(trial: FrozenTrial) -> dict[str, Any]:
     return {"system_attrs": attributes | kept, "user_attrs": mark}
 
 
+class FailedDrawError(Exception):
+    """A trial failed before it could be run.
+
+    Attributes:
+        trial: as it ended.
+    """
+
+    def __init__(self, trial: FrozenTrial) -> None:
+        super().__init__(f"Trial {trial.number} {trial.user_attrs['reason']}")
+        self.trial = trial
+
+
 class Claims:
     """Starts trials of a study, and ends them.
 
@@ -106,26 +118,29 @@ class Claims:
         self._cleared_at = -float("inf")
 
     def next(self) -> Trial | None:
-        """A trial that is this process's to run; ``None`` if none is left at the moment."""
+        """A trial that is this process's to run; ``None`` if none is left at the moment.
+
+        Raises:
+            FailedDrawError: its choices don't go together, so that it has failed.
+        """
         with locked(self.storage, self.study.study_name):
             if time.monotonic() - self._cleared_at > SECONDS_BETWEEN_LOOKS:
                 self._clear_away()
-            while True:
+            trials = self._queued_again()
+            if num_claimed(trials) >= self.n_trials:
+                self._clear_away()  # before there is nothing left to do
                 trials = self._queued_again()
-                if num_claimed(trials) >= self.n_trials:
-                    self._clear_away()  # before there is nothing left to do
-                    trials = self._queued_again()
-                if num_claimed(trials) >= self.n_trials:
-                    return None
-                trial = self.study.ask()
-                trial.set_user_attr(OWNER, self.owner.to_dict())
-                try:
-                    self._draw(trial)
-                    return trial
-                except (HydraException, OmegaConfBaseException) as error:  # choices that don't go together
-                    reason = f"can't be composed: {' '.join(str(error).split())}"
-                    log.warning(f"Trial {trial.number} {reason}")
-                    self.fail(self.storage.get_trial(trial._trial_id), reason)
+            if num_claimed(trials) >= self.n_trials:
+                return None
+            trial = self.study.ask()
+            trial.set_user_attr(OWNER, self.owner.to_dict())
+            try:
+                self._draw(trial)
+            except (HydraException, OmegaConfBaseException) as error:
+                reason = f"can't be composed: {' '.join(str(error).split())}"
+                self.fail(self.storage.get_trial(trial._trial_id), reason)
+                raise FailedDrawError(self.storage.get_trial(trial._trial_id)) from error
+            return trial
 
     def clear_away(self) -> None:
         """Fail the trials of processes that have died; ``next`` runs them again."""

@@ -6,6 +6,7 @@ import functools
 import gc
 import logging
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -139,16 +140,26 @@ def _prepare(sweep: Sweep, fixed: Sequence[str], space: Space, send: Send) -> No
     warm: Callable[[DictConfig], None] | None = getattr(sweep.task, "warm", None)
     if warm is None:
         return
-    differing = [
+    inputs = [
         f"{name}={as_written(distribution.choices[0])}"
         for name, distribution in space.distributions.items()
-        if name.split(".")[0] in ("data", "encoder") and isinstance(distribution, CategoricalDistribution)
+        if _INPUT.fullmatch(name) and isinstance(distribution, CategoricalDistribution)
     ]
     try:
-        warm(sweep.compose([*fixed, *differing]))
+        config = sweep.compose([*fixed, *inputs])
+    except (HydraException, OmegaConfBaseException):  # the first choices don't go together
+        config = sweep.compose(fixed)
+    try:
+        warm(config)
     except UserError as error:
-        if not differing:
+        if not inputs:
             send({"error": str(error)[:900]})
+
+
+# what says which data and which encoder are read
+_INPUT = re.compile(
+    r"data|encoder|(data|encoder)\.(source\b.*|dataset|subset|revision|name_or_path|\w+_(file|column|split))"
+)
 
 
 def _check_values(sweep: Sweep, space: Space, fixed: Sequence[str]) -> DictConfig:

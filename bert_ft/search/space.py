@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,11 +63,9 @@ def space_of(params: Mapping[str, Any], arguments: Sequence[str]) -> Space:
     for text in [*(f"{key}={as_written(value)}" for key, value in params.items()), *arguments]:
         found, values, removed = _read(text)
         for key in {*found, *values, *(text_key(override) for override in removed)}:
-            takes_all = key in values and str(values[key]).startswith(
-                "{"
-            )  # a mapping is merged into what stands there
+            said = {key.lstrip("+"), *_keys_in(key, values.get(key))}
             for known in (distributions, fixed):
-                for other in [name for name in known if _is_replaced(name, key, takes_all)]:
+                for other in [name for name in known if name.lstrip("+") in said]:
                     del known[other]
         distributions |= found
         fixed |= values
@@ -76,10 +74,13 @@ def space_of(params: Mapping[str, Any], arguments: Sequence[str]) -> Space:
     return Space(distributions, fixed, deletions)
 
 
-def _is_replaced(name: str, key: str, takes_all: bool) -> bool:
-    """Whether an override of ``key`` says all that one of ``name`` does, be it added (``+``) or not."""
-    name, key = name.lstrip("+"), key.lstrip("+")
-    return name == key or (takes_all and name.startswith(f"{key}."))
+def _keys_in(key: str, value: Any) -> Iterator[str]:
+    """The keys within a mapping, which is merged into what stands there."""
+    content = parsed(value) if isinstance(value, str) and value.startswith("{") else value
+    for name, child in content.items() if isinstance(content, dict) else ():
+        inner = f"{key.lstrip('+')}.{as_written(name)}"
+        yield inner
+        yield from _keys_in(inner, child)
 
 
 def _read(text: str) -> tuple[dict[str, BaseDistribution], dict[str, Any], list[str]]:

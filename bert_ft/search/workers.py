@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from bert_ft.errors import SearchError
 from bert_ft.search import outputs
-from bert_ft.search.claims import Claims
+from bert_ft.search.claims import Claims, FailedDrawError
 from bert_ft.search.failures import reason_of_exit, too_many, was_killed
 from bert_ft.search.fork_server import Ended, ForkServer, Message, Send
 from bert_ft.search.liveness import HEARTBEAT_SECONDS
@@ -132,7 +132,13 @@ class Workers:
         while self._free:
             if time.monotonic() > self._ends_at:
                 return False
-            trial = self._claims.next()
+            try:
+                trial = self._claims.next()
+            except FailedDrawError as failed:
+                log.warning(str(failed))
+                self._count(failed.trial)
+                outputs.trial_ended(self._opened.study, failed.trial, self._opened.folder)
+                continue
             if trial is None:
                 return False
             self._start(trial)
@@ -173,11 +179,7 @@ class Workers:
         self._free_since[running.slot.number] = time.time()
         ended = self._claims.storage.get_trial(running.trial._trial_id)
         if counts:
-            self._num_ended += 1
-            if ended.state == TrialState.FAIL:
-                self._num_failed += 1
-                self._last_reason = ended.user_attrs.get("reason", "")
-        self._stop_if_too_many_failed()
+            self._count(ended)
         self._fill()  # before anything that can wait
         outputs.trial_ended(self._opened.study, ended, self._opened.folder)
         progress.ended(ended)
@@ -197,7 +199,12 @@ class Workers:
             self._claims.fail(trial, reason_of_exit(code))
         return True
 
-    def _stop_if_too_many_failed(self) -> None:
+    def _count(self, ended: FrozenTrial) -> None:
+        """A trial that has come to its own end; too many that failed end the search."""
+        self._num_ended += 1
+        if ended.state == TrialState.FAIL:
+            self._num_failed += 1
+            self._last_reason = ended.user_attrs.get("reason", "")
         if too_many(self._num_failed, self._num_ended, self._max_failure_rate, self._claims.n_trials):
             raise SearchError(
                 f"{self._num_failed} of {self._num_ended} trials failed, which is more than "

@@ -45,6 +45,7 @@ class EncoderModule(LightningModule):
 
     Attributes:
         clipped_gradients: of the latest optimizer step, where anybody needed their norms.
+        has_initial_weights: whether it is built with the weights that training begins with, or began with before a resume.
         batch_loss: the mean over the latest training batch, before it is weighted for the accumulation.
     """
 
@@ -59,6 +60,7 @@ class EncoderModule(LightningModule):
         weight_decay_schedule: MultiplierSchedule | None = None,
     ) -> None:
         super().__init__()
+        self.has_initial_weights = True
         self.optimizer = optimizer
         self.schedule = schedule
         self.weight_decay_schedule = weight_decay_schedule or Constant()

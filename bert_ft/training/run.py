@@ -121,6 +121,8 @@ class TrainingRun:
                 hand_over(folder, self.module.classifier.encoder, reinit_layers=self.reinit_layers)
             if self.trainer.is_global_zero:
                 print_pretraining(stage.record, stage.folder)
+        else:
+            self.module.has_initial_weights = False
         self._pretraining = stage.record
         del stage
         gc.collect()  # the stage's weights and its optimizer's, which refer to each other in circles

@@ -112,8 +112,15 @@ def test_with_every_layer_from_the_start_it_is_plain_training(tmp_path, tiny_enc
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["trainer.max_epochs=1"], "after 1 epochs, before the embeddings to layer.1 join; raise .* by 3"),
-        (["trainer.max_epochs=3"], "after 3 epochs, before the embeddings join; raise .* by 1"),
+        (
+            ["trainer.max_epochs=1"],
+            "after 1 epochs, and layer.1, and at last the embeddings, would join in epoch 4",
+        ),
+        (
+            ["trainer.max_epochs=3"],
+            "after 3 epochs, and the embeddings would join in epoch 4; train for longer, or raise",
+        ),
+        (["trainer.max_epochs=3", "unfreezing.epochs_per_layer=2"], "the embeddings, would join in epoch 7"),
         (["trainer.max_epochs=3", "unfreezing.layers_at_start=1"], None),
         (["trainer.max_epochs=2", "encoder.freeze_layers=1"], None),
     ],

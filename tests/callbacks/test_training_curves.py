@@ -214,7 +214,7 @@ class TestTimes:
         found = timed(tmp_path, module_of(), batches, every_n_steps=2, validate=True, **settings)
         # the sanity check before training doesn't count, but the time until the next batch, in which checkpoints are saved
         assert seconds(found[4])[-1] == 8.0 + 0.5
-        assert seconds(found[2])[-1] == seconds(found[6])[-1] == 0
+        assert seconds(found[1])[-1] == seconds(found[2])[-1] == seconds(found[6])[-1] == 0
         assert found[6]["seconds_after/validation"] == 8.0  # that of the end comes after the last reading
         for step, number in ((1, 1), (2, 1), (4, 2), (6, 2)):
             training = sum(seconds(found[step])[:-1])

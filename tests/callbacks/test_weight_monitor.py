@@ -203,25 +203,16 @@ class TestResume:
             if number in found:
                 assert_step(found[number], step, whole[0].before, group_of(module))
 
-    def test_other_weights_than_training_began_with_end_the_distances(self, tmp_path, caplog):
-        """As after a pre-training stage, which a resumed run doesn't repeat."""
-        first = trainer_of(tmp_path, [monitor()], max_epochs=1)
-        first.fit(module_of(), loader(batches_of(2)))
-        first.save_checkpoint(tmp_path / "at_2.ckpt")
+    def test_without_the_weights_that_training_began_with_there_are_no_distances(self, tmp_path, caplog):
+        """As after a pre-training stage, which a resumed run doesn't repeat; an average still drifts."""
         module = module_of()
-        with torch.no_grad():
-            next(module.parameters()).mul_(1.001)
-        second = trainer_of(tmp_path, [monitor()], max_epochs=2)
-        second.fit(module, loader(batches_of(2)), ckpt_path=tmp_path / "at_2.ckpt", weights_only=True)
+        module.has_initial_weights = False
+        fit(tmp_path, module, [ExponentialAveraging(), monitor()])
         assert ["distance ends here" in message for message in warnings_of(caplog)] == [True]
-        found = logged(tmp_path, "weights/")
-        assert [bool(of_layers(values, "distance")) for values in found.values()] == [
-            True,
-            True,
-            False,
-            False,
-        ]
-        assert all(of_layers(values, "norm") for values in found.values())
+        found = logged(tmp_path, "weights/")[4]
+        assert not of_layers(found, "distance")
+        assert of_layers(found, "norm")
+        assert of_layers(found, "averaging_drift")
 
 
 class TestMemory:

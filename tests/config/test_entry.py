@@ -105,8 +105,16 @@ def test_keys_of_a_search_may_belong_to_a_choice():
     """Trials that don't have them aren't given them, which the search sees to."""
     overrides = ["loss=choice(cross_entropy,focal)", "loss.gamma=choice(1.0,2.0)"]
     assert judged("train", ["hydra/sweeper=optuna", *overrides], sweep=True).hydra.sweeper
+    assert judged("train", ["hydra/sweeper=optuna", "loss=choice(focal,r_drop)", overrides[1]], sweep=True)
     with pytest.raises(ConfigError, match=r"there is no key loss\.gamma"):
         judged("train", overrides, sweep=True)
+    wrong = [
+        "loss=choice(cross_entropy,focal)",
+        "loss.gamma=choice(1.0,-1.0)",
+        "encoder.hidden_dropout=choice(0.1,1.5)",
+    ]
+    with pytest.raises(ConfigError, match=r"encoder\.hidden_dropout=1\.5: must be"):
+        judged("train", ["hydra/sweeper=optuna", *wrong], sweep=True)
     with pytest.raises(ConfigError, match="Could not find 'loss/tree'"):
         judged("train", ["hydra/sweeper=optuna", "loss=choice(focal,tree)"], sweep=True)
 

@@ -98,6 +98,18 @@ def test_the_best_of_an_earlier_search_comes_in(tmp_path):
     assert (found.seed, found.loss.gamma, found.optimizer.lr) == (11, 1.5, 1e-3)
 
 
+def test_a_choice_goes_before_that_of_the_earlier_search(tmp_path):
+    (tmp_path / "one/experiment").mkdir(parents=True)
+    (tmp_path / "one/experiment/best.yaml").write_text(
+        "# @package _global_\ndefaults: [{override /loss: focal}, {override /schedule: cosine}, _self_]\n"
+    )
+    record = JobRecord({"experiment": "best", "loss": "r_drop"}, own_folders=[str(tmp_path / "one")])
+    write(tmp_path, trial_of(["experiment=best", "loss=r_drop"]), record)
+    found = compose(tmp_path, "experiment=best")
+    assert found.loss == compose(tmp_path, "loss=r_drop").loss
+    assert found.schedule == compose(tmp_path, "schedule=cosine").schedule
+
+
 def test_own_folders_of_configuration_are_in_the_command(tmp_path):
     record = JobRecord({"model": "mine"}, own_folders=["/my conf"])
     trial = trial_of(["model=mine"])

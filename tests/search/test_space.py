@@ -46,7 +46,8 @@ def test_the_command_line_goes_before_the_configuration():
     [
         ("++a.x=1", {"a.y", "ab"}),
         ("a={x:1,y:2}", {"ab"}),
-        ("++a={x:1}", {"ab"}),
+        ("++a={x:1}", {"a.y", "ab"}),
+        ("a={z:{x:1}}", {"a.x", "a.y", "ab"}),
         ("++a.x=interval(0,2)", {"a.y", "ab", "++a.x"}),
         ("~a.x", {"a.y", "ab"}),
     ],
