@@ -33,7 +33,7 @@ def encoder_of(module: nn.Module) -> PreTrainedModel:
 
 @dataclass(frozen=True)
 class Layers:
-    """The layers of a module's parameters, named as the optimizer's groups are.
+    """The layers of a module's parameters, named as the optimizer's groups are; what is above the layers is all ``head``.
 
     Attributes:
         names: ``embeddings``, ``layer.0``, … and ``head`` (all that is above the layers), as far as there are such.

@@ -62,7 +62,7 @@ def test_two_processes_equal_one(tmp_path):
     }
     for name, num_rows in {"validation_2.npz": NUM_ROWS, "representations_2.npz": 20}.items():
         expected, found = arrays(one / "monitor" / name), arrays(two / "monitor" / name)
-        assert found["rows"].tolist() == list(range(num_rows))
+        assert len(set(found["rows"].tolist())) == num_rows
         assert found.keys() == expected.keys()
         for key, value in expected.items():
             np.testing.assert_array_equal(found[key], value, err_msg=key)

@@ -39,7 +39,9 @@ def check(folder: Path) -> None:
         if "retry_of" in trial.system_attrs:
             lost = study.trials[trial.system_attrs["retry_of"]]
             wanted = {**lost.system_attrs.get("fixed_params", {}), **lost.params}
-            assert wanted == trial.system_attrs["fixed_params"]
+            assert wanted == trial.system_attrs.get(
+                "fixed_params", {}
+            )  # none if it was lost before it had drawn any
             assert trial.state.name != "COMPLETE" or wanted.items() <= trial.params.items()
     with sqlite3.connect(folder / "study.db") as database:
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
