@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from bert_ft.callbacks.standard_error import CountsValidationRows
 from bert_ft.errors import ConfigError
+from bert_ft.search.kept_folders import OF_THE_STAGE
 from bert_ft.search.trial_link import TrialLink, current_trial, leave
 
 
@@ -88,5 +89,5 @@ def _remove_checkpoints(trainer: Trainer) -> None:
             folder = Path(callback.dirpath)
             if folder.is_relative_to(trainer.default_root_dir):
                 shutil.rmtree(folder, ignore_errors=True)
-    for name in ("checkpoints", "model"):  # of the stage before it
-        shutil.rmtree(Path(trainer.default_root_dir, "pretraining", name), ignore_errors=True)
+    for name in OF_THE_STAGE:
+        shutil.rmtree(Path(trainer.default_root_dir, name), ignore_errors=True)

@@ -12,7 +12,8 @@ from bert_ft.search.ranking import ranked
 from bert_ft.search.study_log import StudyLog, TrialLog
 
 # of a run's folder; what is logged stays
-HEAVY = ("model", "checkpoints", "pretraining/model", "pretraining/checkpoints")
+OF_THE_STAGE = ("pretraining/model", "pretraining/checkpoints")
+HEAVY = ("model", "checkpoints", *OF_THE_STAGE)
 LINK = "model"
 
 
