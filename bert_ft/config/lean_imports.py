@@ -64,6 +64,8 @@ def load(module: ModuleType) -> None:
         if isinstance(sys.modules.get(parent), _Deferred):
             load(sys.modules[parent])
     if isinstance(module, _Deferred):
+        if name == "torchmetrics":  # as it starts itself; see DEFERRED
+            importlib.import_module("torchmetrics.utilities")
         loader = module.__dict__.pop("_deferred_loader")
         cast(ModuleType, module).__class__ = ModuleType
         loader.exec_module(module)
