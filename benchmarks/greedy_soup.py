@@ -17,18 +17,21 @@ from sklearn.metrics import f1_score
 
 from bert_ft.data.prepare import prepare
 from bert_ft.data.sources import Files
-from bert_ft.inference.classify import classify
+from bert_ft.inference.outputs import compute_outputs
 from bert_ft.models.bundle import load_bundle
+from bert_ft.tasks.single_label import SingleLabel
 
 
 def main(run: Path, data: Path) -> dict[str, float]:
     bundle = load_bundle(run / "model")
     files = {f"{name}_file": str(data / f"{name}.csv") for name in ("train", "validation", "test")}
-    splits = prepare(Files(**files).load(), bundle.tokenizer, max_length=bundle.max_length, seed=0).splits
+    splits = prepare(
+        Files(**files).load(), bundle.tokenizer, max_length=bundle.max_length, task=SingleLabel(), seed=0
+    ).splits
 
     def scores(state: dict[str, torch.Tensor], name: str) -> tuple[float, float]:
         bundle.classifier.load_state_dict(state)
-        chosen = classify(bundle.classifier, splits[name]).class_ids
+        chosen = compute_outputs(bundle.classifier, bundle.task, splits[name]).argmax(axis=1)
         labels = splits[name].known_labels
         return float((chosen == labels).mean()), float(
             f1_score(labels, chosen, average="macro", zero_division=0)

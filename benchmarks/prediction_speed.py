@@ -52,6 +52,7 @@ def prepare(workload: Workload, num_rows: int, folder: Path) -> None:
     from bert_ft.models.bundle import load_bundle, save_bundle
     from bert_ft.models.classifier import build_linear
     from bert_ft.models.encoder import EncoderSpec
+    from bert_ft.tasks.single_label import SingleLabel
 
     rows: list[tuple[str, str]] = []
     for split in ("test", "validation", "train"):
@@ -61,9 +62,10 @@ def prepare(workload: Workload, num_rows: int, folder: Path) -> None:
         csv.writer(file).writerows([("text",), *([text] for text, _ in rows[:num_rows])])
     torch.manual_seed(0)
     encoder = EncoderSpec(workload.encoder_folder())
-    classifier = build_linear(encoder, sorted({label for _, label in rows}), dropout=None)
+    task = SingleLabel(tuple(sorted({label for _, label in rows})))
+    classifier = build_linear(encoder, task.config_entries(), dropout=None)
     tokenizer = load_tokenizer(workload.encoder_folder())
-    save_bundle(folder / "bundle", classifier, tokenizer, max_length=workload.max_length)
+    save_bundle(folder / "bundle", classifier, task, tokenizer, max_length=workload.max_length)
     bundle = load_bundle(folder / "bundle")
     export_onnx(bundle, folder / "model.onnx")
     export_onnx(bundle, folder / "fused.onnx", optimize=True)
@@ -77,7 +79,7 @@ def ours(folder: Path) -> tuple[Classify, np.ndarray]:
     from bert_ft.config.startup import heavy_imports
 
     with heavy_imports():  # as bert_ft.predict does
-        from bert_ft.inference.classify import classify
+        from bert_ft.inference.outputs import compute_outputs
         from bert_ft.models.bundle import load_bundle
 
     defaults = yaml.safe_load((conf_dir() / "predict.yaml").read_text(encoding="utf-8"))
@@ -87,7 +89,7 @@ def ours(folder: Path) -> tuple[Classify, np.ndarray]:
 
     def run(rows: np.ndarray) -> np.ndarray:
         chosen = split if len(rows) == len(split) else split.select(rows)
-        return classify(bundle.classifier, chosen, **batches).probabilities
+        return compute_outputs(bundle.classifier, bundle.task, chosen, **batches)
 
     return run, split.lengths
 

@@ -1,6 +1,7 @@
 """Imports run downward only, and each heavy library stays in its layer (shared decisions of the design)."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,18 +19,19 @@ BELOW = {
     "optim": {"errors"},
     "trust": set(),
     "drawing": set(),
-    "reporting": {"errors", "drawing"},
-    "models": {"errors", "trust", "data", "nn", "optim"},
-    "inference": {"errors", "data", "nn", "optim", "models"},
-    "training": {"errors", "data", "nn", "optim", "models"},
+    "tasks": {"errors", "trust", "data", "nn"},
+    "reporting": {"errors", "drawing", "tasks"},
+    "models": {"errors", "trust", "data", "nn", "optim", "tasks"},
+    "inference": {"errors", "data", "nn", "optim", "tasks", "models"},
+    "training": {"errors", "data", "nn", "optim", "tasks", "models"},
     "search": {"errors", "drawing", "reporting"},  # the pictures and the page of a study
-    "callbacks": {"errors", "data", "nn", "optim", "models", "training", "search"},
-    "config": {"errors", "trust", "data", "nn", "optim", "models", "training", "callbacks"},
+    "callbacks": {"errors", "data", "nn", "optim", "tasks", "models", "training", "search"},
+    "config": {"errors", "trust", "data", "nn", "optim", "tasks", "models", "training", "callbacks"},
 }
 # library → the layers that may import it; entry points may import any
 HOMES = {
     "lightning": {"training", "callbacks", "config"},
-    "torchmetrics": {"training", "callbacks", "config"},
+    "torchmetrics": {"tasks", "training", "config"},
     "hydra": {"config", "search"},
     "omegaconf": {"config", "search"},
     "optuna": {"search"},
@@ -92,6 +94,66 @@ def test_entry_points_import_nothing_heavy_at_the_top(path):
     top = [node.module for node in tree.body if isinstance(node, ast.ImportFrom)]
     allowed = {"bert_ft.config.entry", "omegaconf", "hydra", "__future__"}
     assert set(top) <= allowed
+
+
+# where labels are known: tasks, the losses that they choose from, and the prediction of masked tokens
+KNOWS_LABELS = ("tasks/", "nn/losses.py", "training/pretraining_objective.py")
+OF_LABELS = re.compile(r"cross_entropy|argmax|class_ids|multiclass\w*|Multiclass\w*")
+
+
+def identifiers(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Name):
+            yield node.id
+        elif isinstance(node, ast.Attribute):
+            yield node.attr
+        elif isinstance(node, ast.alias):
+            yield node.name.rpartition(".")[2]
+        elif isinstance(node, ast.arg):
+            yield node.arg
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_only_tasks_know_what_a_label_is(path):
+    found = {name for name in identifiers(path) if OF_LABELS.fullmatch(name)}
+    if not str(path.relative_to(ROOT)).startswith(KNOWS_LABELS):
+        assert not found
+
+
+def test_the_walk_finds_what_it_looks_for():
+    assert {"cross_entropy", "argmax"} <= set(identifiers(ROOT / "tasks/single_label.py"))
+
+
+TOP_OF_TASKS = {
+    "abc",
+    "collections",
+    "dataclasses",
+    "importlib",
+    "math",
+    "re",
+    "reprlib",
+    "typing",
+    "__future__",
+}
+
+
+@pytest.mark.parametrize(
+    "path", [*(ROOT / "tasks").glob("*.py"), ROOT / "data/targets.py"], ids=lambda path: path.name
+)
+def test_tasks_import_nothing_heavy_at_the_top(path):
+    """A configuration is judged by its task before anything is loaded."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        else:
+            continue
+        light = {"bert_ft.errors", "bert_ft.trust", "bert_ft.data.targets"}
+        assert all(
+            name.split(".")[0] in TOP_OF_TASKS or name in light or name.startswith("bert_ft.tasks.")
+            for name in names
+        )
 
 
 def test_only_one_file_instantiates():

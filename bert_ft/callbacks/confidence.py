@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +11,19 @@ import numpy as np
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
-from torchmetrics.functional.classification import (
-    multiclass_calibration_error,
-    multiclass_confusion_matrix,
-    multiclass_stat_scores,
-)
 
 from bert_ft.callbacks.monitor import log_scalars, writers
 from bert_ft.callbacks.monitor_files import drop_later, save_arrays, save_records
 from bert_ft.callbacks.validation_outputs import (
     Arrays,
     ValidationMonitor,
-    class_names,
+    class_task,
     validation_sources,
     validation_texts,
 )
 from bert_ft.errors import ConfigError
-from bert_ft.nn.confidence import brier_score, class_scores, finite_rows, highest_losses, right_and_wrong
+from bert_ft.nn.confidence import finite_rows, highest_losses, right_and_wrong
+from bert_ft.tasks.confidence import JudgesConfidence
 
 SHOWN_CHARACTERS = 200  # of a text, in TensorBoard
 # TensorBoard's own bins grow by a tenth each, and would put all that is above 0.9 into one
@@ -73,51 +70,34 @@ class ConfidenceMonitor(ValidationMonitor):
 
     def look(self, trainer: Trainer, pl_module: LightningModule, seen: Arrays) -> None:
         step = trainer.global_step
-        names = class_names(pl_module, seen["logits"].shape[1])
+        task = class_task(type(self), pl_module, seen["logits"].shape[1])
         logits, labels = torch.from_numpy(seen["logits"]).double(), torch.from_numpy(seen["labels"])
         finite = finite_rows(logits)
-        confusion = multiclass_confusion_matrix(logits[finite].argmax(1), labels[finite], len(names))
-        self._save(step, seen, names, confusion)
+        self._save(step, seen, task.names, task.confusion(logits[finite], labels[finite]))
         scalars = {} if finite.all() else {"confidence/rows_not_finite": float((~finite).sum())}
         logits, labels, rows = logits[finite], labels[finite], seen["rows"][finite.numpy()]
         if len(rows):
-            scalars |= self._scalars(logits, labels, names)
+            scalars |= task.confidence(logits, labels, self.num_bins)
             _write_histograms(trainer, logits.softmax(1), labels)
         if scalars:
             log_scalars(trainer, scalars)
-        losses = self._top_losses(trainer, logits, labels, rows, names)
+        losses = self._top_losses(trainer, logits, labels, rows, task)
         save_records(self.folder / f"top_losses_{step}.json", losses)
         for writer in writers(trainer):
             writer.add_text("confidence/top_losses", markdown_table(losses), step)
 
-    def _save(self, step: int, seen: Arrays, names: list[str], confusion: Tensor) -> None:
+    def _save(self, step: int, seen: Arrays, names: Sequence[str], confusion: Tensor) -> None:
         num_rows = len(seen["rows"])
         kept = np.unique(np.linspace(0, num_rows - 1, min(num_rows, self.max_rows)).round().astype(int))
         arrays = {name: seen[name][kept] for name in ("logits", "labels", "rows")}
         arrays |= {"names": np.array(names), "confusion": confusion.numpy(), "num_rows": np.array(num_rows)}
         save_arrays(self.folder / f"validation_{step}.npz", arrays)
 
-    def _scalars(self, logits: Tensor, labels: Tensor, names: list[str]) -> dict[str, float]:
-        probabilities = logits.softmax(1)
-        right, wrong = right_and_wrong(probabilities, labels)
-        scalars = {
-            "confidence/ece": multiclass_calibration_error(
-                probabilities, labels, len(names), n_bins=self.num_bins, norm="l1"
-            ),
-            "confidence/brier": brier_score(probabilities, labels),
-            "confidence/mean_right": right.mean(),
-            "confidence/mean_wrong": wrong.mean(),
-        }
-        counts = multiclass_stat_scores(logits.argmax(1), labels, len(names), average=None)
-        tp, fp, _, fn, _ = counts.unbind(1)
-        for score, values in class_scores(tp, fp, fn).items():
-            scalars |= {f"class/{name}/{score}": value for name, value in zip(names, values, strict=True)}
-        return {name: float(value) for name, value in scalars.items() if math.isfinite(value)}
-
     def _top_losses(
-        self, trainer: Trainer, logits: Tensor, labels: Tensor, rows: np.ndarray, names: list[str]
+        self, trainer: Trainer, logits: Tensor, labels: Tensor, rows: np.ndarray, task: JudgesConfidence
     ) -> list[dict[str, Any]]:
-        positions, losses = highest_losses(logits, labels, self.num_top_losses)
+        positions, losses = highest_losses(task.row_losses(logits, labels), self.num_top_losses)
+        predictions = task.predicted(logits)
         found = rows[positions.numpy()]
         nothing: list[str | None] = [None] * len(found)
         texts = (validation_texts(trainer, found) if self.rows_known else None) or nothing
@@ -127,8 +107,8 @@ class ConfidenceMonitor(ValidationMonitor):
                 "row": int(row),
                 "source": source,
                 "text": text,
-                "label": names[int(labels[position])],
-                "prediction": names[int(logits[position].argmax())],
+                "label": task.names[int(labels[position])],
+                "prediction": task.names[int(predictions[position])],
                 "probability": math.exp(-loss),
                 "loss": loss,
             }

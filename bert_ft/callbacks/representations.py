@@ -12,7 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 
 from bert_ft.callbacks.monitor import log_scalars, writers
 from bert_ft.callbacks.monitor_files import drop_later, save_arrays
-from bert_ft.callbacks.validation_outputs import Arrays, ValidationMonitor, class_names, validation_texts
+from bert_ft.callbacks.validation_outputs import Arrays, ValidationMonitor, class_task, validation_texts
 from bert_ft.errors import ConfigError
 from bert_ft.nn.representations import centroid_distance, effective_rank, silhouette
 
@@ -50,12 +50,13 @@ class RepresentationMonitor(ValidationMonitor):
 
     def look(self, trainer: Trainer, pl_module: LightningModule, seen: Arrays) -> None:
         step = trainer.global_step
+        task = class_task(type(self), pl_module, seen["logits"].shape[1])
         arrays = {
             "vectors": seen["features"],
             "labels": seen["labels"],
-            "predictions": seen["logits"].argmax(1),
+            "predictions": task.predicted(seen["logits"]),
             "rows": seen["rows"],
-            "names": np.array(class_names(pl_module, seen["logits"].shape[1])),
+            "names": np.array(task.names),
         }
         save_arrays(self.folder / f"representations_{step}.npz", arrays)
         self._last = step, arrays

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
-from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import numpy as np
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
-from torch import nn
-from torchmetrics import Metric
 
 from bert_ft.config.build_data import length_limit_of, prepared_data
 from bert_ft.config.build_optimizer import build_optimizer
 from bert_ft.config.build_pretraining import build_stage
+from bert_ft.config.build_task import build_loss, build_metrics, build_objective, build_task
 from bert_ft.config.build_trainer import precision_of, quieten, trainer_with
-from bert_ft.config.instantiate import build, build_kind, entries, trusting
+from bert_ft.config.instantiate import build, entries, trusting
 from bert_ft.config.run_folder import check_folder, is_of_pretraining
 from bert_ft.data.augmentation import Augmentation, AugmentedSplit
 from bert_ft.data.dataset import TokenizedSplit
@@ -33,14 +28,13 @@ from bert_ft.models.compilation import compile_encoder
 from bert_ft.models.encoder import EncoderSpec
 from bert_ft.models.encoder_config import max_positions
 from bert_ft.models.encoding import num_encoder_layers
-from bert_ft.nn.losses import balanced_class_weights
 from bert_ft.optim.groups import group_table
+from bert_ft.tasks.task import Task
 from bert_ft.training.data_module import TextDataModule
 from bert_ft.training.environment import environment
 from bert_ft.training.frozen_cache import FrozenStates
 from bert_ft.training.json_file import write_json
 from bert_ft.training.module import ClassificationModule
-from bert_ft.training.objective import LossTerms, Objective
 from bert_ft.training.plan import check_plan, plan_of
 from bert_ft.training.precision import Precision
 from bert_ft.training.run import TrainingRun
@@ -70,7 +64,7 @@ def read_inputs(config: DictConfig) -> None:
         quieten()
         encoder, tokenizer, max_length = _text_settings(config)
         encoder.load()
-        prepared_data(config, tokenizer, max_length)
+        prepared_data(config, build_task(config), tokenizer, max_length)
 
 
 def _build_training(config: DictConfig) -> TrainingRun:
@@ -79,7 +73,8 @@ def _build_training(config: DictConfig) -> TrainingRun:
     check_folder(folder, config.resume_from)
     precision = precision_of(config.trainer)
     # light and quick to refuse what it can't use, so before the data
-    _loss(config)
+    task = build_task(config)
+    build_loss(config, task)
     schedule, optimizer = build(config.schedule), build_optimizer(config.optimizer)
     weight_decay_schedule = build(config.weight_decay_schedule)
     augmentation = build(config.data.augmentation) or None
@@ -88,15 +83,16 @@ def _build_training(config: DictConfig) -> TrainingRun:
         schedule = averaging.schedule(schedule)
     trainer = build_trainer(config, precision, averaging)
     encoder, tokenizer, max_length = _text_settings(config)
-    data = prepared_data(config, tokenizer, max_length)
+    data = prepared_data(config, task, tokenizer, max_length)
     length = (config.trainer.max_epochs, config.trainer.at_least_steps)
     plan = plan_of(trainer, len(data.splits["train"]), config.data.batch_size, *length)
     trainer.fit_loop.max_epochs = plan.epochs
     check_plan(trainer, plan, schedule, len(data.splits["validation"]))
     pretraining = build_stage(config, encoder, tokenizer, data.splits, max_length, folder)
     seed_everything(config.seed, workers=True, verbose=False)
-    loss = _loss(config, data.splits["train"].known_labels, data.labels.names)
-    classifier = build(config.model)(encoder, data.labels.names, trust=tuple(config.trust))
+    task = cast(Task, data.task)
+    objective = build_objective(config, task, data.splits["train"].known_labels)
+    classifier = build(config.model)(encoder, task.config_entries(), trust=tuple(config.trust))
     if augmentation is None or type(augmentation) is Augmentation:  # somebody's own may bring other tokens
         train_used_rows_only(
             classifier.encoder, data.splits["train"], tokenizer, optimizer, trainer.strategy.root_device
@@ -115,13 +111,14 @@ def _build_training(config: DictConfig) -> TrainingRun:
     return TrainingRun(
         module=ClassificationModule(
             classifier,
-            objective=Objective(loss, _terms(config)),
+            task=task,
+            objective=objective,
             optimizer=optimizer,
             schedule=schedule,
             weight_decay_schedule=weight_decay_schedule,
             max_tokens=config.data.max_tokens,
             frozen_states=frozen_states,
-            metrics=_metrics(config, len(data.labels.names)),
+            metrics=build_metrics(config, task),
         ),
         data=TextDataModule(
             data,
@@ -152,7 +149,8 @@ def build_trainer(config: DictConfig, precision: Precision, averaging: Callback 
     """Lightning's Trainer with the configured callbacks and loggers; a ``null`` one is left out."""
     loggers: list[Logger] = [build(node) for node in config.logger.values() if node is not None]
     callbacks: list[Callback] = [build(node) for node in config.callbacks.values() if node is not None]
-    callbacks += [build(node) for node in config.monitor.values() if node is not None]
+    applies = build_task(config).applies_to_monitor
+    callbacks += [build(node) for name, node in config.monitor.items() if node is not None and applies(name)]
     if averaging is not None:
         callbacks.insert(0, averaging)  # before those that look at validated weights
     if config.get("unfreezing"):
@@ -160,43 +158,6 @@ def build_trainer(config: DictConfig, precision: Precision, averaging: Callback 
     return trainer_with(
         config.trainer, precision, callbacks=callbacks, loggers=loggers, folder=output_folder()
     )
-
-
-def _loss(config: DictConfig, labels: np.ndarray | None = None, names: Sequence[str] = ()) -> nn.Module:
-    """The loss of the labels; without labels one to see whether the configuration gives one."""
-    node = entries(config.loss, without=[field.name for field in fields(LossTerms)])
-    weights = node.get("class_weights")
-    if weights == "balanced":
-        counts = [1] if labels is None else np.bincount(labels, minlength=len(names)).tolist()
-        node["class_weights"] = balanced_class_weights(counts)
-    elif weights is not None and names and len(weights) != len(names):
-        raise ConfigError(
-            f"loss.class_weights={weights}: {len(weights)} weights for the {len(names)} labels "
-            f"{', '.join(names)}; give one for each, in this order"
-        )
-    loss = build_kind("loss", node, nn.Module)
-    if any(parameter.requires_grad for parameter in loss.parameters()):
-        raise ConfigError(f"loss._target_={node['_target_']}: has parameters, which nothing would train")
-    return loss
-
-
-def _terms(config: DictConfig) -> LossTerms:
-    return LossTerms(
-        **{field.name: config.loss[field.name] for field in fields(LossTerms) if field.name in config.loss}
-    )
-
-
-def _metrics(config: DictConfig, num_labels: int) -> dict[str, Metric]:
-    """The configured metrics, but for a ``null`` one; whichever takes ``num_classes`` is told."""
-    metrics = {}
-    for name, node in config.metrics.items():
-        if node is None:
-            continue
-        constructor = build(node, _partial_=True).func
-        takes = "num_classes" in inspect.signature(constructor).parameters and "num_classes" not in node
-        told = {"num_classes": num_labels} if takes else {}
-        metrics[str(name)] = build_kind(f"metrics.{name}", node, Metric, **told)
-    return metrics
 
 
 def _augmented(

@@ -8,6 +8,8 @@ from omegaconf import DictConfig
 
 from bert_ft.config.instantiate import build
 from bert_ft.data.prepare import PreparedData, prepare
+from bert_ft.data.sources import LoadedSplits, load_splits
+from bert_ft.data.targets import Targets
 from bert_ft.errors import ConfigError
 
 
@@ -32,15 +34,20 @@ def length_limit_of(config: DictConfig, limit: int | None) -> int:
     return int(wanted)
 
 
-def prepared_data(config: DictConfig, tokenizer: Any, max_length: int) -> PreparedData:
-    """The splits of ``data``."""
-    loaded = build(config.data.source).load(config.data.cache_dir)
-    return prepare(loaded, tokenizer, **preparation(config, max_length))
+def prepared_data(config: DictConfig, task: Targets, tokenizer: Any, max_length: int) -> PreparedData:
+    """Return the splits of ``data``, with the task's targets."""
+    return prepare(loaded_splits(config, task), tokenizer, **preparation(config, task, max_length))
 
 
-def preparation(config: DictConfig, max_length: int) -> dict[str, Any]:
-    """How the splits are made: arguments of ``prepare``."""
+def loaded_splits(config: DictConfig, task: Targets) -> LoadedSplits:
+    """Return what the source gives, its labels read as the task reads them."""
+    return load_splits(build(config.data.source), config.data.cache_dir, task.reader)
+
+
+def preparation(config: DictConfig, task: Targets, max_length: int) -> dict[str, Any]:
+    """Return how the splits are made: arguments of ``prepare``."""
     return {
+        "task": task,
         "max_length": max_length,
         "seed": config.seed,
         "validation_ratio": config.data.validation_ratio,

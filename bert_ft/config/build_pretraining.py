@@ -14,8 +14,9 @@ from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch import Trainer, seed_everything
 from omegaconf import DictConfig
 
-from bert_ft.config.build_data import length_limit_of, preparation
+from bert_ft.config.build_data import length_limit_of, loaded_splits, preparation
 from bert_ft.config.build_optimizer import build_optimizer
+from bert_ft.config.build_task import build_task
 from bert_ft.config.build_trainer import precision_of, quieten, trainer_with
 from bert_ft.config.instantiate import build, entries, own_code, trusting
 from bert_ft.config.rules import STEP_MONITORS
@@ -125,6 +126,7 @@ def build_pretraining(
         schedule=schedule,
         max_tokens=config.data.max_tokens,
         head_is_fresh=head_is_fresh,
+        task=build_task(config),
     )
     if trainer.is_global_zero:
         if precision.notice:
@@ -223,9 +225,10 @@ def _splits(
     """As fine-tuning would have them, so that what it sets aside stays unseen; unlabelled texts are all trained on."""
     node = config.data.source
     is_unlabelled = "label_column" in node and node.label_column is None
-    loaded = build(node).load(config.data.cache_dir)
+    task = build_task(config)
+    loaded = loaded_splits(config, task)
     if not is_unlabelled and is_labelled(loaded.splits["train"]):
-        data = prepare(loaded, tokenizer, **preparation(config, max_length))
+        data = prepare(loaded, tokenizer, **preparation(config, task, max_length))
         return data.splits, data.notes
     if config.pretrain.supervised:
         raise ConfigError(

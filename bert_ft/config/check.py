@@ -10,6 +10,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bert_ft.config.check_pretraining import pretraining_problems
+from bert_ft.config.check_task import task_problems
 from bert_ft.config.rules import RULES
 from bert_ft.trust import IN_CONFIGURATIONS, PATTERN, TARGET, is_trusted, refusal
 
@@ -20,7 +21,6 @@ FILE_KEYS = (
     "data.unlabeled_file",
     "resume_from",
 )
-OBJECTIVE_MODES = {"val/accuracy": "max", "val/f1_macro": "max", "val/loss": "min"}
 AUGMENTATION = "bert_ft.data.augmentation.Augmentation"
 
 
@@ -34,6 +34,7 @@ def problems(config: DictConfig) -> list[str]:
         return None if key in wrong_keys else _select(config, key)
 
     found += _between_keys(get)
+    found += task_problems(get, dict(_plain(get("metrics"))))
     found += pretraining_problems(config, get)
     found += _own_classes(config, get)
     found += _run_or_study(config)
@@ -67,21 +68,13 @@ def _value_problems(config: DictConfig, key: str, rule: Any) -> Iterator[str]:
 
 
 def _between_keys(get: Any) -> Iterator[str]:
-    metric, mode = get("objective.metric"), get("objective.mode")
-    known = [*OBJECTIVE_MODES, *(f"val/{name}" for name, node in _plain(get("metrics")) if node is not None)]
-    if metric and metric not in known:
-        yield f"objective.metric={metric}: must be one of {', '.join(known)}"
-    elif metric and mode and OBJECTIVE_MODES.get(metric, mode) != mode:
-        yield f"objective.mode={mode}: contradicts objective.metric={metric}; set it to {OBJECTIVE_MODES[metric]}"
+    metric = get("objective.metric")
     kept_by = get("callbacks.best_checkpoint.monitor")
     if metric and kept_by and kept_by != metric:
         yield (
             f"callbacks.best_checkpoint.monitor={kept_by}: what is kept is chosen by objective.metric={metric}; set that "
             f"to {kept_by}, or add a checkpoint under another name"
         )
-    for other in get("objective.others") or ():
-        if other not in (allowed := [*known, "fit_seconds"]):
-            yield f"objective.others={other}: must be among {', '.join(allowed)}"
     ratio, steps = get("schedule.warmup_ratio"), get("schedule.warmup_steps")
     if ratio is not None and steps is not None:
         yield f"schedule.warmup_steps={steps}: schedule.warmup_ratio={ratio} is set too; set one of them to null"
@@ -132,9 +125,7 @@ def _run_or_study(config: DictConfig) -> Iterator[str]:
 def _own_classes(config: DictConfig, get: Any) -> Iterator[str]:
     """Names of classes that aren't trusted, and metrics that can't be had."""
     for name, metric in _plain(get("metrics")):
-        if f"val/{name}" in OBJECTIVE_MODES:
-            yield f"metrics.{name}: a run has it already; give yours another name"
-        elif metric is not None and not (isinstance(metric, dict) and TARGET in metric):
+        if metric is not None and not (isinstance(metric, dict) and TARGET in metric):
             yield f"metrics.{name}={metric}: must name a class; give metrics.{name}.{TARGET}, or null"
     trust = get("trust") or ()
     wrong = [pattern for pattern in trust if not PATTERN.fullmatch(pattern)]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bert_ft.data.dataset import TokenizedSplit
-from bert_ft.data.labels import LabelMap
+from bert_ft.data.targets import Targets
 from bert_ft.data.texts import TextKeys
 
 NUM_EXAMPLES = 5
@@ -37,7 +37,7 @@ class SplitReport:
     """One split.
 
     Attributes:
-        label_counts: rows of each class.
+        label_counts: what the task counts, name → number: rows of each class, where there are classes.
         lengths: tokens in a row.
         truncated_ratio: share of the rows that are cut to the length limit.
         lost_ratio: share of all tokens that is cut away.
@@ -48,7 +48,7 @@ class SplitReport:
     """
 
     num_rows: int
-    label_counts: dict[str, int]
+    label_counts: dict[str, int | float]
     lengths: LengthSummary
     truncated_ratio: float
     lost_ratio: float
@@ -80,6 +80,7 @@ class DataReport:
         splits: by name.
         num_conflicts: exact texts that have several labels, in whatever splits.
         conflicts: the first few of them.
+        task: what the task says about itself (``Targets.facts``).
         warnings: a sentence for whatever may spoil training or its score.
     """
 
@@ -87,6 +88,7 @@ class DataReport:
     splits: dict[str, SplitReport]
     num_conflicts: int
     conflicts: list[Conflict]
+    task: dict[str, Any]
     warnings: list[str]
 
     def to_dict(self) -> dict[str, Any]:
@@ -113,33 +115,34 @@ class DataReport:
         ]
 
     def label_rows(self) -> list[dict[str, str]]:
-        """A table of one line a class: its name, then its rows in each split."""
-        labels = next(iter(self.splits.values())).label_counts
+        """Return a table of one line for each thing that the task counts: its name, then its number in each split."""
+        names = next(iter(self.splits.values())).label_counts
         return [
-            {"label": label} | {name: f"{split.label_counts[label]:,}" for name, split in self.splits.items()}
-            for label in labels
+            {"label": name} | {key: _number(split.label_counts[name]) for key, split in self.splits.items()}
+            for name in names
         ]
 
 
 def make_report(
     splits: Mapping[str, TokenizedSplit],
     keys: Mapping[str, TextKeys],
-    labels: LabelMap,
+    task: Targets,
     max_length: int,
 ) -> DataReport:
-    """The report on labelled ``splits``, one of which is ``train``; ``keys`` are those of their texts."""
-    reports = {name: _split_report(splits[name], keys[name], keys["train"], labels) for name in splits}
-    num_conflicts, conflicts = _conflicts(splits, keys, labels)
+    """Return the report on labeled ``splits``, one of which is ``train``; ``keys`` are those of their texts."""
+    reports = {name: _split_report(splits[name], keys[name], keys["train"], task) for name in splits}
+    num_conflicts, conflicts = _conflicts(splits, keys, task)
     return DataReport(
         max_length=max_length,
         splits=reports,
         num_conflicts=num_conflicts,
         conflicts=conflicts,
-        warnings=list(_warnings(reports, num_conflicts, conflicts, max_length)),
+        task=task.facts(),
+        warnings=list(_warnings(reports, num_conflicts, conflicts, task, max_length)),
     )
 
 
-def _split_report(split: TokenizedSplit, keys: TextKeys, train: TextKeys, labels: LabelMap) -> SplitReport:
+def _split_report(split: TokenizedSplit, keys: TextKeys, train: TextKeys, task: Targets) -> SplitReport:
     if split.name == "train":
         exact = near = np.zeros(len(split), dtype=bool)
     else:
@@ -147,10 +150,9 @@ def _split_report(split: TokenizedSplit, keys: TextKeys, train: TextKeys, labels
         near = np.isin(keys.near, train.near) & ~exact
     lost = split.num_truncated
     full_lengths = split.lengths + lost
-    counts = np.bincount(split.known_labels, minlength=len(labels.names))
     return SplitReport(
         num_rows=len(split),
-        label_counts=dict(zip(labels.names, counts.tolist(), strict=True)),
+        label_counts=task.summary(split.known_labels),
         lengths=LengthSummary.of(full_lengths),
         truncated_ratio=float((lost > 0).mean()),
         lost_ratio=float(lost.sum() / max(full_lengths.sum(), 1)),
@@ -162,21 +164,21 @@ def _split_report(split: TokenizedSplit, keys: TextKeys, train: TextKeys, labels
 
 
 def _conflicts(
-    splits: Mapping[str, TokenizedSplit], keys: Mapping[str, TextKeys], labels: LabelMap
+    splits: Mapping[str, TokenizedSplit], keys: Mapping[str, TextKeys], task: Targets
 ) -> tuple[int, list[Conflict]]:
     """The number of conflicts and the first few, in the order of the splits and their rows."""
     all_keys = np.concatenate([keys[name].exact for name in splits])
-    all_labels = np.concatenate([split.known_labels for split in splits.values()])
+    targets = task.target_keys(np.concatenate([split.known_labels for split in splits.values()]))
     order = np.argsort(all_keys, kind="stable")
     starts = np.flatnonzero(np.diff(all_keys[order], prepend=all_keys[order[:1]] + 1))
-    sorted_labels = all_labels[order]
-    differ = np.minimum.reduceat(sorted_labels, starts) != np.maximum.reduceat(sorted_labels, starts)
+    sorted_targets = targets[order]
+    differ = np.minimum.reduceat(sorted_targets, starts) != np.maximum.reduceat(sorted_targets, starts)
     first = np.sort(order[starts[differ]])
     examples = [np.flatnonzero(all_keys == all_keys[row]) for row in first[:NUM_EXAMPLES]]
-    return len(first), [_conflict(rows, splits, labels) for rows in examples]
+    return len(first), [_conflict(rows, splits, task) for rows in examples]
 
 
-def _conflict(rows: np.ndarray, splits: Mapping[str, TokenizedSplit], labels: LabelMap) -> Conflict:
+def _conflict(rows: np.ndarray, splits: Mapping[str, TokenizedSplit], task: Targets) -> Conflict:
     ends = np.cumsum([len(split) for split in splits.values()])
     located = []
     for row in rows.tolist():
@@ -187,14 +189,18 @@ def _conflict(rows: np.ndarray, splits: Mapping[str, TokenizedSplit], labels: La
     return Conflict(
         text=split.texts[position]["text"][:_EXCERPT],
         places=[
-            f"{split.name} row {split.rows[position]}: {labels.names[split.known_labels[position]]}"
+            f"{split.name} row {split.rows[position]}: {task.describe(split.known_labels[position])}"
             for split, position in located[:NUM_EXAMPLES]
         ],
     )
 
 
 def _warnings(
-    splits: Mapping[str, SplitReport], num_conflicts: int, conflicts: list[Conflict], max_length: int
+    splits: Mapping[str, SplitReport],
+    num_conflicts: int,
+    conflicts: list[Conflict],
+    task: Targets,
+    max_length: int,
 ) -> Iterator[str]:
     for name, split in splits.items():
         if split.truncated_ratio:
@@ -210,9 +216,7 @@ def _warnings(
                 f"white space or Unicode form: {split.num_near_leaks}; its score will be too good "
                 f"(rows {', '.join(map(str, split.leak_rows))}{_more(split)})"
             )
-        missing = [label for label, count in split.label_counts.items() if count == 0]
-        if missing:
-            yield f"{name}: no row of {', '.join(missing)}"
+        yield from (f"{name}: {warning}" for warning in task.summary_warnings(split.label_counts))
     if num_conflicts:
         yield (
             f"texts with several labels: {num_conflicts}, e.g. {conflicts[0].text!r}: "
@@ -222,3 +226,7 @@ def _warnings(
 
 def _more(split: SplitReport) -> str:
     return " …" if split.num_leaks + split.num_near_leaks > len(split.leak_rows) else ""
+
+
+def _number(value: int | float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"

@@ -24,7 +24,7 @@ class TokenizedSplit:
         index: ``(num_rows,)`` int64, which rows of ``columns`` are in this split.
         texts: the split's rows as they were read.
         rows: ``(num_rows,)`` int64, the number of each row in its source, from 1.
-        labels: ``(num_rows,)`` int64 class ids, or ``None``.
+        labels: the rows' targets, ``(num_rows, ...)`` as the task encodes them, or ``None``.
         origin: the source, as messages name it.
     """
 

@@ -36,7 +36,7 @@ class TextBatch:
         lengths: the length of each sequence, on the host, so that nobody asks the device for it.
         rows: ``(num_sequences,)`` int64, the row of each sequence in its split.
         token_type_ids: ``(num_tokens,)`` int64, or ``None`` where the encoder needs none.
-        labels: ``(num_sequences,)`` int64 class ids, or ``None`` for unlabelled text.
+        labels: the sequences' targets, ``(num_sequences, ...)`` as the task encodes them; ``None`` for unlabeled text.
         states: ``(num_tokens, hidden_size)`` output of the encoder's lower part, for an encoder to go on from;
             ``None`` where it starts from the ids.
         num_layers_done: the layers, above the embeddings, that ``states`` have been through.
@@ -138,7 +138,7 @@ def pack(
         lengths=tuple(lengths.tolist()),
         rows=torch.from_numpy(np.asarray(rows, dtype=np.int64)[order]),
         token_type_ids=None if token_type_ids is None else _concatenate(token_type_ids, order),
-        labels=None if labels is None else torch.from_numpy(np.asarray(labels, dtype=np.int64)[order]),
+        labels=None if labels is None else torch.from_numpy(np.asarray(labels)[order]),
     )
 
 

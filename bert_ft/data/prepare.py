@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from bert_ft.data.checks import DataReport, make_report
 from bert_ft.data.dataset import TokenizedSplit
-from bert_ft.data.labels import LabelMap
 from bert_ft.data.sources import LoadedSplits, RawSplit
 from bert_ft.data.splits import SPLIT_NAMES, first_occurrences, split
+from bert_ft.data.targets import Targets
 from bert_ft.data.texts import TextKeys
 from bert_ft.data.tokenization import FastTokenizer, length_limit, tokenize
 from bert_ft.errors import DataError
@@ -24,7 +24,7 @@ class PreparedData:
 
     Attributes:
         splits: ``train``, ``validation`` and ``test`` in this order; one may be missing if its ratio is 0.
-        labels: the classes of the training rows.
+        task: with what it took from the training rows, e.g. the names of the classes.
         report: on the splits as they are here.
         notes: sentences on what was done, e.g. which split was cut from the training rows.
         max_length: the length limit in tokens.
@@ -33,7 +33,7 @@ class PreparedData:
     """
 
     splits: dict[str, TokenizedSplit]
-    labels: LabelMap
+    task: Targets
     report: DataReport
     notes: list[str]
     max_length: int
@@ -56,6 +56,7 @@ def prepare(
     loaded: LoadedSplits,
     tokenizer: FastTokenizer,
     *,
+    task: Targets,
     max_length: int | None = None,
     seed: int,
     validation_ratio: float = 0.1,
@@ -71,6 +72,7 @@ def prepare(
     Args:
         loaded: the rows, as a source gives them.
         tokenizer: the encoder's.
+        task: turns labels into targets; not fitted yet.
         max_length: most tokens in a row; ``None`` takes the tokenizer's limit.
         seed: decides which rows are set aside.
         validation_ratio: share of the training rows to set aside if the source has no validation split.
@@ -89,22 +91,20 @@ def prepare(
             raise DataError(f"{raw.origin}: has no labels, which fine-tuning and its tests need")
     notes = list(loaded.notes)
     train = loaded.splits["train"]
-    labels = LabelMap.from_training(_label_column(train), train.origin)
+    task = task.fitted(_label_column(train), train.origin)
     parts = {}
     for name, raw in loaded.splits.items():
-        ids = labels.encode(_label_column(raw), origin=raw.origin, rows=raw.rows)
-        rows = tokenized(name, raw, tokenizer, max_length, cache_dir, ids)
+        targets = task.encode(_label_column(raw), origin=raw.origin, rows=raw.rows)
+        rows = tokenized(name, raw, tokenizer, max_length, cache_dir, targets)
         parts[name] = _Part(rows, TextKeys.of(raw.dataset))
     if deduplicate:
         parts = {name: _without_copies(part, notes) for name, part in parts.items()}
     ratios = {"validation": validation_ratio, "test": test_ratio}
     missing = {name: ratio for name, ratio in ratios.items() if name not in parts}
-    parts |= _set_aside(parts["train"], missing, seed, notes)
+    parts |= _set_aside(parts["train"], missing, task, seed, notes)
     splits = {name: parts[name].rows for name in SPLIT_NAMES if name in parts}
-    report = make_report(splits, {name: parts[name].keys for name in splits}, labels, max_length)
-    return PreparedData(
-        splits, labels, report, notes, max_length, loaded.text_column, loaded.text_pair_column
-    )
+    report = make_report(splits, {name: parts[name].keys for name in splits}, task, max_length)
+    return PreparedData(splits, task, report, notes, max_length, loaded.text_column, loaded.text_pair_column)
 
 
 def is_labelled(raw: RawSplit) -> bool:
@@ -150,12 +150,14 @@ def _without_copies(part: _Part, notes: list[str]) -> _Part:
     return part.select(kept)
 
 
-def _set_aside(train: _Part, missing: dict[str, float], seed: int, notes: list[str]) -> dict[str, _Part]:
+def _set_aside(
+    train: _Part, missing: dict[str, float], task: Targets, seed: int, notes: list[str]
+) -> dict[str, _Part]:
     """The missing splits, and what is left of ``train``; near copies of a text stay on one side."""
     if not any(missing.values()):
         return {}
     pieces = split(
-        train.rows.known_labels,
+        task.strata(train.rows.known_labels),
         train.keys.near,
         validation_ratio=missing.get("validation", 0),
         test_ratio=missing.get("test", 0),

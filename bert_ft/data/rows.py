@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from reprlib import repr  # cuts long values short
 from typing import Any
 
 import pyarrow as pa
 
+from bert_ft.data.targets import LabelReader, LabelTexts
 from bert_ft.errors import DataError
 
 BATCH_ROWS = 1000  # records held in memory at a time
@@ -22,6 +23,7 @@ class Columns:
         text: the text, or the first of a pair.
         text_pair: the second text of a pair.
         label: ``None`` for unlabelled rows.
+        labels: how labels are read.
         class_names: names of labels that are stored as their numbers; -1 then stands for none.
         allow_half_pairs: accept a pair with one empty text.
     """
@@ -29,6 +31,7 @@ class Columns:
     text: str
     text_pair: str | None = None
     label: str | None = None
+    labels: LabelReader = field(default_factory=LabelTexts)
     class_names: Sequence[str] | None = None
     allow_half_pairs: bool = False
 
@@ -40,7 +43,10 @@ class Columns:
     def schema(self) -> pa.Schema:
         """Of the checked rows: ``text``, ``text_pair`` and ``label`` as far as there are such."""
         given = {"text": self.text, "text_pair": self.text_pair, "label": self.label}
-        return pa.schema([(name, pa.string()) for name, column in given.items() if column is not None])
+        types = {"label": self.labels.stored_type}
+        return pa.schema(
+            [(name, types.get(name, pa.string())) for name, column in given.items() if column is not None]
+        )
 
     def check_present(self, existing: Iterable[str], origin: str) -> None:
         """Raise ``DataError`` if a column isn't among the ``existing``, or two of ours are one."""
@@ -102,38 +108,8 @@ def _is_blank(text: Any, place: str) -> bool:
     raise DataError(f"{place}: {repr(text)} ({type(text).__name__}) is no text; write it as a string")
 
 
-def _labels(values: list[Any], columns: Columns, origin: str, first_row: int) -> list[str]:
-    names = []
-    for row, value in enumerate(values, first_row):
-        place = f"{origin}, row {row}, column {columns.label!r}"
-        names.append(
-            label_name(value, place)
-            if columns.class_names is None
-            else _class_name(value, columns.class_names, place)
-        )
-    return names
-
-
-def label_name(value: Any, place: str) -> str:
-    """The name of a label as it is read: a text is kept, an integer written in decimals, a boolean as in JSON.
-
-    Raises:
-        DataError: the label is missing or something else, e.g. a fraction.
-    """
-    if value is None or (isinstance(value, str) and not value.strip()):
-        raise DataError(f"{place}: the label is missing")
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int):
-        return str(value)
-    raise DataError(
-        f"{place}: {repr(value)} ({type(value).__name__}) is no label; allowed are texts, integers and booleans"
-    )
-
-
-def _class_name(value: int | None, class_names: Sequence[str], place: str) -> str:
-    if value is None or not 0 <= value < len(class_names):
-        raise DataError(f"{place}: the label is missing ({value!r} is none of {', '.join(class_names)})")
-    return class_names[value]
+def _labels(values: list[Any], columns: Columns, origin: str, first_row: int) -> list[Any]:
+    return [
+        columns.labels.read(value, f"{origin}, row {row}, column {columns.label!r}", columns.class_names)
+        for row, value in enumerate(values, first_row)
+    ]

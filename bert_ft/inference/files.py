@@ -18,10 +18,8 @@ from bert_ft.data.dataset import TokenizedSplit
 from bert_ft.data.sources import read_rows
 from bert_ft.data.tokenization import tokenize
 from bert_ft.errors import DataError
-from bert_ft.inference.classify import classify
+from bert_ft.inference.outputs import compute_outputs
 from bert_ft.models.bundle import Bundle
-
-ADDED_COLUMNS = ("prediction", "probability")
 
 
 # Not by pandas, as datasets' own to_csv and to_json are: it rounds fractions to ten places, times to milliseconds, and
@@ -65,7 +63,7 @@ def predict_file(
     max_tokens: int = 2048,
     device: torch.device | str = "cpu",
 ) -> int:
-    """Write ``source`` with the columns ``prediction`` and ``probability`` to ``target``; the number of rows.
+    """Write ``source`` with the columns of its task's predictions to ``target``, and return the number of rows.
 
     The order of the rows is kept. ``target`` appears only when it is complete.
 
@@ -76,21 +74,19 @@ def predict_file(
     check_target(source, target)
     with TemporaryDirectory(prefix="bert_ft_") as folder:  # what is labelled once needs no lasting cache
         rows = read_rows(source, text_column, text_pair_column, folder)
-        taken = sorted(set(ADDED_COLUMNS) & set(rows.column_names))
+        taken = sorted(set(bundle.task.prediction_columns) & set(rows.column_names))
         if taken:
             raise DataError(
                 f"{source}: has a column {taken[0]!r} already, which the output would add; rename it"
             )
         split = _tokenized(bundle, rows, text_column, text_pair_column, folder)
-        found = classify(
-            bundle.classifier, split, batch_size=batch_size, max_tokens=max_tokens, device=device
+        outputs = compute_outputs(
+            bundle.classifier, bundle.task, split, batch_size=batch_size, max_tokens=max_tokens, device=device
         )
-        names = [bundle.labels[index] for index in found.class_ids]
-        labelled = rows.add_column(ADDED_COLUMNS[0], names).add_column(
-            ADDED_COLUMNS[1], found.probabilities.max(axis=1)
-        )
-        write_rows(labelled, target)
-    return len(found.class_ids)
+        for name, values in bundle.task.decode(outputs).items():
+            rows = rows.add_column(name, values)
+        write_rows(rows, target)
+    return len(outputs)
 
 
 def check_target(source: Path, target: Path) -> None:

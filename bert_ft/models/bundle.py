@@ -28,8 +28,12 @@ from bert_ft.errors import CheckpointError
 from bert_ft.models.classifier import Classifier, LinearClassifier, ResidualClassifier
 from bert_ft.models.encoder import empty_encoder, empty_sequence_classifier
 from bert_ft.nn.linear import replace_linear
+from bert_ft.tasks.saved import described, restored
+from bert_ft.tasks.task import Task
 
-FORMAT = 1
+FORMAT = 2
+# format 1 had no task: all were of this one
+FORMATS = {1: {"task": {"name": "single_label"}}, 2: {}}
 SPECIFICATION = "bert_ft.yaml"
 WEIGHTS = "model.safetensors"
 
@@ -40,8 +44,8 @@ class Bundle:
 
     Attributes:
         classifier: the model, in evaluation mode.
+        task: that it was trained for.
         tokenizer: the tokenizer that it was trained with.
-        labels: class names in the order of the logits.
         max_length: tokens that a text is cut at.
         text_column: the column of the training data that the text stood in.
         text_pair_column: likewise for the second text of a pair; ``None`` for single texts.
@@ -49,17 +53,23 @@ class Bundle:
     """
 
     classifier: Classifier
+    task: Task
     tokenizer: PreTrainedTokenizerFast
-    labels: tuple[str, ...]
     max_length: int
     text_column: str
     text_pair_column: str | None
     training: dict[str, Any]
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the outputs in the order of the logits: for classes, their names."""
+        return self.task.names
+
 
 def save_bundle(
     folder: Path | str,
     classifier: Classifier,
+    task: Task,
     tokenizer: PreTrainedTokenizerFast,
     *,
     max_length: int,
@@ -83,6 +93,7 @@ def save_bundle(
         "bert_ft": bert_ft.__version__,
         "model": "bert_linear" if linear else "bert_residual",
         "architecture": classifier.architecture,
+        "task": described(task),
         "max_length": max_length,
         "text_column": text_column,
         "text_pair_column": text_pair_column,
@@ -95,7 +106,7 @@ def save_bundle(
 def load_bundle(folder: Path | str, trust: Sequence[str] = ()) -> Bundle:
     """Read a folder that ``save_bundle`` wrote; the classifier comes in evaluation mode, on the CPU.
 
-    Nothing in the folder is executed: weights are safetensors, the rest is plain data. Classes of one's own that
+    Nothing in the folder is executed: weights are safetensors, the rest is plain data. Classes of the user's own that
     the model was built with are named in it, and imported only where ``trust`` has a pattern for their names.
 
     Raises:
@@ -109,6 +120,11 @@ def load_bundle(folder: Path | str, trust: Sequence[str] = ()) -> Bundle:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"bundle={folder} is damaged: {error}") from error
+    names = [config.id2label[index] for index in range(config.num_labels)]
+    try:
+        task = restored(specification["task"], names, trust)
+    except CheckpointError as error:
+        raise CheckpointError(f"bundle={folder}: {error}") from error
     classifier = _empty_classifier(specification, config, trust)
     try:
         classifier.load_saved_state(state)
@@ -117,8 +133,8 @@ def load_bundle(folder: Path | str, trust: Sequence[str] = ()) -> Bundle:
     replace_linear(classifier.encoder)
     return Bundle(
         classifier=classifier.eval(),
+        task=task,
         tokenizer=load_tokenizer(str(folder)),
-        labels=tuple(config.id2label[index] for index in range(config.num_labels)),
         max_length=specification["max_length"],
         text_column=specification["text_column"],
         text_pair_column=specification["text_pair_column"],
@@ -138,11 +154,12 @@ def _read_specification(folder: Path) -> dict[str, Any]:
         found = specification["format"]
     except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError) as error:
         raise CheckpointError(f"bundle={folder}: {SPECIFICATION} is damaged: {error}") from error
-    if found != FORMAT:
+    if found not in FORMATS:
         raise CheckpointError(
-            f"bundle={folder} has format {found}; this version of bert_ft reads format {FORMAT}"
+            f"bundle={folder} has format {found}; this version of bert_ft reads formats "
+            f"{' and '.join(map(str, FORMATS))}"
         )
-    return specification
+    return {**FORMATS[found], **specification}
 
 
 def _empty_classifier(

@@ -233,15 +233,18 @@ _DROPOUT_NAMES = {
 
 def build_residual(
     encoder: EncoderSpec,
-    labels: Sequence[str],
+    entries: Mapping[str, Any],
     *,
     pooling: str | Mapping[str, Any],
     pooling_layers: int,
     head: Mapping[str, Any],
     trust: Sequence[str] = (),
 ) -> ResidualClassifier:
-    """A ``ResidualClassifier`` on the loaded encoder, its head fresh (``model=bert_residual``)."""
-    config = encoder.load_config(**label_names(labels))
+    """Return a ``ResidualClassifier`` on the loaded encoder, its head fresh (``model=bert_residual``).
+
+    ``entries`` are the task's ``config_entries``.
+    """
+    config = encoder.load_config(**entries)
     if encoder.cache_frozen and encoder.freeze_layers is not None:
         check_pooling_layers(config, encoder.freeze_layers, pooling_layers)
     settings: dict[str, Any] = {"head": head} if TARGET in head else dict(head)
@@ -251,26 +254,17 @@ def build_residual(
 
 
 def build_linear(
-    encoder: EncoderSpec, labels: Sequence[str], *, dropout: float | None, trust: Sequence[str] = ()
+    encoder: EncoderSpec, entries: Mapping[str, Any], *, dropout: float | None, trust: Sequence[str] = ()
 ) -> LinearClassifier:
-    """A ``LinearClassifier`` on the loaded encoder, its head fresh (``model=bert_linear``).
+    """Return a ``LinearClassifier`` on the loaded encoder, its head fresh (``model=bert_linear``).
 
     Args:
         encoder: what to load.
-        labels: the class names, in the order of their ids.
+        entries: the task's ``config_entries``.
         dropout: the rate before the last layer; ``None`` keeps the checkpoint's.
         trust: nothing of it is asked for here.
     """
-    config = encoder.load_config(**label_names(labels))
+    config = encoder.load_config(**entries)
     if dropout is not None:
         setattr(config, _DROPOUT_NAMES.get(config.model_type, "classifier_dropout"), dropout)
     return LinearClassifier(encoder.load_sequence_classifier(config))
-
-
-def label_names(labels: Sequence[str]) -> dict[str, Any]:
-    """The configuration entries by which transformers knows the classes."""
-    return {
-        "id2label": dict(enumerate(labels)),
-        "label2id": {name: index for index, name in enumerate(labels)},
-        "problem_type": "single_label_classification",
-    }

@@ -25,12 +25,11 @@ def right_and_wrong(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tens
     return highest[is_right], highest[~is_right]
 
 
-def highest_losses(logits: Tensor, labels: Tensor, num_rows: int) -> tuple[Tensor, Tensor]:
-    """The positions of the rows with the highest cross entropy, highest first, and that; fewer if there are fewer.
+def highest_losses(losses: Tensor, num_rows: int) -> tuple[Tensor, Tensor]:
+    """Return the positions of the highest of ``(rows,)`` losses, highest first, and these; fewer if there are fewer.
 
     Of equal losses the earlier row comes first.
     """
-    losses = F.cross_entropy(logits, labels, reduction="none")
     order = losses.argsort(descending=True, stable=True)[:num_rows]
     return order, losses[order]
 

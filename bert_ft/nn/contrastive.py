@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -66,7 +66,14 @@ def simcse_loss(
 
 
 def supervised_loss(
-    first: Tensor, second: Tensor, labels: Tensor, texts: Tensor, temperature: float, *, alone: bool = False
+    first: Tensor,
+    second: Tensor,
+    labels: Tensor,
+    texts: Tensor,
+    temperature: float,
+    *,
+    same_label: Callable[[Tensor, Tensor], Tensor],
+    alone: bool = False,
 ) -> Tensor:
     """Views of the same label find each other among both views of all texts, of all processes.
 
@@ -77,17 +84,18 @@ def supervised_loss(
     Args:
         first: ``(batch, hidden_size)``.
         second: ``(batch, hidden_size)``.
-        labels: ``(batch,)`` int64.
+        labels: ``(batch, ...)``, the texts' targets.
         texts: ``(batch,)`` int64, equal for copies of a text.
         temperature: see ``contrastive_loss``.
+        same_label: of ``num`` and ``num_others`` targets, ``(num, num_others)`` bool: which are drawn together.
         alone: only among those of this process.
     """
-    views, labels, texts = torch.cat([first, second]), labels.repeat(2), texts.repeat(2)
+    views, labels, texts = torch.cat([first, second]), torch.cat([labels, labels]), texts.repeat(2)
     candidates, all_labels, all_texts = (
         values if alone else gathered(values) for values in (views, labels, texts)
     )
     itself = _own_rows(len(views), len(all_labels), views.device)
-    positive = labels[:, None] == all_labels
+    positive = same_label(labels, all_labels)
     is_copy = (texts[:, None] == all_texts) & ~positive
     return contrastive_loss(views, candidates, positive, itself | is_copy, temperature)
 

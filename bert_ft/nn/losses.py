@@ -16,12 +16,36 @@ from bert_ft.nn.contrastive import contrastive_loss
 from bert_ft.nn.precision import at_least_float32
 
 
-class ClassificationLoss(nn.Module, ABC):
-    """Mean of the rows' losses, each weighed by its label's class weight (1 without class weights).
+class RowLoss(nn.Module, ABC):
+    """Mean of the rows' losses, each weighted by ``row_weights`` (1 unless a loss says otherwise).
 
-    The mean over a batch equals that over its pieces only if each piece is weighed by its
-    ``total_weight``.
+    The mean over a batch equals that over its pieces only if each piece is weighted by its ``total_weight``.
     """
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return self.weighted_mean(self.per_row(at_least_float32(logits), labels), labels)
+
+    def row_weights(self, labels: Tensor) -> Tensor | None:
+        """Return ``(batch,)``; ``None`` where all rows weigh 1."""
+        return None
+
+    def weighted_mean(self, values: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean of ``(batch,)`` values, weighted as the rows are."""
+        weights = self.row_weights(labels)
+        return values.mean() if weights is None else (values * weights).sum() / weights.sum()
+
+    def total_weight(self, labels: Tensor) -> Tensor | int:
+        """Return the sum of the rows' weights, the denominator of ``forward``: a scalar, or the number of rows."""
+        weights = self.row_weights(labels)
+        return len(labels) if weights is None else weights.sum()
+
+    @abstractmethod
+    def per_row(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the unweighted loss of each row, ``(batch,)``."""
+
+
+class ClassificationLoss(RowLoss):
+    """Mean of the rows' losses, each weighted by its label's class weight (1 without class weights)."""
 
     class_weights: Tensor | None
 
@@ -44,29 +68,15 @@ class ClassificationLoss(nn.Module, ABC):
         return self
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        losses = self.per_row(at_least_float32(logits), labels)
         if self.class_weights is not None and len(self.class_weights) != logits.shape[1]:
             raise ConfigError(
                 f"loss.class_weights has {len(self.class_weights)} weights for {logits.shape[1]} labels"
             )
-        return self.weighted_mean(losses, labels)
+        return super().forward(logits, labels)
 
-    def weighted_mean(self, values: Tensor, labels: Tensor) -> Tensor:
-        """The mean of ``(batch,)`` values, each weighed by its row's class weight."""
-        if self.class_weights is None:
-            return values.mean()
-        weights = self.class_weights[labels]
-        return (values * weights).sum() / weights.sum()
-
-    def total_weight(self, labels: Tensor) -> Tensor:
-        """The sum of the rows' weights, a scalar: what ``forward`` has divided by."""
-        if self.class_weights is None:
-            return torch.tensor(float(len(labels)), device=labels.device)
-        return self.class_weights[labels].sum()
-
-    @abstractmethod
-    def per_row(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The unweighted loss of each row, ``(batch,)``."""
+    def row_weights(self, labels: Tensor) -> Tensor | None:
+        """Return the weight of each row's class, ``(batch,)``; ``None`` without class weights."""
+        return None if self.class_weights is None else self.class_weights[labels]
 
 
 class CrossEntropy(ClassificationLoss):
@@ -109,7 +119,7 @@ class Focal(ClassificationLoss):
 class SupervisedContrastive(nn.Module):
     """Draws the features of one label together and those of others apart, on the unit sphere.
 
-    ``forward(features (batch, hidden_size), labels (batch,))`` is the mean over the anchors that
+    ``forward(features (batch, hidden_size), same_label (batch, batch))`` is the mean over the anchors that
     share their label with another row; see ``contrastive_loss``.
     """
 
@@ -119,9 +129,9 @@ class SupervisedContrastive(nn.Module):
             raise ConfigError(f"loss.contrastive_temperature={temperature} must be above 0")
         self.temperature = temperature
 
-    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
-        itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
-        return contrastive_loss(features, features, labels[:, None] == labels, itself, self.temperature)
+    def forward(self, features: Tensor, same_label: Tensor) -> Tensor:
+        itself = torch.eye(len(features), dtype=torch.bool, device=features.device)
+        return contrastive_loss(features, features, same_label, itself, self.temperature)
 
 
 def symmetric_kl(logits_a: Tensor, logits_b: Tensor) -> Tensor:

@@ -7,21 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bert_ft.tasks.confidence import TopProbabilities
+
 NUM_BINS = 15  # as the monitor's expected calibration error has by default
-
-
-class TopProbabilities(NamedTuple):
-    """Of each row what the classifier held for likeliest.
-
-    Attributes:
-        probabilities: ``(rows,)``.
-        predictions: ``(rows,)``.
-        is_right: ``(rows,)``.
-    """
-
-    probabilities: NDArray[np.float64]
-    predictions: NDArray[np.int64]
-    is_right: NDArray[np.bool_]
 
 
 class ReliabilityBins(NamedTuple):
@@ -40,14 +28,6 @@ class ReliabilityBins(NamedTuple):
     confidence: NDArray[np.float64]
     accuracy: NDArray[np.float64]
     ece: float
-
-
-def top_probabilities(logits: NDArray, labels: NDArray) -> TopProbabilities:
-    """Of logits ``(rows, classes)`` and labels ``(rows,)``; of equal logits the first counts."""
-    logits = logits.astype(np.float64)
-    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-    predictions = logits.argmax(axis=1)
-    return TopProbabilities(1 / odds.sum(axis=1), predictions, predictions == labels)
 
 
 def reliability_bins(top: TopProbabilities, num_bins: int = NUM_BINS) -> ReliabilityBins:

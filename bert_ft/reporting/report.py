@@ -37,6 +37,7 @@ TABLES: dict[str, list[tuple[str, Callable[[RunLog], Table]]]] = {
 }
 OF_STAGE = ("Pre-training",)
 OF_LABELS = ("Validation", "Data")  # what a stage alone hasn't
+OF_TASKS = ("Validation", "Representations")  # whether they apply, the task says
 
 
 def write_report(folder: Path) -> Path:
@@ -60,6 +61,8 @@ def write_page(log: RunLog) -> Path:
 def _sections(log: RunLog) -> Iterator[Section]:
     sketches = sketches_of(log)
     for title in dict.fromkeys([*sketches, *TABLES]):
+        if title in OF_TASKS and log.task is not None and title not in log.task["report_sections"]:
+            continue
         if title not in sketches and title in (
             OF_STAGE if log.stage is None else OF_LABELS if log.is_stage else ()
         ):

@@ -73,6 +73,11 @@ class RunLog:
         return "stage" in (self.metrics or {}) or bool(self.setting("pretrain") and not self.setting("model"))
 
     @property
+    def task(self) -> dict[str, Any] | None:
+        """What the run's task says about itself; ``None`` where the run didn't record it, as before there were several."""
+        return (self.data_report or {}).get("task")
+
+    @property
     def kept_step(self) -> int | None:
         """Optimizer steps done at the kept checkpoint; ``None`` where the run was broken off."""
         return None if self.metrics is None else self.metrics.get("checkpoint", {}).get("step")

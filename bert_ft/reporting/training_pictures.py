@@ -39,7 +39,9 @@ def losses(log: RunLog) -> Figure:
     if not lines:
         raise NotLogged("neither train/loss nor val/loss was logged")
     title = _sentence("; ".join(says) or "no loss is finite")
-    return draw_curves([Panel(title, "loss (nats)", lines, marked=kept_point(log, "val/loss"))])
+    unit = "nats" if log.task is None else log.task["loss_unit"]
+    axis = f"loss ({unit})" if unit else "loss"
+    return draw_curves([Panel(title, axis, lines, marked=kept_point(log, "val/loss"))])
 
 
 def validation_metrics(log: RunLog) -> Figure:
@@ -163,7 +165,7 @@ SKETCHES = (
         "losses",
         "Loss",
         "A validation loss that rises while the training loss still falls is overfitting; the star is the checkpoint "
-        "that is tested and saved. Training loss includes what it is regularized by, validation is plain cross entropy.",
+        "that is tested and saved. Training loss includes what it is regularized by, validation is the plain loss.",
         losses,
     ),
     Sketch(

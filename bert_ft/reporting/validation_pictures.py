@@ -12,11 +12,12 @@ from bert_ft.drawing.confidence import draw_confusion, draw_reliability, draw_to
 from bert_ft.drawing.curves import Line, Panel, draw_curves
 from bert_ft.drawing.heat_maps import HeatMap, draw_heat_maps
 from bert_ft.drawing.style import plain
-from bert_ft.reporting.calibration import NUM_BINS, TopProbabilities, reliability_bins, top_probabilities
+from bert_ft.reporting.calibration import NUM_BINS, reliability_bins
 from bert_ft.reporting.layer_grid import layer_grid
 from bert_ft.reporting.missing import NotLogged
 from bert_ft.reporting.run_log import RunLog
 from bert_ft.reporting.sketch import Sketch
+from bert_ft.tasks.confidence import TopProbabilities, top_probabilities
 
 SURE = 0.9
 

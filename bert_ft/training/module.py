@@ -7,14 +7,13 @@ from copy import deepcopy
 from typing import Any, Protocol
 
 from torch import Tensor
-from torch.nn import functional as F
 from torchmetrics import Metric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from bert_ft.data.packing import TextBatch
 from bert_ft.errors import CheckpointError
 from bert_ft.models.classifier import Classifier
 from bert_ft.optim.layerwise import LayerwiseOptimizer
+from bert_ft.tasks.task import Task
 from bert_ft.training.encoder_module import (
     VAL_METRICS_KEY,
     WEIGHTS_KEY,
@@ -47,14 +46,14 @@ class ClassificationModule(EncoderModule):
 
     Args:
         classifier: the model.
-        objective: what training minimizes; validation and test take plain cross entropy, so that runs with
-            different losses compare.
+        task: gives the plain loss of validation and test, so that runs with different losses compare, and the metrics.
+        objective: what training minimizes.
         optimizer: builds the optimizer over layer-wise groups.
         schedule: learning-rate multiplier over all optimizer steps.
         weight_decay_schedule: the same of the weight decay; ``None`` = constant.
         max_tokens: a training batch with more tokens is computed in pieces (see ``Objective``).
         frozen_states: gives each batch the output of the encoder's frozen part; ``None`` runs it every time.
-        metrics: of ``(logits, labels)`` over a whole split, beside ``accuracy`` and ``f1_macro``; they are copied.
+        metrics: over a whole split, beside the task's own; they are copied.
 
     Attributes:
         averaging: set by a callback that averages the weights.
@@ -66,6 +65,7 @@ class ClassificationModule(EncoderModule):
         self,
         classifier: Classifier,
         *,
+        task: Task,
         objective: Objective,
         optimizer: LayerwiseOptimizer,
         schedule: MultiplierSchedule,
@@ -76,11 +76,12 @@ class ClassificationModule(EncoderModule):
     ) -> None:
         super().__init__(optimizer=optimizer, schedule=schedule, weight_decay_schedule=weight_decay_schedule)
         self.classifier = classifier
+        self.task = task
         self.objective = objective
         self.max_tokens = max_tokens
         self.frozen_states = frozen_states
-        self.val_metrics = classification_metrics(classifier.num_labels, "val/", metrics)
-        self.test_metrics = classification_metrics(classifier.num_labels, "test/", metrics)
+        self.val_metrics = split_metric_collection(task, "val/", metrics)
+        self.test_metrics = split_metric_collection(task, "test/", metrics)
 
     @property
     def trained(self) -> Classifier:
@@ -111,9 +112,9 @@ class ClassificationModule(EncoderModule):
         assert batch.labels is not None
         features = self.classifier.features(batch)
         logits = self.classifier.logits(features).float()
-        loss = F.cross_entropy(logits, batch.labels)
+        loss = self.task.plain_loss(logits, batch.labels)
         self.log(loss_name, loss, batch_size=len(batch), on_epoch=True, sync_dist=True)
-        metrics.update(logits, batch.labels)
+        metrics.update(*self.task.metric_inputs(logits, batch.labels))
         self.log_dict(metrics, batch_size=len(batch), on_epoch=True)
         return {"logits": logits, "labels": batch.labels, "features": features, "rows": batch.rows}
 
@@ -153,16 +154,12 @@ class ClassificationModule(EncoderModule):
             )
 
 
-def classification_metrics(
-    num_labels: int, prefix: str, more: Mapping[str, Metric] | None = None
+def split_metric_collection(
+    task: Task, prefix: str, more: Mapping[str, Metric] | None = None
 ) -> MetricCollection:
-    """``accuracy`` and ``f1_macro`` over a whole split, as scikit-learn computes them, and copies of ``more``."""
+    """Return the task's metrics over a whole split, and copies of ``more``."""
     return MetricCollection(
-        {
-            "accuracy": MulticlassAccuracy(num_labels, average="micro"),
-            "f1_macro": MulticlassF1Score(num_labels, average="macro"),
-            **deepcopy(dict(more or {})),
-        },
+        {**task.metrics(), **deepcopy(dict(more or {}))},
         prefix=prefix,
         compute_groups=False,  # by their first batch torchmetrics would take different metrics for alike
     )

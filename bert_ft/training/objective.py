@@ -15,7 +15,8 @@ from bert_ft.data.packing import TextBatch
 from bert_ft.errors import ConfigError
 from bert_ft.models.classifier import Classifier
 from bert_ft.nn.adversarial import fgm_perturbation
-from bert_ft.nn.losses import ClassificationLoss, SupervisedContrastive, symmetric_kl
+from bert_ft.nn.losses import RowLoss, SupervisedContrastive
+from bert_ft.tasks.task import Task
 
 # float16 gradients of a single value are close to its smallest number; a perturbation has no scale of its own
 _GRADIENT_SCALE = 2.0**10
@@ -61,12 +62,16 @@ class Objective(nn.Module):
     Args:
         loss: of ``(logits, labels)``.
         terms: what is added.
+        task: says which labels are the same and how far two passes lie apart, where a term asks for it.
     """
 
-    def __init__(self, loss: nn.Module, terms: LossTerms | None = None) -> None:
+    def __init__(self, loss: nn.Module, terms: LossTerms | None = None, task: Task | None = None) -> None:
         super().__init__()
         self.loss = loss
         self.terms = terms or LossTerms()
+        if task is None and (self.terms.contrastive_weight or self.terms.r_drop_weight):
+            raise ValueError("the contrastive term and R-Drop need the task that the labels are of")
+        self.task = task
         self.contrastive = SupervisedContrastive(self.terms.contrastive_temperature)
 
     def forward(
@@ -86,11 +91,13 @@ class Objective(nn.Module):
         first = _run(classifier, pieces, wants_embeddings=adversarial)
         total = parts["labels"] = self.loss(first.logits, labels)
         if terms.contrastive_weight:
-            parts["contrastive"] = self.contrastive(first.features, labels)
+            assert self.task is not None
+            parts["contrastive"] = self.contrastive(first.features, self.task.same_label(labels, labels))
         if terms.r_drop_weight:
+            assert self.task is not None
             second = _run(classifier, pieces)
             total = parts["labels"] = (total + self.loss(second.logits, labels)) / 2
-            parts["r_drop"] = self._mean(symmetric_kl(first.logits, second.logits), labels)
+            parts["r_drop"] = self._mean(self.task.divergence(first.logits, second.logits), labels)
             total = total + terms.r_drop_weight * parts["r_drop"]
         if terms.contrastive_weight:
             total = total + terms.contrastive_weight * parts["contrastive"]
@@ -102,16 +109,12 @@ class Objective(nn.Module):
         return total, {name: value.detach() for name, value in parts.items()} if len(parts) > 1 else {}
 
     def weight(self, labels: Tensor) -> Tensor | int:
-        """What the mean over a batch has divided by: its rows, or the sum of their class weights."""
-        if not isinstance(self.loss, ClassificationLoss) or self.loss.class_weights is None:
-            return len(labels)
-        return self.loss.total_weight(labels)
+        """Return the denominator of the mean over a batch: its rows, or the sum of their weights."""
+        return self.loss.total_weight(labels) if isinstance(self.loss, RowLoss) else len(labels)
 
     def _mean(self, values: Tensor, labels: Tensor) -> Tensor:
-        """Of ``(batch,)`` values, weighed as the loss weighs its rows, so that ``weight`` is theirs, too."""
-        if isinstance(self.loss, ClassificationLoss):
-            return self.loss.weighted_mean(values, labels)
-        return values.mean()
+        """Return the mean of ``(batch,)`` values, weighted as the loss weights its rows: ``weight`` is its denominator too."""
+        return self.loss.weighted_mean(values, labels) if isinstance(self.loss, RowLoss) else values.mean()
 
     def _perturbations(
         self, loss: Tensor, embeddings: list[Tensor], pieces: list[TextBatch]

@@ -17,6 +17,7 @@ from bert_ft.models.pretrainer import Pretrainer
 from bert_ft.nn.contrastive import alignment, uniformity
 from bert_ft.nn.precision import widest
 from bert_ft.optim.layerwise import LayerwiseOptimizer
+from bert_ft.tasks.task import Task
 from bert_ft.training.encoder_module import (
     VAL_METRICS_KEY,
     WEIGHTS_KEY,
@@ -48,6 +49,7 @@ class PretrainingModule(EncoderModule):
         schedule: learning-rate multiplier over all optimizer steps.
         max_tokens: a batch with more tokens is computed in pieces.
         head_is_fresh: whether the masked-language-model head started at random; one that didn't learns as a layer does.
+        task: says which labels are the same, where ``objective`` is supervised.
     """
 
     def __init__(
@@ -59,12 +61,14 @@ class PretrainingModule(EncoderModule):
         schedule: MultiplierSchedule,
         max_tokens: int,
         head_is_fresh: bool = True,
+        task: Task | None = None,
     ) -> None:
         super().__init__(optimizer=optimizer, schedule=schedule)
         self.pretrainer = pretrainer
         self.objective = objective
         self.max_tokens = max_tokens
         self.head_is_fresh = head_is_fresh
+        self.task = task
         self._sums: Tensor | None = None
         self._has_collapsed = False
 
@@ -140,7 +144,10 @@ class PretrainingModule(EncoderModule):
     def _views(self, batch: PretrainingBatch, *, alone: bool = False) -> Views | None:
         if not self.objective.contrastive_weight:
             return None
-        return self.objective.views(self.pretrainer, batch, self.max_tokens, alone=alone)
+        same_label = None if self.task is None else self.task.same_label
+        return self.objective.views(
+            self.pretrainer, batch, self.max_tokens, same_label=same_label, alone=alone
+        )
 
     @contextmanager
     def _dropout(self, batch_index: int) -> Iterator[None]:

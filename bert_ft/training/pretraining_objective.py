@@ -21,6 +21,7 @@ from bert_ft.nn.precision import at_least_float32
 
 Piece = TypeVar("Piece")
 Outputs = TypeVar("Outputs", bound=tuple[Tensor, ...])
+SameLabel = Callable[[Tensor, Tensor], Tensor]  # of targets and other targets, (num, num_others) bool
 
 
 @dataclass(frozen=True)
@@ -101,9 +102,18 @@ class PretrainingObjective:
         return MaskedTokens(loss / num_targets.clamp(min=tiny), torch.stack(right).sum(), num_targets)
 
     def views(
-        self, pretrainer: Pretrainer, batch: PretrainingBatch, max_tokens: int, *, alone: bool = False
+        self,
+        pretrainer: Pretrainer,
+        batch: PretrainingBatch,
+        max_tokens: int,
+        *,
+        same_label: SameLabel | None = None,
+        alone: bool = False,
     ) -> Views:
-        """Two passes, the encoder in training mode; see ``simcse_loss`` for ``alone``."""
+        """Return two passes, the encoder in training mode.
+
+        ``same_label`` is the task's, needed if ``supervised``; see ``simcse_loss`` for ``alone``.
+        """
 
         def run(piece: TextBatch) -> tuple[Tensor]:
             return (pretrainer.features(piece),)
@@ -113,8 +123,9 @@ class PretrainingObjective:
         projected = pretrainer.project(first), pretrainer.project(second)
         if self.supervised:
             assert batch.text.labels is not None
+            assert same_label is not None
             groups = batch.text.labels, batch.text_keys
-            loss = supervised_loss(*projected, *groups, self.temperature, alone=alone)
+            loss = supervised_loss(*projected, *groups, self.temperature, same_label=same_label, alone=alone)
         else:
             loss = simcse_loss(*projected, batch.text_keys, self.temperature, alone=alone)
         return Views(first, second, loss)

@@ -157,6 +157,7 @@ class TrainingRun:
         save_bundle(
             self.folder / "model",
             self.module.classifier,
+            self.module.task,
             self.tokenizer,
             max_length=self.max_length,
             text_column=self.data.data.text_column,
@@ -177,7 +178,7 @@ class TrainingRun:
             "stopped": result.stopped,
             "seed": self.seed,
             "precision": {"requested": self.precision.requested, "effective": self.precision.effective},
-            "labels": list(self.data.data.labels.names),
+            "labels": list(self.module.task.names),
             "rows": {name: len(split) for name, split in self.data.data.splits.items()},
             "fit_seconds": round(result.fit_seconds, 3),
             "versions": package_versions(),

@@ -25,20 +25,22 @@ from bert_ft.callbacks.gradients import GradientMonitor
 from bert_ft.callbacks.training_curves import TrainingCurves
 from bert_ft.callbacks.weights import WeightMonitor
 from bert_ft.data.packing import TextBatch, pad, padding_mask
-from bert_ft.models.classifier import LinearClassifier, ResidualClassifier, label_names
+from bert_ft.models.classifier import LinearClassifier, ResidualClassifier
 from bert_ft.models.encoder import empty_encoder, empty_sequence_classifier
 from bert_ft.models.encoder_config import set_dropout
 from bert_ft.models.frozen import freeze
 from bert_ft.nn.losses import CrossEntropy
 from bert_ft.optim.layerwise import LayerwiseOptimizer
 from bert_ft.optim.schedules import Constant
+from bert_ft.tasks.single_label import SingleLabel
 from bert_ft.training.module import ClassificationModule
 from bert_ft.training.objective import LossTerms, Objective
 from tests.models.families import random_batch, tiny_config
 
 from .monitored import events
 
-LABELS = label_names(("a", "b", "c"))
+TASK = SingleLabel(("a", "b", "c"))
+LABELS = TASK.config_entries()
 STILL = ["encoder.hidden_dropout=0.0", "encoder.attention_dropout=0.0", "model.head.dropout=0.0"]
 LENGTHS = [3, 5, 9, 4, 17]
 # Lightning's, of trainings as small as these
@@ -86,7 +88,8 @@ def module_of(
         freeze(classifier.encoder, freeze_layers)
     return ClassificationModule(
         classifier.train(),
-        objective=Objective(loss or CrossEntropy(), LossTerms(**terms)),
+        task=TASK,
+        objective=Objective(loss or CrossEntropy(), LossTerms(**terms), TASK),
         optimizer=LayerwiseOptimizer(partial(AdamW, fused=True), lr=1e-2, weight_decay=0.1),
         schedule=Constant(),
         max_tokens=max_tokens,

@@ -14,11 +14,12 @@ from bert_ft.callbacks.gradual_unfreezing import GradualUnfreezing
 from bert_ft.config.build import build_training
 from bert_ft.config.check import problems
 from bert_ft.errors import ConfigError
-from bert_ft.models.classifier import ResidualClassifier, label_names
+from bert_ft.models.classifier import ResidualClassifier
 from bert_ft.models.encoder import empty_encoder
 from bert_ft.models.encoding import encode
 from bert_ft.models.frozen import freeze
 from bert_ft.optim.layers import layer_of
+from bert_ft.tasks.single_label import SingleLabel
 from bert_ft.training.module import ClassificationModule
 from tests.autograd import kept_bytes
 from tests.config.test_conf import compose
@@ -157,7 +158,7 @@ def at_epoch(callback, model, epoch):
 
 def classifier(family):
     torch.manual_seed(0)
-    config = tiny_config(family, **label_names(("a", "b", "c")))
+    config = tiny_config(family, **SingleLabel(("a", "b", "c")).config_entries())
     return ResidualClassifier(empty_encoder(config), pooling="attention", dropout=0.0).train()
 
 

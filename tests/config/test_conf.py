@@ -13,14 +13,15 @@ import torch
 from hydra.utils import get_class, get_object
 from omegaconf import DictConfig, OmegaConf
 
-from bert_ft.config.build import _loss, _terms
 from bert_ft.config.build_optimizer import build_optimizer
+from bert_ft.config.build_task import build_loss, build_task, build_terms
 from bert_ft.config.build_trainer import OWN_TRAINER_KEYS
 from bert_ft.config.check import problems
 from bert_ft.config.instantiate import build
 from bert_ft.config.paths import conf_dir
 from bert_ft.config.rules import RULES
 from bert_ft.errors import ConfigError
+from bert_ft.tasks.single_label import SingleLabel
 from bert_ft.training.objective import LossTerms
 
 GROUPS = {
@@ -80,7 +81,7 @@ def targets(node, path=""):
     """``(path, target, its arguments)`` of each node that constructs something."""
     if not isinstance(node, dict):
         return
-    if "_target_" in node:
+    if node.get("_target_") is not None:
         yield path, node["_target_"], {key for key in node if not key.startswith("_")}
     for key, value in node.items():
         yield from targets(value, f"{path}.{key}" if path else key)
@@ -155,8 +156,9 @@ def test_every_technique_is_built_with_its_defaults(choice):
     group = choice.split("=")[0]
     config = compose(choice)
     if config[group]:
-        built = _loss(config) if group == "loss" else build(config[group])
-        assert type(built).__name__ == config[group]._target_.rpartition(".")[2]
+        built = build_loss(config, build_task(config)) if group == "loss" else build(config[group])
+        target = config[group]._target_ or "PlainLoss"
+        assert type(built).__name__ == target.rpartition(".")[2]
 
 
 def test_the_optimizer_is_built_with_its_defaults():
@@ -182,31 +184,31 @@ def test_none_is_there_and_is_nothing(group):
     ],
 )
 def test_loss_terms_are_read(choice, terms):
-    assert _terms(compose(f"loss={choice}")) == terms
+    assert build_terms(compose(f"loss={choice}")) == terms
     changed = compose(f"loss={choice}", "loss.adversarial_weight=0.5", "loss.contrastive_temperature=0.2")
-    assert _terms(changed) == replace(terms, adversarial_weight=0.5, contrastive_temperature=0.2)
+    assert build_terms(changed) == replace(terms, adversarial_weight=0.5, contrastive_temperature=0.2)
 
 
 def test_an_interpolation_into_another_group_is_resolved():
     config = compose("loss.label_smoothing=${model.head.dropout}", "model.head.dropout=0.25")
-    assert _loss(config).label_smoothing == 0.25
+    assert build_loss(config, build_task(config)).label_smoothing == 0.25
 
 
 def test_class_weights():
-    names = ["a", "b"]
+    task = SingleLabel(("a", "b"))
     labels = np.array([0, 0, 0, 1])
-    assert _loss(compose(), labels, names).class_weights is None
-    balanced = _loss(compose("loss.class_weights=balanced"), labels, names)
+    assert build_loss(compose(), task, labels).class_weights is None
+    balanced = build_loss(compose("loss.class_weights=balanced"), task, labels)
     assert balanced.class_weights.tolist() == pytest.approx([4 / 6, 4 / 2])
-    given = _loss(compose("loss.class_weights=[1,3.5]"), labels, names)
+    given = build_loss(compose("loss.class_weights=[1,3.5]"), task, labels)
     assert given.class_weights.tolist() == [1, 3.5]
     message = (
         r"loss\.class_weights=\[1, 2, 3\]: 3 weights for the 2 labels a, b; give one for each, in this order"
     )
     with pytest.raises(ConfigError, match=message):
-        _loss(compose("loss.class_weights=[1,2,3]"), labels, names)
+        build_loss(compose("loss.class_weights=[1,2,3]"), task, labels)
     with pytest.raises(ConfigError, match=r"loss\.class_weights=balanced: label 1 has 0 training rows"):
-        _loss(compose("loss.class_weights=balanced"), labels[:3], names)
+        build_loss(compose("loss.class_weights=balanced"), task, labels[:3])
 
 
 def test_targets_are_real_classes_of_the_libraries_named():

@@ -6,6 +6,7 @@ import pytest
 
 from bert_ft.data.prepare import prepare
 from bert_ft.data.texts import normalized
+from bert_ft.tasks.single_label import SingleLabel
 
 TRAIN = (
     ["the cat", "a dog", "the cat", "the mat sat on the mat", "b", "The  Mat"],
@@ -18,7 +19,7 @@ TEST = (["dog dog", "a a"], ["x", "y"])
 @pytest.fixture
 def report(source_of, bert_tokenizer):
     source = source_of(train=TRAIN, validation=VALIDATION, test=TEST)
-    return prepare(source.load(), bert_tokenizer, max_length=6, seed=0).report
+    return prepare(source.load(), bert_tokenizer, max_length=6, task=SingleLabel(), seed=0).report
 
 
 def test_counts(report, bert_tokenizer):
@@ -63,12 +64,14 @@ def test_warnings_name_what_they_are_about(report):
 
 def test_clean_data_gives_no_warning(source_of, bert_tokenizer):
     source = source_of(train=(["a", "b"], ["x", "y"]), validation=(["a b", "b a"], ["x", "y"]), test=TEST)
-    assert prepare(source.load(), bert_tokenizer, max_length=6, seed=0).report.warnings == []
+    assert (
+        prepare(source.load(), bert_tokenizer, max_length=6, task=SingleLabel(), seed=0).report.warnings == []
+    )
 
 
 def test_a_class_without_rows_is_told(source_of, bert_tokenizer):
     source = source_of(train=(["a", "b"], ["x", "y"]), validation=(["cat"], ["x"]), test=TEST)
-    report = prepare(source.load(), bert_tokenizer, max_length=6, seed=0).report
+    report = prepare(source.load(), bert_tokenizer, max_length=6, task=SingleLabel(), seed=0).report
     assert report.splits["validation"].label_counts == {"x": 1, "y": 0}
     assert report.warnings == ["validation: no row of y"]
 
@@ -95,7 +98,9 @@ def test_equals_counting_by_hand(source_of, bert_tokenizer, seed):
         )
         for name, size in (("train", 8), ("validation", 9), ("test", 5))
     }
-    report = prepare(source_of(**made).load(), bert_tokenizer, max_length=8, seed=0).report
+    report = prepare(
+        source_of(**made).load(), bert_tokenizer, max_length=8, task=SingleLabel(), seed=0
+    ).report
     train_texts = set(made["train"][0])
     train_forms = set(map(normalized, train_texts))
     labels_of = defaultdict(set)

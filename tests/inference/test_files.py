@@ -19,6 +19,7 @@ from bert_ft.inference.files import predict_file
 from bert_ft.models.bundle import load_bundle, save_bundle
 from bert_ft.models.classifier import build_linear
 from bert_ft.models.encoder import EncoderSpec
+from bert_ft.tasks.single_label import SingleLabel
 from tests.conftest import make_rows
 
 TEXTS = [text for text, _ in make_rows(30, seed=5)] + ['with "quotes", commas\nand a line', "NA", "7"]
@@ -27,14 +28,22 @@ TEXTS = [text for text, _ in make_rows(30, seed=5)] + ['with "quotes", commas\na
 @pytest.fixture
 def bundle(tiny_encoder, tmp_path):
     torch.manual_seed(0)  # of the head: with others a text may lie so near the border that rounding decides
-    classifier = build_linear(EncoderSpec(str(tiny_encoder)), ("no", "yes"), dropout=None)
+    classifier = build_linear(
+        EncoderSpec(str(tiny_encoder)), SingleLabel(("no", "yes")).config_entries(), dropout=None
+    )
     # an untrained encoder says nearly the same of every text: centre the logits, so that labels differ
     tokenizer = load_tokenizer(tiny_encoder)
     batch = pack([np.array(tokenizer(text)["input_ids"]) for text in TEXTS[:30]], range(30))
     with torch.no_grad():
         classifier.head.classifier.bias -= classifier.eval()(batch).mean(dim=0)
     return load_bundle(
-        save_bundle(tmp_path / "model", classifier, load_tokenizer(tiny_encoder), max_length=64)
+        save_bundle(
+            tmp_path / "model",
+            classifier,
+            SingleLabel(("no", "yes")),
+            load_tokenizer(tiny_encoder),
+            max_length=64,
+        )
     )
 
 

@@ -20,6 +20,7 @@ from bert_ft.inference.onnx import export_onnx
 from bert_ft.models.bundle import Bundle, load_bundle, save_bundle
 from bert_ft.models.classifier import build_residual
 from bert_ft.models.encoder import EncoderSpec
+from bert_ft.tasks.single_label import SingleLabel
 from tests.models.families import MAX_LENGTH, random_batch
 from tests.models.test_padded import LABELS, TYPED, linear, padded_inputs, residual
 
@@ -32,7 +33,7 @@ def bundle_of(classifier, *, token_types: bool) -> Bundle:
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer(models.WordLevel({"a": 0}, unk_token="a")), model_input_names=names
     )
-    return Bundle(classifier, tokenizer, LABELS, MAX_LENGTH, "text", None, {})
+    return Bundle(classifier, SingleLabel(LABELS), tokenizer, MAX_LENGTH, "text", None, {})
 
 
 def start(path) -> onnxruntime.InferenceSession:
@@ -116,12 +117,14 @@ def folder(tiny_encoder, tmp_path):
     torch.manual_seed(0)
     classifier = build_residual(
         EncoderSpec(str(tiny_encoder)),
-        LABELS,
+        SingleLabel(LABELS).config_entries(),
         pooling="mean",
         pooling_layers=1,
         head={"hidden_sizes": [], "dropout": 0.1},
     )
-    return save_bundle(tmp_path / "model", classifier, load_tokenizer(tiny_encoder), max_length=32)
+    return save_bundle(
+        tmp_path / "model", classifier, SingleLabel(LABELS), load_tokenizer(tiny_encoder), max_length=32
+    )
 
 
 @pytest.fixture

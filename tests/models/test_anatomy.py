@@ -8,11 +8,11 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification
 
 from bert_ft.models.anatomy import Layers, encoder_of
-from bert_ft.models.classifier import label_names
 from bert_ft.models.encoding import num_encoder_layers
 from bert_ft.models.frozen import freeze
 from bert_ft.nn.embedding import SplitEmbedding
 from bert_ft.optim.groups import parameter_groups
+from bert_ft.tasks.single_label import SingleLabel
 
 from .families import FAMILIES, tiny_config
 from .test_layerwise_groups import classifier_of
@@ -82,7 +82,7 @@ def test_both_parts_of_a_split_embedding_are_embeddings():
 def test_a_module_of_somebody_else(family):
     """What stands on transformers' encoder is the head, whatever its name."""
     module = LightningModule()
-    config = tiny_config(family, **label_names(("a", "b")))
+    config = tiny_config(family, **SingleLabel(("a", "b")).config_entries())
     module.anything = AutoModelForSequenceClassification.from_config(config)
     module.loss_scale = nn.Parameter(torch.ones(()))
     ours = module_of(family, "linear")

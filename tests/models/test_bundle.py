@@ -10,6 +10,7 @@ from bert_ft.errors import CheckpointError
 from bert_ft.models.bundle import load_bundle, save_bundle
 from bert_ft.models.classifier import build_linear, build_residual
 from bert_ft.models.encoder import EncoderSpec
+from bert_ft.tasks.single_label import SingleLabel
 
 from .families import random_batch
 
@@ -19,8 +20,10 @@ HEAD = {"hidden_sizes": [16, 32], "dropout": 0.2}
 
 def build(kind: str, encoder: EncoderSpec):
     if kind == "linear":
-        return build_linear(encoder, LABELS, dropout=None)
-    return build_residual(encoder, LABELS, pooling="attention", pooling_layers=2, head=HEAD)
+        return build_linear(encoder, SingleLabel(LABELS).config_entries(), dropout=None)
+    return build_residual(
+        encoder, SingleLabel(LABELS).config_entries(), pooling="attention", pooling_layers=2, head=HEAD
+    )
 
 
 @pytest.fixture(params=["linear", "residual"])
@@ -29,6 +32,7 @@ def saved(request, tiny_encoder, tmp_path):
     folder = save_bundle(
         tmp_path / "model",
         classifier,
+        SingleLabel(LABELS),
         load_tokenizer(tiny_encoder),
         max_length=48,
         text_column="review",
@@ -54,7 +58,9 @@ def test_round_trip(saved):
 def test_saving_leaves_the_classifier_as_it_was(saved, tmp_path, tiny_encoder):
     folder, classifier = saved
     before = classifier.config.to_dict()
-    save_bundle(tmp_path / "again", classifier, load_tokenizer(tiny_encoder), max_length=48)
+    save_bundle(
+        tmp_path / "again", classifier, SingleLabel(LABELS), load_tokenizer(tiny_encoder), max_length=48
+    )
     assert classifier.config.to_dict() == before
     again = load_file(tmp_path / "again/model.safetensors")
     assert all(
@@ -71,7 +77,7 @@ def test_another_format(saved):
     folder, _ = saved
     path = folder / "bert_ft.yaml"
     path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"format": 9}))
-    with pytest.raises(CheckpointError, match="has format 9; this version of bert_ft reads format 1"):
+    with pytest.raises(CheckpointError, match="has format 9; this version of bert_ft reads formats 1 and 2"):
         load_bundle(folder)
 
 

@@ -14,9 +14,9 @@ from bert_ft.models.classifier import (
     ResidualClassifier,
     build_linear,
     build_residual,
-    label_names,
 )
 from bert_ft.models.encoder import EncoderSpec, empty_encoder, empty_sequence_classifier
+from bert_ft.tasks.single_label import SingleLabel
 
 from .families import FAMILIES, random_batch, tiny_config
 
@@ -27,7 +27,7 @@ LENGTHS = [1, 4, 4, 9, 30]
 def linear_twins(family: str, **changes):
     """Our linear classifier and transformers' model, same weights, float64."""
     torch.manual_seed(0)
-    config = tiny_config(family, **label_names(LABELS), **changes)
+    config = tiny_config(family, **SingleLabel(LABELS).config_entries(), **changes)
     reference = AutoModelForSequenceClassification.from_config(copy.deepcopy(config)).double()
     ours = empty_sequence_classifier(config).double()
     ours.load_state_dict(reference.state_dict())
@@ -78,7 +78,7 @@ def test_modernbert_with_mean_pooling():
 @pytest.mark.parametrize("build", [LinearClassifier, ResidualClassifier])
 def test_saved_state_round_trip(build):
     torch.manual_seed(0)
-    config = tiny_config("bert", **label_names(LABELS))
+    config = tiny_config("bert", **SingleLabel(LABELS).config_entries())
     first, second = (
         build(empty_sequence_classifier(config))
         if build is LinearClassifier
@@ -99,7 +99,7 @@ def test_linear_state_has_transformers_names():
 @pytest.mark.parametrize("pooling", ["cls", "mean", "max", "attention"])
 def test_the_order_and_the_company_of_sequences_do_not_matter(pooling):
     torch.manual_seed(0)
-    config = tiny_config("bert", **label_names(LABELS))
+    config = tiny_config("bert", **SingleLabel(LABELS).config_entries())
     model = ResidualClassifier(empty_encoder(config), pooling=pooling, hidden_sizes=[16]).double().eval()
     batch = random_batch([9, 4, 9, 30])
     together = model(batch)
@@ -109,7 +109,7 @@ def test_the_order_and_the_company_of_sequences_do_not_matter(pooling):
 
 def test_pooling_layers_is_the_mean_of_the_last_layers():
     torch.manual_seed(0)
-    config = tiny_config("bert", **label_names(LABELS))
+    config = tiny_config("bert", **SingleLabel(LABELS).config_entries())
     model = ResidualClassifier(empty_encoder(config), pooling="cls", pooling_layers=2).eval()
     batch = random_batch([6])
     with torch.no_grad():
@@ -131,7 +131,7 @@ def test_pooling_layers_out_of_range():
 def test_the_residual_head_starts_as_the_plain_one():
     """With blocks of the encoder's width, logits at the start are those of dropout + linear."""
     torch.manual_seed(0)
-    config = tiny_config("bert", **label_names(LABELS))
+    config = tiny_config("bert", **SingleLabel(LABELS).config_entries())
     model = ResidualClassifier(empty_encoder(config), hidden_sizes=[32, 32]).eval()
     features = torch.randn(5, 32)
     torch.testing.assert_close(model.logits(features), model.head.classifier(features))
@@ -141,9 +141,13 @@ def test_builders_load_the_encoder_and_name_the_labels(tmp_path):
     saved = empty_encoder(tiny_config("bert"))
     saved.save_pretrained(tmp_path)
     spec = EncoderSpec(str(tmp_path))
-    linear = build_linear(spec, LABELS, dropout=0.25)
+    linear = build_linear(spec, SingleLabel(LABELS).config_entries(), dropout=0.25)
     residual = build_residual(
-        spec, LABELS, pooling="mean", pooling_layers=1, head={"hidden_sizes": [8], "dropout": 0.2}
+        spec,
+        SingleLabel(LABELS).config_entries(),
+        pooling="mean",
+        pooling_layers=1,
+        head={"hidden_sizes": [8], "dropout": 0.2},
     )
     for model in (linear, residual):
         assert model.config.id2label == {0: "a", 1: "b", 2: "c"}

@@ -13,12 +13,13 @@ from transformers import AttentionInterface
 from bert_ft import train as command
 from bert_ft.config import lean_imports
 from bert_ft.models.attention import PACKED_EAGER, PACKED_SDPA
-from bert_ft.models.classifier import ResidualClassifier, label_names
+from bert_ft.models.classifier import ResidualClassifier
 from bert_ft.models.compilation import compile_encoder
 from bert_ft.models.encoder import empty_encoder
 from bert_ft.models.encoder_config import attention_name, set_dropout
 from bert_ft.models.encoding import encode
 from bert_ft.models.frozen import freeze
+from bert_ft.tasks.single_label import SingleLabel
 from tests.training.running import compose_run, file_overrides, train
 
 from .families import random_batch, tiny_config
@@ -140,7 +141,7 @@ def test_with_frozen_layers_and_checkpoints():
 
 def test_the_pooled_first_tokens():
     torch.manual_seed(0)
-    config = tiny_config("bert", **label_names(("a", "b")))
+    config = tiny_config("bert", **SingleLabel(("a", "b")).config_entries())
     set_dropout(config, 0.0, 0.0)
     plain = ResidualClassifier(empty_encoder(config), pooling="cls", dropout=0.0).double().train()
     compiled = copy.deepcopy(plain)

@@ -18,6 +18,7 @@ from bert_ft.models.first_token import computes_first_tokens
 from bert_ft.nn import linear as linear_module
 from bert_ft.nn.embedding import SplitEmbedding
 from bert_ft.nn.linear import Linear
+from bert_ft.tasks.single_label import SingleLabel
 from bert_ft.training.vocabulary import decay_unused_rows
 
 from .families import random_batch, tiny_config
@@ -80,7 +81,7 @@ def twins(tmp_path_factory):
     empty_sequence_classifier(config).save_pretrained(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(linear_module, "onednn_is_faster", lambda: True)
-        ours = build_linear(EncoderSpec(str(folder)), LABELS, dropout=0.0)
+        ours = build_linear(EncoderSpec(str(folder)), SingleLabel(LABELS).config_entries(), dropout=0.0)
     embedding = ours.encoder.get_input_embeddings()
     used = torch.zeros(VOCAB_SIZE, dtype=torch.bool)
     used[torch.cat([batch.input_ids for batch in batches()])] = True

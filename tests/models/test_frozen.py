@@ -8,13 +8,14 @@ from torch import nn
 
 from bert_ft.errors import ConfigError
 from bert_ft.models.attention import PACKED_EAGER
-from bert_ft.models.classifier import LinearClassifier, ResidualClassifier, build_residual, label_names
+from bert_ft.models.classifier import LinearClassifier, ResidualClassifier, build_residual
 from bert_ft.models.encoder import EncoderSpec, empty_encoder, empty_sequence_classifier
 from bert_ft.models.encoding import encode
 from bert_ft.models.first_token import computes_first_tokens
 from bert_ft.models.frozen import SPLIT_MODEL_TYPES, check_freezing, freeze, frozen_states
 from bert_ft.optim.groups import parameter_groups
 from bert_ft.optim.layers import layer_of
+from bert_ft.tasks.single_label import SingleLabel
 from tests.autograd import kept_bytes
 
 from .families import FAMILIES, random_batch, tiny_config
@@ -27,7 +28,7 @@ NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 def classifier(family: str, seed: int = 0, *, pooling="cls", pooling_layers=1, **changes):
     """A residual classifier in float64 and in training mode, without dropout of its own."""
     torch.manual_seed(seed)
-    config = tiny_config(family, **label_names(LABELS), **changes)
+    config = tiny_config(family, **SingleLabel(LABELS).config_entries(), **changes)
     return ResidualClassifier(
         empty_encoder(config), pooling=pooling, pooling_layers=pooling_layers, dropout=0.0
     ).double()
@@ -138,7 +139,7 @@ def test_going_on_from_states_changes_neither_logits_nor_gradients(
 @pytest.mark.parametrize("family", ["bert", "roberta"])
 def test_the_plain_head_goes_on_from_states(family):
     torch.manual_seed(0)
-    config = tiny_config(family, **label_names(LABELS))
+    config = tiny_config(family, **SingleLabel(LABELS).config_entries())
     model = LinearClassifier(empty_sequence_classifier(config)).double().eval()
     batch = random_batch(LENGTHS)
     torch.testing.assert_close(model(with_states(model, batch, 2)), model(batch), rtol=0, atol=1e-12)
@@ -228,5 +229,5 @@ def test_pooling_over_layers_that_are_not_kept(tmp_path):
     spec = EncoderSpec(str(tmp_path), freeze_layers=2, cache_frozen=True)
     message = r"model\.pooling_layers=3: .*with encoder\.freeze_layers=2 it can be at most 2"
     with pytest.raises(ConfigError, match=message):
-        build_residual(spec, LABELS, pooling="mean", pooling_layers=3, head={})
-    build_residual(spec, LABELS, pooling="mean", pooling_layers=2, head={})
+        build_residual(spec, SingleLabel(LABELS).config_entries(), pooling="mean", pooling_layers=3, head={})
+    build_residual(spec, SingleLabel(LABELS).config_entries(), pooling="mean", pooling_layers=2, head={})

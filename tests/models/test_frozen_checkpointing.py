@@ -9,6 +9,7 @@ from torch import nn
 from bert_ft.models.classifier import build_linear, build_residual
 from bert_ft.models.encoder import EncoderSpec, empty_encoder
 from bert_ft.models.encoding import encode
+from bert_ft.tasks.single_label import SingleLabel
 from tests.autograd import kept_bytes
 from tests.training.running import train
 from tests.training.test_frozen_cache import losses
@@ -47,7 +48,7 @@ def pair(folder, freeze_layers, build=build_residual, **options):
             freeze_layers=freeze_layers,
             gradient_checkpointing=checkpointing,
         )
-        models.append(build(spec, LABELS, **options).train())
+        models.append(build(spec, SingleLabel(LABELS).config_entries(), **options).train())
     return models
 
 

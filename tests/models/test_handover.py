@@ -10,6 +10,7 @@ from bert_ft.models.encoder import EncoderSpec
 from bert_ft.models.handover import hand_over
 from bert_ft.models.pretrainer import Pretrainer
 from bert_ft.nn.embedding import SplitEmbedding
+from bert_ft.tasks.single_label import SingleLabel
 
 LABELS = ["a", "b"]
 
@@ -30,12 +31,16 @@ def trained(request, tmp_path_factory, tiny_encoder):
 
 def residual(spec):
     return build_residual(
-        spec, LABELS, pooling="mean", pooling_layers=1, head={"hidden_sizes": [8], "dropout": 0.1}
+        spec,
+        SingleLabel(LABELS).config_entries(),
+        pooling="mean",
+        pooling_layers=1,
+        head={"hidden_sizes": [8], "dropout": 0.1},
     )
 
 
 def linear(spec):
-    return build_linear(spec, LABELS, dropout=None)
+    return build_linear(spec, SingleLabel(LABELS).config_entries(), dropout=None)
 
 
 @pytest.mark.parametrize("build", [residual, linear])

@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import LambdaLR
 
-from bert_ft.models.classifier import LinearClassifier, ResidualClassifier, label_names
+from bert_ft.models.classifier import LinearClassifier, ResidualClassifier
 from bert_ft.models.encoder import empty_encoder, empty_sequence_classifier
 from bert_ft.models.encoding import num_encoder_layers
 from bert_ft.optim.layerwise import LayerwiseOptimizer
 from bert_ft.optim.schedules import Cosine
+from bert_ft.tasks.single_label import SingleLabel
 
 from .families import FAMILIES, tiny_config
 
@@ -19,7 +20,7 @@ LR, DECAY, HEAD_LR, WEIGHT_DECAY = 1e-3, 0.8, 4e-3, 0.05
 
 def classifier_of(family, kind):
     torch.manual_seed(0)
-    config = tiny_config(family, **label_names(("a", "b")))
+    config = tiny_config(family, **SingleLabel(("a", "b")).config_entries())
     if kind == "linear":
         return LinearClassifier(empty_sequence_classifier(config))
     return ResidualClassifier(empty_encoder(config), pooling="attention", hidden_sizes=[16])

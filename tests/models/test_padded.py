@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from bert_ft.data.packing import pad, padding_mask
-from bert_ft.models.classifier import LinearClassifier, ResidualClassifier, label_names
+from bert_ft.models.classifier import LinearClassifier, ResidualClassifier
 from bert_ft.models.encoder import empty_encoder, empty_sequence_classifier
 from bert_ft.models.padded import PaddedClassifier
 from bert_ft.nn.pooling import POOLINGS
+from bert_ft.tasks.single_label import SingleLabel
 
 from .families import FAMILIES, random_batch, tiny_config
 
@@ -26,13 +27,13 @@ def randomized(classifier):
 
 def linear(family, **changes):
     torch.manual_seed(0)
-    config = tiny_config(family, **label_names(LABELS), **changes)
+    config = tiny_config(family, **SingleLabel(LABELS).config_entries(), **changes)
     return randomized(LinearClassifier(empty_sequence_classifier(config)))
 
 
 def residual(family, **architecture):
     torch.manual_seed(0)
-    config = tiny_config(family, **label_names(LABELS))
+    config = tiny_config(family, **SingleLabel(LABELS).config_entries())
     return randomized(ResidualClassifier(empty_encoder(config), hidden_sizes=[16], **architecture))
 
 

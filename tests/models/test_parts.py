@@ -7,10 +7,11 @@ import torch
 from torch import nn
 
 from bert_ft.errors import ConfigError
-from bert_ft.models.classifier import ResidualClassifier, label_names
+from bert_ft.models.classifier import ResidualClassifier
 from bert_ft.models.encoder import empty_encoder
 from bert_ft.models.parts import build_part
 from bert_ft.nn.pooling import AttentionPooling, ClsPooling
+from bert_ft.tasks.single_label import SingleLabel
 
 from .families import random_batch, tiny_config
 
@@ -106,7 +107,7 @@ def test_a_class_derived_from_cls_pooling_pools_in_its_own_way():
             return hidden[cu_seqlens[1:].long() - 1]
 
     torch.manual_seed(0)
-    config = tiny_config("bert", **label_names(("a", "b")))
+    config = tiny_config("bert", **SingleLabel(("a", "b")).config_entries())
     model = ResidualClassifier(empty_encoder(config), pooling="mean").eval()
     batch = random_batch([3, 7, 9])
     last = batch.cu_seqlens[1:].long() - 1

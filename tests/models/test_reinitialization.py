@@ -8,10 +8,11 @@ import torch
 from transformers import AutoModel, AutoModelForSequenceClassification
 
 from bert_ft.errors import ConfigError
-from bert_ft.models.classifier import build_linear, build_residual, label_names
+from bert_ft.models.classifier import build_linear, build_residual
 from bert_ft.models.encoder import EncoderSpec, empty_encoder, empty_sequence_classifier
 from bert_ft.models.reinitialization import reinitialize
 from bert_ft.optim.layers import layer_of
+from bert_ft.tasks.single_label import SingleLabel
 from tests.training.running import train
 
 from .families import FAMILIES, tiny_config
@@ -157,13 +158,15 @@ def test_layers_are_trained_and_frozen_as_without_it(checkpoint):
 def test_with_transformers_own_head(tmp_path, family):
     """A pooler in the encoder is redrawn with the layers below it; the head is fresh anyway."""
     torch.manual_seed(0)
-    model = trained(empty_sequence_classifier(wide_config(family, **label_names(LABELS))))
+    model = trained(empty_sequence_classifier(wide_config(family, **SingleLabel(LABELS).config_entries())))
     model.save_pretrained(tmp_path)
     before = AutoModelForSequenceClassification.from_pretrained(tmp_path).base_model.state_dict()
     torch.manual_seed(2)
     fresh = empty_sequence_classifier(wide_config(family)).base_model.state_dict()
     torch.manual_seed(1)
-    encoder = build_linear(EncoderSpec(str(tmp_path), reinit_layers=1), LABELS, dropout=None).encoder
+    encoder = build_linear(
+        EncoderSpec(str(tmp_path), reinit_layers=1), SingleLabel(LABELS).config_entries(), dropout=None
+    ).encoder
     redrawn = [name for name in before if is_redrawn(encoder, name, 1)]
     assert any(name.startswith("pooler") for name in redrawn) == (family == "bert")
     for name, value in encoder.named_parameters():
@@ -174,16 +177,22 @@ def test_with_transformers_own_head(tmp_path, family):
 
 
 def test_a_pooler_stays_where_no_layer_is_redrawn(tmp_path):
-    trained(empty_sequence_classifier(wide_config("bert", **label_names(LABELS)))).save_pretrained(tmp_path)
+    trained(
+        empty_sequence_classifier(wide_config("bert", **SingleLabel(LABELS).config_entries()))
+    ).save_pretrained(tmp_path)
     before = AutoModelForSequenceClassification.from_pretrained(tmp_path).base_model.state_dict()
-    encoder = build_linear(EncoderSpec(str(tmp_path)), LABELS, dropout=None).encoder
+    encoder = build_linear(
+        EncoderSpec(str(tmp_path)), SingleLabel(LABELS).config_entries(), dropout=None
+    ).encoder
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
 
 
 def test_the_residual_classifier_has_it(checkpoint):
     spec = EncoderSpec(str(checkpoint("bert")), reinit_layers=1)
     torch.manual_seed(1)
-    model = build_residual(spec, LABELS, pooling="mean", pooling_layers=1, head={})
+    model = build_residual(
+        spec, SingleLabel(LABELS).config_entries(), pooling="mean", pooling_layers=1, head={}
+    )
     expected = load(checkpoint("bert"), 1).state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in model.encoder.state_dict().items())
 

@@ -11,10 +11,11 @@ from torch.nn import functional as F
 from transformers import AutoModelForSequenceClassification, PretrainedConfig
 
 from bert_ft.data.packing import unpad
-from bert_ft.models.classifier import LinearClassifier, ResidualClassifier, label_names
+from bert_ft.models.classifier import LinearClassifier, ResidualClassifier
 from bert_ft.models.encoder import empty_encoder, empty_sequence_classifier
 from bert_ft.models.encoding import encode, is_packed, num_encoder_layers
 from bert_ft.models.sub_blocks import encoder_sub_blocks, head_sub_blocks
+from bert_ft.tasks.single_label import SingleLabel
 
 from .capturing import captured
 from .families import FAMILIES, random_batch, tiny_config
@@ -153,7 +154,7 @@ def test_a_single_layer_has_its_name():
 
 
 def config_of(family) -> PretrainedConfig:
-    return tiny_config(family, **label_names(("a", "b", "c")))
+    return tiny_config(family, **SingleLabel(("a", "b", "c")).config_entries())
 
 
 @pytest.mark.parametrize("family", FAMILIES)

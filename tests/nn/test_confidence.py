@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import brier_score_loss, precision_recall_fscore_support
+from torch.nn import functional as F
 
 from bert_ft.nn.confidence import brier_score, class_scores, finite_rows, highest_losses, right_and_wrong
 
@@ -55,18 +56,17 @@ class TestHighestLosses:
     def test_equal_a_loop(self):
         logits, labels = random_rows()
         losses = -np.log(softmax(logits.numpy())[np.arange(50), labels])
-        positions, values = highest_losses(logits, labels, 7)
+        positions, values = highest_losses(F.cross_entropy(logits, labels, reduction="none"), 7)
         assert positions.tolist() == sorted(range(50), key=lambda row: -losses[row])[:7]
         np.testing.assert_allclose(values, losses[positions], rtol=1e-12)
 
     def test_equal_losses_keep_their_order(self):
-        logits = torch.zeros(40, 3)
-        positions, _ = highest_losses(logits, torch.zeros(40, dtype=torch.long), 40)
+        positions, _ = highest_losses(torch.zeros(40), 40)
         assert positions.tolist() == list(range(40))
 
     def test_there_may_be_fewer(self):
         logits, labels = random_rows(num_rows=3)
-        positions, values = highest_losses(logits, labels, 7)
+        positions, values = highest_losses(F.cross_entropy(logits, labels, reduction="none"), 7)
         assert sorted(positions.tolist()) == [0, 1, 2]
         assert values.shape == (3,)
 

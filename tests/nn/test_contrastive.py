@@ -1,6 +1,7 @@
 """Contrastive losses against loops in numpy, and over two processes against one."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,12 +16,14 @@ from bert_ft.nn.contrastive import (
     supervised_loss,
     uniformity,
 )
+from bert_ft.tasks.single_label import SingleLabel
 from tests.several_processes import in_two
 
 DIM = 8
 TEXTS = torch.tensor([0, 1, 2, 1, 3, 4])  # the second and the fourth are copies
 LABELS = torch.tensor([0, 1, 0, 0, 2, 1])
-LOSSES = {"simcse": (simcse_loss, (TEXTS,)), "supervised": (supervised_loss, (LABELS, TEXTS))}
+supervised = partial(supervised_loss, same_label=SingleLabel().same_label)
+LOSSES = {"simcse": (simcse_loss, (TEXTS,)), "supervised": (supervised, (LABELS, TEXTS))}
 PROCESSES = 2
 
 
@@ -63,7 +66,7 @@ def supervised_by_hand(first, second, labels, texts, temperature):
 
 CASES = pytest.mark.parametrize(
     ("loss", "by_hand", "groups"),
-    [(simcse_loss, simcse_by_hand, (TEXTS,)), (supervised_loss, supervised_by_hand, (LABELS, TEXTS))],
+    [(simcse_loss, simcse_by_hand, (TEXTS,)), (supervised, supervised_by_hand, (LABELS, TEXTS))],
     ids=["simcse", "supervised"],
 )
 
@@ -91,16 +94,16 @@ def test_a_copy_of_a_text_is_no_negative():
 def test_of_another_text_is_a_positive_by_its_label_alone():
     first, second = views()
     assert not torch.isclose(
-        supervised_loss(first, second, LABELS, TEXTS, 0.1),
-        supervised_loss(first, second, torch.arange(6), TEXTS, 0.1),
+        supervised(first, second, LABELS, TEXTS, 0.1),
+        supervised(first, second, torch.arange(6), TEXTS, 0.1),
     )
 
 
 def test_a_copy_with_another_label_is_no_negative():
     first, second = views()
     for labels, is_negative in ((LABELS, True), (LABELS[TEXTS], False)):
-        without = supervised_loss(first, second, labels, TEXTS, 0.1)
-        assert (without < supervised_loss(first, second, labels, torch.arange(6), 0.1)) == is_negative
+        without = supervised(first, second, labels, TEXTS, 0.1)
+        assert (without < supervised(first, second, labels, torch.arange(6), 0.1)) == is_negative
 
 
 @CASES

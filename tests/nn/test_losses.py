@@ -67,7 +67,7 @@ class TestClassificationLosses:
         loss = loss(class_weights=class_weights)
         pieces = list(zip(random_logits().split((5, 2)), LABELS.split((5, 2)), strict=True))
         parts = torch.stack([loss(logits, labels) for logits, labels in pieces])
-        totals = torch.stack([loss.total_weight(labels) for _, labels in pieces])
+        totals = torch.tensor([float(loss.total_weight(labels)) for _, labels in pieces])
         torch.testing.assert_close((parts * totals).sum() / totals.sum(), loss(random_logits(), LABELS))
 
     def test_gradient(self, loss, class_weights):
@@ -115,30 +115,34 @@ def contrastive_by_hand(features, labels, temperature):
     return np.mean(per_anchor)
 
 
+def same(labels):
+    return labels[:, None] == labels
+
+
 class TestSupervisedContrastive:
     @pytest.mark.parametrize("temperature", [0.07, 1.0])
     def test_equals_the_formula(self, temperature):
         # label 1 and 3 stand alone: as anchors they don't count, as negatives they do
-        loss = SupervisedContrastive(temperature)(random_logits(), LABELS)
+        loss = SupervisedContrastive(temperature)(random_logits(), same(LABELS))
         expected = contrastive_by_hand(random_logits().numpy(), LABELS.tolist(), temperature)
         assert loss.item() == pytest.approx(expected, rel=1e-12)
 
     def test_gradient(self):
         features = random_logits().requires_grad_()
         loss = SupervisedContrastive(0.5)
-        assert torch.autograd.gradcheck(lambda features: loss(features, LABELS), (features,))
+        assert torch.autograd.gradcheck(lambda features: loss(features, same(LABELS)), (features,))
 
     def test_order_and_scale_change_nothing(self):
         loss = SupervisedContrastive(0.1)
-        expected = loss(random_logits(), LABELS)
-        torch.testing.assert_close(loss(random_logits().flip(0), LABELS.flip(0)), expected)
-        torch.testing.assert_close(loss(3 * random_logits(), LABELS), expected)
+        expected = loss(random_logits(), same(LABELS))
+        torch.testing.assert_close(loss(random_logits().flip(0), same(LABELS.flip(0))), expected)
+        torch.testing.assert_close(loss(3 * random_logits(), same(LABELS)), expected)
 
     @pytest.mark.parametrize("rows", [1, 3])
     def test_a_batch_without_positives_is_zero_with_a_gradient(self, rows):
         features = random_logits(rows).float().requires_grad_()
         with torch.autograd.set_detect_anomaly(True):  # a NaN on the way would be hidden by the mask
-            loss = SupervisedContrastive(0.1)(features, torch.arange(rows))
+            loss = SupervisedContrastive(0.1)(features, same(torch.arange(rows)))
             loss.backward()
         assert loss.item() == 0
         assert not features.grad.any()
@@ -165,7 +169,7 @@ class TestSymmetricKl:
     [
         CrossEntropy(label_smoothing=0.1, class_weights=WEIGHTS),
         Focal(),
-        SupervisedContrastive(),
+        lambda logits, labels: SupervisedContrastive()(logits, same(labels)),
         lambda logits, labels: symmetric_kl(logits, logits.flip(0)),
     ],
 )

@@ -5,7 +5,8 @@ from scipy.special import softmax
 from sklearn.calibration import calibration_curve
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from bert_ft.reporting.calibration import NUM_BINS, TopProbabilities, reliability_bins, top_probabilities
+from bert_ft.reporting.calibration import NUM_BINS, reliability_bins
+from bert_ft.tasks.confidence import TopProbabilities, top_probabilities
 from tests.reporting.synthetic import Size, validation_outputs
 
 

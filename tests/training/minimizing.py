@@ -4,11 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from bert_ft.models.classifier import ResidualClassifier, label_names
+from bert_ft.models.classifier import ResidualClassifier
 from bert_ft.models.encoder import empty_encoder
 from bert_ft.models.encoder_config import set_dropout
 from bert_ft.models.frozen import freeze
 from bert_ft.nn.losses import CrossEntropy
+from bert_ft.tasks.single_label import SingleLabel
 from bert_ft.training.objective import Objective
 from tests.models.families import random_batch, tiny_config
 
@@ -22,7 +23,7 @@ BOTH_SIZES = pytest.mark.parametrize("max_tokens", [WHOLE, PIECES], ids=["whole"
 def classifier(family="bert", *, dropout=0.0, pooling="mean", freeze_layers=None, **changes):
     """A residual classifier in float64 and in training mode."""
     torch.manual_seed(0)
-    config = tiny_config(family, **label_names(LABELS), **changes)
+    config = tiny_config(family, **SingleLabel(LABELS).config_entries(), **changes)
     set_dropout(config, dropout, dropout)
     model = ResidualClassifier(empty_encoder(config), pooling=pooling, hidden_sizes=[32], dropout=dropout)
     for layer in (model.head.blocks[0].project, model.head.classifier):
@@ -36,7 +37,7 @@ def minimized(model, terms=None, *, batch=BATCH, max_tokens=WHOLE, loss=None, se
     """The total and the terms; gradients lie in the model's parameters."""
     model.zero_grad()
     torch.manual_seed(seed)  # of the dropout
-    total, parts = Objective(loss or CrossEntropy(), terms)(model, batch, max_tokens)
+    total, parts = Objective(loss or CrossEntropy(), terms, SingleLabel(LABELS))(model, batch, max_tokens)
     total.backward()
     return total.detach(), parts
 

@@ -14,6 +14,7 @@ from bert_ft.config.paths import conf_dir
 from bert_ft.data.prepare import prepare
 from bert_ft.data.sources import Files
 from bert_ft.models.bundle import load_bundle
+from bert_ft.tasks.single_label import SingleLabel
 from bert_ft.train import main
 from bert_ft.training.module import ClassificationModule
 from tests.several_processes import in_two
@@ -77,6 +78,7 @@ def reloaded(folder: Path, files: dict[str, Path], split: str, *, trust: Sequenc
         Files(**{f"{name}_file": str(path) for name, path in files.items()}).load(folder / "reloaded"),
         bundle.tokenizer,
         max_length=bundle.max_length,
+        task=SingleLabel(),
         seed=0,
         cache_dir=folder / "reloaded",
     )

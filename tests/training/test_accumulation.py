@@ -16,13 +16,14 @@ from torch.optim import AdamW
 from torch.utils.data import DataLoader
 
 from bert_ft.data.packing import pack
-from bert_ft.models.classifier import ResidualClassifier, label_names
+from bert_ft.models.classifier import ResidualClassifier
 from bert_ft.models.encoder import empty_encoder
 from bert_ft.models.encoder_config import set_dropout
 from bert_ft.nn.losses import CrossEntropy
 from bert_ft.optim.layerwise import LayerwiseOptimizer
 from bert_ft.optim.schedules import Constant
 from bert_ft.reporting.run_log import read_run
+from bert_ft.tasks.single_label import SingleLabel
 from bert_ft.training.accumulation import AccumulationWindow
 from bert_ft.training.module import ClassificationModule
 from bert_ft.training.objective import Objective
@@ -39,7 +40,7 @@ WEIGHTED = pytest.mark.parametrize("class_weights", [None, CLASS_WEIGHTS], ids=[
 
 def classifier():
     torch.manual_seed(0)
-    config = tiny_config("bert", **label_names(LABELS))
+    config = tiny_config("bert", **SingleLabel(LABELS).config_entries())
     set_dropout(config, 0.0, 0.0)
     model = ResidualClassifier(empty_encoder(config), pooling="mean", dropout=0.0)
     nn.init.normal_(model.head.classifier.weight, std=0.3)  # as a fresh one it would pass on little
@@ -196,6 +197,7 @@ def fit(batches, accumulate, class_weights=None, epochs=2):
     compare = Compare(batches, accumulate, class_weights)
     module = ClassificationModule(
         classifier(),
+        task=SingleLabel(LABELS),
         objective=objective_of(class_weights),
         optimizer=LayerwiseOptimizer(partial(AdamW, fused=True), lr=1e-2),
         schedule=Constant(),

@@ -15,12 +15,13 @@ from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from torch.optim import AdamW
 from torch.utils.data import DataLoader
 
-from bert_ft.models.classifier import ResidualClassifier, label_names
+from bert_ft.models.classifier import ResidualClassifier
 from bert_ft.models.encoder import empty_encoder
 from bert_ft.models.encoder_config import set_dropout
 from bert_ft.nn.losses import CrossEntropy
 from bert_ft.optim.layerwise import LayerwiseOptimizer
 from bert_ft.optim.schedules import Constant
+from bert_ft.tasks.single_label import SingleLabel
 from bert_ft.training.clipping import clip_gradients
 from bert_ft.training.module import ClassificationModule
 from bert_ft.training.objective import Objective
@@ -246,10 +247,11 @@ class Clipped(Callback):
 
 def fit(*, fused, limit, algorithm="norm", scaled):
     torch.manual_seed(0)
-    config = tiny_config("bert", **label_names(("a", "b", "c")))
+    config = tiny_config("bert", **SingleLabel(("a", "b", "c")).config_entries())
     set_dropout(config, 0.0, 0.0)
     module = ClassificationModule(
         ResidualClassifier(empty_encoder(config), pooling="mean", dropout=0.0).train(),
+        task=SingleLabel(("a", "b", "c")),
         objective=Objective(CrossEntropy()),
         optimizer=LayerwiseOptimizer(partial(AdamW, fused=fused), lr=1e-3),
         schedule=Constant(),

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from bert_ft.data.prepare import prepare
 from bert_ft.data.sources import BbcNews
 from bert_ft.models.bundle import load_bundle
+from bert_ft.tasks.single_label import SingleLabel
 from bert_ft.train import main
 
 from .running import compose_run
@@ -66,6 +67,7 @@ def test_the_reloaded_folder_gives_the_reported_test_metrics(finished):
         max_length=bundle.max_length,
         test_ratio=0.2,
         deduplicate=True,
+        task=SingleLabel(),
         seed=0,
         cache_dir=folder / "cache",
     ).splits["test"]

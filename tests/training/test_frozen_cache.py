@@ -14,10 +14,11 @@ from transformers import AutoModel
 from bert_ft.data.packing import pack
 from bert_ft.errors import ConfigError
 from bert_ft.models.bundle import load_bundle
-from bert_ft.models.classifier import ResidualClassifier, label_names
+from bert_ft.models.classifier import ResidualClassifier
 from bert_ft.models.encoder import empty_encoder
 from bert_ft.models.frozen import SPLIT_MODEL_TYPES, freeze
 from bert_ft.nn.embedding import SplitEmbedding
+from bert_ft.tasks.single_label import SingleLabel
 from bert_ft.training import frozen_cache
 from bert_ft.training.frozen_cache import FrozenStates
 from bert_ft.training.module import ClassificationModule
@@ -41,7 +42,7 @@ def batch_of(rows, seed=0):
 
 def frozen_classifier(family="bert", num_layers=2, pooling="cls", **changes):
     torch.manual_seed(0)
-    config = tiny_config(family, **label_names(("a", "b", "c")), **changes)
+    config = tiny_config(family, **SingleLabel(("a", "b", "c")).config_entries(), **changes)
     model = ResidualClassifier(empty_encoder(config), pooling=pooling, dropout=0.0)
     freeze(model.encoder, num_layers)
     return model

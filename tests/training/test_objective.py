@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from bert_ft.errors import ConfigError
 from bert_ft.nn.losses import CrossEntropy, Focal, SupervisedContrastive
+from bert_ft.tasks.single_label import SingleLabel
 from bert_ft.training.objective import LossTerms, Objective
 from tests.autograd import kept_bytes
 
@@ -71,7 +72,7 @@ class TestContrastive:
     def by_hand(self, model, temperature=0.2):
         features = model.features(BATCH)
         loss = F.cross_entropy(model.logits(features), BATCH.labels)
-        return loss, SupervisedContrastive(temperature)(features, BATCH.labels)
+        return loss, SupervisedContrastive(temperature)(features, BATCH.labels[:, None] == BATCH.labels)
 
     def test_it_is_added_with_its_weight(self, max_tokens):
         model = classifier()
@@ -139,7 +140,9 @@ class TestRDrop:
             )
         rows = ((a.exp() - b.exp()) * (a - b)).sum(-1) / 2
         of_rows = weights[BATCH.labels]
-        objective = Objective(CrossEntropy(class_weights=weights.tolist()), self.TERMS).double()
+        objective = Objective(
+            CrossEntropy(class_weights=weights.tolist()), self.TERMS, SingleLabel()
+        ).double()
         torch.manual_seed(5)
         _, parts = objective(model, BATCH, max_tokens)
         expected = (rows * of_rows).sum() / of_rows.sum()

@@ -15,6 +15,7 @@ from bert_ft.data.sources import Files
 from bert_ft.errors import ConfigError
 from bert_ft.models.bundle import load_bundle
 from bert_ft.nn.losses import Focal
+from bert_ft.tasks.single_label import SingleLabel
 from bert_ft.training.objective import LossTerms
 from tests.config.test_conf import compose
 
@@ -74,6 +75,7 @@ def test_runs_differ_in_training_and_are_judged_alike(
         Files(**{f"{name}_file": str(path) for name, path in reviews.items()}).load(tmp_path),
         bundle.tokenizer,
         max_length=bundle.max_length,
+        task=SingleLabel(),
         seed=0,
         cache_dir=tmp_path,
     ).splits

@@ -12,6 +12,7 @@ from bert_ft.errors import ConfigError
 from bert_ft.models.encoder_config import attention_name, set_dropout
 from bert_ft.models.pretrainer import Pretrainer
 from bert_ft.nn.contrastive import simcse_loss, supervised_loss
+from bert_ft.tasks.single_label import SingleLabel
 from bert_ft.training.pretraining_objective import PretrainingObjective
 from tests.models.families import random_batch, tiny_config
 from tests.models.test_pretrainer import LENGTHS, masked_batch
@@ -86,7 +87,7 @@ def test_views_in_pieces_are_those_of_the_whole(supervised):
     batch = batch_of(random_batch(LENGTHS), torch.tensor([0, 1, 0, 1, 1]))
     results = []
     for max_tokens in (1000, 12):
-        views = objective.views(ours, batch, max_tokens)
+        views = objective.views(ours, batch, max_tokens, same_label=SingleLabel().same_label)
         views.loss.backward()
         results.append((views.loss.detach(), gradients(ours)))
     torch.testing.assert_close(results[1][0], results[0][0])
@@ -97,7 +98,9 @@ def test_views_in_pieces_are_those_of_the_whole(supervised):
         if supervised
         else (simcse_loss, (batch.text_keys,))
     )
-    torch.testing.assert_close(results[0][0], loss(projected, projected, *groups, 0.2).detach())
+    arguments = {"same_label": SingleLabel().same_label} if supervised else {}
+    expected = loss(projected, projected, *groups, 0.2, **arguments)
+    torch.testing.assert_close(results[0][0], expected.detach())
 
 
 def test_views_differ_by_dropout_and_copies_are_no_negatives():

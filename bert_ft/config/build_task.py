@@ -1,0 +1,99 @@
+"""The task of a run, and what training builds on it: the loss, its added terms, and the metrics."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import fields
+from typing import cast
+
+import numpy as np
+from omegaconf import DictConfig
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from bert_ft.config.instantiate import build, build_kind, entries
+from bert_ft.errors import ConfigError
+from bert_ft.tasks.task import Task
+from bert_ft.training.objective import LossTerms, Objective
+
+
+class PlainLoss(nn.Module):
+    """The task's plain loss, which validation and test measure, as the loss of training (``loss=plain``)."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.task = task
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return self.task.plain_loss(logits, targets)
+
+
+def build_task(config: DictConfig) -> Task:
+    """Return the task, which knows no labels yet.
+
+    Raises:
+        ConfigError: ``task._target_`` isn't a task, or refuses its settings.
+    """
+    return cast(Task, build_kind("task", config.task, Task))
+
+
+def build_objective(config: DictConfig, task: Task, targets: np.ndarray) -> Objective:
+    """Return what training minimizes.
+
+    Args:
+        config: of the run.
+        task: fitted.
+        targets: of the training rows.
+
+    Raises:
+        ConfigError: the loss can't be built, or doesn't fit the task.
+    """
+    return Objective(build_loss(config, task, targets), build_terms(config), task=task)
+
+
+def build_loss(config: DictConfig, task: Task, targets: np.ndarray | None = None) -> nn.Module:
+    """Return the loss of the labels; without ``targets`` one that only shows whether the configuration gives one.
+
+    Raises:
+        ConfigError: it can't be built, doesn't fit the task, or has parameters.
+    """
+    node = entries(config.loss, without=[field.name for field in fields(LossTerms)])
+    weights = node.get("class_weights")
+    if node.get("_target_") is None:
+        if weights is not None:
+            raise ConfigError(f"loss.class_weights={weights}: loss=plain takes none; choose another loss")
+        return PlainLoss(task)
+    if weights is not None and targets is not None:
+        node["class_weights"] = task.class_weights(weights, targets)
+    elif weights == "balanced":
+        node["class_weights"] = [1.0]
+    loss = build_kind("loss", node, nn.Module)
+    if any(parameter.requires_grad for parameter in loss.parameters()):
+        raise ConfigError(f"loss._target_={node['_target_']}: has parameters, which nothing would train")
+    return loss
+
+
+def build_terms(config: DictConfig) -> LossTerms:
+    """Return what is added to the loss."""
+    return LossTerms(
+        **{field.name: config.loss[field.name] for field in fields(LossTerms) if field.name in config.loss}
+    )
+
+
+def build_metrics(config: DictConfig, task: Task) -> dict[str, Metric]:
+    """Return the configured metrics, except ``null`` ones; each is given what it takes of the task's ``metric_arguments``.
+
+    Raises:
+        ConfigError: one can't be built, or isn't a metric.
+    """
+    metrics = {}
+    for name, node in config.metrics.items():
+        if node is None:
+            continue
+        constructor = build(node, _partial_=True).func
+        takes = inspect.signature(constructor).parameters
+        given = {
+            key: value for key, value in task.metric_arguments().items() if key in takes and key not in node
+        }
+        metrics[str(name)] = cast(Metric, build_kind(f"metrics.{name}", node, Metric, **given))
+    return metrics

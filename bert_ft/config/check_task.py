@@ -1,0 +1,68 @@
+"""What can be wrong between a task and the settings of a run: its objectives, and keys that mean nothing for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from bert_ft.errors import ConfigError
+from bert_ft.tasks.saved import task_class
+from bert_ft.tasks.task import Task, unsupported
+from bert_ft.trust import TARGET
+
+Get = Callable[[str], Any]
+
+# what switches each of these keys off
+_OFF: dict[str, tuple[Any, ...]] = {
+    "loss.class_weights": (None,),
+    "loss.contrastive_weight": (None, 0),
+    "loss.r_drop_weight": (None, 0),
+    "pretrain.supervised": (None, False),
+}
+
+
+def task_problems(get: Get, metrics: Mapping[Any, Any]) -> Iterator[str]:
+    """Yield a sentence for each problem.
+
+    Args:
+        get: gives a value, or None where the key is absent or already reported.
+        metrics: those of the configuration; ``null`` ones are switched off.
+    """
+    target = get(f"task.{TARGET}")
+    if target is None:
+        return
+    try:
+        task = task_class(str(target), get("trust") or ())
+    except ConfigError as error:
+        if "isn't among the trusted classes" not in str(error):  # which is said once, of all classes
+            yield str(error)
+        return
+    for key, off in _OFF.items():
+        value = get(key)
+        if key not in task.supports and not any(value == each for each in off):
+            yield unsupported(task, key, value)
+    for name in metrics:
+        if name in task.objectives:
+            yield f"metrics.{name}: a run has it already; give yours another name"
+    yield from _objective(get, _modes(task, metrics))
+
+
+def _modes(task: type[Task], metrics: Mapping[Any, Any]) -> dict[str, str | None]:
+    """Return what ``objective.metric`` may name → ``max`` or ``min``, ``None`` where the user says which."""
+    own: dict[str, str | None] = {f"val/{name}": mode for name, mode in task.objectives.items()}
+    return own | {
+        f"val/{name}": None
+        for name, node in metrics.items()
+        if node is not None and name not in task.objectives
+    }
+
+
+def _objective(get: Get, modes: Mapping[str, str | None]) -> Iterator[str]:
+    metric, mode = get("objective.metric"), get("objective.mode")
+    if metric and metric not in modes:
+        yield f"objective.metric={metric}: must be one of {', '.join(modes)}"
+    elif metric and mode and (modes[metric] or mode) != mode:
+        yield f"objective.mode={mode}: contradicts objective.metric={metric}; set it to {modes[metric]}"
+    for other in get("objective.others") or ():
+        if other not in (allowed := [*modes, "fit_seconds"]):
+            yield f"objective.others={other}: must be among {', '.join(allowed)}"

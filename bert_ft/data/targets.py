@@ -1,0 +1,126 @@
+"""What the data needs to know of a task: how a label is read and stored, and what its targets are.
+
+Rows, splits and reports are the same for every task; these two interfaces are all that they ask it. A task implements them
+(``bert_ft.tasks.task.Task``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from reprlib import repr  # cuts long values short
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from bert_ft.errors import DataError
+
+if TYPE_CHECKING:  # a configuration is judged by its task before anything heavy is loaded
+    import numpy as np
+    import pyarrow as pa
+
+
+class LabelReader(Protocol):
+    """How a source reads labels, before any of them is known."""
+
+    @property
+    def stored_type(self) -> pa.DataType:
+        """The type of the column ``label`` of the checked rows."""
+
+    def read(self, value: Any, place: str, class_names: Sequence[str] | None = None) -> Any:
+        """Return the label as it is stored.
+
+        Args:
+            value: as the file or data set has it.
+            place: file, row and column, for messages.
+            class_names: of a data set that stores labels as their numbers; -1 then means none.
+
+        Raises:
+            DataError: it is missing, or isn't a label of this task.
+        """
+
+    def is_hidden(self, column: pa.ChunkedArray) -> bool:
+        """Return whether a data set's column holds placeholders instead of labels, as public test splits do."""
+
+
+class LabelTexts:
+    """Reads a label as a text: an integer in decimals, a boolean as in JSON. What it means is for the task to say."""
+
+    @property
+    def stored_type(self) -> pa.DataType:
+        """Return the type of texts."""
+        import pyarrow as pa
+
+        return pa.string()
+
+    def read(self, value: Any, place: str, class_names: Sequence[str] | None = None) -> str:
+        """See ``LabelReader.read``."""
+        return label_text(value, place) if class_names is None else _class_name(value, class_names, place)
+
+    def is_hidden(self, column: pa.ChunkedArray) -> bool:
+        """Return whether all labels are -1, the convention of public data sets."""
+        import pyarrow as pa
+        import pyarrow.compute
+
+        return (
+            pa.types.is_integer(column.type) and pa.compute.all(pa.compute.equal(column, -1)).as_py() is True
+        )
+
+
+class Targets(Protocol):
+    """What rows are given as targets.
+
+    Targets are an array with an entry for each row, ``(num_rows,)`` or ``(num_rows, width)``, as batches will have them.
+    """
+
+    @property
+    def reader(self) -> LabelReader:
+        """How a source reads labels."""
+
+    def fitted(self, labels: pa.ChunkedArray, origin: str = "train") -> Self:
+        """Return the task with what it takes from the stored labels of the training rows."""
+
+    def encode(
+        self, labels: pa.ChunkedArray, *, origin: str = "", rows: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return the targets of stored labels; ``rows`` are their numbers in ``origin``, for messages."""
+
+    def strata(self, targets: np.ndarray) -> np.ndarray:
+        """Return ``(num_rows,)`` int64 from 0 up: rows of one number are spread evenly over the splits."""
+
+    def target_keys(self, targets: np.ndarray) -> np.ndarray:
+        """Return ``(num_rows,)`` integers, equal for equal targets: copies of a text with different keys are in conflict."""
+
+    def describe(self, target: Any) -> str:
+        """Return one row's target as a message shows it."""
+
+    def summary(self, targets: np.ndarray) -> dict[str, int | float]:
+        """Return what the data report counts of a split: name → number."""
+
+    def summary_warnings(self, summary: Mapping[str, int | float]) -> Iterator[str]:
+        """Yield what may spoil training or its score, as the end of a sentence about the split."""
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the data report records of the task, in plain types, for those who read a run's folder."""
+
+
+def label_text(value: Any, place: str) -> str:
+    """Return a label as a text: a text is kept, an integer written in decimals, a boolean as in JSON.
+
+    Raises:
+        DataError: the label is missing or something else, e.g. a fraction.
+    """
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise DataError(f"{place}: the label is missing")
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        return str(value)
+    raise DataError(
+        f"{place}: {repr(value)} ({type(value).__name__}) is no label; allowed are texts, integers and booleans"
+    )
+
+
+def _class_name(value: int | None, class_names: Sequence[str], place: str) -> str:
+    if value is None or not 0 <= value < len(class_names):
+        raise DataError(f"{place}: the label is missing ({value!r} is none of {', '.join(class_names)})")
+    return class_names[value]

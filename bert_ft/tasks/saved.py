@@ -1,0 +1,72 @@
+"""A task as a saved folder names it: by its short name, or by its class where that is the user's own."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bert_ft.errors import CheckpointError, ConfigError
+from bert_ft.tasks.single_label import SingleLabel
+from bert_ft.tasks.task import Task
+from bert_ft.trust import TARGET, is_trusted, refusal
+
+# under these names folders are saved for good: a class may move, its name here stays
+TASKS: dict[str, type[Task]] = {task.name: task for task in (SingleLabel,)}
+
+
+def described(task: Task) -> dict[str, Any]:
+    """Return what a saved folder says of its task, in plain types."""
+    if TASKS.get(task.name) is type(task):
+        return {"name": task.name, **_plain(task.settings())}
+    return {
+        "name": task.name,
+        TARGET: f"{type(task).__module__}.{type(task).__qualname__}",
+        **_plain(task.settings()),
+    }
+
+
+def restored(description: Mapping[str, Any], names: Sequence[str], trust: Sequence[str] = ()) -> Task:
+    """Return the task of ``described``.
+
+    Args:
+        description: from the saved folder.
+        names: of the outputs, as ``config.json`` has them.
+        trust: patterns of names that may be imported.
+
+    Raises:
+        ConfigError: the task is a class of the user's own that isn't trusted.
+        CheckpointError: there is no such task, or it refuses its settings.
+    """
+    settings = dict(description)
+    name, target = settings.pop("name"), settings.pop(TARGET, None)
+    if target is None and name not in TASKS:
+        raise CheckpointError(f"task={name}: unknown; this version has {', '.join(TASKS)}")
+    try:
+        kind = TASKS[name] if target is None else task_class(target, trust)
+        return kind(**settings, names=tuple(names))
+    except TypeError as error:
+        raise CheckpointError(f"task={name}: {error}") from error
+
+
+def task_class(target: str, trust: Sequence[str] = ()) -> type[Task]:
+    """Return the task class of this full name.
+
+    Raises:
+        ConfigError: it isn't trusted, can't be imported, or is no task.
+    """
+    key = f"task.{TARGET}"
+    if not is_trusted(target, ("bert_ft.*", *trust)):
+        raise ConfigError(refusal(key, target))
+    module, _, name = target.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"{key}={target}: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, Task)):
+        raise ConfigError(f"{key}={target}: isn't a class derived from bert_ft.tasks.task.Task")
+    return found
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}

@@ -1,0 +1,179 @@
+"""One label a text, of a fixed list of classes (``task=single_label``)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
+
+from bert_ft.errors import ConfigError, DataError
+from bert_ft.tasks.confidence import confidence_scores, confusion_counts
+from bert_ft.tasks.task import OPTIONAL_KEYS, Task
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from torch import Tensor
+    from torchmetrics import Metric
+
+_INTEGER = re.compile(r"0|-?[1-9][0-9]*")
+
+LabelColumn: TypeAlias = "pa.Array | pa.ChunkedArray | Sequence[str | int]"
+
+
+@dataclass(frozen=True)
+class SingleLabel(Task):
+    """Targets are class ids, ``(num_rows,)`` int64: class ``i`` is called ``names[i]``, fixed from the training rows."""
+
+    name: ClassVar[str] = "single_label"
+    objectives: ClassVar[Mapping[str, str]] = {"accuracy": "max", "f1_macro": "max", "loss": "min"}
+    problem_type: ClassVar[str] = "single_label_classification"
+    prediction_columns: ClassVar[tuple[str, ...]] = ("prediction", "probability")
+    supports: ClassVar[frozenset[str]] = frozenset(OPTIONAL_KEYS)
+    report_sections: ClassVar[tuple[str, ...]] = ("Validation", "Representations")
+    loss_unit: ClassVar[str] = "nats"
+
+    def fitted(self, labels: LabelColumn, origin: str = "train") -> Self:
+        """Return the task with the names in ``labels``, sorted: as numbers if all are integers, else as text.
+
+        Raises:
+            DataError: there is one class only.
+        """
+        import pyarrow.compute as pc
+
+        names = [str(name) for name in pc.unique(_as_strings(labels)).to_pylist()]
+        if len(names) < 2:
+            raise DataError(f"{origin}: all labels are {names[0]!r}; a classifier needs two classes or more")
+        as_numbers = all(_INTEGER.fullmatch(name) for name in names)
+        return replace(self, names=tuple(sorted(names, key=int if as_numbers else None)))
+
+    def encode(self, labels: LabelColumn, *, origin: str = "", rows: np.ndarray | None = None) -> np.ndarray:
+        """Return ``(num_rows,)`` int64 class ids; see ``Task.encode``.
+
+        Raises:
+            DataError: a label isn't among ``names``.
+        """
+        import numpy as np
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        strings = _as_strings(labels)
+        ids = pc.fill_null(pc.index_in(strings, pa.array(self.names, pa.string())), -1)
+        ids = np.asarray(ids, dtype=np.int64)
+        unknown = np.flatnonzero(ids < 0)
+        if len(unknown):
+            index = int(unknown[0])
+            row = index + 1 if rows is None else int(rows[index])
+            raise DataError(
+                f"{origin}, row {row}: label {strings[index].as_py()!r} doesn't occur in the training rows; "
+                f"known are {', '.join(self.names)}"
+            )
+        return ids
+
+    def strata(self, targets: np.ndarray) -> np.ndarray:
+        """Return the class ids: each class is spread evenly."""
+        return targets
+
+    def describe(self, target: Any) -> str:
+        """Return the name of a class id."""
+        return self.names[int(target)]
+
+    def summary(self, targets: np.ndarray) -> dict[str, int | float]:
+        """Return the rows of each class."""
+        import numpy as np
+
+        counts = np.bincount(targets, minlength=len(self.names)).tolist()
+        return dict(zip(self.names, counts, strict=True))
+
+    def summary_warnings(self, summary: Mapping[str, int | float]) -> Iterator[str]:
+        """Yield the classes that have no row."""
+        missing = [name for name, count in summary.items() if count == 0]
+        if missing:
+            yield f"no row of {', '.join(missing)}"
+
+    def plain_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean cross entropy in nats."""
+        from torch.nn.functional import cross_entropy
+
+        return cross_entropy(logits, targets)
+
+    def metrics(self) -> dict[str, Metric]:
+        """Return ``accuracy`` and ``f1_macro`` as scikit-learn computes them."""
+        from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+
+        num_classes = len(self.names)
+        return {
+            "accuracy": MulticlassAccuracy(num_classes, average="micro"),
+            "f1_macro": MulticlassF1Score(num_classes, average="macro"),
+        }
+
+    def metric_arguments(self) -> dict[str, Any]:
+        """Return ``num_classes``."""
+        return {"num_classes": len(self.names)}
+
+    def class_weights(self, given: str | Sequence[float], targets: np.ndarray) -> list[float]:
+        """Return a weight for each class; see ``Task.class_weights``.
+
+        Raises:
+            ConfigError: there are more or fewer weights than classes, or a class has no row to be balanced by.
+        """
+        import numpy as np
+
+        from bert_ft.nn.losses import balanced_class_weights
+
+        if isinstance(given, str):
+            return balanced_class_weights(np.bincount(targets, minlength=len(self.names)).tolist())
+        if len(given) != len(self.names):
+            raise ConfigError(
+                f"loss.class_weights={given}: {len(given)} weights for the {len(self.names)} labels "
+                f"{', '.join(self.names)}; give one for each, in this order"
+            )
+        return list(given)
+
+    def same_label(self, targets: Tensor, others: Tensor) -> Tensor:
+        """Return ``(batch, num_others)`` bool, which rows have the same class."""
+        return targets[:, None] == others
+
+    def divergence(self, logits: Tensor, others: Tensor) -> Tensor:
+        """Return the symmetric Kullback-Leibler divergence of each row, ``(batch,)``, in nats."""
+        from bert_ft.nn.losses import symmetric_kl
+
+        return symmetric_kl(logits, others)
+
+    def predicted(self, logits: Any) -> Any:
+        """Return the class id of each row, ``(rows,)``; see ``JudgesConfidence``."""
+        return logits.argmax(1)
+
+    def row_losses(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the cross entropy of each row, ``(rows,)``, in nats."""
+        from torch.nn.functional import cross_entropy
+
+        return cross_entropy(logits, labels, reduction="none")
+
+    def confusion(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the number of rows by label and prediction, ``(classes, classes)``."""
+        return confusion_counts(self.predicted(logits), labels, len(self.names))
+
+    def confidence(self, logits: Tensor, labels: Tensor, num_bins: int) -> dict[str, float]:
+        """Return tag → scalar; see ``JudgesConfidence.confidence``."""
+        return confidence_scores(logits, self.predicted(logits), labels, self.names, num_bins)
+
+    def outputs(self, logits: Tensor) -> Tensor:
+        """Return the probability of each class, ``(batch, num_labels)`` float32."""
+        return logits.float().softmax(dim=-1)
+
+    def decode(self, outputs: np.ndarray) -> dict[str, Sequence[Any] | np.ndarray]:
+        """Return the most probable class of each row, by name, and its probability."""
+        return {
+            "prediction": [self.names[index] for index in outputs.argmax(axis=1)],
+            "probability": outputs.max(axis=1),
+        }
+
+
+def _as_strings(values: LabelColumn) -> pa.Array | pa.ChunkedArray:
+    import pyarrow as pa
+
+    if not isinstance(values, pa.Array | pa.ChunkedArray):
+        values = pa.array(values)
+    return values.cast(pa.string())
