@@ -1,8 +1,10 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
+from sklearn.metrics import log_loss
 
-from bert_ft.errors import DataError
+from bert_ft.errors import ConfigError, DataError
 from bert_ft.tasks.single_label import SingleLabel
 
 
@@ -42,3 +44,51 @@ def test_unknown_label_is_an_error_with_origin_row_and_known_labels():
     labels = SingleLabel().fitted(["a", "b"])
     with pytest.raises(DataError, match=r"test\.csv, row 7: label 'B' .*known are a, b"):
         labels.encode(["a", "B"], origin="test.csv", rows=np.array([3, 7]))
+
+
+def test_class_weights():
+    task, targets = SingleLabel(("a", "b")), np.array([0, 0, 0, 1])
+    assert task.class_weights("balanced", targets) == pytest.approx([4 / 6, 4 / 2])
+    assert task.class_weights([1, 3.5], targets) == [1, 3.5]
+    with pytest.raises(ConfigError, match=r"loss\.class_weights=\[1\]: 1 weights for the 2 labels a, b"):
+        task.class_weights([1], targets)
+    with pytest.raises(ConfigError, match=r"loss\.class_weights=balanced: label 1 has 0 training rows"):
+        task.class_weights("balanced", targets[:3])
+
+
+def test_a_split_is_counted_by_class():
+    task = SingleLabel(("a", "b", "c"))
+    summary = task.summary(np.array([2, 0, 2]))
+    assert summary == {"a": 1, "b": 0, "c": 2}
+    assert list(task.summary_warnings(summary)) == ["no row of b"]
+    assert list(task.summary_warnings({"a": 1, "b": 1, "c": 1})) == []
+
+
+def test_targets_are_their_own_strata_and_keys():
+    task, targets = SingleLabel(("a", "b", "c")), np.array([2, 0, 2, 1])
+    assert task.strata(targets).tolist() == targets.tolist()
+    keys = task.target_keys(targets)
+    assert (keys[:, None] == keys).tolist() == (targets[:, None] == targets).tolist()
+
+
+def test_predictions_are_the_most_probable_class_and_its_probability():
+    logits = torch.tensor([[0.0, 2.0], [3.0, -1.0]], dtype=torch.bfloat16)
+    task = SingleLabel(("no", "yes"))
+    outputs = task.outputs(logits)
+    assert outputs.dtype == torch.float32
+    columns = task.decode(outputs.numpy())
+    assert tuple(columns) == task.prediction_columns
+    assert columns["prediction"] == ["yes", "no"]
+    np.testing.assert_allclose(
+        columns["probability"], [1 / (1 + np.exp(-2)), 1 / (1 + np.exp(-4))], rtol=1e-6
+    )
+
+
+def test_metrics_and_objectives_have_the_same_names():
+    """And the plain loss is scikit-learn's log loss."""
+    task = SingleLabel(("a", "b", "c"))
+    assert {*task.metrics(), "loss"} == set(task.objectives)
+    logits, labels = torch.randn(20, 3, dtype=torch.float64), torch.arange(20) % 3
+    expected = log_loss(labels, logits.softmax(1), labels=[0, 1, 2])
+    assert float(task.plain_loss(logits, labels)) == pytest.approx(expected)
+    assert float(task.row_losses(logits, labels).mean()) == pytest.approx(expected)
