@@ -17,7 +17,6 @@ from omegaconf.errors import OmegaConfBaseException
 from optuna.storages import _CachedStorage
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from bert_ft.search.first_trial import AS_CONFIGURED
 from bert_ft.search.liveness import Owner, is_alive
 from bert_ft.search.storage import locked, now
 
@@ -26,6 +25,9 @@ OWNER = "owner"
 LOST = "lost"  # it failed because it was killed, and is to be run again
 RETRIES = "retries"  # how often the like of it was killed alone
 RETRY_OF = "retry_of"  # number of the trial that this one runs again
+AS_CONFIGURED = (
+    "as_configured"  # of the trial that is the configuration: the parameters that are drawn nevertheless
+)
 
 LAST_SEEN = "last_seen"  # when its process was, if it died unnoticed, in seconds by this machine's clock
 
@@ -34,6 +36,24 @@ _POINT_OF_A_GRID = ("grid_id", "search_space")  # Optuna's attributes
 SECONDS_BETWEEN_LOOKS = 5.0  # at whether the others live
 
 log = logging.getLogger(__name__)
+
+
+def queue_as_configured(
+    study: optuna.Study, storage: _CachedStorage, values: Mapping[str, Any], drawn: Sequence[str]
+) -> None:
+    """Let a study without trials begin with the configuration as it stands, so that the search tells what it has brought.
+
+    Args:
+        study: the study.
+        storage: its database.
+        values: the configured values; without any nothing is queued.
+        drawn: the other parameters, whose ranges don't have what is configured.
+    """
+    if not values:
+        return
+    with locked(storage, study.study_name):
+        if not study.get_trials(deepcopy=False):
+            study.enqueue_trial(dict(values), user_attrs={AS_CONFIGURED: list(drawn)})
 
 
 def num_claimed(trials: Sequence[FrozenTrial]) -> int:

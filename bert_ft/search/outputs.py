@@ -36,11 +36,10 @@ def write(study: Study, folder: Path | str) -> Path | None:
     ``None`` where that fails, which the log tells: the search itself goes on.
     """
     try:
-        from bert_ft.search.report import (
-            write_report,
-        )  # loads matplotlib, which a search that only runs doesn't need
+        # loads matplotlib, which a search that only runs doesn't need
+        from bert_ft.search.report import write_study_report
 
-        return write_report(study, Path(folder))
+        return write_study_report(study, Path(folder))
     except Exception:
         log.exception(
             "the report of the search couldn't be drawn; python -m bert_ft.report study_name=%s storage=... tries again",

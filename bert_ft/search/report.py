@@ -9,6 +9,7 @@ from pathlib import Path
 
 from optuna.study import Study
 
+from bert_ft.errors import ConfigError
 from bert_ft.reporting.html import Page, Section, render
 from bert_ft.reporting.missing import NotLogged
 from bert_ft.reporting.pictures import LeftOut, Picture, draw
@@ -18,7 +19,7 @@ from bert_ft.search.importance import importances
 from bert_ft.search.pictures import StudyView, sketches
 from bert_ft.search.ranking import ranked
 from bert_ft.search.statistics import statistics_of
-from bert_ft.search.study_log import StudyLog, read_study
+from bert_ft.search.study_log import StudyLog, read_study, sweep_folder
 from bert_ft.search.trials_csv import trials_csv
 
 PAGE = "study.html"
@@ -26,7 +27,25 @@ PICTURES = "study"
 TABLE = "trials.csv"
 
 
-def write_report(study: Study, folder: Path) -> Path:
+def folder_of(study: Study, given: str | None) -> Path:
+    """Where to write what comes out of the study: the folder that is ``given``, else that of its sweep.
+
+    Raises:
+        ConfigError: none is given, and the study has noted none, or one that isn't there.
+    """
+    if given is not None:
+        return Path(given)
+    folder = sweep_folder(study)
+    if folder is None:
+        raise ConfigError(f"folder: required, for study_name={study.study_name} has noted none of its own")
+    if not folder.is_dir():  # moved, or of another machine
+        raise ConfigError(
+            f"folder: required, for {folder}, which study_name={study.study_name} wrote to, isn't there"
+        )
+    return folder
+
+
+def write_study_report(study: Study, folder: Path) -> Path:
     """Write ``study.html``, ``study/*.png``, ``trials.csv`` and, once a trial is complete, ``best.yaml``; the page's path.
 
     Files are replaced as a whole, so that none is ever seen half written.

@@ -25,9 +25,9 @@ from optuna.trial import TrialState
 from bert_ft.errors import ConfigError, SearchError, UserError
 from bert_ft.search import outputs
 from bert_ft.search.batches import run_in_batches
-from bert_ft.search.claims import Claims
+from bert_ft.search.claims import Claims, queue_as_configured
 from bert_ft.search.drawing import Drawing, extension, value_problems
-from bert_ft.search.first_trial import queue_as_configured
+from bert_ft.search.first_trial import configured
 from bert_ft.search.fork_server import ForkServer, Send
 from bert_ft.search.kept_configuration import keep_configuration, read_choices
 from bert_ft.search.opened_study import OpenedStudy, open_study, quoted
@@ -88,7 +88,9 @@ def search(
     try:
         opened = open_study(settings, config, space, directions, pruner, n_trials)
         if settings.begin_as_configured and not is_grid(settings.sampler):
-            queue_as_configured(opened.study, opened.storage, space, composed)
+            values = configured(space, composed)
+            drawn = [name for name in space.distributions if name not in values]
+            queue_as_configured(opened.study, opened.storage, values, drawn)
         claims = Claims(opened.study, opened.storage, n_trials=n_trials, retry=settings.retry, draw=draw)
         _announce(opened, claims)
         _run(settings, opened, claims, server, launcher, space)

@@ -1,4 +1,4 @@
-"""Where a study is kept: its database, opened with what several processes need, and a lock for claiming trials."""
+"""Where studies are kept: their database, opened with what several processes need, and a lock for claiming trials."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import optuna
 import sqlalchemy
 from optuna.exceptions import OptunaError
 from optuna.storages import RDBStorage, _CachedStorage
@@ -89,6 +90,32 @@ def open_storage(url: str, *, create: bool = False) -> _CachedStorage:
         raise ConfigError(
             f"{KEY}={without_password(url)}: can't be used: {reason[0] if reason else type(error).__name__}"
         ) from error
+
+
+def find_study(name: str | None, url: str) -> optuna.Study:
+    """The study of that name in the database at ``url``, to look at; without a name the only one there.
+
+    Raises:
+        ConfigError: the database can't be used, or holds no such study.
+    """
+    try:
+        storage = open_storage(absolute_url(url, Path.cwd()))
+    except ConfigError as error:  # which names the sweep's key
+        raise ConfigError(str(error).replace(f"{KEY}=", "storage=", 1)) from error
+    shown = without_password(url)
+    try:
+        names = sorted(study.study_name for study in storage.get_all_studies())
+    except SQLAlchemyError as error:
+        raise ConfigError(f"storage={shown}: holds no studies: it isn't a database of Optuna's") from error
+    if not names:
+        raise ConfigError(f"storage={shown}: holds no study yet")
+    if name is None and len(names) > 1:
+        raise ConfigError(f"study_name: required, for storage={shown} holds several: {', '.join(names)}")
+    if name is not None and name not in names:
+        raise ConfigError(
+            f"study_name={name}: storage={shown} has none of that name; it has {', '.join(names)}"
+        )
+    return optuna.load_study(study_name=name or names[0], storage=storage)
 
 
 @contextmanager

@@ -4,7 +4,8 @@ import optuna
 import pytest
 from omegaconf import OmegaConf
 
-from bert_ft.search.first_trial import configured, queue_as_configured
+from bert_ft.search.claims import queue_as_configured
+from bert_ft.search.first_trial import configured
 from bert_ft.search.space import space_of
 from bert_ft.search.storage import open_storage
 
@@ -50,6 +51,12 @@ def study_of(folder):
     return optuna.create_study(study_name="s", storage=storage), storage
 
 
+def queue(study, storage, space):
+    values = configured(space, OmegaConf.create(CONFIG))
+    drawn = [name for name in space.distributions if name not in values]
+    queue_as_configured(study, storage, values, drawn)
+
+
 def drawn(study, space):
     return study.ask(dict(space.distributions)).params
 
@@ -57,8 +64,8 @@ def drawn(study, space):
 def test_a_study_begins_with_it_once(tmp_path):
     study, storage = study_of(tmp_path)
     space = space_of({}, ["lr=tag(log,interval(1e-5,1e-3))", "name=choice(cls,mean)"])
-    queue_as_configured(study, storage, space, OmegaConf.create(CONFIG))
-    queue_as_configured(study, storage, space, OmegaConf.create(CONFIG))  # as another machine does
+    queue(study, storage, space)
+    queue(study, storage, space)  # as another machine does
     assert drawn(study, space) == {"lr": 2e-4, "name": "mean"}
     assert drawn(study, space)["lr"] != 2e-4
     assert [trial.user_attrs.get("as_configured") for trial in study.trials] == [[], None]
@@ -67,6 +74,6 @@ def test_a_study_begins_with_it_once(tmp_path):
 def test_what_the_ranges_do_not_have_is_drawn(tmp_path):
     study, storage = study_of(tmp_path)
     space = space_of({}, ["lr=tag(log,interval(1e-5,1e-3))", "name=choice(cls,max)"])
-    queue_as_configured(study, storage, space, OmegaConf.create(CONFIG))
+    queue(study, storage, space)
     assert drawn(study, space)["lr"] == 2e-4
     assert study.trials[0].user_attrs["as_configured"] == ["name"]

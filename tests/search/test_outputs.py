@@ -232,7 +232,7 @@ def test_what_goes_wrong_is_logged_and_ends_nothing(tmp_path, monkeypatch, caplo
         raise OSError("disk full")
 
     monkeypatch.setattr("bert_ft.search.outputs.read_study", broken)
-    monkeypatch.setattr("bert_ft.search.report.write_report", broken)
+    monkeypatch.setattr("bert_ft.search.report.write_study_report", broken)
     with caplog.at_level(logging.ERROR):
         assert call(study, tmp_path) is None
     assert "disk full" in caplog.text

@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from bert_ft.search.report import write_report
+from bert_ft.search.report import write_study_report
 from tests.reporting.test_report import Page
 from tests.search.studies import add, kinds, new_study, searched
 
@@ -62,7 +62,7 @@ def no_files_drawn(monkeypatch):
 
 
 def report_of(study, folder) -> Page:
-    path = write_report(study, folder)
+    path = write_study_report(study, folder)
     assert path == folder / "study.html"
     return Page(path.read_text(encoding="utf-8"))
 
