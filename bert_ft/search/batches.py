@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import itertools
 import logging
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from typing import Any
 
 import optuna
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
-from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, Trial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
 from bert_ft.errors import SearchError
-from bert_ft.search import outputs
 from bert_ft.search.claims import Claims, FailedDrawError
 from bert_ft.search.failures import too_many
-from bert_ft.search.liveness import HEARTBEAT_SECONDS
-from bert_ft.search.opened_study import OpenedStudy, quoted
+from bert_ft.search.opened_study import OpenedStudy
 from bert_ft.search.progress import Progress
 from bert_ft.search.settings import SearchSettings
+from bert_ft.search.space import quoted
 from bert_ft.search.trial_link import VARIABLE, TrialAddress
 from bert_ft.search.trial_process import outcome
 
@@ -37,8 +32,17 @@ def run_in_batches(
     claims: Claims,
     overrides: Callable[[dict[str, Any]], tuple[list[str], list[str]]],
     settings: SearchSettings,
+    trial_ended: Callable[[FrozenTrial], None],
 ) -> None:
     """Run trials, ``settings.n_jobs`` at a time, until the study has as many as it shall have.
+
+    Args:
+        launcher: runs a batch.
+        opened: the study.
+        claims: gives trials.
+        overrides: of a trial, by its values: what is stored, and what it runs with.
+        settings: how many may fail, how long it may take, and how many trials are in a batch.
+        trial_ended: called with each trial that has ended.
 
     Raises:
         SearchError: too many failed.
@@ -60,7 +64,7 @@ def run_in_batches(
                 for ended in itertools.chain(failed, told):
                     num_ended += 1
                     num_failed += ended.state == TrialState.FAIL
-                    outputs.trial_ended(opened.study, ended, opened.folder)
+                    trial_ended(ended)
                     progress.ended(ended)
                 if too_many(num_failed, num_ended, settings.max_failure_rate, claims.n_trials):
                     raise SearchError(
@@ -113,29 +117,8 @@ def _launch(
         }
         for key, value in attributes.items():
             trial.set_user_attr(key, value)
-    with _beating(claims):
+    with claims.beating():
         return list(launcher.launch(jobs, initial_job_idx=batch[0].number))
-
-
-@contextmanager
-def _beating(claims: Claims) -> Iterator[None]:
-    """Inside, which takes as long as its trials, other machines hear that this process lives."""
-    ended = threading.Event()
-
-    def beat() -> None:
-        while not ended.wait(HEARTBEAT_SECONDS):
-            with suppress(
-                StorageInternalError, SQLAlchemyError
-            ):  # a database that can't be reached now may be next time
-                claims.beat()
-
-    thread = threading.Thread(target=beat, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 def _tell(claims: Claims, trial: Trial, result: JobReturn, num_objectives: int) -> optuna.trial.FrozenTrial:

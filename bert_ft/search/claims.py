@@ -7,17 +7,21 @@ the study's lock. What is lost to a kill doesn't count; it is run again with the
 from __future__ import annotations
 
 import logging
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import optuna
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
+from optuna.exceptions import StorageInternalError
 from optuna.storages import _CachedStorage
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+from sqlalchemy.exc import SQLAlchemyError
 
-from bert_ft.search.liveness import Owner, is_alive
+from bert_ft.search.liveness import HEARTBEAT_SECONDS, Owner, is_alive
 from bert_ft.search.storage import locked, now
 
 # attributes of a trial
@@ -136,6 +140,7 @@ class Claims:
         self.owner = Owner.this_process()
         self._draw = draw
         self._cleared_at = -float("inf")
+        self._beaten_at = -float("inf")
 
     def next(self) -> Trial | None:
         """A trial that is this process's to run; ``None`` if none is left at the moment.
@@ -248,3 +253,28 @@ class Claims:
     def beat(self) -> None:
         """Say to other machines that this process lives."""
         self.study.set_user_attr(self.owner.heartbeat_key, now(self.storage))
+
+    def beat_if_due(self) -> None:
+        """Say so from time to time; cheap enough to be called all the time."""
+        if time.monotonic() - self._beaten_at >= HEARTBEAT_SECONDS:
+            self._beaten_at = time.monotonic()
+            self.beat()
+
+    @contextmanager
+    def beating(self) -> Iterator[None]:
+        """Inside, which takes as long as a batch of trials, a thread says so from time to time."""
+        ended = threading.Event()
+
+        def beat() -> None:
+            while not ended.wait(HEARTBEAT_SECONDS):
+                # a database that can't be reached now may be next time
+                with suppress(StorageInternalError, SQLAlchemyError):
+                    self.beat()
+
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf
 from optuna.exceptions import DuplicatedStudyError
 from optuna.pruners import BasePruner
@@ -153,8 +152,3 @@ def _folder(config: DictConfig, attributes: Mapping[str, Any], sweep: Path) -> P
             log.info(f"The study goes on in its folder {begun}")
         return Path(begun)
     return sweep
-
-
-def quoted(value: str) -> str:
-    """A value as Hydra's grammar takes it, whatever is in it."""
-    return QuotedString(value, Quote.single).with_quotes()

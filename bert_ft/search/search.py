@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import optuna
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
@@ -20,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from optuna.distributions import CategoricalDistribution
 from optuna.storages import RDBStorage
 from optuna.study import Study
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from bert_ft.errors import ConfigError, SearchError, UserError
 from bert_ft.search import outputs
@@ -30,14 +31,14 @@ from bert_ft.search.drawing import Drawing, extension, value_problems
 from bert_ft.search.first_trial import configured
 from bert_ft.search.fork_server import ForkServer, Send
 from bert_ft.search.kept_configuration import keep_configuration, read_choices
-from bert_ft.search.opened_study import OpenedStudy, open_study, quoted
+from bert_ft.search.opened_study import OpenedStudy, open_study
 from bert_ft.search.samplers import build_pruner, build_sampler, is_grid, plain
 from bert_ft.search.settings import SearchSettings, direction_names
 from bert_ft.search.slots import divide, usable_threads, visible_gpus
-from bert_ft.search.space import Space, as_written, grid, space_of, text_key
-from bert_ft.search.storage import close
+from bert_ft.search.space import Space, as_written, grid, quoted, space_of, text_key
+from bert_ft.search.storage import close, open_storage
 from bert_ft.search.trial_process import Sweep
-from bert_ft.search.workers import Workers, run_job
+from bert_ft.search.workers import Workers
 
 RESULTS = "optimization_results.yaml"  # the plugin's name for it
 
@@ -128,7 +129,7 @@ def _num_trials(settings: SearchSettings, space: Space) -> int:
 
 
 def _server(sweep: Sweep, fixed: Sequence[str], space: Space) -> ForkServer:
-    server = ForkServer(functools.partial(_prepare, sweep, fixed, space), functools.partial(run_job, sweep))
+    server = ForkServer(functools.partial(_prepare, sweep, fixed, space), functools.partial(_run_job, sweep))
     server.start()
     return server
 
@@ -164,6 +165,16 @@ _INPUT = re.compile(
 )
 
 
+def _run_job(sweep: Sweep, content: dict[str, Any], send: Send) -> None:
+    """In a process of the fork server: a trial, or the report of the search."""
+    if "report" in content:
+        os.nice(10)
+        study = optuna.load_study(study_name=content["report"], storage=open_storage(content["url"]))
+        outputs.write(study, Path(content["folder"]))
+    else:
+        sweep.run_trial(**content, send=send)
+
+
 def _check_values(sweep: Sweep, space: Space, fixed: Sequence[str]) -> DictConfig:
     """Compose a trial as it will be, searched values aside, and judge the ends of what is searched."""
     try:
@@ -189,13 +200,16 @@ def _run(
         shown = space.overrides(params)
         return shown, [*shown, *settings.trial_overrides, f"hydra.sweep.dir={quoted(str(opened.folder))}"]
 
+    def trial_ended(trial: FrozenTrial) -> None:
+        outputs.trial_ended(opened.study, trial, opened.folder)
+
     opened.folder.mkdir(parents=True, exist_ok=True)
     try:
         if server is None:
-            run_in_batches(launcher, opened, claims, overrides, settings)
+            run_in_batches(launcher, opened, claims, overrides, settings, trial_ended)
         else:
             slots = divide(settings.n_jobs, usable_threads(), visible_gpus())
-            Workers(server, opened, claims, slots, overrides, settings).run()
+            Workers(server, opened, claims, slots, overrides, settings, trial_ended).run()
             server.stop()  # it may be drawing a report, older than the one that is due now
     except KeyboardInterrupt:
         _conclude(opened, settings)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl, create_params_from_overrides
 from optuna.distributions import (
@@ -124,6 +125,11 @@ def as_written(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return str(value)
+
+
+def quoted(value: str) -> str:
+    """A text as Hydra's grammar takes it, whatever is in it."""
+    return QuotedString(value, Quote.single).with_quotes()
 
 
 def parsed(value: str) -> Any:

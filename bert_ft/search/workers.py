@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -17,18 +15,14 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from bert_ft.errors import SearchError
-from bert_ft.search import outputs
 from bert_ft.search.claims import Claims, FailedDrawError
 from bert_ft.search.failures import reason_of_exit, too_many, was_killed
-from bert_ft.search.fork_server import Ended, ForkServer, Message, Send
-from bert_ft.search.liveness import HEARTBEAT_SECONDS
+from bert_ft.search.fork_server import Ended, ForkServer, Message
 from bert_ft.search.opened_study import OpenedStudy
 from bert_ft.search.progress import Progress
 from bert_ft.search.settings import SearchSettings
 from bert_ft.search.slots import Slot
-from bert_ft.search.storage import open_storage
 from bert_ft.search.trial_link import TrialAddress
-from bert_ft.search.trial_process import Sweep
 
 WAIT_SECONDS = 0.5  # between two looks at the clock, while nothing happens
 LEAST_SECONDS_BETWEEN_REPORTS = 60.0
@@ -58,6 +52,7 @@ class Workers:
         slots: the places.
         overrides: of a trial, by its values: what is stored, and what it runs with.
         settings: how many may fail, and how long it may take.
+        trial_ended: called with each trial that has ended, once its place has been filled again.
     """
 
     def __init__(
@@ -68,19 +63,20 @@ class Workers:
         slots: list[Slot],
         overrides: Callable[[dict[str, Any]], tuple[list[str], list[str]]],
         settings: SearchSettings,
+        trial_ended: Callable[[FrozenTrial], None],
     ) -> None:
         self._server = server
         self._opened = opened
         self._claims = claims
         self._free = list(slots)
         self._overrides = overrides
+        self._trial_ended = trial_ended
         self._max_failure_rate = settings.max_failure_rate
         self._ends_at = time.monotonic() + (settings.timeout or float("inf"))
         self._running: dict[int, _Running] = {}
         self._num_ended = self._num_failed = 0
         self._last_reason = ""
         self._is_prepared = False
-        self._beaten_at = -float("inf")
         self._free_since = {slot.number: time.time() for slot in slots}
         self._report_started = time.monotonic()
         self._next_report = (
@@ -106,7 +102,7 @@ class Workers:
 
     def _go_on(self, progress: Progress) -> None:
         while True:
-            self._beat()
+            self._claims.beat_if_due()
             is_more = self._fill()
             if not is_more and not self._running:
                 return
@@ -120,13 +116,6 @@ class Workers:
             self._draw_report_if_due()
             progress.tick()
 
-    def _beat(self) -> None:
-        """From time to time: this process lives; do the others?"""
-        if time.monotonic() - self._beaten_at < HEARTBEAT_SECONDS:
-            return
-        self._beaten_at = time.monotonic()
-        self._claims.beat()
-
     def _fill(self) -> bool:
         """Give each free place a trial; whether there may be more."""
         while self._free:
@@ -137,7 +126,7 @@ class Workers:
             except FailedDrawError as failed:
                 log.warning(str(failed))
                 self._count(failed.trial)
-                outputs.trial_ended(self._opened.study, failed.trial, self._opened.folder)
+                self._trial_ended(failed.trial)
                 continue
             if trial is None:
                 return False
@@ -181,7 +170,7 @@ class Workers:
         if counts:
             self._count(ended)
         self._fill()  # before anything that can wait
-        outputs.trial_ended(self._opened.study, ended, self._opened.folder)
+        self._trial_ended(ended)
         progress.ended(ended)
 
     def _tell(self, running: _Running, code: int) -> bool:
@@ -216,8 +205,7 @@ class Workers:
         self._server.stop()
         self._claims.lose_own("the search was interrupted")
         for running in self._running.values():
-            trial = self._claims.storage.get_trial(running.trial._trial_id)
-            outputs.trial_ended(self._opened.study, trial, self._opened.folder)
+            self._trial_ended(self._claims.storage.get_trial(running.trial._trial_id))
 
     def _draw_report_if_due(self) -> None:
         if time.monotonic() < self._next_report or _REPORT in self._server.jobs or not self._num_ended:
@@ -230,16 +218,6 @@ class Workers:
         seconds = time.monotonic() - self._report_started
         rest = max(LEAST_SECONDS_BETWEEN_REPORTS, seconds / MOST_OF_THE_TIME_FOR_REPORTS)
         self._next_report = time.monotonic() + rest
-
-
-def run_job(sweep: Sweep, content: dict[str, Any], send: Send) -> None:
-    """In a process of the fork server: a trial, or the report of the search."""
-    if "report" in content:
-        os.nice(10)
-        study = optuna.load_study(study_name=content["report"], storage=open_storage(content["url"]))
-        outputs.write(study, Path(content["folder"]))
-    else:
-        sweep.run_trial(**content, send=send)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
 
 from bert_ft.config.paths import conf_dir
-from bert_ft.search import batches
+from bert_ft.search import claims as claims_module
 from bert_ft.search.claims import Claims, FailedDrawError, is_lost, num_claimed, to_run_again
 from bert_ft.search.liveness import Owner
 from bert_ft.search.samplers import build_sampler
@@ -206,7 +206,7 @@ def test_several_make_the_tables_of_one_database(tmp_path):
 
 def test_a_batch_that_is_away_is_known_to_live(tmp_path, monkeypatch):
     study, claims = make_study(tmp_path)
-    monkeypatch.setattr(batches, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(claims_module, "HEARTBEAT_SECONDS", 0.05)
     key = claims.owner.heartbeat_key
     beat, failures = claims.beat, [OperationalError("", None, Exception()), StorageInternalError()]
 
@@ -216,7 +216,7 @@ def test_a_batch_that_is_away_is_known_to_live(tmp_path, monkeypatch):
         beat()
 
     monkeypatch.setattr(claims, "beat", sometimes)
-    with batches._beating(claims):
+    with claims.beating():
         until = time.monotonic() + 20
         while key not in study.user_attrs:
             assert time.monotonic() < until
