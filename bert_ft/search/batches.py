@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import optuna
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
+from omegaconf import DictConfig
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from bert_ft.errors import SearchError
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 
 def run_in_batches(
     launcher: Launcher,
+    compose: Callable[[Sequence[str]], DictConfig],
     opened: OpenedStudy,
     claims: Claims,
     overrides: Callable[[dict[str, Any]], tuple[list[str], list[str]]],
@@ -38,6 +40,7 @@ def run_in_batches(
 
     Args:
         launcher: runs a batch.
+        compose: gives the configuration of a job by its overrides.
         opened: the study.
         claims: gives trials.
         overrides: of a trial, by its values: what is stored, and what it runs with.
@@ -56,7 +59,7 @@ def run_in_batches(
                 batch, failed = _claim(claims, settings.n_jobs)
                 if not batch and not failed:
                     return
-                results = _launch(launcher, opened, claims, batch, overrides) if batch else []
+                results = _launch(launcher, compose, opened, claims, batch, overrides) if batch else []
                 told = (
                     _tell(claims, trial, result, len(opened.study.directions))
                     for trial, result in zip(batch, results, strict=True)
@@ -95,6 +98,7 @@ def _claim(claims: Claims, n_jobs: int) -> tuple[list[Trial], list[FrozenTrial]]
 
 def _launch(
     launcher: Launcher,
+    compose: Callable[[Sequence[str]], DictConfig],
     opened: OpenedStudy,
     claims: Claims,
     batch: list[Trial],
@@ -105,6 +109,7 @@ def _launch(
     for worker, trial in enumerate(batch):
         shown, complete = overrides(trial.params)
         address = TrialAddress(opened.url, opened.study.study_name, trial._trial_id, time.time())
+        address = address.with_pruner_of(compose(complete))
         # on a Hydra launcher's side this sets the variable while the task runs
         link = f"++hydra.job.env_set.{VARIABLE}={quoted(address.to_text())}"
         name = f"hydra.sweep.subdir={quoted(str(trial.number))}"

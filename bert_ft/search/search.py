@@ -94,7 +94,7 @@ def search(
             queue_as_configured(opened.study, opened.storage, values, drawn)
         claims = Claims(opened.study, opened.storage, n_trials=n_trials, retry=settings.retry, draw=draw)
         _announce(opened, claims)
-        _run(settings, opened, claims, server, launcher, space)
+        _run(settings, opened, claims, server, launcher, sweep, space)
         close(opened.storage)
     finally:
         if server is not None:
@@ -194,6 +194,7 @@ def _run(
     claims: Claims,
     server: ForkServer | None,
     launcher: Launcher,
+    sweep: Sweep,
     space: Space,
 ) -> None:
     def overrides(params: Mapping[str, Any]) -> tuple[list[str], list[str]]:
@@ -206,7 +207,7 @@ def _run(
     opened.folder.mkdir(parents=True, exist_ok=True)
     try:
         if server is None:
-            run_in_batches(launcher, opened, claims, overrides, settings, trial_ended)
+            run_in_batches(launcher, sweep.compose, opened, claims, overrides, settings, trial_ended)
         else:
             slots = divide(settings.n_jobs, usable_threads(), visible_gpus())
             Workers(server, opened, claims, slots, overrides, settings, trial_ended).run()

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from bert_ft.search.failures import objective_values, reason_of_error
 from bert_ft.search.fork_server import Send
 from bert_ft.search.slots import Slot
-from bert_ft.search.trial_link import VARIABLE
+from bert_ft.search.trial_link import VARIABLE, TrialAddress
 
 CONSOLE = "console.log"  # what the trial prints
 
@@ -52,9 +52,9 @@ class Sweep:
         Messages: ``folder``; then ``values``, ``pruned`` or ``reason``.
         """
         Slot(**slot).take()
-        os.environ[VARIABLE] = address
         try:
             config = self.compose(overrides)
+            os.environ[VARIABLE] = TrialAddress.from_text(address).with_pruner_of(config).to_text()
             with read_write(config.hydra), open_dict(config.hydra):
                 config.hydra.job.id = str(number)
                 config.hydra.job.num = number

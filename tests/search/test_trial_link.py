@@ -1,41 +1,13 @@
 import optuna
 import pytest
-from optuna.distributions import FloatDistribution
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
 from optuna.pruners import MedianPruner, NopPruner, PatientPruner, SuccessiveHalvingPruner
-from optuna.trial import TrialState, create_trial
+from optuna.trial import TrialState
 
 from bert_ft.search.storage import close, open_storage
-from bert_ft.search.trial_link import TrialAddress, TrialLink, at_progress_of, current_trial
-
-
-def reported(values: dict[int, float], total_steps: int | None = None, **settings):
-    attributes = {} if total_steps is None else {"total_steps": total_steps}
-    return create_trial(
-        params={"x": 0.5},
-        distributions={"x": FloatDistribution(0, 1)},
-        intermediate_values=values,
-        user_attrs=attributes,
-        **settings,
-    )
-
-
-def test_reports_are_compared_at_the_same_share_of_the_steps():
-    own = reported({10: 0.1, 20: 0.2, 40: 0.4}, total_steps=40, value=0.4)
-    other = reported({4: 1.0, 11: 2.0, 20: 3.0}, total_steps=20, value=3.0)
-    # shares 1/4, 1/2 and 1 of 20 steps: up to 5, 10 and 20
-    assert at_progress_of(own, other).intermediate_values == {10: 1.0, 20: 1.0, 40: 3.0}
-    assert other.intermediate_values == {4: 1.0, 11: 2.0, 20: 3.0}
-
-
-def test_the_same_steps_stay_as_they_are():
-    own = reported({10: 0.1}, total_steps=40, value=0.4)
-    for other in (reported({10: 1.0, 20: 2.0}, 40, value=2.0), reported({7: 1.0}, value=1.0)):
-        assert at_progress_of(own, other) is other
-
-
-def test_nothing_is_reported_so_early():
-    own = reported({1: 0.1}, total_steps=100, value=0.1)
-    assert at_progress_of(own, reported({5: 1.0}, total_steps=10, value=1.0)).intermediate_values == {}
+from bert_ft.search.trial_link import VARIABLE, TrialAddress, TrialLink, current_trial
+from tests.search.reporting_trials import reported
 
 
 @pytest.fixture
@@ -117,6 +89,37 @@ def test_other_pruners(study, pruner, expected):
 def test_outside_of_a_search_there_is_no_trial(monkeypatch):
     monkeypatch.delenv("BERT_FT_TRIAL", raising=False)
     assert current_trial() is None
+
+
+def test_the_pruner_travels_with_the_address(study, monkeypatch):
+    """Nobody asks Hydra for the job that this process runs, nor is there one here."""
+    assert not HydraConfig.initialized()
+    pruner = {
+        "_target_": "optuna.pruners.MedianPruner",
+        "n_startup_trials": 5,
+        "n_warmup_steps": "${schedule.warmup_steps}",
+    }
+    config = OmegaConf.create({"schedule": {"warmup_steps": 12}, "hydra": {"sweeper": {"pruner": pruner}}})
+    url = str(study._storage._backend.url)
+    address = TrialAddress(url, study.study_name, study.ask()._trial_id, 0.0).with_pruner_of(config)
+    monkeypatch.setenv(VARIABLE, address.to_text())
+    link = current_trial()
+    assert link.address == address
+    found = link._trial.study.pruner
+    assert isinstance(found, MedianPruner)
+    assert (found._n_startup_trials, found._n_warmup_steps) == (5, 12)  # as of the trial's own configuration
+    assert [link.report(0.1, step) for step in (10, 20)] == [False, True]
+    close(link._trial.storage)
+
+
+def test_without_a_pruner_nothing_is_stopped(study, monkeypatch):
+    config = OmegaConf.create({"hydra": {"sweeper": {"pruner": None}}})
+    url = str(study._storage._backend.url)
+    address = TrialAddress(url, study.study_name, study.ask()._trial_id, 0.0).with_pruner_of(config)
+    monkeypatch.setenv(VARIABLE, address.to_text())
+    link = current_trial()
+    assert isinstance(link._trial.study.pruner, NopPruner)
+    close(link._trial.storage)
 
 
 def test_several_objectives_are_never_pruned(tmp_path):
