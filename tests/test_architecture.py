@@ -65,7 +65,7 @@ def imports(path: Path) -> Iterator[str]:
 
 
 def test_every_folder_has_its_layer():
-    folders = {path.parent.name for path in FILES} - {ROOT.name}
+    folders = {path.relative_to(ROOT).parts[0] for path in FILES if path.parent != ROOT}
     assert folders <= BELOW.keys()
 
 
@@ -99,8 +99,8 @@ def test_only_one_file_instantiates():
     # samplers and pruners are Optuna's, and custom_search_space is a function: Hydra's sweeper gets them as the official one
     assert {str(path.relative_to(ROOT)) for path in callers} == {
         "config/instantiate.py",
-        "search/drawing.py",
-        "search/samplers.py",
+        "search/space/sampling.py",
+        "search/space/samplers.py",
     }
 
 

@@ -20,7 +20,7 @@ from bert_ft.search.failures import too_many
 from bert_ft.search.opened_study import OpenedStudy
 from bert_ft.search.progress import Progress
 from bert_ft.search.settings import SearchSettings
-from bert_ft.search.space import quoted
+from bert_ft.search.space.space import quoted
 from bert_ft.search.trial_link import VARIABLE, TrialAddress
 from bert_ft.search.trial_process import outcome
 

@@ -122,7 +122,7 @@ def _last_of_each(defaults: list[Any]) -> list[Any]:
 
 def _is_earlier(override: Override) -> bool:
     """Whether it takes an earlier search's file, which has the name of the one that is written."""
-    return override.get_key_element().lstrip("+") == FOLDER and _plain(override.value()) == Path(FILE).stem
+    return override.get_key_element().lstrip("+") == FOLDER and _unquoted(override.value()) == Path(FILE).stem
 
 
 def _earlier(overrides: list[Override], record: JobRecord) -> tuple[list[Any], dict[str, Any]] | None:
@@ -139,30 +139,30 @@ def _is_group(override: Override, choices: dict[str, Any]) -> bool:
     if choices:
         return key in choices
     # without Hydra's record: one word that is no number, list or mapping
-    return "." not in key and isinstance(_plain(override.value()), str)
+    return "." not in key and isinstance(_unquoted(override.value()), str)
 
 
 def _default(override: Override) -> Any:
     group = override.get_key_element().lstrip("+")
-    choice = _plain(override.value())
+    choice = _unquoted(override.value())
     if group == FOLDER:  # the file itself takes this group's place, so it brings the other in
         return choice
     return {f"/{group}" if override.is_add() else f"override /{group}": choice}
 
 
 def _set(settings: DictConfig, override: Override) -> None:
-    value = _plain(override.value())
+    value = _unquoted(override.value())
     # a mapping is merged into what stands there, as on the command line
     OmegaConf.update(settings, override.key_or_group, value, merge=True, force_add=True)
 
 
-def _plain(value: Any) -> Any:
+def _unquoted(value: Any) -> Any:
     if isinstance(value, QuotedString):
         return value.text
     if isinstance(value, dict):
-        return {_plain(key): _plain(each) for key, each in value.items()}
+        return {_unquoted(key): _unquoted(each) for key, each in value.items()}
     if isinstance(value, list):
-        return [_plain(each) for each in value]
+        return [_unquoted(each) for each in value]
     return value
 
 

@@ -20,9 +20,9 @@ from optuna.storages import _CachedStorage
 
 from bert_ft.errors import ConfigError
 from bert_ft.search.liveness import Owner
-from bert_ft.search.samplers import build_sampler
 from bert_ft.search.settings import SearchSettings, objectives_of
-from bert_ft.search.space import Space
+from bert_ft.search.space.samplers import build_sampler
+from bert_ft.search.space.space import Space
 from bert_ft.search.storage import absolute_url, locked, open_storage, without_password
 
 log = logging.getLogger(__name__)

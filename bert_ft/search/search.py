@@ -27,15 +27,15 @@ from bert_ft.errors import ConfigError, SearchError, UserError
 from bert_ft.search import outputs
 from bert_ft.search.batches import run_in_batches
 from bert_ft.search.claims import Claims, queue_as_configured
-from bert_ft.search.drawing import Drawing, extension, value_problems
-from bert_ft.search.first_trial import configured
 from bert_ft.search.fork_server import ForkServer, Send
 from bert_ft.search.kept_configuration import keep_configuration, read_choices
 from bert_ft.search.opened_study import OpenedStudy, open_study
-from bert_ft.search.samplers import build_pruner, build_sampler, is_grid, plain
 from bert_ft.search.settings import SearchSettings, direction_names
 from bert_ft.search.slots import divide, usable_threads, visible_gpus
-from bert_ft.search.space import Space, as_written, grid, quoted, space_of, text_key
+from bert_ft.search.space.first_trial import configured
+from bert_ft.search.space.samplers import build_pruner, build_sampler, is_grid, plain_values
+from bert_ft.search.space.sampling import Sampling, extension, value_problems
+from bert_ft.search.space.space import Space, as_written, grid, quoted, space_of, text_key
 from bert_ft.search.storage import close, open_storage
 from bert_ft.search.trial_process import Sweep
 from bert_ft.search.workers import Workers
@@ -65,7 +65,7 @@ def search(
     gc.enable()  # a command of this package has it off until its heavy imports, which are the trials' here
     keep_configuration(hydra_context)
     _check_choice(config, hydra_context)
-    settings = SearchSettings(**{name: plain(value) for name, value in _named(given).items()})
+    settings = SearchSettings(**{name: plain_values(value) for name, value in _named(given).items()})
     space = space_of(settings.params, arguments)
     if not space.distributions and settings.custom_search_space is None:
         log.warning(
@@ -78,7 +78,7 @@ def search(
     n_trials = _num_trials(settings, space)
     sweep = Sweep(config, hydra_context, task, len(directions))
     typed = [text_key(word) for word in arguments]
-    draw = Drawing(space, sweep.compose, config, typed, settings.only_with, extend)
+    draw = Sampling(space, sweep.compose, config, typed, settings.only_with, extend)
     fixed = [*space.fixed_overrides(), *settings.trial_overrides]
     composed = _check_values(sweep, space, fixed)
     read_choices(sweep.compose, fixed, space.distributions, composed.hydra.runtime.choices)

@@ -17,7 +17,7 @@ from optuna.pruners import BasePruner
 from optuna.samplers import RandomSampler
 from optuna.trial import Trial
 
-from bert_ft.search.samplers import build_pruner, plain
+from bert_ft.search.space.samplers import build_pruner, plain_values
 from bert_ft.search.storage import open_storage
 from bert_ft.search.trial_pruning import should_prune
 
@@ -45,7 +45,7 @@ class TrialAddress:
 
     def with_pruner_of(self, config: DictConfig) -> TrialAddress:
         """Return the address with the pruner that the trial's configuration, Hydra's part included, names."""
-        return replace(self, pruner=plain(OmegaConf.select(config, "hydra.sweeper.pruner")))
+        return replace(self, pruner=plain_values(OmegaConf.select(config, "hydra.sweeper.pruner")))
 
     def to_text(self) -> str:
         """Return the address as text that ``from_text`` reads."""

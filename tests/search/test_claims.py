@@ -19,7 +19,7 @@ from bert_ft.config.paths import conf_dir
 from bert_ft.search import claims as claims_module
 from bert_ft.search.claims import Claims, FailedDrawError, is_lost, num_claimed, to_run_again
 from bert_ft.search.liveness import Owner
-from bert_ft.search.samplers import build_sampler
+from bert_ft.search.space.samplers import build_sampler
 from bert_ft.search.storage import close, locked, now, open_storage
 from bert_ft.search.study_log import read_study
 from tests.search import servers

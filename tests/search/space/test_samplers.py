@@ -6,7 +6,7 @@ from optuna.distributions import FloatDistribution, IntDistribution
 
 from bert_ft.config.paths import conf_dir
 from bert_ft.errors import ConfigError
-from bert_ft.search.samplers import build_pruner, build_sampler, is_grid
+from bert_ft.search.space.samplers import build_pruner, build_sampler, is_grid
 
 SWEEPER = conf_dir() / "hydra" / "sweeper"
 

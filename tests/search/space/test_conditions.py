@@ -5,7 +5,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from bert_ft.config.paths import conf_dir
-from bert_ft.search.conditions import Conditions
+from bert_ft.search.space.conditions import Conditions
 
 RANGE = FloatDistribution(0.0, 1.0)
 

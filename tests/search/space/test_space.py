@@ -3,7 +3,7 @@ from optuna import create_study
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from bert_ft.errors import ConfigError
-from bert_ft.search.space import as_written, ends, grid, space_of, suggest
+from bert_ft.search.space.space import as_written, ends, grid, space_of, suggest
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from bert_ft.search.claims import queue_as_configured
-from bert_ft.search.first_trial import configured
-from bert_ft.search.space import space_of
+from bert_ft.search.space.first_trial import configured
+from bert_ft.search.space.space import space_of
 from bert_ft.search.storage import open_storage
 
 CONFIG = {

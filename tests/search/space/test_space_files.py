@@ -8,7 +8,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from bert_ft.config.check import problems
 from bert_ft.config.paths import conf_dir
-from bert_ft.search.conditions import Conditions
+from bert_ft.search.space.conditions import Conditions
 
 HAS_STAGE = (conf_dir() / "pretrain").is_dir()
 LOGARITHMIC = {

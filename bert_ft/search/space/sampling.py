@@ -14,14 +14,14 @@ from optuna.distributions import CategoricalDistribution
 from optuna.trial import Trial
 
 from bert_ft.errors import ConfigError
-from bert_ft.search.conditions import Conditions
-from bert_ft.search.space import Space, ends, parsed, suggest
+from bert_ft.search.space.conditions import Conditions
+from bert_ft.search.space.space import Space, ends, parsed, suggest
 
 log = logging.getLogger(__name__)
 Extend = Callable[[DictConfig, Trial], None]
 
 
-class Drawing:
+class Sampling:
     """Draws the values of a trial, each parameter only where the trial has it (see ``Conditions``).
 
     Args:

@@ -17,7 +17,7 @@ from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import BaseSampler
 
 from bert_ft.errors import ConfigError
-from bert_ft.search.space import grid
+from bert_ft.search.space.space import grid
 
 TRUSTED = ("optuna.samplers.*", "optuna.pruners.*", "hydra_plugins.hydra_optuna_sweeper.*")
 
@@ -67,7 +67,7 @@ def build_pruner(node: Any) -> BasePruner:
     return pruner
 
 
-def plain(node: Any) -> Any:
+def plain_values(node: Any) -> Any:
     """A node of the configuration as Python's own mappings and lists."""
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 

@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from bert_ft.search.space import Space, parsed
+from bert_ft.search.space.space import Space, parsed
 
 _ABSENT = object()
 
@@ -32,7 +32,7 @@ def _value(name: str, config: DictConfig) -> Any:
 
 def _in_range(distribution: BaseDistribution, value: Any) -> Any:
     if isinstance(distribution, CategoricalDistribution):
-        alike = (choice for choice in distribution.choices if _is_same(_value_of(choice), value))
+        alike = (choice for choice in distribution.choices if _is_same(_as_value(choice), value))
         return next(alike, _ABSENT)
     assert isinstance(distribution, FloatDistribution | IntDistribution)
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -42,7 +42,7 @@ def _in_range(distribution: BaseDistribution, value: Any) -> Any:
     return value if distribution._contains(value) else _ABSENT
 
 
-def _value_of(choice: Any) -> Any:
+def _as_value(choice: Any) -> Any:
     value = parsed(choice) if isinstance(choice, str) else choice
     return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
 

@@ -16,7 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from bert_ft.search.space import parsed
+from bert_ft.search.space.space import parsed
 
 Compose = Callable[[list[str]], DictConfig]
 KEY = "hydra.sweeper.only_with"
@@ -109,7 +109,7 @@ class Conditions:
         states = [self._state(other, drawn, values) for other in others]
         if any(state in ("next", "later") for state in states):
             return "later"
-        are_on = all(_plain(drawn[other]) if other in drawn else values.get(other) for other in needed)
+        are_on = all(_as_value(drawn[other]) if other in drawn else values.get(other) for other in needed)
         return "next" if are_on else "off"
 
     def _goes_with_itself(self, name: str) -> bool:
@@ -169,7 +169,7 @@ def _options(group: str) -> list[str]:
     return [name for name in names if not name.startswith("_")]
 
 
-def _plain(drawn: Any) -> Any:
+def _as_value(drawn: Any) -> Any:
     """``null`` and others are drawn as they are written."""
     return parsed(drawn) if isinstance(drawn, str) else drawn
 
