@@ -12,7 +12,7 @@ def main(config: DictConfig) -> None:
 
     if config.run is None:
         from bert_ft.search.report import folder_of, write_study_report
-        from bert_ft.search.storage import find_study
+        from bert_ft.search.study.storage import find_study
 
         study = find_study(config.study_name, config.storage)
         print(f"report written: {write_study_report(study, folder_of(study, config.folder))}")

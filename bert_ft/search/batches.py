@@ -15,12 +15,12 @@ from omegaconf import DictConfig
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from bert_ft.errors import SearchError
-from bert_ft.search.claims import Claims, FailedDrawError
 from bert_ft.search.failures import too_many
-from bert_ft.search.opened_study import OpenedStudy
 from bert_ft.search.progress import Progress
 from bert_ft.search.settings import SearchSettings
 from bert_ft.search.space.space import quoted
+from bert_ft.search.study.opened_study import OpenedStudy
+from bert_ft.search.study.trial_queue import FailedDrawError, TrialQueue
 from bert_ft.search.trial_link import VARIABLE, TrialAddress
 from bert_ft.search.trial_process import outcome
 
@@ -31,7 +31,7 @@ def run_in_batches(
     launcher: Launcher,
     compose: Callable[[Sequence[str]], DictConfig],
     opened: OpenedStudy,
-    claims: Claims,
+    queue: TrialQueue,
     overrides: Callable[[dict[str, Any]], tuple[list[str], list[str]]],
     settings: SearchSettings,
     trial_ended: Callable[[FrozenTrial], None],
@@ -42,7 +42,7 @@ def run_in_batches(
         launcher: runs a batch.
         compose: gives the configuration of a job by its overrides.
         opened: the study.
-        claims: gives trials.
+        queue: gives trials.
         overrides: of a trial, by its values: what is stored, and what it runs with.
         settings: how many may fail, how long it may take, and how many trials are in a batch.
         trial_ended: called with each trial that has ended.
@@ -52,16 +52,16 @@ def run_in_batches(
     """
     ends_at = time.monotonic() + (settings.timeout or float("inf"))
     num_ended = num_failed = 0
-    with Progress(opened.study, claims.n_trials, opened.objective) as progress:
+    with Progress(opened.study, queue.n_trials, opened.objective) as progress:
         try:
             while time.monotonic() < ends_at:
-                claims.beat()
-                batch, failed = _claim(claims, settings.n_jobs)
+                queue.beat()
+                batch, failed = _claim(queue, settings.n_jobs)
                 if not batch and not failed:
                     return
-                results = _launch(launcher, compose, opened, claims, batch, overrides) if batch else []
+                results = _launch(launcher, compose, opened, queue, batch, overrides) if batch else []
                 told = (
-                    _tell(claims, trial, result, len(opened.study.directions))
+                    _tell(queue, trial, result, len(opened.study.directions))
                     for trial, result in zip(batch, results, strict=True)
                 )
                 for ended in itertools.chain(failed, told):
@@ -69,24 +69,24 @@ def run_in_batches(
                     num_failed += ended.state == TrialState.FAIL
                     trial_ended(ended)
                     progress.ended(ended)
-                if too_many(num_failed, num_ended, settings.max_failure_rate, claims.n_trials):
+                if too_many(num_failed, num_ended, settings.max_failure_rate, queue.n_trials):
                     raise SearchError(
                         f"{num_failed} of {num_ended} trials failed, which is more than "
                         f"hydra.sweeper.max_failure_rate={settings.max_failure_rate}; the last one: "
                         f"{ended.user_attrs.get('reason', '')}"
                     )
         except BaseException:
-            claims.lose_own("the search was interrupted")
+            queue.lose_own("the search was interrupted")
             raise
 
 
-def _claim(claims: Claims, n_jobs: int) -> tuple[list[Trial], list[FrozenTrial]]:
+def _claim(queue: TrialQueue, n_jobs: int) -> tuple[list[Trial], list[FrozenTrial]]:
     """Trials to run, and those that failed before they could be."""
     batch: list[Trial] = []
     failed: list[FrozenTrial] = []
     for _ in range(n_jobs):
         try:
-            trial = claims.next()
+            trial = queue.next()
         except FailedDrawError as error:
             failed.append(error.trial)
             continue
@@ -100,7 +100,7 @@ def _launch(
     launcher: Launcher,
     compose: Callable[[Sequence[str]], DictConfig],
     opened: OpenedStudy,
-    claims: Claims,
+    queue: TrialQueue,
     batch: list[Trial],
     overrides: Callable[[dict[str, Any]], tuple[list[str], list[str]]],
 ) -> list[JobReturn]:
@@ -117,25 +117,27 @@ def _launch(
         attributes = {
             "worker": worker,
             "overrides": shown,
-            "host": claims.owner.host,
+            "host": queue.owner.host,
             "folder": str(opened.folder / str(trial.number)),
         }
         for key, value in attributes.items():
             trial.set_user_attr(key, value)
-    with claims.beating():
+    with queue.beating():
         return list(launcher.launch(jobs, initial_job_idx=batch[0].number))
 
 
-def _tell(claims: Claims, trial: Trial, result: JobReturn, num_objectives: int) -> optuna.trial.FrozenTrial:
-    frozen = claims.storage.get_trial(trial._trial_id)
+def _tell(
+    queue: TrialQueue, trial: Trial, result: JobReturn, num_objectives: int
+) -> optuna.trial.FrozenTrial:
+    frozen = queue.storage.get_trial(trial._trial_id)
     returned = result._return_value
     if result.status == JobStatus.FAILED and not isinstance(returned, BaseException):
         returned = RuntimeError(str(returned))
     said = outcome(returned, num_objectives)
     if "values" in said:
-        claims.complete(frozen, said["values"])
+        queue.complete(frozen, said["values"])
     elif "pruned" in said:
-        claims.prune(frozen)
+        queue.prune(frozen)
     else:
-        claims.fail(frozen, said["reason"])
-    return claims.storage.get_trial(trial._trial_id)
+        queue.fail(frozen, said["reason"])
+    return queue.storage.get_trial(trial._trial_id)

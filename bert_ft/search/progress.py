@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from bert_ft.search.claims import is_lost
+from bert_ft.search.study.trial_queue import is_lost
 
 log = logging.getLogger(__name__)
 SECOND = 1.0

@@ -26,17 +26,17 @@ from optuna.trial import FrozenTrial, TrialState
 from bert_ft.errors import ConfigError, SearchError, UserError
 from bert_ft.search import outputs
 from bert_ft.search.batches import run_in_batches
-from bert_ft.search.claims import Claims, queue_as_configured
 from bert_ft.search.fork_server import ForkServer, Send
 from bert_ft.search.kept_configuration import keep_configuration, read_choices
-from bert_ft.search.opened_study import OpenedStudy, open_study
 from bert_ft.search.settings import SearchSettings, direction_names
 from bert_ft.search.slots import divide, usable_threads, visible_gpus
 from bert_ft.search.space.first_trial import configured
 from bert_ft.search.space.samplers import build_pruner, build_sampler, is_grid, plain_values
 from bert_ft.search.space.sampling import Sampling, extension, value_problems
 from bert_ft.search.space.space import Space, as_written, grid, quoted, space_of, text_key
-from bert_ft.search.storage import close, open_storage
+from bert_ft.search.study.opened_study import OpenedStudy, open_study
+from bert_ft.search.study.storage import close, open_storage
+from bert_ft.search.study.trial_queue import TrialQueue, queue_as_configured
 from bert_ft.search.trial_process import Sweep
 from bert_ft.search.workers import Workers
 
@@ -92,9 +92,9 @@ def search(
             values = configured(space, composed)
             drawn = [name for name in space.distributions if name not in values]
             queue_as_configured(opened.study, opened.storage, values, drawn)
-        claims = Claims(opened.study, opened.storage, n_trials=n_trials, retry=settings.retry, draw=draw)
-        _announce(opened, claims)
-        _run(settings, opened, claims, server, launcher, sweep, space)
+        queue = TrialQueue(opened.study, opened.storage, n_trials=n_trials, retry=settings.retry, draw=draw)
+        _announce(opened, queue)
+        _run(settings, opened, queue, server, launcher, sweep, space)
         close(opened.storage)
     finally:
         if server is not None:
@@ -191,7 +191,7 @@ def _check_values(sweep: Sweep, space: Space, fixed: Sequence[str]) -> DictConfi
 def _run(
     settings: SearchSettings,
     opened: OpenedStudy,
-    claims: Claims,
+    queue: TrialQueue,
     server: ForkServer | None,
     launcher: Launcher,
     sweep: Sweep,
@@ -207,10 +207,10 @@ def _run(
     opened.folder.mkdir(parents=True, exist_ok=True)
     try:
         if server is None:
-            run_in_batches(launcher, sweep.compose, opened, claims, overrides, settings, trial_ended)
+            run_in_batches(launcher, sweep.compose, opened, queue, overrides, settings, trial_ended)
         else:
             slots = divide(settings.n_jobs, usable_threads(), visible_gpus())
-            Workers(server, opened, claims, slots, overrides, settings, trial_ended).run()
+            Workers(server, opened, queue, slots, overrides, settings, trial_ended).run()
             server.stop()  # it may be drawing a report, older than the one that is due now
     except KeyboardInterrupt:
         _conclude(opened, settings)
@@ -224,13 +224,13 @@ def _run(
     _conclude(opened, settings)
 
 
-def _announce(opened: OpenedStudy, claims: Claims) -> None:
+def _announce(opened: OpenedStudy, queue: TrialQueue) -> None:
     trials = opened.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
     where = f"study {opened.study.study_name}, folder {opened.folder}"
     if trials:
-        log.info(f"The search goes on with {len(trials)} of {claims.n_trials} trials done; {where}")
+        log.info(f"The search goes on with {len(trials)} of {queue.n_trials} trials done; {where}")
     else:
-        log.info(f"A search of {claims.n_trials} trials; {where}")
+        log.info(f"A search of {queue.n_trials} trials; {where}")
 
 
 def _how_to_go_on(opened: OpenedStudy, settings: SearchSettings) -> str:

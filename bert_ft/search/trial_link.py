@@ -18,7 +18,7 @@ from optuna.samplers import RandomSampler
 from optuna.trial import Trial
 
 from bert_ft.search.space.samplers import build_pruner, plain_values
-from bert_ft.search.storage import open_storage
+from bert_ft.search.study.storage import open_storage
 from bert_ft.search.trial_pruning import should_prune
 
 VARIABLE = "BERT_FT_TRIAL"

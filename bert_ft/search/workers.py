@@ -15,13 +15,13 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from bert_ft.errors import SearchError
-from bert_ft.search.claims import Claims, FailedDrawError
 from bert_ft.search.failures import reason_of_exit, too_many, was_killed
 from bert_ft.search.fork_server import Ended, ForkServer, Message
-from bert_ft.search.opened_study import OpenedStudy
 from bert_ft.search.progress import Progress
 from bert_ft.search.settings import SearchSettings
 from bert_ft.search.slots import Slot
+from bert_ft.search.study.opened_study import OpenedStudy
+from bert_ft.search.study.trial_queue import FailedDrawError, TrialQueue
 from bert_ft.search.trial_link import TrialAddress
 
 WAIT_SECONDS = 0.5  # between two looks at the clock, while nothing happens
@@ -48,7 +48,7 @@ class Workers:
     Args:
         server: runs jobs; started, and still preparing perhaps.
         opened: the study.
-        claims: gives trials.
+        queue: gives trials.
         slots: the places.
         overrides: of a trial, by its values: what is stored, and what it runs with.
         settings: how many may fail, and how long it may take.
@@ -59,7 +59,7 @@ class Workers:
         self,
         server: ForkServer,
         opened: OpenedStudy,
-        claims: Claims,
+        queue: TrialQueue,
         slots: list[Slot],
         overrides: Callable[[dict[str, Any]], tuple[list[str], list[str]]],
         settings: SearchSettings,
@@ -67,7 +67,7 @@ class Workers:
     ) -> None:
         self._server = server
         self._opened = opened
-        self._claims = claims
+        self._queue = queue
         self._free = list(slots)
         self._overrides = overrides
         self._trial_ended = trial_ended
@@ -92,7 +92,7 @@ class Workers:
         """
         with (
             _interrupted_by_signals(),
-            Progress(self._opened.study, self._claims.n_trials, self._opened.objective) as progress,
+            Progress(self._opened.study, self._queue.n_trials, self._opened.objective) as progress,
         ):
             try:
                 self._go_on(progress)
@@ -102,7 +102,7 @@ class Workers:
 
     def _go_on(self, progress: Progress) -> None:
         while True:
-            self._claims.beat_if_due()
+            self._queue.beat_if_due()
             is_more = self._fill()
             if not is_more and not self._running:
                 return
@@ -122,7 +122,7 @@ class Workers:
             if time.monotonic() > self._ends_at:
                 return False
             try:
-                trial = self._claims.next()
+                trial = self._queue.next()
             except FailedDrawError as failed:
                 log.warning(str(failed))
                 self._count(failed.trial)
@@ -138,13 +138,13 @@ class Workers:
         shown, complete = self._overrides(trial.params)
         trial.set_user_attr("worker", slot.number)
         trial.set_user_attr("overrides", shown)
-        trial.set_user_attr("host", self._claims.owner.host)
+        trial.set_user_attr("host", self._queue.owner.host)
         address = TrialAddress(
             self._opened.url, self._opened.study.study_name, trial._trial_id, self._free_since[slot.number]
         )
         content = {"number": trial.number, "overrides": complete, "address": address.to_text()}
         self._running[trial.number] = _Running(
-            self._claims.storage.get_trial(trial._trial_id), slot, time.monotonic()
+            self._queue.storage.get_trial(trial._trial_id), slot, time.monotonic()
         )
         self._server.submit(trial.number, {**content, "slot": asdict(slot)})
 
@@ -159,14 +159,14 @@ class Workers:
             trial_id = running.trial._trial_id
             for name in ("folder", "pid"):
                 if name in message.content:
-                    self._claims.storage.set_trial_user_attr(trial_id, name, message.content[name])
+                    self._queue.storage.set_trial_user_attr(trial_id, name, message.content[name])
 
     def _end(self, event: Ended, progress: Progress) -> None:
         running = self._running.pop(event.job)
         counts = self._tell(running, event.code)
         self._free.append(running.slot)
         self._free_since[running.slot.number] = time.time()
-        ended = self._claims.storage.get_trial(running.trial._trial_id)
+        ended = self._queue.storage.get_trial(running.trial._trial_id)
         if counts:
             self._count(ended)
         self._fill()  # before anything that can wait
@@ -177,15 +177,15 @@ class Workers:
         """Store what came of the trial; whether it has come to its own end."""
         said, trial = running.said, running.trial
         if "values" in said:
-            self._claims.complete(trial, said["values"])
+            self._queue.complete(trial, said["values"])
         elif "pruned" in said:
-            self._claims.prune(trial)
+            self._queue.prune(trial)
         elif "reason" in said:
-            self._claims.fail(trial, said["reason"])
+            self._queue.fail(trial, said["reason"])
         elif was_killed(code):
-            return not self._claims.lose(trial, reason_of_exit(code), alone=True)
+            return not self._queue.lose(trial, reason_of_exit(code), killed_individually=True)
         else:
-            self._claims.fail(trial, reason_of_exit(code))
+            self._queue.fail(trial, reason_of_exit(code))
         return True
 
     def _count(self, ended: FrozenTrial) -> None:
@@ -194,7 +194,7 @@ class Workers:
         if ended.state == TrialState.FAIL:
             self._num_failed += 1
             self._last_reason = ended.user_attrs.get("reason", "")
-        if too_many(self._num_failed, self._num_ended, self._max_failure_rate, self._claims.n_trials):
+        if too_many(self._num_failed, self._num_ended, self._max_failure_rate, self._queue.n_trials):
             raise SearchError(
                 f"{self._num_failed} of {self._num_ended} trials failed, which is more than "
                 f"hydra.sweeper.max_failure_rate={self._max_failure_rate}; the last one: {self._last_reason}"
@@ -203,9 +203,9 @@ class Workers:
     def _lose_all(self) -> None:
         """End what runs, to be run again by the next search on the study."""
         self._server.stop()
-        self._claims.lose_own("the search was interrupted")
+        self._queue.lose_own("the search was interrupted")
         for running in self._running.values():
-            self._trial_ended(self._claims.storage.get_trial(running.trial._trial_id))
+            self._trial_ended(self._queue.storage.get_trial(running.trial._trial_id))
 
     def _draw_report_if_due(self) -> None:
         if time.monotonic() < self._next_report or _REPORT in self._server.jobs or not self._num_ended:

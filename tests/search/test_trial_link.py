@@ -5,7 +5,7 @@ from omegaconf import OmegaConf
 from optuna.pruners import MedianPruner, NopPruner, PatientPruner, SuccessiveHalvingPruner
 from optuna.trial import TrialState
 
-from bert_ft.search.storage import close, open_storage
+from bert_ft.search.study.storage import close, open_storage
 from bert_ft.search.trial_link import VARIABLE, TrialAddress, TrialLink, current_trial
 from tests.search.reporting_trials import reported
 

@@ -4,10 +4,10 @@ import optuna
 import pytest
 from omegaconf import OmegaConf
 
-from bert_ft.search.claims import queue_as_configured
 from bert_ft.search.space.first_trial import configured
 from bert_ft.search.space.space import space_of
-from bert_ft.search.storage import open_storage
+from bert_ft.search.study.storage import open_storage
+from bert_ft.search.study.trial_queue import queue_as_configured
 
 CONFIG = {
     "lr": 2e-4,

@@ -6,25 +6,25 @@ import sys
 
 import optuna
 
-from bert_ft.search.claims import Claims
-from bert_ft.search.storage import close, open_storage
+from bert_ft.search.study.storage import close, open_storage
+from bert_ft.search.study.trial_queue import TrialQueue
 
 NAME = "shared"
 
 
-def work(url: str, n_trials: int, queue) -> None:
+def work(url: str, n_trials: int, results) -> None:
     storage = open_storage(url)
     study = optuna.load_study(study_name=NAME, storage=storage, sampler=optuna.samplers.RandomSampler())
-    claims = Claims(
+    queue = TrialQueue(
         study, storage, n_trials=n_trials, retry=3, draw=lambda trial: trial.suggest_float("x", 0, 1)
     )
     ended = []
-    while (trial := claims.next()) is not None:
+    while (trial := queue.next()) is not None:
         trial.report(trial.params["x"], step=1)
-        claims.complete(storage.get_trial(trial._trial_id), [trial.params["x"]])
+        queue.complete(storage.get_trial(trial._trial_id), [trial.params["x"]])
         ended.append(trial.number)
     close(storage)
-    queue.put(ended)
+    results.put(ended)
 
 
 def main(url: str, num_processes: int, n_trials: int) -> None:
@@ -32,11 +32,11 @@ def main(url: str, num_processes: int, n_trials: int) -> None:
     optuna.create_study(study_name=NAME, storage=storage, load_if_exists=True)
     close(storage)
     fork = multiprocessing.get_context("fork")
-    queue = fork.Queue()
-    processes = [fork.Process(target=work, args=(url, n_trials, queue)) for _ in range(num_processes)]
+    results = fork.Queue()
+    processes = [fork.Process(target=work, args=(url, n_trials, results)) for _ in range(num_processes)]
     for process in processes:
         process.start()
-    ended = [queue.get(timeout=300) for _ in processes]
+    ended = [results.get(timeout=300) for _ in processes]
     for process in processes:
         process.join()
     print(json.dumps(ended))

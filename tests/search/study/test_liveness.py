@@ -3,7 +3,7 @@ import os
 import subprocess
 import sys
 
-from bert_ft.search.liveness import GRACE_SECONDS, Owner, is_alive
+from bert_ft.search.study.liveness import GRACE_SECONDS, Owner, is_alive
 
 
 def test_this_process_lives():
@@ -12,7 +12,7 @@ def test_this_process_lives():
 
 def test_a_process_that_has_ended_is_dead():
     own = Owner.this_process()
-    code = "from bert_ft.search.liveness import Owner; import json; print(json.dumps(Owner.this_process().to_dict()))"
+    code = "from bert_ft.search.study.liveness import Owner; import json; print(json.dumps(Owner.this_process().to_dict()))"
     import json
 
     ended = Owner.of(

@@ -16,104 +16,104 @@ from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
 
 from bert_ft.config.paths import conf_dir
-from bert_ft.search import claims as claims_module
-from bert_ft.search.claims import Claims, FailedDrawError, is_lost, num_claimed, to_run_again
-from bert_ft.search.liveness import Owner
 from bert_ft.search.space.samplers import build_sampler
-from bert_ft.search.storage import close, locked, now, open_storage
+from bert_ft.search.study import trial_queue
+from bert_ft.search.study.liveness import Owner
+from bert_ft.search.study.storage import close, locked, now, open_storage
+from bert_ft.search.study.trial_queue import FailedDrawError, TrialQueue, is_lost, num_claimed, to_run_again
 from bert_ft.search.study_log import read_study
-from tests.search import servers
-from tests.search.claiming import NAME
+from tests.search.study import servers
+from tests.search.study.claiming import NAME
 
 CLAIMING = Path(__file__).with_name("claiming.py")
 
 
-def make_study(folder: Path, **settings) -> tuple[optuna.Study, Claims]:
+def make_study(folder: Path, **settings) -> tuple[optuna.Study, TrialQueue]:
     storage = open_storage(f"sqlite:///{folder / 'study.db'}", create=True)
     study = optuna.create_study(study_name="study", storage=storage, load_if_exists=True, **settings)
-    return study, Claims(
+    return study, TrialQueue(
         study, storage, n_trials=5, retry=1, draw=lambda trial: trial.suggest_float("x", 0, 1)
     )
 
 
-def frozen(claims: Claims, trial: optuna.Trial) -> optuna.trial.FrozenTrial:
-    return claims.storage.get_trial(trial._trial_id)
+def frozen(queue: TrialQueue, trial: optuna.Trial) -> optuna.trial.FrozenTrial:
+    return queue.storage.get_trial(trial._trial_id)
 
 
 def test_no_more_than_n_trials(tmp_path):
-    study, claims = make_study(tmp_path)
-    begun = [claims.next() for _ in range(5)]
-    assert claims.next() is None
-    claims.fail(frozen(claims, begun[0]), "it raised")
-    claims.prune(frozen(claims, begun[1]))
-    assert claims.next() is None  # both count
+    study, queue = make_study(tmp_path)
+    begun = [queue.next() for _ in range(5)]
+    assert queue.next() is None
+    queue.fail(frozen(queue, begun[0]), "it raised")
+    queue.prune(frozen(queue, begun[1]))
+    assert queue.next() is None  # both count
     assert num_claimed(study.trials) == 5
     assert study.trials[0].user_attrs["reason"] == "it raised"
     assert study.trials[1].state == TrialState.PRUNED
 
 
 def test_a_trial_whose_choices_do_not_go_together_fails_alone(tmp_path):
-    _, claims = make_study(tmp_path)
+    _, queue = make_study(tmp_path)
 
     def draw(trial):
         if trial.number < 2:
             raise ConfigCompositionException("In 'train': a doesn't go\nwith that")
 
-    claims._draw = draw
+    queue._draw = draw
     for number in range(2):
         with pytest.raises(
             FailedDrawError, match=rf"^Trial {number} can't be composed: .* go with that$"
         ) as told:
-            claims.next()
+            queue.next()
         assert told.value.trial.state == TrialState.FAIL
-    assert [claims.next().number for _ in range(3)] == [2, 3, 4]
-    assert claims.next() is None
+    assert [queue.next().number for _ in range(3)] == [2, 3, 4]
+    assert queue.next() is None
 
 
 def test_what_was_killed_is_run_again_with_the_same_values(tmp_path):
-    study, claims = make_study(tmp_path)
-    first = claims.next()
-    assert claims.lose(frozen(claims, first), "killed", alone=True)
+    study, queue = make_study(tmp_path)
+    first = queue.next()
+    assert queue.lose(frozen(queue, first), "killed", killed_individually=True)
     assert num_claimed(study.trials) == 0
-    again = claims.next()
+    again = queue.next()
     assert (again.number, again.params) == (1, first.params)
     assert not to_run_again(study.trials)
     # the second time it fails for good: retry=1
-    assert not claims.lose(frozen(claims, again), "killed", alone=True)
+    assert not queue.lose(frozen(queue, again), "killed", killed_individually=True)
     assert num_claimed(study.trials) == 1
     assert study.trials[1].user_attrs["reason"] == "killed, 2 times"
-    assert claims.next().params != first.params
+    assert queue.next().params != first.params
 
 
 def test_a_kill_of_the_search_is_no_fault_of_the_trial(tmp_path):
-    study, claims = make_study(tmp_path)
-    trial = claims.next()
+    study, queue = make_study(tmp_path)
+    trial = queue.next()
     for _ in range(4):
-        assert claims.lose(frozen(claims, trial), "interrupted")
-        again = claims.next()
+        assert queue.lose(frozen(queue, trial), "interrupted")
+        again = queue.next()
         assert again.params == trial.params
         trial = again
     assert [is_lost(trial) for trial in study.trials] == [True] * 4 + [False]
 
 
 def test_a_retry_that_was_lost_before_it_had_drawn_keeps_its_values(tmp_path):
-    study, claims = make_study(tmp_path)
-    first = claims.next()
-    claims.lose(frozen(claims, first), "interrupted")
-    claims._queued_again()
+    study, queue = make_study(tmp_path)
+    first = queue.next()
+    queue.lose(frozen(queue, first), "interrupted")
+    queue._queued_again()
     second = study.ask()  # and no further: it neither has an owner nor values
     assert second.params == {}
-    claims.clear_away()
-    assert claims.next().params == first.params
+    queue.clear_away()
+    assert queue.next().params == first.params
 
 
 def test_trials_of_the_dead_are_ended_and_those_of_the_living_are_not(tmp_path):
-    study, claims = make_study(tmp_path)
-    alive, dead, without = claims.next(), claims.next(), study.ask()
+    study, queue = make_study(tmp_path)
+    alive, dead, without = queue.next(), queue.next(), study.ask()
     dead.set_user_attr("owner", {**Owner.this_process().to_dict(), "started": "0"})
-    elsewhere = claims.next()
+    elsewhere = queue.next()
     elsewhere.set_user_attr("owner", Owner("elsewhere", "", 1, "1").to_dict())
-    claims.clear_away()
+    queue.clear_away()
     states = [trial.state.name for trial in study.trials if trial.state != TrialState.WAITING]
     assert states[alive.number] == "RUNNING"
     assert states[dead.number] == states[without.number] == states[elsewhere.number] == "FAIL"
@@ -121,62 +121,62 @@ def test_trials_of_the_dead_are_ended_and_those_of_the_living_are_not(tmp_path):
 
 
 def test_what_another_process_has_ended_stays_as_it_is(tmp_path, caplog):
-    study, claims = make_study(tmp_path)
-    trial = claims.next()
-    before = frozen(claims, trial)
-    claims.fail(before, "taken for dead")
-    claims.complete(before, [1.0])
-    assert not claims.lose(before, "killed", alone=True)
+    study, queue = make_study(tmp_path)
+    trial = queue.next()
+    before = frozen(queue, trial)
+    queue.fail(before, "taken for dead")
+    queue.complete(before, [1.0])
+    assert not queue.lose(before, "killed", killed_individually=True)
     assert study.trials[0].state == TrialState.FAIL
     assert "took this one for dead" in caplog.text
 
 
 def test_a_grid_that_has_been_gone_through(tmp_path):
-    study, claims = make_study(tmp_path, sampler=optuna.samplers.GridSampler({"x": [0.0, 1.0]}))
+    study, queue = make_study(tmp_path, sampler=optuna.samplers.GridSampler({"x": [0.0, 1.0]}))
     for _ in range(2):
-        trial = claims.next()
-        claims.complete(frozen(claims, trial), [trial.params["x"]])
+        trial = queue.next()
+        queue.complete(frozen(queue, trial), [trial.params["x"]])
     assert sorted(trial.value for trial in study.trials) == [0.0, 1.0]
 
 
 def test_a_grid_whose_trials_are_lost_is_gone_through_all_the_same(tmp_path):
-    study, claims = make_study(tmp_path, sampler=optuna.samplers.GridSampler({"x": [0.0, 0.25, 0.5, 1.0]}))
-    claims.n_trials = 4
+    study, queue = make_study(tmp_path, sampler=optuna.samplers.GridSampler({"x": [0.0, 0.25, 0.5, 1.0]}))
+    queue.n_trials = 4
     for number in range(9):
-        trial = claims.next()
+        trial = queue.next()
         if number == 2:
-            claims.lose(frozen(claims, trial), "interrupted")
+            queue.lose(frozen(queue, trial), "interrupted")
         elif trial is None:
             break
         else:
-            claims.complete(frozen(claims, trial), [trial.params["x"]])
+            queue.complete(frozen(queue, trial), [trial.params["x"]])
     complete = study.get_trials(states=(TrialState.COMPLETE,))
     assert sorted(trial.value for trial in complete) == [0.0, 0.25, 0.5, 1.0]
     assert len(study.trials) == 5
 
 
 def test_a_point_of_a_grid_that_was_lost_before_it_was_drawn(tmp_path):
-    study, claims = make_study(tmp_path, sampler=optuna.samplers.GridSampler({"x": [0.0, 0.5, 1.0]}))
+    study, queue = make_study(tmp_path, sampler=optuna.samplers.GridSampler({"x": [0.0, 0.5, 1.0]}))
     study.ask()  # and no further
-    claims.clear_away()
-    assert sorted(claims.next().params["x"] for _ in range(3)) == [0.0, 0.5, 1.0]
+    queue.clear_away()
+    assert sorted(queue.next().params["x"] for _ in range(3)) == [0.0, 0.5, 1.0]
 
 
 def test_the_first_trial_keeps_its_mark(tmp_path):
-    study, claims = make_study(tmp_path)
+    study, queue = make_study(tmp_path)
     study.enqueue_trial({"x": 0.5}, user_attrs={"as_configured": ["y"]})
-    claims.lose(frozen(claims, claims.next()), "interrupted")
-    again = claims.next()
+    queue.lose(frozen(queue, queue.next()), "interrupted")
+    again = queue.next()
     assert (again.params, again.user_attrs["as_configured"]) == ({"x": 0.5}, ["y"])
 
 
 def test_a_trial_whose_process_died_unnoticed_ended_when_that_was_last_seen(tmp_path):
-    study, claims = make_study(tmp_path)
-    trial = claims.next()
+    study, queue = make_study(tmp_path)
+    trial = queue.next()
     dead = Owner("elsewhere", "", 1, "1")
     trial.set_user_attr("owner", dead.to_dict())
-    study.set_user_attr(dead.heartbeat_key, now(claims.storage) - 3600)
-    claims.clear_away()
+    study.set_user_attr(dead.heartbeat_key, now(queue.storage) - 3600)
+    queue.clear_away()
     seen = study.trials[0].user_attrs["last_seen"]
     assert seen == pytest.approx(time.time() - 3600, abs=60)
     assert read_study(study).trials[0].seconds == 0.0  # and not after it began here
@@ -205,18 +205,18 @@ def test_several_make_the_tables_of_one_database(tmp_path):
 
 
 def test_a_batch_that_is_away_is_known_to_live(tmp_path, monkeypatch):
-    study, claims = make_study(tmp_path)
-    monkeypatch.setattr(claims_module, "HEARTBEAT_SECONDS", 0.05)
-    key = claims.owner.heartbeat_key
-    beat, failures = claims.beat, [OperationalError("", None, Exception()), StorageInternalError()]
+    study, queue = make_study(tmp_path)
+    monkeypatch.setattr(trial_queue, "HEARTBEAT_SECONDS", 0.05)
+    key = queue.owner.heartbeat_key
+    beat, failures = queue.beat, [OperationalError("", None, Exception()), StorageInternalError()]
 
     def sometimes():
         if failures:
             raise failures.pop()
         beat()
 
-    monkeypatch.setattr(claims, "beat", sometimes)
-    with claims.beating():
+    monkeypatch.setattr(queue, "beat", sometimes)
+    with queue.beating():
         until = time.monotonic() + 20
         while key not in study.user_attrs:
             assert time.monotonic() < until
@@ -335,14 +335,14 @@ def draw(trial: optuna.Trial) -> None:
 
 def ask_ten(path: Path, node: dict, n_jobs: int) -> np.ndarray:
     """``(10, 2)``: asked by ``n_jobs`` processes' samplers in turn."""
-    all_claims = []
+    queues = []
     for job in range(n_jobs):
         storage = open_storage(f"sqlite:///{path}")
         study = optuna.load_study(study_name="study", storage=storage, sampler=build_sampler(node, {}, job))
-        all_claims.append(Claims(study, storage, n_trials=99, retry=0, draw=draw))
-    asked = [all_claims[number % n_jobs].next().params for number in range(10)]
-    for claims in all_claims:
-        close(claims.storage)
+        queues.append(TrialQueue(study, storage, n_trials=99, retry=0, draw=draw))
+    asked = [queues[number % n_jobs].next().params for number in range(10)]
+    for queue in queues:
+        close(queue.storage)
     return np.array([[params["x"], params["y"]] for params in asked])
 
 

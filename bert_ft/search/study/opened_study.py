@@ -19,11 +19,11 @@ from optuna.pruners import BasePruner
 from optuna.storages import _CachedStorage
 
 from bert_ft.errors import ConfigError
-from bert_ft.search.liveness import Owner
 from bert_ft.search.settings import SearchSettings, objectives_of
 from bert_ft.search.space.samplers import build_sampler
 from bert_ft.search.space.space import Space
-from bert_ft.search.storage import absolute_url, locked, open_storage, without_password
+from bert_ft.search.study.liveness import Owner
+from bert_ft.search.study.storage import absolute_url, locked, open_storage, without_password
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import pytest
 from bert_ft.config.paths import conf_dir
 from bert_ft.errors import ConfigError
 from bert_ft.report import main
-from bert_ft.search.storage import open_storage
+from bert_ft.search.study.storage import open_storage
 
 
 def report(*overrides: str) -> None:

@@ -21,13 +21,13 @@ from optuna.storages import _CachedStorage
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 
-from bert_ft.search.liveness import HEARTBEAT_SECONDS, Owner, is_alive
-from bert_ft.search.storage import locked, now
+from bert_ft.search.study.liveness import HEARTBEAT_SECONDS, Owner, is_alive
+from bert_ft.search.study.storage import locked, now
 
 # attributes of a trial
 OWNER = "owner"
 LOST = "lost"  # it failed because it was killed, and is to be run again
-RETRIES = "retries"  # how often the like of it was killed alone
+RETRIES = "retries"  # how often the like of it was killed individually
 RETRY_OF = "retry_of"  # number of the trial that this one runs again
 AS_CONFIGURED = (
     "as_configured"  # of the trial that is the configuration: the parameters that are drawn nevertheless
@@ -113,7 +113,7 @@ class FailedDrawError(Exception):
         self.trial = trial
 
 
-class Claims:
+class TrialQueue:
     """Starts trials of a study, and ends them.
 
     Args:
@@ -195,14 +195,17 @@ class Claims:
             self.study.add_trial(create_trial(state=TrialState.WAITING, **_repeating(trial)))
         return self.study.get_trials(deepcopy=False) if lost else trials
 
-    def lose(self, trial: FrozenTrial, reason: str, *, alone: bool = False) -> bool:
+    def lose(self, trial: FrozenTrial, reason: str, *, killed_individually: bool = False) -> bool:
         """End a trial that was killed; whether it is to be run again.
 
-        ``alone``: its process was, and not the whole search. A trial that does that time and again fails.
+        Args:
+            trial: it.
+            reason: why.
+            killed_individually: its process was, and not the whole search; a trial that does that time and again fails.
         """
         if not self._is_ours(trial):
             return False
-        retries = trial.system_attrs.get(RETRIES, 0) + alone
+        retries = trial.system_attrs.get(RETRIES, 0) + killed_individually
         again = retries <= self.retry
         if again:
             self.storage.set_trial_user_attr(trial._trial_id, LOST, True)
