@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from bert_ft.callbacks.standard_error import CountsValidationRows
 from bert_ft.errors import ConfigError
 from bert_ft.search.kept_folders import OF_THE_STAGE
-from bert_ft.search.trial_link import TrialLink, current_trial, leave
+from bert_ft.search.trials.trial_link import TrialLink, current_trial, leave
 
 
 class TrialPruning(CountsValidationRows):

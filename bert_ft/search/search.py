@@ -25,11 +25,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from bert_ft.errors import ConfigError, SearchError, UserError
 from bert_ft.search import outputs
-from bert_ft.search.batches import run_in_batches
-from bert_ft.search.fork_server import ForkServer, Send
-from bert_ft.search.kept_configuration import keep_configuration, read_choices
 from bert_ft.search.settings import SearchSettings, direction_names
-from bert_ft.search.slots import divide, usable_threads, visible_gpus
 from bert_ft.search.space.first_trial import configured
 from bert_ft.search.space.samplers import build_pruner, build_sampler, is_grid, plain_values
 from bert_ft.search.space.sampling import Sampling, extension, value_problems
@@ -37,8 +33,12 @@ from bert_ft.search.space.space import Space, as_written, grid, quoted, space_of
 from bert_ft.search.study.opened_study import OpenedStudy, open_study
 from bert_ft.search.study.storage import close, open_storage
 from bert_ft.search.study.trial_queue import TrialQueue, queue_as_configured
-from bert_ft.search.trial_process import Sweep
-from bert_ft.search.workers import Workers
+from bert_ft.search.trials.batches import run_in_batches
+from bert_ft.search.trials.fork_server import ForkServer, Send
+from bert_ft.search.trials.kept_configuration import keep_configuration, read_choices
+from bert_ft.search.trials.resources import divide, usable_threads, visible_gpus
+from bert_ft.search.trials.trial_process import Sweep
+from bert_ft.search.trials.workers import Workers
 
 RESULTS = "optimization_results.yaml"  # the plugin's name for it
 

@@ -14,7 +14,7 @@ from hydra.plugins.sweeper import Sweeper
 from omegaconf import OmegaConf
 
 from bert_ft.search.sweeper import OptunaSweeper
-from bert_ft.search.trial_link import VARIABLE
+from bert_ft.search.trials.trial_link import VARIABLE
 from tests.search.sweeping import TASK, children, counts, start, study_in, sweep, wait_until_gone, workers
 
 

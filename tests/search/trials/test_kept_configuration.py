@@ -15,7 +15,7 @@ from optuna.distributions import CategoricalDistribution
 
 from bert_ft.config.paths import conf_dir
 from bert_ft.errors import SearchError
-from bert_ft.search.kept_configuration import keep_configuration, read_choices
+from bert_ft.search.trials.kept_configuration import keep_configuration, read_choices
 from tests.search.sweeping import TASK, counts, study_in
 
 

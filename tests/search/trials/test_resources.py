@@ -1,4 +1,4 @@
-from bert_ft.search.slots import Slot, divide, visible_gpus
+from bert_ft.search.trials.resources import Slot, divide, visible_gpus
 
 
 def test_threads_are_divided():

@@ -15,14 +15,14 @@ from omegaconf import DictConfig
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from bert_ft.errors import SearchError
-from bert_ft.search.failures import too_many
-from bert_ft.search.progress import Progress
 from bert_ft.search.settings import SearchSettings
 from bert_ft.search.space.space import quoted
 from bert_ft.search.study.opened_study import OpenedStudy
 from bert_ft.search.study.trial_queue import FailedDrawError, TrialQueue
-from bert_ft.search.trial_link import VARIABLE, TrialAddress
-from bert_ft.search.trial_process import outcome
+from bert_ft.search.trials.failures import too_many
+from bert_ft.search.trials.progress import Progress
+from bert_ft.search.trials.trial_link import VARIABLE, TrialAddress
+from bert_ft.search.trials.trial_process import outcome
 
 log = logging.getLogger(__name__)
 

@@ -15,14 +15,14 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from bert_ft.errors import SearchError
-from bert_ft.search.failures import reason_of_exit, too_many, was_killed
-from bert_ft.search.fork_server import Ended, ForkServer, Message
-from bert_ft.search.progress import Progress
 from bert_ft.search.settings import SearchSettings
-from bert_ft.search.slots import Slot
 from bert_ft.search.study.opened_study import OpenedStudy
 from bert_ft.search.study.trial_queue import FailedDrawError, TrialQueue
-from bert_ft.search.trial_link import TrialAddress
+from bert_ft.search.trials.failures import reason_of_exit, too_many, was_killed
+from bert_ft.search.trials.fork_server import Ended, ForkServer, Message
+from bert_ft.search.trials.progress import Progress
+from bert_ft.search.trials.resources import Slot
+from bert_ft.search.trials.trial_link import TrialAddress
 
 WAIT_SECONDS = 0.5  # between two looks at the clock, while nothing happens
 LEAST_SECONDS_BETWEEN_REPORTS = 60.0

@@ -1,7 +1,7 @@
 """Trials of different numbers of steps are compared at the same share of them."""
 
-from bert_ft.search.trial_pruning import at_progress_of
-from tests.search.reporting_trials import reported
+from bert_ft.search.trials.trial_pruning import at_progress_of
+from tests.search.trials.reporting_trials import reported
 
 
 def test_reports_are_compared_at_the_same_share_of_the_steps():

@@ -16,10 +16,10 @@ from hydra.core.utils import JobStatus, run_job
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from bert_ft.search.failures import objective_values, reason_of_error
-from bert_ft.search.fork_server import Send
-from bert_ft.search.slots import Slot
-from bert_ft.search.trial_link import VARIABLE, TrialAddress
+from bert_ft.search.trials.failures import objective_values, reason_of_error
+from bert_ft.search.trials.fork_server import Send
+from bert_ft.search.trials.resources import Slot
+from bert_ft.search.trials.trial_link import VARIABLE, TrialAddress
 
 CONSOLE = "console.log"  # what the trial prints
 

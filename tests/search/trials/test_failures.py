@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from bert_ft.search.failures import (
+from bert_ft.search.trials.failures import (
     objective_values,
     reason_of_error,
     reason_of_exit,

@@ -6,8 +6,8 @@ from optuna.pruners import MedianPruner, NopPruner, PatientPruner, SuccessiveHal
 from optuna.trial import TrialState
 
 from bert_ft.search.study.storage import close, open_storage
-from bert_ft.search.trial_link import VARIABLE, TrialAddress, TrialLink, current_trial
-from tests.search.reporting_trials import reported
+from bert_ft.search.trials.trial_link import VARIABLE, TrialAddress, TrialLink, current_trial
+from tests.search.trials.reporting_trials import reported
 
 
 @pytest.fixture

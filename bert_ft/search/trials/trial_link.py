@@ -19,7 +19,7 @@ from optuna.trial import Trial
 
 from bert_ft.search.space.samplers import build_pruner, plain_values
 from bert_ft.search.study.storage import open_storage
-from bert_ft.search.trial_pruning import should_prune
+from bert_ft.search.trials.trial_pruning import should_prune
 
 VARIABLE = "BERT_FT_TRIAL"
 

@@ -5,7 +5,7 @@ from optuna.distributions import FloatDistribution
 from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
-from bert_ft.search.progress import Standing, line, standing
+from bert_ft.search.trials.progress import Standing, line, standing
 
 START = datetime(2026, 1, 1)
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-from bert_ft.search.fork_server import Ended, ForkServer, Message
+from bert_ft.search.trials.fork_server import Ended, ForkServer, Message
 
 loaded: list[str] = []
 
