@@ -11,7 +11,7 @@ def main(config: DictConfig) -> None:
     from pathlib import Path
 
     if config.run is None:
-        from bert_ft.search.report import folder_of, write_study_report
+        from bert_ft.search.results.study_report import folder_of, write_study_report
         from bert_ft.search.study.storage import find_study
 
         study = find_study(config.study_name, config.storage)

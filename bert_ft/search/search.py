@@ -24,7 +24,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from bert_ft.errors import ConfigError, SearchError, UserError
-from bert_ft.search import outputs
+from bert_ft.search.results import outputs
 from bert_ft.search.settings import SearchSettings, direction_names
 from bert_ft.search.space.first_trial import configured
 from bert_ft.search.space.samplers import build_pruner, build_sampler, is_grid, plain_values

@@ -16,12 +16,12 @@ from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
 
 from bert_ft.config.paths import conf_dir
+from bert_ft.search.results.study_log import read_study
 from bert_ft.search.space.samplers import build_sampler
 from bert_ft.search.study import trial_queue
 from bert_ft.search.study.liveness import Owner
 from bert_ft.search.study.storage import close, locked, now, open_storage
 from bert_ft.search.study.trial_queue import FailedDrawError, TrialQueue, is_lost, num_claimed, to_run_again
-from bert_ft.search.study_log import read_study
 from tests.search.study import servers
 from tests.search.study.claiming import NAME
 

@@ -15,11 +15,11 @@ from bert_ft.drawing.trial_history import History
 from bert_ft.drawing.trial_slices import Slice
 from bert_ft.drawing.trials import Scale
 from bert_ft.drawing.worker_timeline import Bar
-from bert_ft.search.importance import Importances
-from bert_ft.search.occupancy import lanes_of, stays
-from bert_ft.search.parameters import Parameter, parameters
-from bert_ft.search.ranking import best_so_far, front, ranked
-from bert_ft.search.study_log import StudyLog, TrialLog, seconds_between
+from bert_ft.search.results.importance import Importances
+from bert_ft.search.results.parameters import Parameter, parameters
+from bert_ft.search.results.ranking import best_so_far, front, ranked
+from bert_ft.search.results.study_log import StudyLog, TrialLog, seconds_between
+from bert_ft.search.results.utilization import lanes_of, stays
 
 OUTLIER = 4.0  # times the spread of the better three quarters: what is further away isn't shown in full
 FEWEST = 8  # values, below which all are shown
@@ -151,8 +151,8 @@ def coordinates(log: StudyLog, shown: Sequence[Parameter]) -> list[Coordinate]:
 def _labels(parameter: Parameter) -> dict[float, str]:
     if parameter.choices:
         last = max(len(parameter.choices) - 1, 1)
-        alone = len(parameter.choices) == 1
-        return {0.5 if alone else place / last: text for place, text in enumerate(parameter.choices)}
+        is_single = len(parameter.choices) == 1
+        return {0.5 if is_single else place / last: text for place, text in enumerate(parameter.choices)}
     if not parameter.low < parameter.high:
         return {0.5: f"{parameter.low:g}"}
     low, high = parameter.low, parameter.high

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 
-from bert_ft.search.study_log import StudyLog
+from bert_ft.search.results.study_log import StudyLog
 
 COLUMNS = ("number", "state")
 LAST = (

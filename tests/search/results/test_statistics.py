@@ -1,8 +1,8 @@
 import pytest
 
-from bert_ft.search.statistics import Spread, seconds_saved, statistics_of
-from bert_ft.search.study_log import read_study
-from tests.search.studies import add, at, new_study
+from bert_ft.search.results.statistics import Spread, seconds_saved, statistics_of
+from bert_ft.search.results.study_log import read_study
+from tests.search.results.studies import add, at, new_study
 
 
 def test_nothing_is_known_of_no_trial():

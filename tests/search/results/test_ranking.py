@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from optuna.study._multi_objective import _get_pareto_front_trials
 
-from bert_ft.search.ranking import best_so_far, front, ranked
-from bert_ft.search.study_log import read_study
-from tests.search.studies import add, new_study, searched
+from bert_ft.search.results.ranking import best_so_far, front, ranked
+from bert_ft.search.results.study_log import read_study
+from tests.search.results.studies import add, new_study, searched
 
 
 def numbers(trials) -> list[int]:

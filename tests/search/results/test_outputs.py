@@ -11,11 +11,11 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata, plugin_data_pb2
 
-from bert_ft.search.outputs import trial_ended, write
-from bert_ft.search.study_log import read_study
-from tests.search.studies import add, kinds, new_study
+from bert_ft.search.results.outputs import trial_ended, write
+from bert_ft.search.results.study_log import read_study
+from tests.search.results.studies import add, kinds, new_study
 
-CHECKOUT = Path(__file__).parents[2]
+CHECKOUT = Path(__file__).parents[3]
 
 
 class Sweep:
@@ -231,8 +231,8 @@ def test_what_goes_wrong_is_logged_and_ends_nothing(tmp_path, monkeypatch, caplo
     def broken(*_, **__):
         raise OSError("disk full")
 
-    monkeypatch.setattr("bert_ft.search.outputs.read_study", broken)
-    monkeypatch.setattr("bert_ft.search.report.write_study_report", broken)
+    monkeypatch.setattr("bert_ft.search.results.outputs.read_study", broken)
+    monkeypatch.setattr("bert_ft.search.results.study_report.write_study_report", broken)
     with caplog.at_level(logging.ERROR):
         assert call(study, tmp_path) is None
     assert "disk full" in caplog.text
@@ -242,8 +242,8 @@ def test_what_goes_wrong_is_logged_and_ends_nothing(tmp_path, monkeypatch, caplo
 def test_nothing_heavy_is_loaded(tmp_path):
     """The process that gives out the trials stays small: torch and the like are the workers'."""
     script = (
-        "import sys; from bert_ft.search.outputs import trial_ended, write\n"
-        "from tests.search.studies import add, new_study\n"
+        "import sys; from bert_ft.search.results.outputs import trial_ended, write\n"
+        "from tests.search.results.studies import add, new_study\n"
         "study = new_study(); add(study, value=1, folder=sys.argv[1] + '/0'); add(study, 'pruned', folder=sys.argv[1] + '/1')\n"
         "heavy = {'torch', 'lightning', 'transformers', 'tensorflow'}\n"
         "[trial_ended(study, trial, sys.argv[1]) for trial in study.trials]\n"

@@ -14,13 +14,13 @@ from bert_ft.reporting.html import Page, Section, render
 from bert_ft.reporting.missing import NotLogged
 from bert_ft.reporting.pictures import LeftOut, Picture, draw
 from bert_ft.reporting.table import Table
-from bert_ft.search import best_settings, tables
-from bert_ft.search.importance import importances
-from bert_ft.search.pictures import StudyView, sketches
-from bert_ft.search.ranking import ranked
-from bert_ft.search.statistics import statistics_of
-from bert_ft.search.study_log import StudyLog, read_study, sweep_folder
-from bert_ft.search.trials_csv import trials_csv
+from bert_ft.search.results import best_settings, tables
+from bert_ft.search.results.importance import importances
+from bert_ft.search.results.pictures import StudyView, sketches
+from bert_ft.search.results.ranking import ranked
+from bert_ft.search.results.statistics import statistics_of
+from bert_ft.search.results.study_log import StudyLog, read_study, sweep_folder
+from bert_ft.search.results.trials_csv import trials_csv
 
 PAGE = "study.html"
 PICTURES = "study"

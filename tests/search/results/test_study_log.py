@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from bert_ft.search.study_log import read_study
-from tests.search.studies import add, at, new_study
+from bert_ft.search.results.study_log import read_study
+from tests.search.results.studies import add, at, new_study
 
 
 def test_what_a_trial_has_is_read():

@@ -10,12 +10,12 @@ from typing import Any
 
 from bert_ft.reporting.missing import NotLogged
 from bert_ft.reporting.table import Cell, Table, number, share
-from bert_ft.search.edges import Edge, edges
-from bert_ft.search.importance import Importances
-from bert_ft.search.occupancy import occupancies, whole_occupancy
-from bert_ft.search.ranking import front, ranked
-from bert_ft.search.statistics import Statistics
-from bert_ft.search.study_log import StudyLog, TrialLog
+from bert_ft.search.results.importance import Importances
+from bert_ft.search.results.range_edges import Edge, edges
+from bert_ft.search.results.ranking import front, ranked
+from bert_ft.search.results.statistics import Statistics
+from bert_ft.search.results.study_log import StudyLog, TrialLog
+from bert_ft.search.results.utilization import utilizations, whole_utilization
 
 MAX_BEST = 5  # trials that stand beside each other
 MAX_FAILURES = 100
@@ -170,7 +170,7 @@ def trial_statistics(log: StudyLog, found: Statistics) -> Table:
 
 def workers(log: StudyLog) -> Table:
     """What each worker did with its time."""
-    found = occupancies(log)
+    found = utilizations(log)
     if not found:
         raise NotLogged("no trial has begun yet")
     rows = [
@@ -180,7 +180,7 @@ def workers(log: StudyLog) -> Table:
             *(number(seconds, 1) for seconds in (each.busy, each.between, each.after)),
             share(each.idle_share),
         ]
-        for each in (*found, *([whole_occupancy(found)] if len(found) > 1 else []))
+        for each in (*found, *([whole_utilization(found)] if len(found) > 1 else []))
     ]
     columns = ["worker", "trials", "busy (s)", "between trials (s)", "after the last (s)", "idle share"]
     reading = "Times of over a minute without any trial are breaks of the search, and not counted."

@@ -5,11 +5,11 @@ import pytest
 from matplotlib.figure import Figure
 
 from bert_ft.reporting.missing import NotLogged
-from bert_ft.search.importance import Importances, importances
-from bert_ft.search.pictures import StudyView, sketches
-from bert_ft.search.study_log import read_study
+from bert_ft.search.results.importance import Importances, importances
+from bert_ft.search.results.pictures import StudyView, sketches
+from bert_ft.search.results.study_log import read_study
 from tests.drawing.texts import assert_readable, texts
-from tests.search.studies import kinds, searched
+from tests.search.results.studies import kinds, searched
 
 pytestmark = pytest.mark.slow
 
@@ -35,7 +35,7 @@ def figures(view: StudyView, *names: str) -> dict[str, Figure]:
 def a_small_forest():
     """Numbers are tested in test_importance."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bert_ft.search.importance.NUM_TREES", 4)
+        patch.setattr("bert_ft.search.results.importance.NUM_TREES", 4)
         yield
 
 

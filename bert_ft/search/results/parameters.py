@@ -9,7 +9,7 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from bert_ft.search.study_log import StudyLog, TrialLog
+from bert_ft.search.results.study_log import StudyLog, TrialLog
 
 EDGE = 0.05  # of the range, at either end of it
 

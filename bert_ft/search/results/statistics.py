@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bert_ft.search.occupancy import occupancies, wall_seconds, whole_occupancy
-from bert_ft.search.study_log import StudyLog, TrialLog
+from bert_ft.search.results.study_log import StudyLog, TrialLog
+from bert_ft.search.results.utilization import utilizations, wall_seconds, whole_utilization
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def statistics_of(log: StudyLog) -> Statistics:
     counts = Counter(trial.state for trial in log.trials)
     ended = counts["complete"] + counts["pruned"]
     saved = [each for trial in log.of_state("pruned") if (each := seconds_saved(trial, log)) is not None]
-    workers = occupancies(log)
+    workers = utilizations(log)
     wall = wall_seconds(log)
     first = [t.seconds_to_first_step for t in log.trials if t.seconds_to_first_step is not None]
     return Statistics(
@@ -69,7 +69,7 @@ def statistics_of(log: StudyLog) -> Statistics:
         seconds_saved=sum(saved) if saved else None,
         num_estimated=len(saved),
         wall_seconds=wall,
-        idle_share=whole_occupancy(workers).idle_share if workers and wall else None,
+        idle_share=whole_utilization(workers).idle_share if workers and wall else None,
         to_first_step=statistics.median(first) if first else None,
         seconds_left=_seconds_left(log, counts, wall),
     )

@@ -2,11 +2,11 @@ import pytest
 from optuna.distributions import FloatDistribution
 
 from bert_ft.reporting.missing import NotLogged
-from bert_ft.search import tables
-from bert_ft.search.importance import Importances
-from bert_ft.search.statistics import statistics_of
-from bert_ft.search.study_log import read_study
-from tests.search.studies import add, at, five_trials, new_study
+from bert_ft.search.results import tables
+from bert_ft.search.results.importance import Importances
+from bert_ft.search.results.statistics import statistics_of
+from bert_ft.search.results.study_log import read_study
+from tests.search.results.studies import add, at, five_trials, new_study
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ import socket
 from collections.abc import Iterable
 from pathlib import Path
 
-from bert_ft.search.ranking import ranked
-from bert_ft.search.study_log import StudyLog, TrialLog
+from bert_ft.search.results.ranking import ranked
+from bert_ft.search.results.study_log import StudyLog, TrialLog
 
 # of a run's folder; what is logged stays
-OF_THE_STAGE = ("pretraining/model", "pretraining/checkpoints")
-HEAVY = ("model", "checkpoints", *OF_THE_STAGE)
+STAGE_FOLDERS = ("pretraining/model", "pretraining/checkpoints")
+HEAVY = ("model", "checkpoints", *STAGE_FOLDERS)
 LINK = "model"
 
 

@@ -10,8 +10,8 @@ from typing import Any
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from bert_ft.search.kept_folders import keep_only_best
-from bert_ft.search.study_log import TrialLog, read_study
+from bert_ft.search.results.kept_folders import keep_only_best
+from bert_ft.search.results.study_log import TrialLog, read_study
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ def write(study: Study, folder: Path | str) -> Path | None:
     """
     try:
         # loads matplotlib, which a search that only runs doesn't need
-        from bert_ft.search.report import write_study_report
+        from bert_ft.search.results.study_report import write_study_report
 
         return write_study_report(study, Path(folder))
     except Exception:

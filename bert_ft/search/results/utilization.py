@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from bert_ft.search.study_log import StudyLog, TrialLog, seconds_between
+from bert_ft.search.results.study_log import StudyLog, TrialLog, seconds_between
 
 BREAK = 60.0  # seconds without any trial: the search wasn't running
 
@@ -34,7 +34,7 @@ class Stay:
 
 
 @dataclass(frozen=True)
-class Occupancy:
+class Utilization:
     """The seconds of one worker, or of all of them, while the search ran.
 
     Attributes:
@@ -97,7 +97,7 @@ def sessions(found: Sequence[Stay]) -> list[list[Stay]]:
     return groups
 
 
-def occupancies(log: StudyLog) -> list[Occupancy]:
+def utilizations(log: StudyLog) -> list[Utilization]:
     """What each worker did with its time, from its first trial on, in all times in which the search ran."""
     found = stays(log)
     sums: dict[str, list[float]] = defaultdict(lambda: [0, 0.0, 0.0, 0.0])
@@ -114,15 +114,15 @@ def occupancies(log: StudyLog) -> list[Occupancy]:
             for place, part in enumerate((len(own), whole - sum(gaps) - after, sum(gaps), after)):
                 sums[lane][place] += part
     return [
-        Occupancy(lane, int(count), busy, between, after)
+        Utilization(lane, int(count), busy, between, after)
         for lane in lanes_of(found)
         for count, busy, between, after in [sums[lane]]
     ]
 
 
-def whole_occupancy(parts: Sequence[Occupancy]) -> Occupancy:
+def whole_utilization(parts: Sequence[Utilization]) -> Utilization:
     """All workers together."""
-    return Occupancy(
+    return Utilization(
         "all",
         sum(part.num_trials for part in parts),
         sum(part.busy for part in parts),

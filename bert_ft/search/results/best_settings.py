@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from bert_ft.reporting.command import repeat_command as command_of
 from bert_ft.reporting.run_log import RunLog
-from bert_ft.search.study_log import StudyLog, TrialLog
+from bert_ft.search.results.study_log import StudyLog, TrialLog
 
 FOLDER = "experiment"  # Hydra looks for experiment=best there
 FILE = "best.yaml"

@@ -1,8 +1,8 @@
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from bert_ft.search.edges import Edge, edges
-from bert_ft.search.study_log import read_study
-from tests.search.studies import add, log_of, new_study
+from bert_ft.search.results.range_edges import Edge, edges
+from bert_ft.search.results.study_log import read_study
+from tests.search.results.studies import add, log_of, new_study
 
 
 def test_the_best_trial_at_the_upper_end_is_reported():

@@ -3,9 +3,9 @@ import math
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from bert_ft.search.parameters import parameters
-from bert_ft.search.study_log import read_study
-from tests.search.studies import add, log_of, new_study
+from bert_ft.search.results.parameters import parameters
+from bert_ft.search.results.study_log import read_study
+from tests.search.results.studies import add, log_of, new_study
 
 
 def only(name, distribution, values):

@@ -19,11 +19,11 @@ from bert_ft.drawing.trial_slices import draw_slices
 from bert_ft.drawing.worker_timeline import draw_timeline
 from bert_ft.reporting.missing import NotLogged
 from bert_ft.reporting.sketch import Sketch
-from bert_ft.search import plot_data
-from bert_ft.search.importance import Importances
-from bert_ft.search.occupancy import occupancies, whole_occupancy
-from bert_ft.search.ranking import front, ranked
-from bert_ft.search.study_log import StudyLog
+from bert_ft.search.results import plot_data
+from bert_ft.search.results.importance import Importances
+from bert_ft.search.results.ranking import front, ranked
+from bert_ft.search.results.study_log import StudyLog
+from bert_ft.search.results.utilization import utilizations, whole_utilization
 
 MAX_SLICES = 24  # parameters with a panel each, the most important ones
 MAX_PAIRED = 4  # likewise, with each other
@@ -183,7 +183,7 @@ def timeline(view: StudyView) -> Figure:
     bars, lanes = plot_data.timeline(view.log)
     if not bars:
         raise NotLogged("no trial has begun yet")
-    idle = whole_occupancy(occupancies(view.log)).idle_share
+    idle = whole_utilization(utilizations(view.log)).idle_share
     title = f"{len(lanes)} worker{'s' * (len(lanes) > 1)}"
     if math.isfinite(idle):
         title += f", without a trial for {100 * idle:.1f}% of the time"

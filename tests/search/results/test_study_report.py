@@ -4,9 +4,9 @@ import csv
 
 import pytest
 
-from bert_ft.search.report import write_study_report
+from bert_ft.search.results.study_report import write_study_report
 from tests.reporting.test_report import Page
-from tests.search.studies import add, kinds, new_study, searched
+from tests.search.results.studies import add, kinds, new_study, searched
 
 pytestmark = pytest.mark.slow
 KINDS = kinds()
@@ -58,7 +58,7 @@ def a_word_of(figure) -> bytes:
 @pytest.fixture(autouse=True)
 def no_files_drawn(monkeypatch):
     monkeypatch.setattr("bert_ft.reporting.pictures.png", a_word_of)
-    monkeypatch.setattr("bert_ft.search.importance.NUM_TREES", 4)
+    monkeypatch.setattr("bert_ft.search.results.importance.NUM_TREES", 4)
 
 
 def report_of(study, folder) -> Page:

@@ -5,8 +5,8 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator, get_param_importances
 
-from bert_ft.search.importance import LEAST_TRIALS, SEED, importances
-from tests.search.studies import add, new_study, searched
+from bert_ft.search.results.importance import LEAST_TRIALS, SEED, importances
+from tests.search.results.studies import add, new_study, searched
 
 pytestmark = pytest.mark.slow  # scikit-learn is loaded
 SPACE = {

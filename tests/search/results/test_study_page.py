@@ -2,9 +2,9 @@
 
 import pytest
 
-from bert_ft.search.outputs import write
+from bert_ft.search.results.outputs import write
 from tests.browser import needs_browser, start_browser
-from tests.search.studies import searched
+from tests.search.results.studies import searched
 
 pytestmark = needs_browser
 

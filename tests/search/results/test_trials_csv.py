@@ -1,9 +1,9 @@
 import csv
 import io
 
-from bert_ft.search.study_log import read_study
-from bert_ft.search.trials_csv import trials_csv
-from tests.search.studies import five_trials, new_study
+from bert_ft.search.results.study_log import read_study
+from bert_ft.search.results.trials_csv import trials_csv
+from tests.search.results.studies import five_trials, new_study
 
 
 def test_a_row_a_trial():

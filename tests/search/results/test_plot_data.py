@@ -4,10 +4,10 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from bert_ft.drawing.trials import Scale
 from bert_ft.drawing.worker_timeline import Bar
-from bert_ft.search import plot_data
-from bert_ft.search.importance import Importances
-from bert_ft.search.study_log import read_study
-from tests.search.studies import add, at, new_study
+from bert_ft.search.results import plot_data
+from bert_ft.search.results.importance import Importances
+from bert_ft.search.results.study_log import read_study
+from tests.search.results.studies import add, at, new_study
 
 SPACE = {
     "lr": FloatDistribution(1e-4, 1e-2, log=True),

@@ -8,8 +8,14 @@ import pytest
 import yaml
 
 from bert_ft.config.paths import conf_dir
-from bert_ft.search.best_settings import JobRecord, experiment, overrides_of, read_record, repeat_command
-from bert_ft.search.study_log import StudyLog, TrialLog
+from bert_ft.search.results.best_settings import (
+    JobRecord,
+    experiment,
+    overrides_of,
+    read_record,
+    repeat_command,
+)
+from bert_ft.search.results.study_log import StudyLog, TrialLog
 
 OVERRIDES = [
     "optimizer.lr=0.00012",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from bert_ft.search.study_log import StudyLog, TrialLog
+from bert_ft.search.results.study_log import StudyLog, TrialLog
 
 
 def ranked(log: StudyLog) -> list[TrialLog]:

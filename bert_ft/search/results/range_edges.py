@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bert_ft.search.parameters import EDGE, Parameter, parameters
-from bert_ft.search.ranking import ranked
-from bert_ft.search.study_log import StudyLog, TrialLog
+from bert_ft.search.results.parameters import EDGE, Parameter, parameters
+from bert_ft.search.results.ranking import ranked
+from bert_ft.search.results.study_log import StudyLog, TrialLog
 
 BEST_SHARE = 0.1  # of the complete trials count as the best ones
 BEST_LEAST = 3

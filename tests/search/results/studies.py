@@ -10,7 +10,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from bert_ft.search.study_log import StudyLog, read_study
+from bert_ft.search.results.study_log import StudyLog, read_study
 
 START = datetime(2026, 11, 25, 10)
 SPACE: dict[str, BaseDistribution] = {
