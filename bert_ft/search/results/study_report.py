@@ -28,7 +28,7 @@ TABLE = "trials.csv"
 
 
 def folder_of(study: Study, given: str | None) -> Path:
-    """Where to write what comes out of the study: the folder that is ``given``, else that of its sweep.
+    """Return where to write what comes out of the study: the folder that is ``given``, else that of its sweep.
 
     Raises:
         ConfigError: none is given, and the study has noted none, or one that isn't there.

@@ -93,7 +93,7 @@ def open_storage(url: str, *, create: bool = False) -> _CachedStorage:
 
 
 def find_study(name: str | None, url: str) -> optuna.Study:
-    """The study of that name in the database at ``url``, to look at; without a name the only one there.
+    """Return the study of that name in the database at ``url``, to look at; without a name the only one there.
 
     Raises:
         ConfigError: the database can't be used, or holds no such study.

@@ -114,7 +114,7 @@ class FailedDrawError(Exception):
 
 
 class TrialQueue:
-    """Starts trials of a study, and ends them.
+    """Start trials of a study, and end them.
 
     Args:
         study: the study, with the sampler that draws.
@@ -196,12 +196,13 @@ class TrialQueue:
         return self.study.get_trials(deepcopy=False) if lost else trials
 
     def lose(self, trial: FrozenTrial, reason: str, *, killed_individually: bool = False) -> bool:
-        """End a trial that was killed; whether it is to be run again.
+        """End a trial that was killed, and return whether it is to be run again.
 
         Args:
-            trial: it.
-            reason: why.
-            killed_individually: its process was, and not the whole search; a trial that does that time and again fails.
+            trial: which.
+            reason: what is stored as its reason.
+            killed_individually: whether only its own process was killed, not the whole search. A trial to which that happens
+                more than ``retry`` times fails.
         """
         if not self._is_ours(trial):
             return False
