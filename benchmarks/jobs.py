@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from benchmarks import commands
-from bert_ft.search.fork_server import Ended, ForkServer, Message
+from bert_ft.search.trials.fork_server import Ended, ForkServer, Message
 
 WARM = (
     "bert_ft.config.build",

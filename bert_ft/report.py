@@ -11,10 +11,10 @@ def main(config: DictConfig) -> None:
     from pathlib import Path
 
     if config.run is None:
-        from bert_ft.search.existing import folder_of, open_study
-        from bert_ft.search.report import write_report as write_study_report
+        from bert_ft.search.results.study_report import folder_of, write_study_report
+        from bert_ft.search.study.storage import find_study
 
-        study = open_study(config.study_name, config.storage)
+        study = find_study(config.study_name, config.storage)
         print(f"report written: {write_study_report(study, folder_of(study, config.folder))}")
         return
 

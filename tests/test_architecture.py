@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,18 @@ HOMES = {
     "tensorboard": {"reporting"},
     "sklearn": {"nn", "reporting"},
 }
+# room of the search → the rooms, and files beside them, that it may import; ``search.py`` puts the rooms together
+SEARCH_ROOMS = {
+    "space": set(),
+    "study": {"settings", "space"},
+    "trials": {"settings", "space", "study"},
+    "results": set(),  # it knows a study by what is in the database
+    "settings": set(),
+    "search": {"settings", "space", "study", "trials", "results"},
+    "sweeper": {"search"},
+}
+FOUR_ROOMS = {"space", "study", "trials", "results"}
+MOST_ARROWS = 10  # imports of a file of one room by a file of another
 TRANSFORMERS = {"models", "training"}  # training: a type only
 TRANSFORMERS_FILES = {"data/tokenization.py", "data/prepare.py"}
 
@@ -66,8 +79,42 @@ def imports(path: Path) -> Iterator[str]:
             yield node.module or ""
 
 
+def imported_files(path: Path) -> set[Path]:
+    """The files of the package that a file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            # what is imported from a package may be a file of it, or a name in its __init__.py
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        found |= {file for name in names if (file := file_of(name)) is not None}
+    return found
+
+
+def file_of(name: str) -> Path | None:
+    """The file of a module, or of the one that has this name in it; ``None`` outside of the package."""
+    parts = name.split(".")
+    if parts[0] != ROOT.name:
+        return None
+    for end in range(len(parts), 0, -1):
+        path = ROOT.joinpath(*parts[1:end])
+        for file in (path.with_suffix(".py"), path / "__init__.py"):
+            if file.is_file():
+                return file
+    raise AssertionError(name)
+
+
+def room(path: Path) -> str | None:
+    """The room of the search that a file is in, or its own name beside the rooms; ``None`` for other files."""
+    parts = path.relative_to(ROOT).parts
+    return parts[1].removesuffix(".py") if parts[0] == "search" and parts[1] != "__init__.py" else None
+
+
 def test_every_folder_has_its_layer():
-    folders = {path.parent.name for path in FILES} - {ROOT.name}
+    folders = {path.relative_to(ROOT).parts[0] for path in FILES if path.parent != ROOT}
     assert folders <= BELOW.keys()
 
 
@@ -85,6 +132,34 @@ def test_imports_run_downward(path):
             assert here in HOMES[package], f"{here} imports {name}"
         if package == "transformers" and str(path.relative_to(ROOT)) not in TRANSFORMERS_FILES:
             assert here in TRANSFORMERS, f"{here} imports {name}"
+
+
+def test_no_imports_go_in_a_circle():
+    order = TopologicalSorter({path: imported_files(path) for path in FILES})
+    try:
+        order.prepare()
+    except CycleError as error:
+        circle = " → ".join(str(path.relative_to(ROOT)) for path in reversed(error.args[1]))
+        pytest.fail(f"a circle of imports: {circle}")
+
+
+def test_the_rooms_of_the_search_import_downward():
+    assert {room(path) for path in FILES} - {None} == SEARCH_ROOMS.keys()
+    for path in FILES:
+        for other in imported_files(path):
+            here, there = room(path), room(other)
+            if here is not None and there is not None and here != there:
+                assert there in SEARCH_ROOMS[here], f"{path.name} imports {other.name}"
+
+
+def test_few_arrows_between_the_rooms():
+    arrows = [
+        f"{here}/{path.stem} → {there}/{other.stem}"
+        for path in FILES
+        for other in imported_files(path)
+        if {here := room(path), there := room(other)} <= FOUR_ROOMS and here != there
+    ]
+    assert len(arrows) <= MOST_ARROWS, arrows
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if layer(path) is None], ids=lambda path: path.name)
@@ -161,8 +236,8 @@ def test_only_one_file_instantiates():
     # samplers and pruners are Optuna's, and custom_search_space is a function: Hydra's sweeper gets them as the official one
     assert {str(path.relative_to(ROOT)) for path in callers} == {
         "config/instantiate.py",
-        "search/drawing.py",
-        "search/samplers.py",
+        "search/space/sampling.py",
+        "search/space/samplers.py",
     }
 
 

@@ -14,6 +14,7 @@ from torch.utils.hooks import RemovableHandle
 
 from bert_ft.callbacks.health import sick_blocks
 from bert_ft.callbacks.monitor import HistogramMonitor
+from bert_ft.callbacks.monitored import caches_frozen_states
 from bert_ft.models.anatomy import encoder_of
 from bert_ft.models.sub_blocks import SubBlock, encoder_sub_blocks, head_sub_blocks
 from bert_ft.nn.statistics import RAW, STATISTICS, merged, raw_moments, sampled, statistics
@@ -59,7 +60,7 @@ class ActivationMonitor(HistogramMonitor):
             return
         encoder = encoder_of(pl_module)
         self._blocks = encoder_sub_blocks(encoder) + head_sub_blocks(pl_module, encoder)
-        self._has_cache = getattr(pl_module, "frozen_states", None) is not None
+        self._has_cache = caches_frozen_states(pl_module)
         wants_histograms = self.wants_histograms(trainer.global_step + 1)
         self._handles = [
             encoder.register_forward_pre_hook(self._begin_pass, with_kwargs=True),

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from bert_ft.callbacks.monitor import log_scalars
 from bert_ft.callbacks.monitor_files import drop_later, save_arrays
+from bert_ft.callbacks.monitored import tokenizer_of, validation_split
 from bert_ft.callbacks.validation_outputs import in_training
-from bert_ft.data.dataset import TokenizedSplit
 from bert_ft.data.packing import TextBatch, pack
 from bert_ft.errors import ConfigError
 from bert_ft.models.anatomy import encoder_of
@@ -117,7 +117,7 @@ class AttentionMonitor(Callback):
             log.warning("monitor: attention: %s; there is nothing to show", reason)
 
     def _texts(self, trainer: Trainer, batch: Any) -> list[TextBatch]:
-        split = _validation_split(trainer)
+        split = validation_split(trainer)
         if split is not None:
             sequences, types = split.sequences(range(min(self.num_texts, len(split))))
         else:
@@ -127,7 +127,7 @@ class AttentionMonitor(Callback):
     def _sentences(self, trainer: Trainer, pl_module: LightningModule) -> list[TextBatch]:
         if not self.sentences:
             return []
-        tokenizer = _tokenizer(trainer, pl_module)
+        tokenizer = tokenizer_of(trainer, pl_module)
         if tokenizer is None:
             raise ConfigError(
                 "monitor.attention.sentences: neither the data module nor the module has a `tokenizer`; leave them out"
@@ -173,12 +173,6 @@ def _encoder(pl_module: LightningModule) -> Any:
         ) from error
 
 
-def _validation_split(trainer: Trainer) -> TokenizedSplit | None:
-    """That of our data module; ``None`` where somebody's own loaders are used."""
-    data = getattr(trainer.datamodule, "data", None)  # type: ignore[attr-defined]  # Lightning sets it late
-    return getattr(data, "splits", {}).get("validation")
-
-
 def _of_padded(batch: Any, num_texts: int) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
     """Ids, and token types where there are any, of the first texts of a batch as transformers' collators make it."""
     if not isinstance(batch, Mapping) or "input_ids" not in batch:
@@ -195,14 +189,8 @@ def _of_padded(batch: Any, num_texts: int) -> tuple[list[np.ndarray], list[np.nd
 
 def _tokens(trainer: Trainer, pl_module: LightningModule, text: TextBatch) -> list[str]:
     ids = text.input_ids.tolist()
-    tokenizer = _tokenizer(trainer, pl_module)
+    tokenizer = tokenizer_of(trainer, pl_module)
     return [str(token) for token in ids] if tokenizer is None else tokenizer.convert_ids_to_tokens(ids)
-
-
-def _tokenizer(trainer: Trainer, pl_module: LightningModule) -> Any:
-    owners = (trainer.datamodule, pl_module)  # type: ignore[attr-defined]  # Lightning sets it late
-    found = (getattr(owner, "tokenizer", None) for owner in owners)
-    return next((tokenizer for tokenizer in found if tokenizer is not None), None)
 
 
 def _means(statistics: list[dict[str, Tensor]]) -> dict[str, Tensor]:

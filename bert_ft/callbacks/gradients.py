@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from bert_ft.callbacks.monitor import HistogramMonitor
+from bert_ft.callbacks.monitored import clipped_gradients, tells_clipping
 from bert_ft.callbacks.noise_scale import NoiseScale
 from bert_ft.models.anatomy import Layers
 from bert_ft.nn.precision import widest
@@ -94,7 +95,7 @@ class GradientMonitor(HistogramMonitor):
             self._noise.before_step(trainer, pl_module, optimizer)
         # modules that don't say what their clipping did
         self._before = None
-        if not hasattr(pl_module, "clipped_gradients") and self.looks_at(trainer.global_step + 1):
+        if not tells_clipping(pl_module) and self.looks_at(trainer.global_step + 1):
             self._before = _unclipped(optimizer, loss_scale(trainer) if unscales_in_step(optimizer) else 1.0)
 
     def on_train_batch_end(
@@ -145,7 +146,7 @@ class GradientMonitor(HistogramMonitor):
         assert self._layers is not None
         assert self._judged is not None
         step = trainer.global_step
-        seen = getattr(pl_module, "clipped_gradients", None) or self._before
+        seen = clipped_gradients(pl_module) or self._before
         is_due = self.looks_at(step)
         if seen is None and is_due:  # nobody clips, nor did anybody need the norm
             seen = _unclipped(trainer.optimizers[0], 1.0)

@@ -10,6 +10,7 @@ from lightning.pytorch.utilities.data import extract_batch_size
 from torch import Tensor
 from torch.optim import Optimizer
 
+from bert_ft.callbacks.monitored import accumulated_share
 from bert_ft.data.packing import TextBatch
 from bert_ft.errors import ConfigError
 from bert_ft.nn.noise_scale import noise_and_signal
@@ -69,7 +70,7 @@ class NoiseScale:
 
     def _norm_2(self, trainer: Trainer, module: LightningModule, num_batches: int = 1) -> Tensor:
         """Of the mean gradient over the window's batches so far: Lightning divides by the number in a full one."""
-        share = getattr(module, "accumulated_share", num_batches / trainer.accumulate_grad_batches)
+        share = accumulated_share(trainer, module, num_batches)
         trained = [parameter for parameter in module.parameters() if parameter.grad is not None]
         norms = gradient_norms(trained)
         return norms.to(widest(norms.device)).square().sum() / share**2

@@ -13,6 +13,7 @@ from lightning.pytorch.utilities.data import extract_batch_size
 from torch import Tensor
 
 from bert_ft.callbacks.monitor import Monitor, log_scalars
+from bert_ft.callbacks.monitored import batch_loss, max_tokens
 from bert_ft.data.packing import TextBatch
 from bert_ft.data.pretraining_batches import PretrainingBatch
 from bert_ft.errors import ConfigError
@@ -68,8 +69,8 @@ class TrainingCurves(Monitor):
     ) -> None:
         self._end(self._between)
         self._between = "data"
-        max_tokens = getattr(pl_module, "max_tokens", sys.maxsize)
-        self._sizes = self._sizes + _sizes(batch, None if self._is_packed else max_tokens)
+        limit = None if self._is_packed else max_tokens(pl_module)
+        self._sizes = self._sizes + _sizes(batch, limit)
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         self._end("forward")
@@ -141,8 +142,8 @@ def _batch_loss(trainer: Trainer, module: LightningModule, outputs: Any) -> Tens
     """The mean over the batch; ``None`` where the module skipped it."""
     if outputs is None or outputs.get("loss") is None:
         return None
-    own = getattr(module, "batch_loss", None)
-    if isinstance(own, Tensor):
+    own = batch_loss(module)
+    if own is not None:
         return own
     loss: Tensor = outputs["loss"].detach()
     return loss * trainer.accumulate_grad_batches  # by which Lightning has divided

@@ -11,8 +11,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from bert_ft.callbacks.standard_error import CountsValidationRows
 from bert_ft.errors import ConfigError
-from bert_ft.search.kept_folders import OF_THE_STAGE
-from bert_ft.search.trial_link import TrialLink, current_trial, leave
+from bert_ft.search.results.kept_folders import STAGE_FOLDERS
+from bert_ft.search.trials.trial_link import TrialLink, current_trial, leave
 
 
 class TrialPruning(CountsValidationRows):
@@ -89,5 +89,5 @@ def _remove_checkpoints(trainer: Trainer) -> None:
             folder = Path(callback.dirpath)
             if folder.is_relative_to(trainer.default_root_dir):
                 shutil.rmtree(folder, ignore_errors=True)
-    for name in OF_THE_STAGE:
+    for name in STAGE_FOLDERS:
         shutil.rmtree(Path(trainer.default_root_dir, name), ignore_errors=True)

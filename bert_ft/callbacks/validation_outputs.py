@@ -12,6 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
+from bert_ft.callbacks.monitored import sources_of, texts_of
 from bert_ft.errors import ConfigError
 from bert_ft.tasks.confidence import JudgesConfidence
 from bert_ft.tasks.single_label import SingleLabel
@@ -144,17 +145,12 @@ def class_task(
 
 def validation_texts(trainer: Trainer, rows: np.ndarray) -> list[Any] | None:
     """The texts of these rows of the validation split; ``None`` where the data module doesn't give them."""
-    return _of_rows(trainer, "texts", rows)
+    return texts_of(trainer, "validation", rows.tolist())
 
 
 def validation_sources(trainer: Trainer, rows: np.ndarray) -> list[Any] | None:
     """Where these rows of the validation split come from, as a user would look for them; ``None`` likewise."""
-    return _of_rows(trainer, "sources", rows)
-
-
-def _of_rows(trainer: Trainer, what: str, rows: np.ndarray) -> list[Any] | None:
-    give = getattr(trainer.datamodule, what, None)  # type: ignore[attr-defined]  # Lightning sets it late
-    return None if give is None else give("validation", rows.tolist())
+    return sources_of(trainer, "validation", rows.tolist())
 
 
 def _joined(batches: list[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from bert_ft.callbacks.averaging import Averaging
 from bert_ft.callbacks.monitor import HistogramMonitor, callbacks_of
+from bert_ft.callbacks.monitored import has_initial_weights
 from bert_ft.models.anatomy import Layers
 from bert_ft.training.clipping import norms_of
 from bert_ft.training.vocabulary import settled_parameters
@@ -45,7 +46,7 @@ class WeightMonitor(HistogramMonitor):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage != "fit" or not self.distance:
             return
-        self._has_origin = getattr(pl_module, "has_initial_weights", True)
+        self._has_origin = has_initial_weights(pl_module)
         if self._has_origin:  # before the weights of a resumed run are loaded
             self._initial = _copied(pl_module)
         elif trainer.is_global_zero:

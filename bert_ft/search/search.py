@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import optuna
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
@@ -20,24 +21,24 @@ from omegaconf.errors import OmegaConfBaseException
 from optuna.distributions import CategoricalDistribution
 from optuna.storages import RDBStorage
 from optuna.study import Study
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from bert_ft.errors import ConfigError, SearchError, UserError
-from bert_ft.search import outputs
-from bert_ft.search.batches import run_in_batches
-from bert_ft.search.claims import Claims
-from bert_ft.search.drawing import Drawing, extension, value_problems
-from bert_ft.search.first_trial import queue_as_configured
-from bert_ft.search.fork_server import ForkServer, Send
-from bert_ft.search.kept_configuration import keep_configuration, read_choices
-from bert_ft.search.opened_study import OpenedStudy, open_study, quoted
-from bert_ft.search.samplers import build_pruner, build_sampler, is_grid, plain
+from bert_ft.search.results import outputs
 from bert_ft.search.settings import SearchSettings, direction_names
-from bert_ft.search.slots import divide, usable_threads, visible_gpus
-from bert_ft.search.space import Space, as_written, grid, space_of, text_key
-from bert_ft.search.storage import close
-from bert_ft.search.trial_process import Sweep
-from bert_ft.search.workers import Workers, run_job
+from bert_ft.search.space.first_trial import configured
+from bert_ft.search.space.samplers import build_pruner, build_sampler, is_grid, plain_values
+from bert_ft.search.space.sampling import Sampling, extension, value_problems
+from bert_ft.search.space.space import Space, as_written, grid, quoted, space_of, text_key
+from bert_ft.search.study.opened_study import OpenedStudy, open_study
+from bert_ft.search.study.storage import close, open_storage
+from bert_ft.search.study.trial_queue import TrialQueue, queue_as_configured
+from bert_ft.search.trials.batches import run_in_batches
+from bert_ft.search.trials.fork_server import ForkServer, Send
+from bert_ft.search.trials.kept_configuration import keep_configuration, read_choices
+from bert_ft.search.trials.resources import divide, usable_threads, visible_gpus
+from bert_ft.search.trials.trial_process import Sweep
+from bert_ft.search.trials.workers import Workers
 
 RESULTS = "optimization_results.yaml"  # the plugin's name for it
 
@@ -64,7 +65,7 @@ def search(
     gc.enable()  # a command of this package has it off until its heavy imports, which are the trials' here
     keep_configuration(hydra_context)
     _check_choice(config, hydra_context)
-    settings = SearchSettings(**{name: plain(value) for name, value in _named(given).items()})
+    settings = SearchSettings(**{name: plain_values(value) for name, value in _named(given).items()})
     space = space_of(settings.params, arguments)
     if not space.distributions and settings.custom_search_space is None:
         log.warning(
@@ -77,7 +78,7 @@ def search(
     n_trials = _num_trials(settings, space)
     sweep = Sweep(config, hydra_context, task, len(directions))
     typed = [text_key(word) for word in arguments]
-    draw = Drawing(space, sweep.compose, config, typed, settings.only_with, extend)
+    draw = Sampling(space, sweep.compose, config, typed, settings.only_with, extend)
     fixed = [*space.fixed_overrides(), *settings.trial_overrides]
     composed = _check_values(sweep, space, fixed)
     read_choices(sweep.compose, fixed, space.distributions, composed.hydra.runtime.choices)
@@ -88,10 +89,12 @@ def search(
     try:
         opened = open_study(settings, config, space, directions, pruner, n_trials)
         if settings.begin_as_configured and not is_grid(settings.sampler):
-            queue_as_configured(opened.study, opened.storage, space, composed)
-        claims = Claims(opened.study, opened.storage, n_trials=n_trials, retry=settings.retry, draw=draw)
-        _announce(opened, claims)
-        _run(settings, opened, claims, server, launcher, space)
+            values = configured(space, composed)
+            drawn = [name for name in space.distributions if name not in values]
+            queue_as_configured(opened.study, opened.storage, values, drawn)
+        queue = TrialQueue(opened.study, opened.storage, n_trials=n_trials, retry=settings.retry, draw=draw)
+        _announce(opened, queue)
+        _run(settings, opened, queue, server, launcher, sweep, space)
         close(opened.storage)
     finally:
         if server is not None:
@@ -126,7 +129,7 @@ def _num_trials(settings: SearchSettings, space: Space) -> int:
 
 
 def _server(sweep: Sweep, fixed: Sequence[str], space: Space) -> ForkServer:
-    server = ForkServer(functools.partial(_prepare, sweep, fixed, space), functools.partial(run_job, sweep))
+    server = ForkServer(functools.partial(_prepare, sweep, fixed, space), functools.partial(_run_job, sweep))
     server.start()
     return server
 
@@ -162,6 +165,16 @@ _INPUT = re.compile(
 )
 
 
+def _run_job(sweep: Sweep, content: dict[str, Any], send: Send) -> None:
+    """In a process of the fork server: a trial, or the report of the search."""
+    if "report" in content:
+        os.nice(10)
+        study = optuna.load_study(study_name=content["report"], storage=open_storage(content["url"]))
+        outputs.write(study, Path(content["folder"]))
+    else:
+        sweep.run_trial(**content, send=send)
+
+
 def _check_values(sweep: Sweep, space: Space, fixed: Sequence[str]) -> DictConfig:
     """Compose a trial as it will be, searched values aside, and judge the ends of what is searched."""
     try:
@@ -178,22 +191,26 @@ def _check_values(sweep: Sweep, space: Space, fixed: Sequence[str]) -> DictConfi
 def _run(
     settings: SearchSettings,
     opened: OpenedStudy,
-    claims: Claims,
+    queue: TrialQueue,
     server: ForkServer | None,
     launcher: Launcher,
+    sweep: Sweep,
     space: Space,
 ) -> None:
     def overrides(params: Mapping[str, Any]) -> tuple[list[str], list[str]]:
         shown = space.overrides(params)
         return shown, [*shown, *settings.trial_overrides, f"hydra.sweep.dir={quoted(str(opened.folder))}"]
 
+    def trial_ended(trial: FrozenTrial) -> None:
+        outputs.trial_ended(opened.study, trial, opened.folder)
+
     opened.folder.mkdir(parents=True, exist_ok=True)
     try:
         if server is None:
-            run_in_batches(launcher, opened, claims, overrides, settings)
+            run_in_batches(launcher, sweep.compose, opened, queue, overrides, settings, trial_ended)
         else:
             slots = divide(settings.n_jobs, usable_threads(), visible_gpus())
-            Workers(server, opened, claims, slots, overrides, settings).run()
+            Workers(server, opened, queue, slots, overrides, settings, trial_ended).run()
             server.stop()  # it may be drawing a report, older than the one that is due now
     except KeyboardInterrupt:
         _conclude(opened, settings)
@@ -207,13 +224,13 @@ def _run(
     _conclude(opened, settings)
 
 
-def _announce(opened: OpenedStudy, claims: Claims) -> None:
+def _announce(opened: OpenedStudy, queue: TrialQueue) -> None:
     trials = opened.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
     where = f"study {opened.study.study_name}, folder {opened.folder}"
     if trials:
-        log.info(f"The search goes on with {len(trials)} of {claims.n_trials} trials done; {where}")
+        log.info(f"The search goes on with {len(trials)} of {queue.n_trials} trials done; {where}")
     else:
-        log.info(f"A search of {claims.n_trials} trials; {where}")
+        log.info(f"A search of {queue.n_trials} trials; {where}")
 
 
 def _how_to_go_on(opened: OpenedStudy, settings: SearchSettings) -> str:

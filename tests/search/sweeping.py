@@ -11,7 +11,7 @@ from pathlib import Path
 import optuna
 from optuna.trial import TrialState
 
-from bert_ft.search.claims import is_lost
+from bert_ft.search.study.trial_queue import is_lost
 
 TASK = Path(__file__).parent / "cheap" / "task.py"
 

@@ -1,5 +1,6 @@
 """Whole searches of a cheap task: the cases of Hydra's plugin, and what it can't do."""
 
+import json
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from hydra.plugins.sweeper import Sweeper
 from omegaconf import OmegaConf
 
 from bert_ft.search.sweeper import OptunaSweeper
+from bert_ft.search.trials.trial_link import VARIABLE
 from tests.search.sweeping import TASK, children, counts, start, study_in, sweep, wait_until_gone, workers
 
 
@@ -175,6 +177,7 @@ def test_another_launcher_gets_batches(tmp_path):
         f"hydra.sweep.dir={folder}",
     ]
     words += ["hydra.launcher._target_=own_launcher.OwnLauncher", "hydra.sweeper.n_trials=5"]
+    words.append("hydra.sweeper.pruner={_target_: optuna.pruners.MedianPruner, n_warmup_steps: 3}")
     done = subprocess.run(words, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("batch of 2") == 2
@@ -183,3 +186,9 @@ def test_another_launcher_gets_batches(tmp_path):
     assert counts(study) == {"complete": 5}
     assert [trial.user_attrs["folder"] for trial in study.trials] == [str(folder / str(n)) for n in range(5)]
     assert len(list(folder.glob("*/began"))) == 5
+    for job in folder.glob("*/.hydra/hydra.yaml"):
+        address = OmegaConf.load(job).hydra.job.env_set[VARIABLE]
+        assert json.loads(address)["pruner"] == {
+            "_target_": "optuna.pruners.MedianPruner",
+            "n_warmup_steps": 3,
+        }

@@ -1,0 +1,1 @@
+"""What a study shows: page, pictures, tables, best settings, and the folders that are kept."""

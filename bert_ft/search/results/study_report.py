@@ -1,0 +1,155 @@
+"""What comes out of a study: its page, pictures, table and best settings, written into a folder."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from optuna.study import Study
+
+from bert_ft.errors import ConfigError
+from bert_ft.reporting.html import Page, Section, render
+from bert_ft.reporting.missing import NotLogged
+from bert_ft.reporting.pictures import LeftOut, Picture, draw
+from bert_ft.reporting.table import Table
+from bert_ft.search.results import best_settings, tables
+from bert_ft.search.results.importance import importances
+from bert_ft.search.results.pictures import StudyView, sketches
+from bert_ft.search.results.ranking import ranked
+from bert_ft.search.results.statistics import statistics_of
+from bert_ft.search.results.study_log import StudyLog, read_study, sweep_folder
+from bert_ft.search.results.trials_csv import trials_csv
+
+PAGE = "study.html"
+PICTURES = "study"
+TABLE = "trials.csv"
+
+
+def folder_of(study: Study, given: str | None) -> Path:
+    """Return where to write what comes out of the study: the folder that is ``given``, else that of its sweep.
+
+    Raises:
+        ConfigError: none is given, and the study has noted none, or one that isn't there.
+    """
+    if given is not None:
+        return Path(given)
+    folder = sweep_folder(study)
+    if folder is None:
+        raise ConfigError(f"folder: required, for study_name={study.study_name} has noted none of its own")
+    if not folder.is_dir():  # moved, or of another machine
+        raise ConfigError(
+            f"folder: required, for {folder}, which study_name={study.study_name} wrote to, isn't there"
+        )
+    return folder
+
+
+def write_study_report(study: Study, folder: Path) -> Path:
+    """Write ``study.html``, ``study/*.png``, ``trials.csv`` and, once a trial is complete, ``best.yaml``; the page's path.
+
+    Files are replaced as a whole, so that none is ever seen half written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    log = read_study(study)
+    view = StudyView(log, importances(study))
+    sections = _sections(view)
+    _write(folder / TABLE, trials_csv(log).encode())
+    best = ranked(log)[:1]
+    settings = command = None
+    if best:
+        record = best_settings.read_record(best[0].folder)
+        command = best_settings.repeat_command(best[0], record)
+        settings = best_settings.experiment(log, best[0], record, folder.resolve())
+        _write_best(folder, settings)
+    _write_pictures(folder / PICTURES, [part for section in sections for part in section.parts])
+    page = Page(
+        title=f"Search {log.name}",
+        facts=tables.facts(log, statistics_of(log)) | _where(log, folder),
+        results=_table("Best trials", lambda: tables.best_trials(log)),
+        sections=sections,
+        config=settings,
+        command=command,
+        working_folder=None,
+        notes=[],
+        damaged=[],
+        subject=f"the best trial{f', {best[0].number}' if best else ''}",
+        config_name="best.yaml",
+        no_config="no trial is complete yet",
+        no_command="no trial is complete yet",
+    )
+    path = folder / PAGE
+    _write(path, render(page).encode())
+    return path
+
+
+def _sections(view: StudyView) -> list[Section]:
+    log, found = view.log, statistics_of(view.log)
+    behind: dict[str, list[tuple[str, Callable[[], Table]]]] = {
+        "Parameters": [
+            ("Importance as numbers", lambda: tables.importance(log, view.importances)),
+            ("At the edge", lambda: tables.at_the_edge(log)),
+        ],
+        "Workers": [("Time of the workers", lambda: tables.workers(log))],
+        "Trials": [
+            ("Trial statistics", lambda: tables.trial_statistics(log, found)),
+            ("Failures", lambda: tables.failures(log)),
+            ("All trials", lambda: tables.all_trials(log)),
+        ],
+    }
+    drawn = sketches(view)
+    return [
+        Section(
+            title,
+            "",
+            [
+                *draw(drawn.get(title, []), view),
+                *(_table(name, make) for name, make in behind.get(title, [])),
+            ],
+        )
+        for title in dict.fromkeys([*drawn, *behind])
+    ]
+
+
+def _table(title: str, make: Callable[[], Table]) -> Table | LeftOut:
+    try:
+        return make()
+    except NotLogged as reason:
+        return LeftOut(title, str(reason))
+
+
+_PASSWORD = re.compile(r"(://[^:/@\s]+:)[^@\s]+(@)")  # of an address within a command
+
+
+def _where(log: StudyLog, folder: Path) -> dict[str, str]:
+    lines = {"folder": str(folder.resolve())}
+    if log.storage is not None:
+        lines["storage"] = log.storage
+    if log.command is not None:
+        lines["command"] = _PASSWORD.sub(r"\1***\2", log.command)
+    return lines
+
+
+def _write_best(folder: Path, settings: str) -> None:
+    """Where Hydra looks for it, and a link beside the page."""
+    (folder / best_settings.FOLDER).mkdir(exist_ok=True)
+    _write(folder / best_settings.FOLDER / best_settings.FILE, settings.encode())
+    link = folder / best_settings.FILE
+    if not link.is_symlink() and not link.exists():
+        link.symlink_to(Path(best_settings.FOLDER) / best_settings.FILE)
+
+
+def _write_pictures(folder: Path, parts: Iterable[Picture | Table | LeftOut]) -> None:
+    folder.mkdir(exist_ok=True)
+    pictures = {f"{part.sketch.name}.png": part.png for part in parts if isinstance(part, Picture)}
+    for path in folder.glob("*.png"):  # of an earlier report, which may have had others
+        if path.name not in pictures:
+            path.unlink(missing_ok=True)
+    for name, content in pictures.items():
+        _write(folder / name, content)
+
+
+def _write(path: Path, content: bytes) -> None:
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    new.write_bytes(content)
+    new.replace(path)

@@ -1,0 +1,209 @@
+"""Where studies are kept: their database, opened with what several processes need, and a lock for claiming trials."""
+
+from __future__ import annotations
+
+import fcntl
+import sqlite3
+import zlib
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import optuna
+import sqlalchemy
+from optuna.exceptions import OptunaError
+from optuna.storages import RDBStorage, _CachedStorage
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from bert_ft.errors import ConfigError
+
+KEY = "hydra.sweeper.storage"
+DIALECTS = ("sqlite", "postgresql", "mysql", "mariadb")
+WAIT_SECONDS = 60  # for another process that writes; each write takes milliseconds
+CONNECT_SECONDS = 10
+
+
+def absolute_url(url: str, folder: Path) -> str:
+    """The address with a SQLite file's path made absolute from ``folder``.
+
+    Raises:
+        ConfigError: it isn't an address of a database that can be used.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise ConfigError(f"{KEY}={url}: isn't the address of a database; {_EXAMPLES}") from error
+    if parsed.get_backend_name() not in DIALECTS:
+        raise ConfigError(f"{KEY}={without_password(url)}: must be SQLite, PostgreSQL or MySQL; {_EXAMPLES}")
+    if parsed.get_backend_name() != "sqlite":
+        return url
+    if not parsed.database or parsed.database == ":memory:":
+        raise ConfigError(f"{KEY}={url}: workers can't reach another process's memory; {_EXAMPLES}")
+    path = Path(folder, parsed.database).absolute()
+    return parsed.set(database=str(path)).render_as_string(hide_password=False)
+
+
+_EXAMPLES = "e.g. sqlite:///optuna.db, postgresql://user:password@host/database"
+
+
+def without_password(url: str) -> str:
+    """The address as it may be shown."""
+    return make_url(url).render_as_string(hide_password=True)
+
+
+def open_storage(url: str, *, create: bool = False) -> _CachedStorage:
+    """The database at ``url``; ``create`` makes its tables where they aren't there yet.
+
+    Raises:
+        ConfigError: it can't be reached, its driver isn't installed, or another version of Optuna made it.
+    """
+    parsed = make_url(url)
+    is_file = parsed.get_backend_name() == "sqlite"
+    if is_file and not create and not Path(str(parsed.database)).is_file():
+        raise ConfigError(f"{KEY}={url}: no such file")
+    try:
+        if is_file:
+            Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
+        with _tables_locked(parsed) if create else nullcontext():
+            storage = RDBStorage(
+                url,
+                engine_kwargs=_engine_settings(parsed),
+                # each worker opens it anew, and what the parent has looked at needs no second look
+                skip_table_creation=not create,
+                skip_compatibility_check=not create,
+            )
+        if is_file:
+            sqlalchemy.event.listen(storage.engine, "connect", _write_quickly)
+            if create:
+                _log_ahead(storage.engine)
+        with storage.engine.connect():
+            return _CachedStorage(storage)
+    except ImportError as error:
+        extra = "postgresql" if parsed.get_backend_name() == "postgresql" else "mysql"
+        raise ConfigError(
+            f"{KEY}={without_password(url)}: the driver for it isn't installed; pip install 'bert_ft[{extra}]'"
+        ) from error
+    except (SQLAlchemyError, OptunaError, RuntimeError, OSError, sqlite3.Error) as error:
+        reason = str(getattr(error, "orig", None) or error).strip().splitlines()
+        raise ConfigError(
+            f"{KEY}={without_password(url)}: can't be used: {reason[0] if reason else type(error).__name__}"
+        ) from error
+
+
+def find_study(name: str | None, url: str) -> optuna.Study:
+    """Return the study of that name in the database at ``url``, to look at; without a name the only one there.
+
+    Raises:
+        ConfigError: the database can't be used, or holds no such study.
+    """
+    try:
+        storage = open_storage(absolute_url(url, Path.cwd()))
+    except ConfigError as error:  # which names the sweep's key
+        raise ConfigError(str(error).replace(f"{KEY}=", "storage=", 1)) from error
+    shown = without_password(url)
+    try:
+        names = sorted(study.study_name for study in storage.get_all_studies())
+    except SQLAlchemyError as error:
+        raise ConfigError(f"storage={shown}: holds no studies: it isn't a database of Optuna's") from error
+    if not names:
+        raise ConfigError(f"storage={shown}: holds no study yet")
+    if name is None and len(names) > 1:
+        raise ConfigError(f"study_name: required, for storage={shown} holds several: {', '.join(names)}")
+    if name is not None and name not in names:
+        raise ConfigError(
+            f"study_name={name}: storage={shown} has none of that name; it has {', '.join(names)}"
+        )
+    return optuna.load_study(study_name=name or names[0], storage=storage)
+
+
+@contextmanager
+def _tables_locked(url: URL) -> Iterator[None]:
+    """Optuna looks whether tables are there and then makes them: of two that do so at once one would fail."""
+    engine = sqlalchemy.create_engine(url, **_engine_settings(url))
+    try:
+        with _locked(engine, "tables"):
+            yield
+    finally:
+        engine.dispose()
+
+
+def close(storage: _CachedStorage) -> None:
+    """Give the connections back."""
+    storage._backend.remove_session()
+    storage._backend.engine.dispose()
+
+
+def _engine_settings(url: URL) -> dict[str, Any]:
+    backend = url.get_backend_name()
+    if backend == "sqlite":
+        return {"connect_args": {"timeout": WAIT_SECONDS}}
+    # a connection that rested for the length of a trial may have been closed
+    settings: dict[str, Any] = {"pool_pre_ping": True}
+    if "connect_timeout" not in url.query and not url.get_driver_name().startswith("pg8000"):
+        settings["connect_args"] = {"connect_timeout": CONNECT_SECONDS}
+    return settings
+
+
+def _write_quickly(connection: Any, record: Any) -> None:
+    """Don't wait for the disk at each of a trial's twenty writes; a process that dies loses nothing by it."""
+    connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _log_ahead(engine: sqlalchemy.Engine) -> None:
+    """Let readers and a writer of a SQLite file not wait for each other; the file remembers it."""
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+
+
+def locked(storage: _CachedStorage, study_name: str) -> AbstractContextManager[None]:
+    """Inside, no other process, on whichever machine, is inside for the same study.
+
+    The system or the server frees the lock of a process that dies. A lock on the study's row wouldn't do: Optuna
+    takes that itself, over another connection.
+    """
+    return _locked(storage._backend.engine, study_name)
+
+
+@contextmanager
+def _locked(engine: sqlalchemy.Engine, name: str) -> Iterator[None]:
+    backend = engine.dialect.name
+    if backend == "sqlite":
+        with _file_locked(Path(f"{engine.url.database}.lock")):
+            yield
+        return
+    key = zlib.crc32(f"bert_ft {name}".encode())
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        if backend == "postgresql":
+            take, give = f"SELECT pg_advisory_lock({key})", f"SELECT pg_advisory_unlock({key})"
+            connection.exec_driver_sql(take)
+        else:
+            # a time without an end is MySQL's alone: MariaDB answers NULL to -1, and goes on
+            take, give = f"SELECT GET_LOCK('bert_ft {key}', 60)", f"SELECT RELEASE_LOCK('bert_ft {key}')"
+            while (taken := connection.exec_driver_sql(take).scalar_one()) == 0:
+                pass  # somebody has had it for a minute
+            if taken != 1:
+                raise ConfigError(f"{KEY}={engine.url}: the server gives no lock")
+        try:
+            yield
+        finally:
+            connection.exec_driver_sql(give)
+
+
+@contextmanager
+def _file_locked(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def now(storage: _CachedStorage) -> float:
+    """Seconds by the clock that all processes of a study share: the database's."""
+    engine = storage._backend.engine
+    query = {
+        "postgresql": "SELECT extract(epoch from clock_timestamp())",
+        "sqlite": "SELECT (julianday('now') - 2440587.5) * 86400.0",
+    }.get(engine.dialect.name, "SELECT unix_timestamp(now(3))")
+    with engine.connect() as connection:
+        return float(connection.exec_driver_sql(query).scalar_one())

@@ -1,0 +1,134 @@
+"""What monitors read is declared, told by our own modules, and asked for in one place."""
+
+import ast
+import inspect
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import nn
+
+import bert_ft.callbacks
+from bert_ft.callbacks import monitored
+from bert_ft.training.data_module import TextDataModule
+from bert_ft.training.module import ClassificationModule
+from bert_ft.training.pretraining_module import PretrainingModule
+
+CALLBACKS = Path(bert_ft.callbacks.__file__).parent
+
+
+class Model(nn.Module):
+    num_labels = 2
+
+
+SETTINGS = {"objective": None, "optimizer": None, "schedule": None, "max_tokens": 8}
+
+
+def classification():
+    return ClassificationModule(Model(), **SETTINGS)
+
+
+def pretraining():
+    return PretrainingModule(Model(), **SETTINGS)
+
+
+def data(splits=None):
+    prepared = SimpleNamespace(splits={} if splits is None else splits)
+    return TextDataModule(prepared, batch_size=1, eval_batch_size=1, max_tokens=8, seed=0)
+
+
+def members(protocol) -> dict:
+    return {name: value for name, value in vars(protocol).items() if not name.startswith("_")}
+
+
+@pytest.mark.parametrize(
+    ("make", "protocol"),
+    [
+        (classification, monitored.MonitoredModule),
+        (classification, monitored.CachingModule),
+        (pretraining, monitored.MonitoredModule),
+        (data, monitored.MonitoredData),
+    ],
+)
+def test_our_own_tell_all_that_is_declared(make, protocol):
+    owner = make()
+    assert members(protocol)
+    for name, declared in members(protocol).items():
+        found = inspect.getattr_static(owner, name)  # without asking: a share needs a trainer
+        if inspect.isfunction(declared):
+            assert list(inspect.signature(found).parameters) == list(inspect.signature(declared).parameters)
+
+
+@pytest.mark.parametrize(
+    "protocol", [monitored.MonitoredModule, monitored.CachingModule, monitored.MonitoredData]
+)
+def test_each_attribute_says_what_holds_without_it(protocol):
+    for name, declared in members(protocol).items():
+        assert "Without it: " in inspect.getdoc(declared), name
+
+
+def test_what_holds_of_a_foreign_module():
+    module, trainer = LightningModule(), Trainer(accelerator="cpu", accumulate_grad_batches=4, logger=False)
+    assert monitored.max_tokens(module) > 10**9
+    assert monitored.batch_loss(module) is None
+    assert not monitored.tells_clipping(module)
+    assert monitored.clipped_gradients(module) is None
+    assert monitored.accumulated_share(trainer, module, 3) == 0.75
+    assert monitored.has_initial_weights(module)
+    assert not monitored.caches_frozen_states(module)
+    assert monitored.validation_split(trainer) is None
+    assert monitored.tokenizer_of(trainer, module) is None
+    assert monitored.texts_of(trainer, "validation", [0]) is None
+    assert monitored.sources_of(trainer, "validation", [0]) is None
+
+
+def test_what_a_module_tells_is_read(monkeypatch):
+    module, trainer = classification(), Trainer(accelerator="cpu", logger=False)
+    trainer.datamodule = data({"validation": "split"})
+    module.batch_loss, module.clipped_gradients = torch.tensor(2.0), "clipped"
+    module.has_initial_weights, module.frozen_states = False, "cache"
+    monkeypatch.setattr(ClassificationModule, "accumulated_share", 0.5)
+    module.tokenizer = "the module's"
+    assert monitored.max_tokens(module) == 8
+    assert monitored.batch_loss(module) == 2.0
+    assert monitored.tells_clipping(module)
+    assert monitored.clipped_gradients(module) == "clipped"
+    assert monitored.accumulated_share(trainer, module, 1) == 0.5
+    assert not monitored.has_initial_weights(module)
+    assert monitored.caches_frozen_states(module)
+    assert monitored.validation_split(trainer) == "split"
+    assert monitored.tokenizer_of(trainer, module) == "the module's"
+    trainer.datamodule.tokenizer = "the data's"
+    assert monitored.tokenizer_of(trainer, module) == "the data's"
+
+
+def test_nobody_else_asks_a_module_whether_it_has_something():
+    """But for the names of the classes, which a classifier's configuration has."""
+    found = set()
+    for path in CALLBACKS.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not (isinstance(node, ast.Call) and ast.unparse(node.func) in ("getattr", "hasattr")):
+                continue
+            owner, name = ast.unparse(node.args[0]), ast.unparse(node.args[1])
+            if owner in ("pl_module", "module") or owner.endswith(("datamodule", "_data_module(trainer)")):
+                found.add((path.name, name))
+    elsewhere = {(file, name) for file, name in found if file != "monitored.py"}
+    assert elsewhere <= {("validation_outputs.py", "'classifier'")}
+
+
+def test_only_what_is_declared_is_asked_for():
+    protocols = (
+        monitored.MonitoredModule,
+        monitored.CachingModule,
+        monitored.PreparedSplits,
+        monitored.MonitoredData,
+    )
+    declared = {name for protocol in protocols for name in members(protocol)}
+    asked = {
+        ast.literal_eval(node.args[1])
+        for node in ast.walk(ast.parse(Path(monitored.__file__).read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("getattr", "hasattr")
+    }
+    assert asked == declared

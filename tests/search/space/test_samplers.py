@@ -1,0 +1,80 @@
+import optuna
+import pytest
+import yaml
+from hydra.core.plugins import Plugins
+from optuna.distributions import FloatDistribution, IntDistribution
+
+from bert_ft.config.paths import conf_dir
+from bert_ft.errors import ConfigError
+from bert_ft.search.space.samplers import build_pruner, build_sampler, is_grid
+
+SWEEPER = conf_dir() / "hydra" / "sweeper"
+
+
+def node(path) -> dict:
+    return yaml.safe_load(path.read_text())
+
+
+@pytest.mark.parametrize("path", sorted((SWEEPER / "pruner").iterdir()), ids=lambda path: path.stem)
+def test_each_shipped_pruner_can_be_built(path):
+    settings = node(path)
+    pruner = build_pruner(settings)
+    assert type(pruner).__name__ == settings["_target_"].rpartition(".")[2]
+
+
+def test_the_shipped_sampler_has_optunas_good_defaults_on():
+    sampler = build_sampler(node(SWEEPER / "sampler" / "tpe.yaml"), {})
+    assert sampler._multivariate
+    assert sampler._group
+    assert sampler._constant_liar
+    assert sampler._n_startup_trials == 10
+
+
+def test_every_key_of_the_plugins_sampler_is_there():
+    Plugins.instance()
+    from hydra_plugins.hydra_optuna_sweeper.config import TPESamplerConfig
+
+    assert TPESamplerConfig.__dataclass_fields__.keys() == node(SWEEPER / "sampler" / "tpe.yaml").keys()
+
+
+def test_a_process_that_comes_later_draws_other_values():
+    space = {"x": FloatDistribution(0, 1)}
+    settings = {"_target_": "optuna.samplers.RandomSampler", "seed": 1}
+    drawn = [
+        optuna.create_study(sampler=build_sampler(settings, space, turn)).ask(space).params["x"]
+        for turn in (0, 1, 2, 0)
+    ]
+    assert len(set(drawn)) == 3
+    assert drawn[0] == drawn[3]
+    assert (
+        drawn[0] == optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1)).ask(space).params["x"]
+    )
+
+
+def test_processes_number_the_points_of_a_grid_alike():
+    settings = {"_target_": "optuna.samplers.GridSampler", "_partial_": True, "seed": 1}
+    space = {"x": IntDistribution(0, 9)}
+    assert build_sampler(settings, space)._all_grids == build_sampler(settings, space, turn=1)._all_grids
+
+
+def test_a_grid_learns_its_space():
+    settings = {"_target_": "optuna.samplers.GridSampler", "_partial_": True, "seed": None}
+    assert is_grid(settings)
+    assert not is_grid({"_target_": "optuna.samplers.TPESampler"})
+    sampler = build_sampler(settings, {"x": IntDistribution(1, 5, step=2)})
+    assert isinstance(sampler, optuna.samplers.GridSampler)
+    assert sampler._search_space == {"x": [1, 3, 5]}
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"_target_": "optuna.samplers.TPESampler", "n_startup": 1}, "n_startup"),
+        ({"_target_": "os.system", "command": "true"}, "os.system"),
+        ({"_target_": "optuna.pruners.NopPruner"}, "gives a NopPruner, not a sampler"),
+    ],
+)
+def test_refused(settings, words):
+    with pytest.raises(ConfigError, match=r"^hydra\.sweeper\.sampler") as refusal:
+        build_sampler(settings, {})
+    assert words in str(refusal.value)

@@ -1,0 +1,129 @@
+"""The search spaces under conf/search: what the mission asks to be searched, on the scales that it asks for."""
+
+import hydra
+import pytest
+from hydra_plugins.hydra_optuna_sweeper._impl import create_params_from_overrides
+from omegaconf import OmegaConf
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+from bert_ft.config.check import problems
+from bert_ft.config.paths import conf_dir
+from bert_ft.search.space.conditions import Conditions
+
+HAS_STAGE = (conf_dir() / "pretrain").is_dir()
+LOGARITHMIC = {
+    "optimizer.lr",
+    "optimizer.weight_decay",
+    "pretrain.optimizer.lr",
+    "pretrain.optimizer.weight_decay",
+}
+IN_STEPS = {
+    "model.head.dropout": (0.0, 0.5),
+    "encoder.hidden_dropout": (0.0, 0.2),
+    "schedule.warmup_ratio": (0.0, 0.3),
+    "loss.label_smoothing": (0.0, 0.2),
+    "pretrain.masking.probability": (0.1, 0.4),
+    "pretrain.schedule.warmup_ratio": (0.0, 0.2),
+}
+CHOICES = {
+    "data.batch_size",
+    "model.head.hidden_sizes",
+    "model.pooling",
+    "optimizer.layer_decay",
+    "loss.contrastive_weight",
+    "loss.contrastive_temperature",
+    "pretrain.batch_size",
+    "pretrain.temperature",
+    "pretrain.contrastive_weight",
+}
+
+
+def content(name: str):
+    return OmegaConf.to_container(OmegaConf.load(conf_dir() / f"search/{name}.yaml"))
+
+
+def distributions(*names: str):
+    params = {key: text for name in names for key, text in content(name)["params"].items()}
+    return create_params_from_overrides([f"{key}={text}" for key, text in params.items()])[0]
+
+
+def test_the_whole_space():
+    found = distributions("default", "_pretraining")
+    assert set(found) == LOGARITHMIC | set(IN_STEPS) | CHOICES
+    for name in LOGARITHMIC:
+        assert isinstance(found[name], FloatDistribution)
+        assert found[name].log
+    for name, ends in IN_STEPS.items():
+        assert isinstance(found[name], FloatDistribution)
+        assert (found[name].low, found[name].high) == pytest.approx(ends)
+        assert found[name].step == pytest.approx(0.05)
+    for name in CHOICES:
+        assert isinstance(found[name], CategoricalDistribution)
+    widths = found["model.head.hidden_sizes"].choices
+    assert {text.count(",") for text in widths} == {0, 1}  # one block and two: widths and depth
+
+
+def test_the_small_space_is_part_of_the_question():
+    small, whole = distributions("small"), distributions("default")
+    assert set(small) < set(whole)
+    assert content("small")["n_trials"] < 100
+
+
+@pytest.mark.parametrize("name", ["default", "small"])
+def test_every_parameter_is_a_key_and_each_of_its_values_is_allowed(name):
+    found = distributions(name, *(["_pretraining"] if HAS_STAGE and name == "default" else []))
+    stage = ["pretrain=mlm_contrastive"] if HAS_STAGE else []
+    with hydra.initialize_config_dir(config_dir=str(conf_dir())):
+
+        def compose(overrides):
+            return hydra.compose("train", overrides, return_hydra_config=True)
+
+        only_with = content(name).get("only_with", {})
+        conditions = Conditions(compose, stage, found, only_with=only_with)
+        assert conditions.problems() == []
+        assert conditions.left_out() == []
+        assert all({key, other} <= set(found) for key, other in only_with.items())
+        for position in range(5):
+            values = {
+                key: values_of(each)[min(position, len(values_of(each)) - 1)] for key, each in found.items()
+            }
+            assert problems(compose([*stage, *(f"{key}={value}" for key, value in values.items())])) == []
+
+
+def values_of(distribution):
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices
+    return (distribution.low, distribution.high)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        ([], "default"),
+        (["search=default"], "default"),
+        (["search=small"], "small"),
+        (["search=none"], "none"),
+    ],
+)
+def test_the_sweeper_gets_the_space(overrides, name):
+    with hydra.initialize_config_dir(config_dir=str(conf_dir())):
+        config = hydra.compose("train", ["hydra/sweeper=optuna", *overrides], return_hydra_config=True)
+    included = content(name).get("defaults", ["_self_"])
+    files = [content(name if each == "_self_" else each) for each in included]
+    assert config.hydra.sweeper.params == {
+        key: text for file in files for key, text in file["params"].items()
+    }
+    expected = {key: other for file in files for key, other in file.get("only_with", {}).items()}
+    assert config.hydra.sweeper.only_with == expected
+    assert config.hydra.sweeper.n_trials == 20
+
+
+def test_no_other_sweeper_gets_it():
+    with hydra.initialize_config_dir(config_dir=str(conf_dir())):
+        config = hydra.compose("train", [], return_hydra_config=True)
+    assert not config.hydra.sweeper.params
+
+
+def test_the_pre_training_stages_space_comes_with_the_stage():
+    """It isn't part of the default one before, for there its keys are unknown."""
+    assert ("_pretraining" in content("default").get("defaults", [])) == HAS_STAGE

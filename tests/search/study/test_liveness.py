@@ -1,0 +1,42 @@
+import dataclasses
+import os
+import subprocess
+import sys
+
+from bert_ft.search.study.liveness import GRACE_SECONDS, Owner, is_alive
+
+
+def test_this_process_lives():
+    assert is_alive(Owner.this_process(), {}, now=0.0)
+
+
+def test_a_process_that_has_ended_is_dead():
+    own = Owner.this_process()
+    code = "from bert_ft.search.study.liveness import Owner; import json; print(json.dumps(Owner.this_process().to_dict()))"
+    import json
+
+    ended = Owner.of(
+        json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
+    )
+    assert ended.host == own.host
+    assert not is_alive(ended, {ended.heartbeat_key: 1e12}, now=0.0)
+
+
+def test_a_number_that_was_given_again_is_another_process():
+    earlier = dataclasses.replace(Owner.this_process(), started="1")
+    assert earlier.pid == os.getpid()
+    assert not is_alive(earlier, {}, now=0.0)
+
+
+def test_another_machine_lives_by_its_heartbeat():
+    other = Owner("elsewhere", "", 1, "5")
+    assert is_alive(other, {other.heartbeat_key: 100.0}, now=100.0 + GRACE_SECONDS - 1)
+    assert not is_alive(other, {other.heartbeat_key: 100.0}, now=100.0 + GRACE_SECONDS + 1)
+    assert not is_alive(other, {}, now=1e9)
+
+
+def test_round_trip():
+    own = Owner.this_process()
+    assert Owner.of(own.to_dict()) == own
+    assert Owner.of(None) is None
+    assert Owner.of({"host": "x"}) is None

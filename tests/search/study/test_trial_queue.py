@@ -1,0 +1,353 @@
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+import yaml
+from hydra.errors import ConfigCompositionException
+from optuna.exceptions import StorageInternalError
+from optuna.trial import TrialState
+from sqlalchemy.exc import OperationalError
+
+from bert_ft.config.paths import conf_dir
+from bert_ft.search.results.study_log import read_study
+from bert_ft.search.space.samplers import build_sampler
+from bert_ft.search.study import trial_queue
+from bert_ft.search.study.liveness import Owner
+from bert_ft.search.study.storage import close, locked, now, open_storage
+from bert_ft.search.study.trial_queue import FailedDrawError, TrialQueue, is_lost, num_claimed, to_run_again
+from tests.search.study import servers
+from tests.search.study.claiming import NAME
+
+CLAIMING = Path(__file__).with_name("claiming.py")
+
+
+def make_study(folder: Path, **settings) -> tuple[optuna.Study, TrialQueue]:
+    storage = open_storage(f"sqlite:///{folder / 'study.db'}", create=True)
+    study = optuna.create_study(study_name="study", storage=storage, load_if_exists=True, **settings)
+    return study, TrialQueue(
+        study, storage, n_trials=5, retry=1, draw=lambda trial: trial.suggest_float("x", 0, 1)
+    )
+
+
+def frozen(queue: TrialQueue, trial: optuna.Trial) -> optuna.trial.FrozenTrial:
+    return queue.storage.get_trial(trial._trial_id)
+
+
+def test_no_more_than_n_trials(tmp_path):
+    study, queue = make_study(tmp_path)
+    begun = [queue.next() for _ in range(5)]
+    assert queue.next() is None
+    queue.fail(frozen(queue, begun[0]), "it raised")
+    queue.prune(frozen(queue, begun[1]))
+    assert queue.next() is None  # both count
+    assert num_claimed(study.trials) == 5
+    assert study.trials[0].user_attrs["reason"] == "it raised"
+    assert study.trials[1].state == TrialState.PRUNED
+
+
+def test_a_trial_whose_choices_do_not_go_together_fails_alone(tmp_path):
+    _, queue = make_study(tmp_path)
+
+    def draw(trial):
+        if trial.number < 2:
+            raise ConfigCompositionException("In 'train': a doesn't go\nwith that")
+
+    queue._draw = draw
+    for number in range(2):
+        with pytest.raises(
+            FailedDrawError, match=rf"^Trial {number} can't be composed: .* go with that$"
+        ) as told:
+            queue.next()
+        assert told.value.trial.state == TrialState.FAIL
+    assert [queue.next().number for _ in range(3)] == [2, 3, 4]
+    assert queue.next() is None
+
+
+def test_what_was_killed_is_run_again_with_the_same_values(tmp_path):
+    study, queue = make_study(tmp_path)
+    first = queue.next()
+    assert queue.lose(frozen(queue, first), "killed", killed_individually=True)
+    assert num_claimed(study.trials) == 0
+    again = queue.next()
+    assert (again.number, again.params) == (1, first.params)
+    assert not to_run_again(study.trials)
+    # the second time it fails for good: retry=1
+    assert not queue.lose(frozen(queue, again), "killed", killed_individually=True)
+    assert num_claimed(study.trials) == 1
+    assert study.trials[1].user_attrs["reason"] == "killed, 2 times"
+    assert queue.next().params != first.params
+
+
+def test_a_kill_of_the_search_is_no_fault_of_the_trial(tmp_path):
+    study, queue = make_study(tmp_path)
+    trial = queue.next()
+    for _ in range(4):
+        assert queue.lose(frozen(queue, trial), "interrupted")
+        again = queue.next()
+        assert again.params == trial.params
+        trial = again
+    assert [is_lost(trial) for trial in study.trials] == [True] * 4 + [False]
+
+
+def test_a_retry_that_was_lost_before_it_had_drawn_keeps_its_values(tmp_path):
+    study, queue = make_study(tmp_path)
+    first = queue.next()
+    queue.lose(frozen(queue, first), "interrupted")
+    queue._queued_again()
+    second = study.ask()  # and no further: it neither has an owner nor values
+    assert second.params == {}
+    queue.clear_away()
+    assert queue.next().params == first.params
+
+
+def test_trials_of_the_dead_are_ended_and_those_of_the_living_are_not(tmp_path):
+    study, queue = make_study(tmp_path)
+    alive, dead, without = queue.next(), queue.next(), study.ask()
+    dead.set_user_attr("owner", {**Owner.this_process().to_dict(), "started": "0"})
+    elsewhere = queue.next()
+    elsewhere.set_user_attr("owner", Owner("elsewhere", "", 1, "1").to_dict())
+    queue.clear_away()
+    states = [trial.state.name for trial in study.trials if trial.state != TrialState.WAITING]
+    assert states[alive.number] == "RUNNING"
+    assert states[dead.number] == states[without.number] == states[elsewhere.number] == "FAIL"
+    assert study.trials[dead.number].user_attrs["reason"] == "the process that ran the search died"
+
+
+def test_what_another_process_has_ended_stays_as_it_is(tmp_path, caplog):
+    study, queue = make_study(tmp_path)
+    trial = queue.next()
+    before = frozen(queue, trial)
+    queue.fail(before, "taken for dead")
+    queue.complete(before, [1.0])
+    assert not queue.lose(before, "killed", killed_individually=True)
+    assert study.trials[0].state == TrialState.FAIL
+    assert "took this one for dead" in caplog.text
+
+
+def test_a_grid_that_has_been_gone_through(tmp_path):
+    study, queue = make_study(tmp_path, sampler=optuna.samplers.GridSampler({"x": [0.0, 1.0]}))
+    for _ in range(2):
+        trial = queue.next()
+        queue.complete(frozen(queue, trial), [trial.params["x"]])
+    assert sorted(trial.value for trial in study.trials) == [0.0, 1.0]
+
+
+def test_a_grid_whose_trials_are_lost_is_gone_through_all_the_same(tmp_path):
+    study, queue = make_study(tmp_path, sampler=optuna.samplers.GridSampler({"x": [0.0, 0.25, 0.5, 1.0]}))
+    queue.n_trials = 4
+    for number in range(9):
+        trial = queue.next()
+        if number == 2:
+            queue.lose(frozen(queue, trial), "interrupted")
+        elif trial is None:
+            break
+        else:
+            queue.complete(frozen(queue, trial), [trial.params["x"]])
+    complete = study.get_trials(states=(TrialState.COMPLETE,))
+    assert sorted(trial.value for trial in complete) == [0.0, 0.25, 0.5, 1.0]
+    assert len(study.trials) == 5
+
+
+def test_a_point_of_a_grid_that_was_lost_before_it_was_drawn(tmp_path):
+    study, queue = make_study(tmp_path, sampler=optuna.samplers.GridSampler({"x": [0.0, 0.5, 1.0]}))
+    study.ask()  # and no further
+    queue.clear_away()
+    assert sorted(queue.next().params["x"] for _ in range(3)) == [0.0, 0.5, 1.0]
+
+
+def test_the_first_trial_keeps_its_mark(tmp_path):
+    study, queue = make_study(tmp_path)
+    study.enqueue_trial({"x": 0.5}, user_attrs={"as_configured": ["y"]})
+    queue.lose(frozen(queue, queue.next()), "interrupted")
+    again = queue.next()
+    assert (again.params, again.user_attrs["as_configured"]) == ({"x": 0.5}, ["y"])
+
+
+def test_a_trial_whose_process_died_unnoticed_ended_when_that_was_last_seen(tmp_path):
+    study, queue = make_study(tmp_path)
+    trial = queue.next()
+    dead = Owner("elsewhere", "", 1, "1")
+    trial.set_user_attr("owner", dead.to_dict())
+    study.set_user_attr(dead.heartbeat_key, now(queue.storage) - 3600)
+    queue.clear_away()
+    seen = study.trials[0].user_attrs["last_seen"]
+    assert seen == pytest.approx(time.time() - 3600, abs=60)
+    assert read_study(study).trials[0].seconds == 0.0  # and not after it began here
+
+
+@pytest.mark.slow
+def test_several_make_the_tables_of_one_database(tmp_path):
+    """Optuna alone fails: it looks for the tables and then makes them."""
+    for number in range(3):
+        url = f"sqlite:///{tmp_path / f'{number}.db'}"
+        barrier, failures = threading.Barrier(6), []
+
+        def make(url=url, barrier=barrier, failures=failures):
+            barrier.wait()
+            try:
+                close(open_storage(url, create=True))
+            except Exception as error:
+                failures.append(error)
+
+        threads = [threading.Thread(target=make) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert failures == []
+
+
+def test_a_batch_that_is_away_is_known_to_live(tmp_path, monkeypatch):
+    study, queue = make_study(tmp_path)
+    monkeypatch.setattr(trial_queue, "HEARTBEAT_SECONDS", 0.05)
+    key = queue.owner.heartbeat_key
+    beat, failures = queue.beat, [OperationalError("", None, Exception()), StorageInternalError()]
+
+    def sometimes():
+        if failures:
+            raise failures.pop()
+        beat()
+
+    monkeypatch.setattr(queue, "beat", sometimes)
+    with queue.beating():
+        until = time.monotonic() + 20
+        while key not in study.user_attrs:
+            assert time.monotonic() < until
+        first = study.user_attrs[key]
+        while study.user_attrs[key] == first:
+            assert time.monotonic() < until
+    last = study.user_attrs[key]
+    time.sleep(0.2)
+    assert study.user_attrs[key] == last
+
+
+def run_claiming(url: str, processes: int, trials: int) -> subprocess.Popen:
+    words = [sys.executable, str(CLAIMING), url, str(processes), str(trials)]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def check_shared(url: str, ended: list[list[int]], trials: int) -> None:
+    numbers = [number for each in ended for number in each]
+    assert sorted(numbers) == list(range(trials))  # each once, none lost
+    storage = open_storage(url)
+    study = optuna.load_study(study_name=NAME, storage=storage)
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * trials
+    assert all(trial.intermediate_values == {1: trial.value} for trial in study.trials)
+    close(storage)
+
+
+@pytest.mark.slow
+def test_eight_workers_on_sqlite(tmp_path):
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    optuna.create_study(study_name=NAME, storage=open_storage(url, create=True))
+    process = run_claiming(url, 8, 400)
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert "locked" not in errors
+    check_shared(url, json.loads(output), 400)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["postgresql", "mariadb"])
+def test_two_processes_on_a_server(tmp_path, name):
+    """As two machines would: each process has four workers, and knows of the other only through the database."""
+    if (reason := servers.reason_to_skip(name)) is not None:
+        pytest.skip(reason)
+    with servers.server(name, tmp_path) as url:
+        both = [run_claiming(url, 4, 100) for _ in range(2)]  # which make its tables at the same time
+        outputs = [process.communicate(timeout=300) for process in both]
+        assert [process.returncode for process in both] == [0, 0], outputs
+        check_shared(url, [each for output, _ in outputs for each in json.loads(output)], 100)
+        check_lock([open_storage(url) for _ in range(3)])
+
+
+def test_only_one_is_inside_the_lock(tmp_path):
+    check_lock([open_storage(f"sqlite:///{tmp_path / 'study.db'}", create=True) for _ in range(4)])
+
+
+def check_lock(storages):
+    inside, most = 0, 0
+
+    def enter(storage):
+        nonlocal inside, most
+        for _ in range(50):
+            with locked(storage, "study"):
+                inside += 1
+                most = max(most, inside)
+                time.sleep(0.0001)  # let the others try
+                inside -= 1
+
+    threads = [threading.Thread(target=enter, args=(storage,)) for storage in storages]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 1
+    for storage in storages:
+        close(storage)
+
+
+@pytest.fixture(scope="module")
+def thirty_trials(tmp_path_factory) -> Path:
+    """A database of trials that say that 0.3 is best."""
+    path = tmp_path_factory.mktemp("thirty") / "study.db"
+    storage = open_storage(f"sqlite:///{path}", create=True)
+    study = optuna.create_study(study_name="study", storage=storage)
+    uniform = optuna.distributions.FloatDistribution(0, 1)
+    for x, y in np.clip(0.3 + 0.2 * np.random.default_rng(0).normal(size=(30, 2)), 0, 1):
+        params = {"x": float(x), "y": float(y)}
+        value = float((x - 0.3) ** 2 + (y - 0.3) ** 2)
+        study.add_trial(
+            optuna.create_trial(params=params, distributions={"x": uniform, "y": uniform}, value=value)
+        )
+    close(storage)
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_jobs", [1, 8])
+def test_asks_before_any_tell_spread_out(tmp_path, thirty_trials, n_jobs):
+    """By the shipped settings; the plugin's, which switch both of Optuna's good defaults off, come close together."""
+    ours = yaml.safe_load((conf_dir() / "hydra/sweeper/sampler/tpe.yaml").read_text())
+    plugins = {"_target_": ours["_target_"], "multivariate": False, "constant_liar": False}
+    spreads: dict[str, list[float]] = {"ours": [], "plugin's": []}
+    for seed in range(3):
+        for name, node in (("ours", ours), ("plugin's", plugins)):
+            path = tmp_path / f"{name}{seed}.db"
+            shutil.copy(thirty_trials, path)
+            spreads[name].append(spread(ask_ten(path, {**node, "seed": seed}, n_jobs)))
+    # ten random points of the square are 0.16 apart
+    assert np.mean(spreads["ours"]) > 0.12
+    assert np.mean(spreads["ours"]) > 1.2 * np.mean(spreads["plugin's"])
+
+
+def draw(trial: optuna.Trial) -> None:
+    trial.suggest_float("x", 0, 1)
+    trial.suggest_float("y", 0, 1)
+
+
+def ask_ten(path: Path, node: dict, n_jobs: int) -> np.ndarray:
+    """``(10, 2)``: asked by ``n_jobs`` processes' samplers in turn."""
+    queues = []
+    for job in range(n_jobs):
+        storage = open_storage(f"sqlite:///{path}")
+        study = optuna.load_study(study_name="study", storage=storage, sampler=build_sampler(node, {}, job))
+        queues.append(TrialQueue(study, storage, n_trials=99, retry=0, draw=draw))
+    asked = [queues[number % n_jobs].next().params for number in range(10)]
+    for queue in queues:
+        close(queue.storage)
+    return np.array([[params["x"], params["y"]] for params in asked])
+
+
+def spread(points: np.ndarray) -> float:
+    """The mean distance of a point to the nearest other one."""
+    distances = np.linalg.norm(points[:, None] - points[None], axis=-1)
+    np.fill_diagonal(distances, np.inf)
+    return float(distances.min(axis=1).mean())

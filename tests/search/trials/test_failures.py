@@ -1,0 +1,80 @@
+import math
+
+import pytest
+
+from bert_ft.search.trials.failures import (
+    objective_values,
+    reason_of_error,
+    reason_of_exit,
+    too_many,
+    was_killed,
+)
+
+
+def test_reasons_of_ended_processes():
+    assert "SIGKILL" in reason_of_exit(-9)
+    assert "memory" in reason_of_exit(-9)
+    assert "crashed (SIGSEGV)" in reason_of_exit(-11)
+    assert "exit code 3" in reason_of_exit(3)
+
+
+def test_only_what_others_send_is_a_kill():
+    assert [was_killed(code) for code in (-9, -15, -2, -11, -6, 0, 1)] == [
+        True,
+        True,
+        True,
+        False,
+        False,
+        False,
+        False,
+    ]
+
+
+def test_reasons_of_errors():
+    assert reason_of_error(KeyError("x")) == "KeyError: 'x'"
+    assert reason_of_error(RuntimeError("CUDA out of memory. Tried\n to allocate")).startswith(
+        "out of memory: CUDA"
+    )
+    assert len(reason_of_error(ValueError("x" * 9999))) == 500
+
+
+@pytest.mark.parametrize(
+    ("returned", "num_objectives", "expected"),
+    [(1, 1, [1.0]), ("0.5", 1, [0.5]), ((1, 2), 2, [1.0, 2.0]), ([1, 2.5], 2, [1.0, 2.5])],
+)
+def test_objective_values(returned, num_objectives, expected):
+    assert objective_values(returned, num_objectives) == expected
+
+
+@pytest.mark.parametrize(
+    ("returned", "num_objectives", "words"),
+    [
+        (None, 1, "returned None, not a number"),
+        ("abc", 1, "not a number"),
+        (math.nan, 1, "the objective is nan"),
+        (math.inf, 1, "the objective is inf"),
+        ((1, math.nan), 2, "the objective is nan"),
+        ((1,), 2, "not 2 numbers"),
+        (1.0, 2, "not 2 numbers"),
+        ("12", 2, "not 2 numbers"),
+    ],
+)
+def test_no_objective(returned, num_objectives, words):
+    with pytest.raises(ValueError, match=words):
+        objective_values(returned, num_objectives)
+
+
+@pytest.mark.parametrize(
+    ("failed", "ended", "rate", "n_trials", "expected"),
+    [
+        (9, 9, 0.5, 20, False),  # not enough to tell
+        (6, 10, 0.5, 20, True),
+        (5, 10, 0.5, 20, False),
+        (10, 10, 1.0, 20, False),
+        (4, 4, 0.5, 4, True),  # there will be no more
+        (1, 1, 0.0, 20, True),
+        (0, 10, 0.0, 20, False),
+    ],
+)
+def test_too_many(failed, ended, rate, n_trials, expected):
+    assert too_many(failed, ended, rate, n_trials) is expected
