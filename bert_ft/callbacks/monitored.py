@@ -14,6 +14,8 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from bert_ft.data.dataset import TokenizedSplit
+from bert_ft.tasks.single_label import SingleLabel
+from bert_ft.tasks.task import Task
 from bert_ft.training.clipping import ClippedGradients
 
 
@@ -51,6 +53,18 @@ class MonitoredModule(Protocol):
 
         Without it: it was.
         """
+
+
+class JudgedModule(Protocol):
+    """What a module may tell of the rows that it validates."""
+
+    @property
+    def task(self) -> Task:
+        """What a label is. Without it: each row has one class, and ``classifier`` may have their names."""
+
+    @property
+    def classifier(self) -> Any:
+        """The model, whose ``config`` has ``id2label``. Without it: classes are called by their numbers."""
 
 
 class CachingModule(Protocol):
@@ -122,6 +136,21 @@ def has_initial_weights(module: LightningModule) -> bool:
     """Return ``MonitoredModule.has_initial_weights``, by default true."""
     known: bool = getattr(module, "has_initial_weights", True)
     return known
+
+
+def task_of(module: LightningModule, num_classes: int) -> Task:
+    """Return ``JudgedModule.task``; by default that of one class a row, its names those of ``JudgedModule.classifier``.
+
+    Where that has no names for ``num_classes`` classes they are called by their numbers.
+    """
+    own: Task | None = getattr(module, "task", None)
+    if own is not None:
+        return own
+    config = getattr(getattr(module, "classifier", None), "config", None)
+    names = getattr(config, "id2label", None) or {}
+    if set(names) != set(range(num_classes)):
+        names = dict(enumerate(range(num_classes)))
+    return SingleLabel(tuple(str(names[number]) for number in range(num_classes)))
 
 
 def caches_frozen_states(module: LightningModule) -> bool:

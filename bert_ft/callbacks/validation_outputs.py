@@ -12,10 +12,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
-from bert_ft.callbacks.monitored import sources_of, texts_of
+from bert_ft.callbacks.monitored import sources_of, task_of, texts_of
 from bert_ft.errors import ConfigError
 from bert_ft.tasks.confidence import JudgesConfidence
-from bert_ft.tasks.single_label import SingleLabel
 
 Arrays = dict[str, np.ndarray]
 
@@ -121,21 +120,12 @@ def in_training(trainer: Trainer) -> bool:
 def class_task(
     monitor: type[ValidationMonitor], pl_module: LightningModule, num_classes: int
 ) -> JudgesConfidence:
-    """Return the module's task; where it has none, that of one class a row.
-
-    The classes are then named by the configuration of ``pl_module.classifier``, or numbered where it has no names, or
-    another number of them.
+    """Return the module's task (``monitored.task_of``), which has classes.
 
     Raises:
-        ConfigError: the module's task has no classes that ``monitor`` could look at.
+        ConfigError: it has none that ``monitor`` could look at.
     """
-    task = getattr(pl_module, "task", None)
-    if task is None:
-        config = getattr(getattr(pl_module, "classifier", None), "config", None)
-        names = getattr(config, "id2label", None) or {}
-        if set(names) != set(range(num_classes)):
-            names = dict(enumerate(range(num_classes)))
-        return SingleLabel(tuple(str(names[number]) for number in range(num_classes)))
+    task = task_of(pl_module, num_classes)
     if not isinstance(task, JudgesConfidence):
         raise ConfigError(
             f"monitor: {monitor.__name__} looks at classes, and task={task.name} has none; leave the monitor out"

@@ -12,6 +12,7 @@ from torch import nn
 
 import bert_ft.callbacks
 from bert_ft.callbacks import monitored
+from bert_ft.tasks.single_label import SingleLabel
 from bert_ft.training.data_module import TextDataModule
 from bert_ft.training.module import ClassificationModule
 from bert_ft.training.pretraining_module import PretrainingModule
@@ -19,19 +20,16 @@ from bert_ft.training.pretraining_module import PretrainingModule
 CALLBACKS = Path(bert_ft.callbacks.__file__).parent
 
 
-class Model(nn.Module):
-    num_labels = 2
-
-
+TASK = SingleLabel(("no", "yes"))
 SETTINGS = {"objective": None, "optimizer": None, "schedule": None, "max_tokens": 8}
 
 
 def classification():
-    return ClassificationModule(Model(), **SETTINGS)
+    return ClassificationModule(nn.Module(), task=TASK, **SETTINGS)
 
 
 def pretraining():
-    return PretrainingModule(Model(), **SETTINGS)
+    return PretrainingModule(nn.Module(), **SETTINGS)
 
 
 def data(splits=None):
@@ -48,6 +46,7 @@ def members(protocol) -> dict:
     [
         (classification, monitored.MonitoredModule),
         (classification, monitored.CachingModule),
+        (classification, monitored.JudgedModule),
         (pretraining, monitored.MonitoredModule),
         (data, monitored.MonitoredData),
     ],
@@ -55,14 +54,22 @@ def members(protocol) -> dict:
 def test_our_own_tell_all_that_is_declared(make, protocol):
     owner = make()
     assert members(protocol)
+    children = dict(owner.named_children()) if isinstance(owner, nn.Module) else {}
     for name, declared in members(protocol).items():
-        found = inspect.getattr_static(owner, name)  # without asking: a share needs a trainer
+        # without asking: a share needs a trainer
+        found = children[name] if name in children else inspect.getattr_static(owner, name)
         if inspect.isfunction(declared):
             assert list(inspect.signature(found).parameters) == list(inspect.signature(declared).parameters)
 
 
 @pytest.mark.parametrize(
-    "protocol", [monitored.MonitoredModule, monitored.CachingModule, monitored.MonitoredData]
+    "protocol",
+    [
+        monitored.MonitoredModule,
+        monitored.CachingModule,
+        monitored.JudgedModule,
+        monitored.MonitoredData,
+    ],
 )
 def test_each_attribute_says_what_holds_without_it(protocol):
     for name, declared in members(protocol).items():
@@ -77,6 +84,7 @@ def test_what_holds_of_a_foreign_module():
     assert monitored.clipped_gradients(module) is None
     assert monitored.accumulated_share(trainer, module, 3) == 0.75
     assert monitored.has_initial_weights(module)
+    assert monitored.task_of(module, 2) == SingleLabel(("0", "1"))
     assert not monitored.caches_frozen_states(module)
     assert monitored.validation_split(trainer) is None
     assert monitored.tokenizer_of(trainer, module) is None
@@ -97,6 +105,7 @@ def test_what_a_module_tells_is_read(monkeypatch):
     assert monitored.clipped_gradients(module) == "clipped"
     assert monitored.accumulated_share(trainer, module, 1) == 0.5
     assert not monitored.has_initial_weights(module)
+    assert monitored.task_of(module, 2) is TASK
     assert monitored.caches_frozen_states(module)
     assert monitored.validation_split(trainer) == "split"
     assert monitored.tokenizer_of(trainer, module) == "the module's"
@@ -105,7 +114,6 @@ def test_what_a_module_tells_is_read(monkeypatch):
 
 
 def test_nobody_else_asks_a_module_whether_it_has_something():
-    """But for the names of the classes, which a classifier's configuration has."""
     found = set()
     for path in CALLBACKS.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -114,14 +122,14 @@ def test_nobody_else_asks_a_module_whether_it_has_something():
             owner, name = ast.unparse(node.args[0]), ast.unparse(node.args[1])
             if owner in ("pl_module", "module") or owner.endswith(("datamodule", "_data_module(trainer)")):
                 found.add((path.name, name))
-    elsewhere = {(file, name) for file, name in found if file != "monitored.py"}
-    assert elsewhere <= {("validation_outputs.py", "'classifier'")}
+    assert {file for file, _ in found} == {"monitored.py"}
 
 
 def test_only_what_is_declared_is_asked_for():
     protocols = (
         monitored.MonitoredModule,
         monitored.CachingModule,
+        monitored.JudgedModule,
         monitored.PreparedSplits,
         monitored.MonitoredData,
     )
@@ -131,4 +139,4 @@ def test_only_what_is_declared_is_asked_for():
         for node in ast.walk(ast.parse(Path(monitored.__file__).read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("getattr", "hasattr")
     }
-    assert asked == declared
+    assert asked == declared | {"config", "id2label"}  # of the classifier
