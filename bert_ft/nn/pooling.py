@@ -62,8 +62,10 @@ class AttentionPooling(nn.Module):
             scores = F.linear(values, self.query.weight.to(values.dtype))  # (num_tokens, 1)
         highest = per_token(segment_max(scores.detach(), cu_seqlens), cu_seqlens, hidden.shape[0])
         weights = (scores - highest).exp()
-        # the highest score weighs 1, so the clamp touches only sequences without tokens
-        total = segment_sum(weights, cu_seqlens).clamp(min=1)  # (num_sequences, 1)
+        # 1 where there is no token. Not by a clamp: a single token's total is exactly 1, and what the derivative is at
+        # a clamp's bound differs between versions of torch.
+        is_empty = (cu_seqlens.diff() == 0)[:, None]
+        total = segment_sum(weights, cu_seqlens) + is_empty.to(weights.dtype)  # (num_sequences, 1)
         return (segment_sum(weights * values, cu_seqlens) / total).to(hidden.dtype)
 
 
