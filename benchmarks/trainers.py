@@ -73,7 +73,7 @@ def fit_ours(workload: Workload, seed: int, callback: Any, *overrides: str) -> A
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import open_dict
 
-    from bert_ft.config.build import build_training
+    from bert_ft.config.build.fine_tuning import build_training
     from bert_ft.config.paths import conf_dir
 
     with tempfile.TemporaryDirectory() as folder:

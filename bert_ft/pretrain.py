@@ -11,7 +11,7 @@ def main(config: DictConfig) -> float:
     from bert_ft.config.startup import heavy_imports
 
     with heavy_imports():
-        from bert_ft.config.build_pretraining import build_pretraining_alone
+        from bert_ft.config.build.pretraining import build_pretraining_alone
         from bert_ft.training.pretraining_summary import print_pretraining
 
     run = build_pretraining_alone(config)

@@ -18,7 +18,7 @@ def main(config: DictConfig) -> float | list[float]:
     from bert_ft.config.startup import heavy_imports
 
     with heavy_imports(compiles=config.trainer.compile):
-        from bert_ft.config.build import build_training
+        from bert_ft.config.build.fine_tuning import build_training
         from bert_ft.training.summary import print_result
 
     run = build_training(config)

@@ -65,7 +65,7 @@ def imports(path: Path) -> Iterator[str]:
 
 
 def test_every_folder_has_its_layer():
-    folders = {path.parent.name for path in FILES} - {ROOT.name}
+    folders = {path.relative_to(ROOT).parts[0] for path in FILES if path.parent != ROOT}
     assert folders <= BELOW.keys()
 
 

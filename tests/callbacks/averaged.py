@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback
 
-from bert_ft.config.build import build_training
+from bert_ft.config.build.fine_tuning import build_training
 from tests.training.running import small_run
 
 TABLE = "classifier.encoder.embeddings.word_embeddings.weight"

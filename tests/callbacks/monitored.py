@@ -15,10 +15,10 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import DataLoader
 
-from bert_ft.config.build import build_training
+from bert_ft.config.build.fine_tuning import build_training
 from tests.training.running import small_run
 
-# that a run built from a configuration doesn't show (see ``bert_ft.config.build``)
+# that a run built from a configuration doesn't show (see ``bert_ft.config.build.trainer``)
 IGNORED_REMARKS = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
     pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec"),

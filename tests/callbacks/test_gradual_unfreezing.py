@@ -11,7 +11,7 @@ from torch import nn
 from transformers import AutoModel
 
 from bert_ft.callbacks.gradual_unfreezing import GradualUnfreezing
-from bert_ft.config.build import build_training
+from bert_ft.config.build.fine_tuning import build_training
 from bert_ft.config.check import problems
 from bert_ft.errors import ConfigError
 from bert_ft.models.classifier import ResidualClassifier, label_names

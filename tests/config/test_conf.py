@@ -13,9 +13,9 @@ import torch
 from hydra.utils import get_class, get_object
 from omegaconf import DictConfig, OmegaConf
 
-from bert_ft.config.build import _loss, _terms
-from bert_ft.config.build_optimizer import build_optimizer
-from bert_ft.config.build_trainer import OWN_TRAINER_KEYS
+from bert_ft.config.build.objective import _loss, _terms
+from bert_ft.config.build.optimizer import build_optimizer
+from bert_ft.config.build.trainer import OWN_TRAINER_KEYS
 from bert_ft.config.check import problems
 from bert_ft.config.instantiate import build
 from bert_ft.config.paths import conf_dir
@@ -86,7 +86,7 @@ def targets(node, path=""):
         yield from targets(value, f"{path}.{key}" if path else key)
 
 
-# read in config/build.py, not handed on
+# read in config/build, not handed on
 OURS = {
     "trainer": set(OWN_TRAINER_KEYS),
     "pretrain.trainer": set(OWN_TRAINER_KEYS),

@@ -8,7 +8,7 @@ import torch
 from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional as F
 
-from bert_ft.config.build import build_training
+from bert_ft.config.build.fine_tuning import build_training
 from bert_ft.config.check import problems
 from bert_ft.data.prepare import prepare
 from bert_ft.data.sources import Files

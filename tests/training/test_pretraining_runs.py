@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 from transformers import AutoModelForMaskedLM
 
-from bert_ft.config.build import build_training
-from bert_ft.config.build_pretraining import build_pretraining_alone
+from bert_ft.config.build.fine_tuning import build_training
+from bert_ft.config.build.pretraining import build_pretraining_alone
 from bert_ft.data.packing import pad, padding_mask
 from bert_ft.data.texts import normalized
 from bert_ft.errors import ConfigError, DataError

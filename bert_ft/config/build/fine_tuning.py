@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
-from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
-from torch import nn
-from torchmetrics import Metric
 
-from bert_ft.config.build_data import length_limit_of, prepared_data
-from bert_ft.config.build_optimizer import build_optimizer
-from bert_ft.config.build_pretraining import build_stage
-from bert_ft.config.build_trainer import precision_of, quieten, trainer_with
-from bert_ft.config.instantiate import build, build_kind, entries, trusting
+from bert_ft.config.build.data import length_limit_of, prepared_data
+from bert_ft.config.build.objective import _loss, _metrics, _terms
+from bert_ft.config.build.optimizer import build_optimizer
+from bert_ft.config.build.pretraining import build_stage
+from bert_ft.config.build.trainer import precision_of, quieten, trainer_with
+from bert_ft.config.instantiate import build, entries, trusting
 from bert_ft.config.run_folder import check_folder, is_of_pretraining
 from bert_ft.data.augmentation import Augmentation, AugmentedSplit
 from bert_ft.data.dataset import TokenizedSplit
@@ -33,14 +28,13 @@ from bert_ft.models.compilation import compile_encoder
 from bert_ft.models.encoder import EncoderSpec
 from bert_ft.models.encoder_config import max_positions
 from bert_ft.models.encoding import num_encoder_layers
-from bert_ft.nn.losses import balanced_class_weights
 from bert_ft.optim.groups import group_table
 from bert_ft.training.data_module import TextDataModule
 from bert_ft.training.environment import environment
 from bert_ft.training.frozen_cache import FrozenStates
 from bert_ft.training.json_file import write_json
 from bert_ft.training.module import ClassificationModule
-from bert_ft.training.objective import LossTerms, Objective
+from bert_ft.training.objective import Objective
 from bert_ft.training.plan import check_plan, plan_of
 from bert_ft.training.precision import Precision
 from bert_ft.training.run import TrainingRun
@@ -160,43 +154,6 @@ def build_trainer(config: DictConfig, precision: Precision, averaging: Callback 
     return trainer_with(
         config.trainer, precision, callbacks=callbacks, loggers=loggers, folder=output_folder()
     )
-
-
-def _loss(config: DictConfig, labels: np.ndarray | None = None, names: Sequence[str] = ()) -> nn.Module:
-    """The loss of the labels; without labels one to see whether the configuration gives one."""
-    node = entries(config.loss, without=[field.name for field in fields(LossTerms)])
-    weights = node.get("class_weights")
-    if weights == "balanced":
-        counts = [1] if labels is None else np.bincount(labels, minlength=len(names)).tolist()
-        node["class_weights"] = balanced_class_weights(counts)
-    elif weights is not None and names and len(weights) != len(names):
-        raise ConfigError(
-            f"loss.class_weights={weights}: {len(weights)} weights for the {len(names)} labels "
-            f"{', '.join(names)}; give one for each, in this order"
-        )
-    loss = build_kind("loss", node, nn.Module)
-    if any(parameter.requires_grad for parameter in loss.parameters()):
-        raise ConfigError(f"loss._target_={node['_target_']}: has parameters, which nothing would train")
-    return loss
-
-
-def _terms(config: DictConfig) -> LossTerms:
-    return LossTerms(
-        **{field.name: config.loss[field.name] for field in fields(LossTerms) if field.name in config.loss}
-    )
-
-
-def _metrics(config: DictConfig, num_labels: int) -> dict[str, Metric]:
-    """The configured metrics, but for a ``null`` one; whichever takes ``num_classes`` is told."""
-    metrics = {}
-    for name, node in config.metrics.items():
-        if node is None:
-            continue
-        constructor = build(node, _partial_=True).func
-        takes = "num_classes" in inspect.signature(constructor).parameters and "num_classes" not in node
-        told = {"num_classes": num_labels} if takes else {}
-        metrics[str(name)] = build_kind(f"metrics.{name}", node, Metric, **told)
-    return metrics
 
 
 def _augmented(

@@ -14,9 +14,9 @@ from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch import Trainer, seed_everything
 from omegaconf import DictConfig
 
-from bert_ft.config.build_data import length_limit_of, preparation
-from bert_ft.config.build_optimizer import build_optimizer
-from bert_ft.config.build_trainer import precision_of, quieten, trainer_with
+from bert_ft.config.build.data import length_limit_of, preparation
+from bert_ft.config.build.optimizer import build_optimizer
+from bert_ft.config.build.trainer import precision_of, quieten, trainer_with
 from bert_ft.config.instantiate import build, entries, own_code, trusting
 from bert_ft.config.rules import STEP_MONITORS
 from bert_ft.config.run_folder import PRETRAINING, check_folder, is_of_pretraining
