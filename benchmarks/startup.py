@@ -51,14 +51,14 @@ def ours() -> None:
             first_step_ended()
             trainer.should_stop = True
 
-    build_training = fine_tuning.build_training
+    build_fine_tuning = fine_tuning.build_fine_tuning
 
-    def with_mark(config):
-        run = build_training(config)
+    def with_mark(config, folder):
+        run = build_fine_tuning(config, folder)
         run.trainer.callbacks.append(FirstStep())
         return run
 
-    fine_tuning.build_training = with_mark
+    fine_tuning.build_fine_tuning = with_mark
     from benchmarks.trainers import our_settings
 
     with tempfile.TemporaryDirectory() as folder:

@@ -2,7 +2,7 @@
 
 from omegaconf import DictConfig
 
-from bert_ft.config.entry import entry_point
+from bert_ft.config.entry import entry_point, job_folder
 
 
 @entry_point("pretrain")
@@ -14,7 +14,7 @@ def main(config: DictConfig) -> float:
         from bert_ft.config.build.pretraining import build_pretraining_alone
         from bert_ft.training.pretraining_summary import print_pretraining
 
-    run = build_pretraining_alone(config)
+    run = build_pretraining_alone(config, job_folder())
     record = run.run_alone()
     if run.trainer.is_global_zero:
         report = None

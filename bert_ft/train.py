@@ -2,7 +2,7 @@
 
 from omegaconf import DictConfig
 
-from bert_ft.config.entry import entry_point
+from bert_ft.config.entry import entry_point, job_folder
 
 
 def warm(config: DictConfig) -> None:
@@ -18,10 +18,10 @@ def main(config: DictConfig) -> float | list[float]:
     from bert_ft.config.startup import heavy_imports
 
     with heavy_imports(compiles=config.trainer.compile):
-        from bert_ft.config.build.fine_tuning import build_training
+        from bert_ft.config.build.fine_tuning import build_fine_tuning
         from bert_ft.training.summary import print_result
 
-    run = build_training(config)
+    run = build_fine_tuning(config, job_folder())
     result = run.run()
     if run.trainer.is_global_zero:
         report = None

@@ -39,9 +39,9 @@ NEEDED = {
     "encoder=any": ["encoder.name_or_path=folder"],
     **{f"schedule@pretrain.schedule={choice}": ["pretrain=mlm"] for choice in GROUPS["schedule"]},
 }
-# nodes whose own constructor judges them, what is switched off as a whole, and Hydra's part
+# nodes whose own constructor judges them, what is switched off as a whole, and what is Hydra's
 UNRULED = re.compile(
-    r"(^|\.)_(target|partial|recursive)_$|(^|\.)callbacks(\.|$)|^(logger|hydra)(\.|$)|^data\.source\.|^monitor\.\w+\.folder$|^(averaging|unfreezing|monitor|pretrain)$"
+    r"(^|\.)_(target|partial|recursive)_$|(^|\.)callbacks(\.|$)|^(logger|hydra)(\.|$)|^output_dir$|^data\.source\.|^monitor\.\w+\.folder$|^(averaging|unfreezing|monitor|pretrain)$"
 )
 README = Path(__file__).parents[2] / "README.md"
 

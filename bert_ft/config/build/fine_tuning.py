@@ -6,12 +6,12 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
 from bert_ft.config.build.data import length_limit_of, prepared_data
+from bert_ft.config.build.folder import writing_to
 from bert_ft.config.build.objective import _loss, _metrics, _terms
 from bert_ft.config.build.optimizer import build_optimizer
 from bert_ft.config.build.pretraining import build_stage
@@ -44,14 +44,14 @@ from bert_ft.training.vocabulary import train_used_rows_only
 log = logging.getLogger(__name__)
 
 
-def build_training(config: DictConfig) -> TrainingRun:
-    """The main job, checked and ready to run; the data report is printed and written at the end.
+def build_fine_tuning(config: DictConfig, folder: Path) -> TrainingRun:
+    """Return the main job, checked and ready to run in the folder; the data report is printed and written at the end.
 
     Raises:
         UserError: the data, the encoder or the configuration can't be used.
     """
     with trusting(config.trust):
-        return _build_training(config)
+        return _build_training(writing_to(config, folder))
 
 
 def read_inputs(config: DictConfig) -> None:
@@ -69,7 +69,7 @@ def read_inputs(config: DictConfig) -> None:
 
 def _build_training(config: DictConfig) -> TrainingRun:
     quieten()
-    folder = output_folder()
+    folder = Path(config.output_dir)
     check_folder(folder, config.resume_from)
     precision = precision_of(config.trainer)
     # light and quick to refuse what it can't use, so before the data
@@ -152,7 +152,7 @@ def build_trainer(config: DictConfig, precision: Precision, averaging: Callback 
     if config.get("unfreezing"):
         callbacks.append(build(config.unfreezing))
     return trainer_with(
-        config.trainer, precision, callbacks=callbacks, loggers=loggers, folder=output_folder()
+        config.trainer, precision, callbacks=callbacks, loggers=loggers, folder=Path(config.output_dir)
     )
 
 
@@ -189,19 +189,14 @@ def _frozen_states(
 
 
 def _settings(config: DictConfig) -> dict[str, Any]:
-    """What distinguishes runs: all but callbacks, loggers and Hydra's part."""
+    """What distinguishes runs: all but callbacks, loggers, the folder and Hydra's part."""
 
     found = {}
     for name, value in config.items():
-        if name not in ("callbacks", "monitor", "logger", "hydra"):
+        if name not in ("callbacks", "monitor", "logger", "output_dir", "hydra"):
             # one by one: Hydra's part can't be resolved as a whole
             found[str(name)] = entries(value, without=()) if isinstance(value, DictConfig) else value
     return found
-
-
-def output_folder() -> Path:
-    """The run's, where Hydra has put it."""
-    return Path(HydraConfig.get().runtime.output_dir)
 
 
 def _report_data(data: PreparedData, folder: Path) -> None:

@@ -10,11 +10,11 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch import Trainer, seed_everything
 from omegaconf import DictConfig
 
 from bert_ft.config.build.data import length_limit_of, preparation
+from bert_ft.config.build.folder import writing_to
 from bert_ft.config.build.optimizer import build_optimizer
 from bert_ft.config.build.trainer import precision_of, quieten, trainer_with
 from bert_ft.config.instantiate import build, entries, own_code, trusting
@@ -50,15 +50,16 @@ _TRAINER_ASIDE = ("log_every_n_steps", "profiler", "enable_progress_bar", "enabl
 log = logging.getLogger(__name__)
 
 
-def build_pretraining_alone(config: DictConfig) -> PretrainingRun:
-    """The stage as a run of its own, in its own folder.
+def build_pretraining_alone(config: DictConfig, folder: Path) -> PretrainingRun:
+    """Return the stage as a run of its own, in that folder.
 
     Raises:
         UserError: the data, the encoder or the configuration can't be used.
     """
     with trusting(config.trust):
         quieten()
-        folder = _output_folder()
+        config = writing_to(config, folder)
+        folder = Path(config.output_dir)
         check_folder(folder, config.resume_from)
         spec: EncoderSpec = build(config.encoder)
         max_length = length_limit_of(config, max_positions(spec.load_config()))
@@ -251,25 +252,22 @@ def _with_masks(
 def _trainer(config: DictConfig, precision: Precision, folder: Path) -> Trainer:
     """With the stage's callbacks, the run's loggers, and those of its monitors that need no labels, in ``folder``."""
     settings = config.pretrain
-    loggers = [_in_folder(node, folder) for node in config.logger.values() if node is not None]
-    callbacks = [_in_folder(node, folder) for node in settings.callbacks.values() if node is not None]
+    places = folder, Path(config.output_dir)
+    loggers = [_in_folder(node, *places) for node in config.logger.values() if node is not None]
+    callbacks = [_in_folder(node, *places) for node in settings.callbacks.values() if node is not None]
     monitors = [config.monitor.get(name) for name in STEP_MONITORS]
     callbacks += [build(node) for node in monitors if node is not None]
     return trainer_with(settings.trainer, precision, callbacks=callbacks, loggers=loggers, folder=folder)
 
 
-def _in_folder(node: DictConfig, folder: Path) -> Any:
+def _in_folder(node: DictConfig, folder: Path, run_folder: Path) -> Any:
     """A logger or callback that writes into the stage's folder where it would have written into the run's."""
     places = {}
-    if "save_dir" in node and Path(node.save_dir) == _output_folder():
+    if "save_dir" in node and Path(node.save_dir) == run_folder:
         places["save_dir"] = str(folder)
     if "dirpath" in node and node.dirpath is None:
         places["dirpath"] = str(folder / "checkpoints")
     return build(node, **places)
-
-
-def _output_folder() -> Path:
-    return Path(HydraConfig.get().runtime.output_dir)
 
 
 def _named(settings: DictConfig, kind: type) -> dict[str, Any]:
