@@ -11,10 +11,10 @@ def main(config: DictConfig) -> float:
     from bert_ft.config.startup import heavy_imports
 
     with heavy_imports():
-        from bert_ft.config.build.pretraining import build_pretraining_alone
+        from bert_ft.config.build.pretraining import build_pretraining
         from bert_ft.training.pretraining_summary import print_pretraining
 
-    run = build_pretraining_alone(config, job_folder())
+    run = build_pretraining(config, job_folder())
     record = run.run_alone()
     if run.trainer.is_global_zero:
         report = None

@@ -87,7 +87,7 @@ def _rehearsed(config: DictConfig) -> tuple[str | None, list[str]]:
 
 
 def _rehearse(config: DictConfig, sender: Connection) -> None:
-    from bert_ft.config.build.fine_tuning import read_inputs
+    from bert_ft.config.build.data import read_inputs
 
     before = set(sys.modules)
     problem = None

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from transformers import AutoModelForMaskedLM
 
 from bert_ft.config.build.fine_tuning import build_fine_tuning
-from bert_ft.config.build.pretraining import build_pretraining_alone
+from bert_ft.config.build.pretraining import build_pretraining
 from bert_ft.data.packing import pad, padding_mask
 from bert_ft.data.texts import normalized
 from bert_ft.errors import ConfigError, DataError
@@ -52,7 +52,7 @@ def alone(tmp_path_factory, tiny_encoder, reviews):
     """A finished stage with all monitors that it can have, and the run that did it."""
     folder = tmp_path_factory.mktemp("alone")
     config = small_stage(folder, tiny_encoder, reviews, *BOTH, *CACHED, "monitor=full")
-    run = build_pretraining_alone(config, folder)
+    run = build_pretraining(config, folder)
     return folder, run, run.run_alone()
 
 
@@ -128,7 +128,7 @@ def test_what_is_fresh_has_its_own_rate(alone, tmp_path, tiny_encoder, reviews):
     def rates(name, encoder, stage, *more):
         settings = [f"pretrain={stage}", "pretrain.optimizer.head_lr=1e-2", *more]
         config = small_stage(tmp_path / name, encoder, reviews, *settings)
-        module = build_pretraining_alone(config, tmp_path / name).module
+        module = build_pretraining(config, tmp_path / name).module
         return {group["name"].removesuffix("/no_decay"): group["lr"] for group in module.parameter_groups()}
 
     folder, projected = alone[0] / "model", "pretrain.projection_sizes=[8]"
@@ -178,7 +178,7 @@ def test_copies_are_dropped_where_that_is_wanted(tmp_path, tiny_encoder):
     for wanted, num_texts in ((True, 20), (False, 25)):
         settings = ["pretrain=mlm", f"data.deduplicate={wanted}"]
         folder = tmp_path / str(wanted)
-        run = build_pretraining_alone(small_stage(folder, tiny_encoder, {"train": path}, *settings), folder)
+        run = build_pretraining(small_stage(folder, tiny_encoder, {"train": path}, *settings), folder)
         assert len(run.texts.train) + len(run.texts.held_out) == num_texts
 
 

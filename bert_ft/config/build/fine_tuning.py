@@ -1,204 +1,180 @@
-"""From a checked configuration to the objects of a run."""
+"""Fine-tuning as a stage: the main job."""
 
 from __future__ import annotations
 
-import logging
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Callback, Trainer, seed_everything
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch import Callback, Trainer
 from omegaconf import DictConfig
 
-from bert_ft.config.build.data import length_limit_of, prepared_data
-from bert_ft.config.build.folder import writing_to
+from bert_ft.config.build.data import TextInputs, prepared_data, text_inputs
 from bert_ft.config.build.objective import _loss, _metrics, _terms
-from bert_ft.config.build.optimizer import build_optimizer
-from bert_ft.config.build.pretraining import build_stage
-from bert_ft.config.build.trainer import precision_of, quieten, trainer_with
-from bert_ft.config.instantiate import build, entries, trusting
-from bert_ft.config.run_folder import check_folder, is_of_pretraining
+from bert_ft.config.build.pretraining import PretrainingRecipe
+from bert_ft.config.build.stage import Recipe, build_run, build_stage
+from bert_ft.config.instantiate import build, entries
+from bert_ft.config.run_folder import PRETRAINING, is_of_pretraining
 from bert_ft.data.augmentation import Augmentation, AugmentedSplit
-from bert_ft.data.dataset import TokenizedSplit
 from bert_ft.data.prepare import PreparedData
-from bert_ft.data.tokenization import FastTokenizer, load_tokenizer
 from bert_ft.errors import ConfigError
 from bert_ft.models.classifier import Classifier
 from bert_ft.models.compilation import compile_encoder
-from bert_ft.models.encoder import EncoderSpec
-from bert_ft.models.encoder_config import max_positions
-from bert_ft.models.encoding import num_encoder_layers
-from bert_ft.optim.groups import group_table
 from bert_ft.training.data_module import TextDataModule
-from bert_ft.training.environment import environment
 from bert_ft.training.frozen_cache import FrozenStates
 from bert_ft.training.json_file import write_json
 from bert_ft.training.module import ClassificationModule
 from bert_ft.training.objective import Objective
-from bert_ft.training.plan import check_plan, plan_of
-from bert_ft.training.precision import Precision
+from bert_ft.training.pretraining_run import PretrainingRun
 from bert_ft.training.run import TrainingRun
-from bert_ft.training.summary import print_data_report, print_groups
+from bert_ft.training.summary import print_data_report
 from bert_ft.training.vocabulary import train_used_rows_only
-
-log = logging.getLogger(__name__)
 
 
 def build_fine_tuning(config: DictConfig, folder: Path) -> TrainingRun:
-    """Return the main job, checked and ready to run in the folder; the data report is printed and written at the end.
+    """Return the main job, checked and ready to run in the folder; the data report is printed and written there.
 
     Raises:
         UserError: the data, the encoder or the configuration can't be used.
     """
-    with trusting(config.trust):
-        return _build_training(writing_to(config, folder))
+    return build_run(FineTuningRecipe, config, folder)
 
 
-def read_inputs(config: DictConfig) -> None:
-    """Read the encoder and the data of the main job once: it leaves tokenized data in the cache.
+class FineTuningRecipe(Recipe):
+    """Texts with labels, a classifier, and with ``pretrain`` a stage before it."""
 
-    Raises:
-        UserError: the data, the encoder or the configuration can't be used.
-    """
-    with trusting(config.trust):
-        quieten()
-        encoder, tokenizer, max_length = _text_settings(config)
-        encoder.load()
-        prepared_data(config, tokenizer, max_length)
+    def __init__(self, config: DictConfig) -> None:
+        super().__init__(config, config)
+        _loss(config)
+        self.weight_decay_schedule = build(config.weight_decay_schedule)
+        self.augmentation = build(config.data.augmentation) or None
+        self.averaging = build(config.averaging) if config.get("averaging") else None
+        self.pretraining: PretrainingRun | None = None
 
+    @property
+    def resume_from(self) -> str | None:
+        path = self.config.resume_from
+        return None if is_of_pretraining(path) else path
 
-def _build_training(config: DictConfig) -> TrainingRun:
-    quieten()
-    folder = Path(config.output_dir)
-    check_folder(folder, config.resume_from)
-    precision = precision_of(config.trainer)
-    # light and quick to refuse what it can't use, so before the data
-    _loss(config)
-    schedule, optimizer = build(config.schedule), build_optimizer(config.optimizer)
-    weight_decay_schedule = build(config.weight_decay_schedule)
-    augmentation = build(config.data.augmentation) or None
-    averaging = build(config.averaging) if config.get("averaging") else None
-    if averaging is not None:
-        schedule = averaging.schedule(schedule)
-    trainer = build_trainer(config, precision, averaging)
-    encoder, tokenizer, max_length = _text_settings(config)
-    data = prepared_data(config, tokenizer, max_length)
-    length = (config.trainer.max_epochs, config.trainer.at_least_steps)
-    plan = plan_of(trainer, len(data.splits["train"]), config.data.batch_size, *length)
-    trainer.fit_loop.max_epochs = plan.epochs
-    check_plan(trainer, plan, schedule, len(data.splits["validation"]))
-    pretraining = build_stage(config, encoder, tokenizer, data.splits, max_length, folder)
-    seed_everything(config.seed, workers=True, verbose=False)
-    loss = _loss(config, data.splits["train"].known_labels, data.labels.names)
-    classifier = build(config.model)(encoder, data.labels.names, trust=tuple(config.trust))
-    if augmentation is None or type(augmentation) is Augmentation:  # somebody's own may bring other tokens
-        train_used_rows_only(
-            classifier.encoder, data.splits["train"], tokenizer, optimizer, trainer.strategy.root_device
-        )
-    frozen_states = _frozen_states(encoder, classifier, data, config.data.max_tokens)
-    if config.trainer.compile:
-        compile_encoder(classifier.encoder)
-    if trainer.is_global_zero:
-        _report_data(data, folder)
-        write_json(folder / "environment.json", environment(trainer, precision, config.seed))
-        if precision.notice:
-            log.warning(precision.notice)
-        if config.optimizer.show_groups:
-            layers = num_encoder_layers(classifier.encoder)
-            print_groups(group_table(optimizer.groups(classifier.named_parameters(), layers)))
-    return TrainingRun(
-        module=ClassificationModule(
+    @cached_property
+    def inputs(self) -> TextInputs:
+        return text_inputs(self.config)
+
+    @cached_property
+    def data(self) -> PreparedData:
+        """The splits; read when they are first asked for."""
+        return prepared_data(self.config, self.inputs.tokenizer, self.inputs.max_length)
+
+    @property
+    def batch_size(self) -> int:
+        return self.config.data.batch_size
+
+    def adjusted(self, schedule: Any) -> Any:
+        return schedule if self.averaging is None else self.averaging.schedule(schedule)
+
+    def callbacks(self, folder: Path) -> list[Callback]:
+        """Those configured, and the monitors; a ``null`` one is left out."""
+        config = self.config
+        callbacks = [build(node) for node in config.callbacks.values() if node is not None]
+        callbacks += [build(node) for node in config.monitor.values() if node is not None]
+        if self.averaging is not None:
+            callbacks.insert(0, self.averaging)  # before those that look at validated weights
+        if config.get("unfreezing"):
+            callbacks.append(build(config.unfreezing))
+        return callbacks
+
+    def num_rows(self) -> tuple[int, int]:
+        return len(self.data.splits["train"]), len(self.data.splits["validation"])
+
+    def build_stage_before(self, folder: Path) -> None:
+        """The pre-training stage, in a folder inside the run's."""
+        if self.config.get("pretrain"):
+            recipe = PretrainingRecipe(self.config, self.inputs, self.data.splits)
+            self.pretraining = build_stage(recipe, folder / PRETRAINING)
+
+    def module(self, trainer: Trainer, *, optimizer: Any, schedule: Any) -> ClassificationModule:
+        config, data = self.config, self.data
+        train, names = data.splits["train"], data.labels.names
+        loss = _loss(config, train.known_labels, names)
+        classifier = build(config.model)(self.inputs.encoder, names, trust=tuple(config.trust))
+        if self.augmentation is None or type(self.augmentation) is Augmentation:
+            # somebody's own may bring other tokens
+            device = trainer.strategy.root_device
+            train_used_rows_only(classifier.encoder, train, self.inputs.tokenizer, optimizer, device)
+        frozen_states = self._frozen_states(classifier)
+        if config.trainer.compile:
+            compile_encoder(classifier.encoder)
+        return ClassificationModule(
             classifier,
             objective=Objective(loss, _terms(config)),
             optimizer=optimizer,
             schedule=schedule,
-            weight_decay_schedule=weight_decay_schedule,
+            weight_decay_schedule=self.weight_decay_schedule,
             max_tokens=config.data.max_tokens,
             frozen_states=frozen_states,
-            metrics=_metrics(config, len(data.labels.names)),
-        ),
-        data=TextDataModule(
-            data,
+            metrics=_metrics(config, len(names)),
+        )
+
+    def report(self, folder: Path) -> None:
+        report, notes = self.data.report, self.data.notes
+        print_data_report(report, notes)
+        write_json(folder / "data_report.json", {**report.to_dict(), "notes": list(notes)})
+
+    def stage(self, **parts: Any) -> TrainingRun:
+        config = self.config
+        data = TextDataModule(
+            self.data,
             batch_size=config.data.batch_size,
             eval_batch_size=config.data.eval_batch_size,
             max_tokens=config.data.max_tokens,
             seed=config.seed,
             num_workers=config.data.num_workers,
-            augmented=_augmented(config, augmentation, data.splits["train"], tokenizer),
-            tokenizer=tokenizer,
-        ),
-        trainer=trainer,
-        tokenizer=tokenizer,
-        folder=folder,
-        metric=config.objective.metric,
-        max_length=max_length,
-        seed=config.seed,
-        precision=precision,
-        resume_from=None if is_of_pretraining(config.resume_from) else config.resume_from,
-        tests=config.test,
-        settings=_settings(config),
-        pretraining=pretraining,
-        reinit_layers=encoder.reinit_layers,
-    )
-
-
-def build_trainer(config: DictConfig, precision: Precision, averaging: Callback | None = None) -> Trainer:
-    """Lightning's Trainer with the configured callbacks and loggers; a ``null`` one is left out."""
-    loggers: list[Logger] = [build(node) for node in config.logger.values() if node is not None]
-    callbacks: list[Callback] = [build(node) for node in config.callbacks.values() if node is not None]
-    callbacks += [build(node) for node in config.monitor.values() if node is not None]
-    if averaging is not None:
-        callbacks.insert(0, averaging)  # before those that look at validated weights
-    if config.get("unfreezing"):
-        callbacks.append(build(config.unfreezing))
-    return trainer_with(
-        config.trainer, precision, callbacks=callbacks, loggers=loggers, folder=Path(config.output_dir)
-    )
-
-
-def _augmented(
-    config: DictConfig, augmentation: Any, train: TokenizedSplit, tokenizer: FastTokenizer
-) -> AugmentedSplit | None:
-    if augmentation is None:
-        return None
-    if tokenizer.mask_token_id is None and config.data.augmentation.get("span_masking"):
-        raise ConfigError(
-            f"data.augmentation.span_masking={config.data.augmentation.span_masking}: the tokenizer of "
-            f"{config.encoder.name_or_path} has no [MASK]; set it to 0"
+            augmented=self._augmented(),
+            tokenizer=self.inputs.tokenizer,
         )
-    # an unknown word is a word
-    special = [token for token in tokenizer.all_special_ids if token != tokenizer.unk_token_id]
-    return AugmentedSplit(train, augmentation, config.seed, special, tokenizer.mask_token_id)
+        return TrainingRun(
+            data=data,
+            metric=config.objective.metric,
+            max_length=self.inputs.max_length,
+            tests=config.test,
+            settings=_settings(config),
+            pretraining=self.pretraining,
+            reinit_layers=self.inputs.encoder.reinit_layers,
+            **parts,
+        )
 
+    def _frozen_states(self, classifier: Classifier) -> FrozenStates | None:
+        encoder = self.inputs.encoder
+        if not encoder.cache_frozen or encoder.freeze_layers is None:
+            return None
+        lengths = {name: split.lengths for name, split in self.data.splits.items()}
+        return FrozenStates(
+            classifier.encoder,
+            lengths,
+            num_layers=encoder.freeze_layers,
+            max_tokens=self.config.data.max_tokens,
+        )
 
-def _text_settings(config: DictConfig) -> tuple[EncoderSpec, FastTokenizer, int]:
-    """The encoder, its tokenizer and the length of the longest text in tokens."""
-    encoder: EncoderSpec = build(config.encoder)
-    max_length = length_limit_of(config, max_positions(encoder.load_config()))
-    tokenizer = load_tokenizer(encoder.resolve(), encoder.revision, config.data.truncation_side)
-    return encoder, tokenizer, max_length
-
-
-def _frozen_states(
-    spec: EncoderSpec, classifier: Classifier, data: PreparedData, max_tokens: int
-) -> FrozenStates | None:
-    if not spec.cache_frozen or spec.freeze_layers is None:
-        return None
-    lengths = {name: split.lengths for name, split in data.splits.items()}
-    return FrozenStates(classifier.encoder, lengths, num_layers=spec.freeze_layers, max_tokens=max_tokens)
+    def _augmented(self) -> AugmentedSplit | None:
+        config, tokenizer = self.config, self.inputs.tokenizer
+        if self.augmentation is None:
+            return None
+        if tokenizer.mask_token_id is None and config.data.augmentation.get("span_masking"):
+            raise ConfigError(
+                f"data.augmentation.span_masking={config.data.augmentation.span_masking}: the tokenizer of "
+                f"{config.encoder.name_or_path} has no [MASK]; set it to 0"
+            )
+        # an unknown word is a word
+        special = [token for token in tokenizer.all_special_ids if token != tokenizer.unk_token_id]
+        train = self.data.splits["train"]
+        return AugmentedSplit(train, self.augmentation, config.seed, special, tokenizer.mask_token_id)
 
 
 def _settings(config: DictConfig) -> dict[str, Any]:
     """What distinguishes runs: all but callbacks, loggers, the folder and Hydra's part."""
-
     found = {}
     for name, value in config.items():
         if name not in ("callbacks", "monitor", "logger", "output_dir", "hydra"):
             # one by one: Hydra's part can't be resolved as a whole
             found[str(name)] = entries(value, without=()) if isinstance(value, DictConfig) else value
     return found
-
-
-def _report_data(data: PreparedData, folder: Path) -> None:
-    print_data_report(data.report, data.notes)
-    write_json(folder / "data_report.json", {**data.report.to_dict(), "notes": list(data.notes)})

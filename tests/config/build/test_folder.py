@@ -48,13 +48,13 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 
 from bert_ft.config.build.fine_tuning import build_fine_tuning
-from bert_ft.config.build.pretraining import build_pretraining_alone
+from bert_ft.config.build.pretraining import build_pretraining
 from bert_ft.config.check import problems
 from bert_ft.config.paths import conf_dir
 
 for build, run, name, overrides in (
     (build_fine_tuning, "run", "train", json.loads(sys.argv[1])),
-    (build_pretraining_alone, "run_alone", "pretrain", json.loads(sys.argv[2])),
+    (build_pretraining, "run_alone", "pretrain", json.loads(sys.argv[2])),
 ):
     with hydra.initialize_config_dir(config_dir=str(conf_dir())):
         config = hydra.compose(name, overrides)
