@@ -69,7 +69,7 @@ def ours(workload: Workload, seed: int, *overrides: str, precision: str = "32") 
 
 
 def fit_ours(workload: Workload, seed: int, callback: Any, *overrides: str) -> Any:
-    """The ``TrainingRun`` after its training, which ``callback`` has seen; ``overrides`` come last."""
+    """The ``FineTuning`` after its training, which ``callback`` has seen; ``overrides`` come last."""
     import hydra
 
     from bert_ft.config.build.fine_tuning import build_fine_tuning

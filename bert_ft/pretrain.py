@@ -12,10 +12,10 @@ def main(config: DictConfig) -> float:
 
     with heavy_imports():
         from bert_ft.config.build.pretraining import build_pretraining
-        from bert_ft.training.pretraining_summary import print_pretraining
+        from bert_ft.training.summary import print_pretraining
 
     run = build_pretraining(config, job_folder())
-    record = run.run_alone()
+    record = run.run()
     if run.trainer.is_global_zero:
         report = None
         if config.report and run.trainer.loggers:

@@ -79,6 +79,11 @@ class EncoderModule(LightningModule):
         """How the names of parameters begin that stand above the encoder and come from its checkpoint."""
         return ()
 
+    @property
+    def weights_name(self) -> str:
+        """Which weights are validated and saved: ``raw``, or how they are averaged."""
+        return "raw"
+
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:
         """The last weights are validated, also where ``max_steps`` ends training within an epoch that has validations."""
         if self.trainer.global_step == self.trainer.max_steps:

@@ -53,7 +53,7 @@ def alone(tmp_path_factory, tiny_encoder, reviews):
     folder = tmp_path_factory.mktemp("alone")
     config = small_stage(folder, tiny_encoder, reviews, *BOTH, *CACHED, "monitor=full")
     run = build_pretraining(config, folder)
-    return folder, run, run.run_alone()
+    return folder, run, run.run()
 
 
 def test_it_learns(alone):

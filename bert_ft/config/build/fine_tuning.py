@@ -21,17 +21,17 @@ from bert_ft.errors import ConfigError
 from bert_ft.models.classifier import Classifier
 from bert_ft.models.compilation import compile_encoder
 from bert_ft.training.data_module import TextDataModule
+from bert_ft.training.fine_tuning import FineTuning
 from bert_ft.training.frozen_cache import FrozenStates
 from bert_ft.training.json_file import write_json
 from bert_ft.training.module import ClassificationModule
 from bert_ft.training.objective import Objective
-from bert_ft.training.pretraining_run import PretrainingRun
-from bert_ft.training.run import TrainingRun
+from bert_ft.training.pretraining import Pretraining
 from bert_ft.training.summary import print_data_report
 from bert_ft.training.vocabulary import train_used_rows_only
 
 
-def build_fine_tuning(config: DictConfig, folder: Path) -> TrainingRun:
+def build_fine_tuning(config: DictConfig, folder: Path) -> FineTuning:
     """Return the main job, checked and ready to run in the folder; the data report is printed and written there.
 
     Raises:
@@ -49,7 +49,7 @@ class FineTuningRecipe(Recipe):
         self.weight_decay_schedule = build(config.weight_decay_schedule)
         self.augmentation = build(config.data.augmentation) or None
         self.averaging = build(config.averaging) if config.get("averaging") else None
-        self.pretraining: PretrainingRun | None = None
+        self.pretraining: Pretraining | None = None
 
     @property
     def resume_from(self) -> str | None:
@@ -120,7 +120,7 @@ class FineTuningRecipe(Recipe):
         print_data_report(report, notes)
         write_json(folder / "data_report.json", {**report.to_dict(), "notes": list(notes)})
 
-    def stage(self, **parts: Any) -> TrainingRun:
+    def stage(self, **parts: Any) -> FineTuning:
         config = self.config
         data = TextDataModule(
             self.data,
@@ -132,7 +132,7 @@ class FineTuningRecipe(Recipe):
             augmented=self._augmented(),
             tokenizer=self.inputs.tokenizer,
         )
-        return TrainingRun(
+        return FineTuning(
             data=data,
             metric=config.objective.metric,
             max_length=self.inputs.max_length,

@@ -27,10 +27,11 @@ from bert_ft.data.pretraining_texts import PretrainingTexts
 from bert_ft.errors import ConfigError
 from bert_ft.models.encoder_config import has_dropout
 from bert_ft.models.pretrainer import Pretrainer, build_pretrainer
+from bert_ft.training.fitting import kept_by
+from bert_ft.training.pretraining import METRIC, Pretraining
 from bert_ft.training.pretraining_data import PretrainingDataModule
 from bert_ft.training.pretraining_module import PretrainingModule
 from bert_ft.training.pretraining_objective import PretrainingObjective
-from bert_ft.training.pretraining_run import PretrainingRun
 
 # of `pretrain`, those that change how the stage is watched or kept, and not its result
 _ASIDE = ("num_cached",)
@@ -39,7 +40,7 @@ _TRAINER_ASIDE = ("log_every_n_steps", "profiler", "enable_progress_bar", "enabl
 log = logging.getLogger(__name__)
 
 
-def build_pretraining(config: DictConfig, folder: Path) -> PretrainingRun:
+def build_pretraining(config: DictConfig, folder: Path) -> Pretraining:
     """Return the stage as a run of its own in that folder, checked and ready to run.
 
     Raises:
@@ -121,7 +122,7 @@ class PretrainingRecipe(Recipe):
         for note in self._notes:
             log.info(note)
 
-    def stage(self, **parts: Any) -> PretrainingRun:
+    def stage(self, **parts: Any) -> Pretraining:
         config = self.config
         vocabulary = MaskingVocabulary.of(self.inputs.tokenizer) if self.objective.mlm_weight else None
         data = PretrainingDataModule(
@@ -133,8 +134,9 @@ class PretrainingRecipe(Recipe):
             seed=config.seed,
             num_workers=config.data.num_workers,
         )
-        return PretrainingRun(
+        return Pretraining(
             data=data,
+            metric=next(kept_by(parts["trainer"]), METRIC),
             texts=self.texts,
             cache=cache_folder(config.data.cache_dir) / PRETRAINING if self.settings.num_cached else None,
             num_cached=self.settings.num_cached,

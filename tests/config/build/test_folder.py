@@ -52,14 +52,14 @@ from bert_ft.config.build.pretraining import build_pretraining
 from bert_ft.config.check import problems
 from bert_ft.config.paths import conf_dir
 
-for build, run, name, overrides in (
-    (build_fine_tuning, "run", "train", json.loads(sys.argv[1])),
-    (build_pretraining, "run_alone", "pretrain", json.loads(sys.argv[2])),
+for build, name, overrides in (
+    (build_fine_tuning, "train", json.loads(sys.argv[1])),
+    (build_pretraining, "pretrain", json.loads(sys.argv[2])),
 ):
     with hydra.initialize_config_dir(config_dir=str(conf_dir())):
         config = hydra.compose(name, overrides)
     assert problems(config) == []
-    getattr(build(config, Path("runs") / name), run)()
+    build(config, Path("runs") / name).run()
     assert not HydraConfig.initialized()
 """
 
