@@ -14,7 +14,6 @@ from bert_ft.config.build.objective import _loss, _metrics, _terms
 from bert_ft.config.build.pretraining import PretrainingRecipe
 from bert_ft.config.build.stage import Recipe, build_run, build_stage
 from bert_ft.config.instantiate import build, entries
-from bert_ft.config.run_folder import PRETRAINING, is_of_pretraining
 from bert_ft.data.augmentation import Augmentation, AugmentedSplit
 from bert_ft.data.prepare import PreparedData
 from bert_ft.errors import ConfigError
@@ -27,6 +26,7 @@ from bert_ft.training.json_file import write_json
 from bert_ft.training.module import ClassificationModule
 from bert_ft.training.objective import Objective
 from bert_ft.training.pretraining import Pretraining
+from bert_ft.training.resume import PRETRAINING, is_of_pretraining
 from bert_ft.training.summary import print_data_report
 from bert_ft.training.vocabulary import train_used_rows_only
 

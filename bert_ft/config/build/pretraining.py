@@ -18,7 +18,6 @@ from bert_ft.config.build.pretraining_texts import splits_without_fine_tuning, t
 from bert_ft.config.build.stage import Recipe, build_run, keys_under
 from bert_ft.config.instantiate import build, entries, own_code
 from bert_ft.config.rules import STEP_MONITORS
-from bert_ft.config.run_folder import PRETRAINING, is_of_pretraining
 from bert_ft.data.arrow_cache import cache_folder
 from bert_ft.data.dataset import TokenizedSplit
 from bert_ft.data.masking import MaskedSplit, Masking, MaskingVocabulary
@@ -32,6 +31,7 @@ from bert_ft.training.pretraining import METRIC, Pretraining
 from bert_ft.training.pretraining_data import PretrainingDataModule
 from bert_ft.training.pretraining_module import PretrainingModule
 from bert_ft.training.pretraining_objective import PretrainingObjective
+from bert_ft.training.resume import PRETRAINING, is_of_pretraining
 
 # of `pretrain`, those that change how the stage is watched or kept, and not its result
 _ASIDE = ("num_cached",)
