@@ -16,7 +16,7 @@ from benchmarks import commands
 from bert_ft.search.trials.fork_server import Ended, ForkServer, Message
 
 WARM = (
-    "bert_ft.config.build",
+    "bert_ft.config.build.fine_tuning",
     "bert_ft.training.summary",
     "lightning.pytorch",
     "datasets",

@@ -43,7 +43,7 @@ def ours() -> None:
     with heavy_imports():
         from lightning.pytorch import Callback
 
-        from bert_ft.config import build
+        from bert_ft.config.build import fine_tuning
         from bert_ft.train import main
 
     class FirstStep(Callback):
@@ -51,14 +51,14 @@ def ours() -> None:
             first_step_ended()
             trainer.should_stop = True
 
-    build_training = build.build_training
+    build_fine_tuning = fine_tuning.build_fine_tuning
 
-    def with_mark(config):
-        run = build_training(config)
+    def with_mark(config, folder):
+        run = build_fine_tuning(config, folder)
         run.trainer.callbacks.append(FirstStep())
         return run
 
-    build.build_training = with_mark
+    fine_tuning.build_fine_tuning = with_mark
     from benchmarks.trainers import our_settings
 
     with tempfile.TemporaryDirectory() as folder:

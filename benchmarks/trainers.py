@@ -17,6 +17,7 @@ import time
 import warnings
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from benchmarks.workloads import WORKLOADS, Workload
@@ -68,12 +69,10 @@ def ours(workload: Workload, seed: int, *overrides: str, precision: str = "32") 
 
 
 def fit_ours(workload: Workload, seed: int, callback: Any, *overrides: str) -> Any:
-    """The ``TrainingRun`` after its training, which ``callback`` has seen; ``overrides`` come last."""
+    """The ``FineTuning`` after its training, which ``callback`` has seen; ``overrides`` come last."""
     import hydra
-    from hydra.core.hydra_config import HydraConfig
-    from omegaconf import open_dict
 
-    from bert_ft.config.build import build_training
+    from bert_ft.config.build.fine_tuning import build_fine_tuning
     from bert_ft.config.paths import conf_dir
 
     with tempfile.TemporaryDirectory() as folder:
@@ -92,12 +91,8 @@ def fit_ours(workload: Workload, seed: int, callback: Any, *overrides: str) -> A
                     "monitor=none",
                     *overrides,
                 ],
-                return_hydra_config=True,
             )
-        with open_dict(config):
-            config.hydra.runtime.output_dir = folder
-        HydraConfig.instance().set_config(config)
-        run = build_training(config)
+        run = build_fine_tuning(config, Path(folder))
         run.trainer.callbacks.append(callback)
         run.trainer.fit(run.module, run.data)
     return run

@@ -2,7 +2,7 @@
 
 from omegaconf import DictConfig
 
-from bert_ft.config.entry import entry_point
+from bert_ft.config.entry import entry_point, job_folder
 
 
 @entry_point("pretrain")
@@ -11,11 +11,11 @@ def main(config: DictConfig) -> float:
     from bert_ft.config.startup import heavy_imports
 
     with heavy_imports():
-        from bert_ft.config.build_pretraining import build_pretraining_alone
-        from bert_ft.training.pretraining_summary import print_pretraining
+        from bert_ft.config.build.pretraining import build_pretraining
+        from bert_ft.training.summary import print_pretraining
 
-    run = build_pretraining_alone(config)
-    record = run.run_alone()
+    run = build_pretraining(config, job_folder())
+    record = run.run()
     if run.trainer.is_global_zero:
         report = None
         if config.report and run.trainer.loggers:

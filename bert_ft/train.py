@@ -2,7 +2,7 @@
 
 from omegaconf import DictConfig
 
-from bert_ft.config.entry import entry_point
+from bert_ft.config.entry import entry_point, job_folder
 
 
 def warm(config: DictConfig) -> None:
@@ -18,20 +18,22 @@ def main(config: DictConfig) -> float | list[float]:
     from bert_ft.config.startup import heavy_imports
 
     with heavy_imports(compiles=config.trainer.compile):
-        from bert_ft.config.build import build_training
+        from bert_ft.config.build.fine_tuning import build_fine_tuning
+        from bert_ft.training.stage import reached
         from bert_ft.training.summary import print_result
 
-    run = build_training(config)
-    result = run.run()
+    run = build_fine_tuning(config, job_folder())
+    record = run.run()
     if run.trainer.is_global_zero:
         report = None
         if config.report and run.trainer.loggers:
             from bert_ft.reporting.board import publish_if_possible
 
-            report = publish_if_possible(result.folder)
-        print_result(result, report)
-    others = [result.value(name) for name in config.objective.others]
-    return [result.objective, *others] if others else result.objective
+            report = publish_if_possible(run.folder)
+        print_result(record, run.folder, report)
+    objective = record["objective"]["value"]
+    others = [reached(record, name) for name in config.objective.others]
+    return [objective, *others] if others else objective
 
 
 if __name__ == "__main__":

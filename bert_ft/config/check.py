@@ -38,6 +38,7 @@ def problems(config: DictConfig) -> list[str]:
     found += pretraining_problems(config, get)
     found += _own_classes(config, get)
     found += _run_or_study(config)
+    found += _output_dir(config)
     found += [
         f"{key}={path}: no such file (searched from {Path.cwd()})"
         for key in FILE_KEYS
@@ -120,6 +121,13 @@ def _run_or_study(config: DictConfig) -> Iterator[str]:
     elif config.run is not None and (config.study_name or config.storage or config.folder):
         given = next(key for key in ("study_name", "storage", "folder") if config[key])
         yield f"{given}={config[given]}: run={config.run} is given too, which is no search; set one of them to null"
+
+
+def _output_dir(config: DictConfig) -> Iterator[str]:
+    """Where a run writes is said once, to Hydra, which makes the folder."""
+    # not `in`, which would resolve what only a job can
+    if "output_dir" in config.keys() and not OmegaConf.is_interpolation(config, "output_dir"):  # noqa: SIM118
+        yield f"output_dir={config.output_dir}: follows hydra.run.dir; give hydra.run.dir={config.output_dir}"
 
 
 def _own_classes(config: DictConfig, get: Any) -> Iterator[str]:

@@ -62,6 +62,11 @@ def entry_point(
     return decorate
 
 
+def job_folder() -> Path:
+    """Return the folder that Hydra has made for the job."""
+    return Path(HydraConfig.get().runtime.output_dir)
+
+
 def _run(task: Task, config_name: str) -> None:
     # Hydra hands exceptions through instead of ending the process itself, so that we choose what is
     # printed and the exit code

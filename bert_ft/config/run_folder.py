@@ -11,8 +11,7 @@ import yaml
 from omegaconf import DictConfig
 
 from bert_ft.errors import ConfigError
-
-PRETRAINING = "pretraining"  # in a run's folder: the stage before it
+from bert_ft.training.resume import run_of
 
 
 @dataclass(frozen=True)
@@ -73,22 +72,6 @@ def check_folder(folder: Path, resume_from: str | None) -> None:
         raise ConfigError(f"hydra.run.dir={folder}: holds a finished run already; give another folder")
     if resume_from is not None:
         _check_own_folder(folder, resume_from)
-
-
-def run_of(checkpoint: Path | str) -> Path:
-    """The folder of the run that a checkpoint is of, be it one of its pre-training stage."""
-    folder = Path(checkpoint).absolute().parents[1]
-    return folder.parent if _is_stage(folder) else folder
-
-
-def is_of_pretraining(checkpoint: Path | str | None) -> bool:
-    """Whether a checkpoint is of the stage before fine-tuning."""
-    return checkpoint is not None and _is_stage(Path(checkpoint).absolute().parents[1])
-
-
-def _is_stage(folder: Path) -> bool:
-    """A run of its own, which may be called so, too, has Hydra's record."""
-    return folder.name == PRETRAINING and not (folder / ".hydra").exists()
 
 
 def _new_folder(wanted: Path) -> RunFolder:

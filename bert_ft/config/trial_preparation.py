@@ -18,7 +18,7 @@ from bert_ft.trust import IN_CONFIGURATIONS, TARGET, is_trusted
 
 # imported late by those that need them
 LATE = (
-    "bert_ft.config.build",
+    "bert_ft.config.build.fine_tuning",
     "bert_ft.training.summary",
     "torch.utils.tensorboard",
     "safetensors.torch",
@@ -87,7 +87,7 @@ def _rehearsed(config: DictConfig) -> tuple[str | None, list[str]]:
 
 
 def _rehearse(config: DictConfig, sender: Connection) -> None:
-    from bert_ft.config.build import read_inputs
+    from bert_ft.config.build.data import read_inputs
 
     before = set(sys.modules)
     problem = None

@@ -19,11 +19,8 @@ from bert_ft.optim.weight_decay import Constant, WeightDecayScheduler
 from bert_ft.training.accumulation import AccumulationWindow, ends_window
 from bert_ft.training.clipping import ClippedGradients, clip_gradients, parameters_of
 from bert_ft.training.loss_scale import scaler_of, unscales_in_step
+from bert_ft.training.resume import VAL_METRICS_KEY, WEIGHTS_KEY, WINDOW_KEY, end_epoch
 from bert_ft.training.vocabulary import decay_unused_rows
-
-VAL_METRICS_KEY = "val_metrics"  # of a checkpoint: the validation values of its weights
-WINDOW_KEY = "accumulation_window"  # of a checkpoint: what an optimizer step that isn't done yet has so far
-WEIGHTS_KEY = "weights"  # of a checkpoint: `raw`, or how they were averaged
 
 
 class MultiplierSchedule(Protocol):
@@ -79,20 +76,31 @@ class EncoderModule(LightningModule):
         """How the names of parameters begin that stand above the encoder and come from its checkpoint."""
         return ()
 
+    @property
+    def weights_name(self) -> str:
+        """Which weights are validated and saved: ``raw``, or how they are averaged."""
+        return "raw"
+
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:
         """The last weights are validated, also where ``max_steps`` ends training within an epoch that has validations."""
         if self.trainer.global_step == self.trainer.max_steps:
             self.trainer.should_stop = True  # which Lightning validates before; at max_steps it just leaves
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Within an accumulation window a resumed run needs the gradients so far; of several processes each has its own."""
+        """The validation values of these very weights travel with them.
+
+        So do the gradients of an accumulation window that isn't full, which a resumed run needs; of several processes each
+        has its own, and none is kept.
+        """
         if "optimizer_states" in checkpoint and self.trainer.world_size == 1:
             checkpoint[WINDOW_KEY] = self._window.state(self.trained.named_parameters())
+        checkpoint[VAL_METRICS_KEY] = split_metrics(self.trainer.callback_metrics, "val/")
+        checkpoint[WEIGHTS_KEY] = self.weights_name
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._window_to_restore = checkpoint.get(WINDOW_KEY)
         if self.trainer.max_steps != -1:
-            _end_epoch(checkpoint["loops"]["fit_loop"])
+            end_epoch(checkpoint["loops"]["fit_loop"])
 
     def on_train_start(self) -> None:
         if self._window_to_restore is not None:
@@ -170,16 +178,6 @@ class EncoderModule(LightningModule):
         )
         self.log_dict({"train/grad_norm": clipped.before, "train/grad_norm_clipped": clipped.after})
         self.clipped_gradients = clipped
-
-
-def _end_epoch(progress: dict[str, Any]) -> None:
-    """Where ``max_steps`` is set Lightning 2.6 goes on within an epoch also if that is over, and does a batch too much."""
-    epochs, batches = progress["epoch_progress"], progress["epoch_loop.batch_progress"]
-    current = epochs["current"]
-    if current["ready"] == current["processed"] == current["completed"] + 1:
-        for counts in (current, epochs["total"]):
-            counts["completed"] = counts["processed"]
-        batches |= {"current": dict.fromkeys(batches["current"], 0), "is_last_batch": False}
 
 
 def split_metrics(metrics: Mapping[str, Any], prefix: str) -> dict[str, float]:

@@ -1,8 +1,7 @@
-"""What fitting any module has in common: resuming, the checkpoint that is kept, and why training ended."""
+"""What fitting any module has in common: the checkpoint that is kept, and why training ended."""
 
 from __future__ import annotations
 
-import pickle
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,8 +12,9 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
-from bert_ft.errors import CheckpointError
-from bert_ft.training.encoder_module import VAL_METRICS_KEY, WEIGHTS_KEY, split_metrics
+from bert_ft.training import resume
+from bert_ft.training.encoder_module import split_metrics
+from bert_ft.training.resume import VAL_METRICS_KEY, WEIGHTS_KEY
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,7 @@ def fit(
         CheckpointError: ``resume_from`` can't be read.
     """
     if resume_from is not None:
-        _check_resumable(module, resume_from)
-        # Lightning does this after it has loaded the weights, which would round those of 64 bits
-        trainer.precision_plugin.convert_module(module)
+        resume.prepare(trainer, module, resume_from)
     started = time.monotonic()
     trainer.fit(module, data, ckpt_path=resume_from, weights_only=True)
     # now: the number of steps is that of training's loader, which a validation or test puts away
@@ -116,16 +114,6 @@ def _why_stopped(trainer: Trainer) -> str:
     if trainer.global_step < trainer.estimated_stepping_batches:
         return "trainer.max_time is over"
     return "all steps done"
-
-
-def _check_resumable(module: LightningModule, path: str) -> None:
-    try:
-        state = torch.load(path, map_location="meta", weights_only=True)["state_dict"]
-    except (OSError, EOFError, RuntimeError, KeyError, TypeError, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"resume_from={path}: isn't a checkpoint of a run, or is damaged") from error
-    ours = {name: value.shape for name, value in module.state_dict().items()}
-    if ours != {name: value.shape for name, value in state.items()}:
-        raise CheckpointError(f"resume_from={path}: is of another model than the one configured")
 
 
 def _epochs(trainer: Trainer, step: int) -> float:

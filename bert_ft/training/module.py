@@ -10,22 +10,14 @@ from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
 from bert_ft.data.packing import TextBatch
-from bert_ft.errors import CheckpointError
 from bert_ft.models.classifier import Classifier
 from bert_ft.optim.layerwise import LayerwiseOptimizer
 from bert_ft.tasks.task import Task
-from bert_ft.training.encoder_module import (
-    VAL_METRICS_KEY,
-    WEIGHTS_KEY,
-    EncoderModule,
-    MultiplierSchedule,
-    split_metrics,
-)
+from bert_ft.training.encoder_module import EncoderModule, MultiplierSchedule
 from bert_ft.training.frozen_cache import FrozenStates
 from bert_ft.training.objective import Objective
+from bert_ft.training.resume import TRAINED_ROWS_KEY, check_same_training
 from bert_ft.training.vocabulary import trained_rows
-
-TRAINED_ROWS_KEY = "trained_rows"
 
 
 class AveragedWeights(Protocol):
@@ -119,10 +111,7 @@ class ClassificationModule(EncoderModule):
         return {"logits": logits, "labels": batch.labels, "features": features, "rows": batch.rows}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The validation values of these very weights travel with them."""
         super().on_save_checkpoint(checkpoint)
-        checkpoint[VAL_METRICS_KEY] = split_metrics(self.trainer.callback_metrics, "val/")
-        checkpoint[WEIGHTS_KEY] = self.weights_name
         if self.averaging is not None and self.averaging.num_averaged:
             # a checkpoint of weights alone doesn't pass through callbacks
             checkpoint["state_dict"] = self.averaging.averaged_weights()
@@ -136,22 +125,12 @@ class ClassificationModule(EncoderModule):
         return self.averaging.name
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse what would go on with other weights than the run had.
-
-        Those are an average without what averages it, and an optimizer whose moments are of other rows of the
-        embedding: fused AdamW would take them as they lie.
-        """
         super().on_load_checkpoint(checkpoint)
-        weights = checkpoint.get(WEIGHTS_KEY, "raw")
-        if weights != "raw" and (self.averaging is None or self.averaging.name != weights):
-            raise CheckpointError(
-                f"resume_from: the run averages its weights; go on with the same averaging={weights}"
-            )
-        if checkpoint.get(TRAINED_ROWS_KEY, []) != trained_rows(self.classifier):
-            raise CheckpointError(
-                "resume_from: the run trained other rows of the token embedding than this one would; go on "
-                "with the same training texts, on the same kind of device"
-            )
+        check_same_training(
+            checkpoint,
+            averaging=None if self.averaging is None else self.averaging.name,
+            trained_rows=trained_rows(self.classifier),
+        )
 
 
 def split_metric_collection(

@@ -6,7 +6,6 @@ import logging
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
@@ -18,13 +17,7 @@ from bert_ft.nn.contrastive import alignment, uniformity
 from bert_ft.nn.precision import widest
 from bert_ft.optim.layerwise import LayerwiseOptimizer
 from bert_ft.tasks.task import Task
-from bert_ft.training.encoder_module import (
-    VAL_METRICS_KEY,
-    WEIGHTS_KEY,
-    EncoderModule,
-    MultiplierSchedule,
-    split_metrics,
-)
+from bert_ft.training.encoder_module import EncoderModule, MultiplierSchedule
 from bert_ft.training.pretraining_objective import MaskedTokens, PretrainingObjective, Views
 
 # Uniformity near 0 is that of vectors that are all the same. Two texts of this mean cosine, 0.975, are no longer told apart.
@@ -129,12 +122,6 @@ class PretrainingModule(EncoderModule):
                 self.trainer.global_step,
                 found["uniformity"],
             )
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The held-out values of these very weights travel with them."""
-        super().on_save_checkpoint(checkpoint)
-        checkpoint[VAL_METRICS_KEY] = split_metrics(self.trainer.callback_metrics, "val/")
-        checkpoint[WEIGHTS_KEY] = "raw"
 
     def _masked_tokens(self, batch: PretrainingBatch, *, alone: bool = False) -> MaskedTokens | None:
         if batch.masked is None:

@@ -10,6 +10,7 @@ from torch import Generator
 from torch.utils.data import DataLoader, Dataset
 
 from bert_ft.data.batching import RandomBatches
+from bert_ft.training.resume import place_in_epoch
 
 
 class ResumableDataModule(LightningDataModule):
@@ -27,15 +28,9 @@ class ResumableDataModule(LightningDataModule):
         self._resume_at: dict[str, int] | None = None
 
     def state_dict(self) -> dict[str, int]:
-        """Where training stands: the epoch, and how many of its batches were trained on."""
+        """Where training stands, see ``bert_ft.training.resume``."""
         assert self.trainer is not None
-        loop = self.trainer.fit_loop
-        epoch, position = self.trainer.current_epoch, loop.epoch_loop.batch_progress.current.ready
-        if position < self.trainer.num_training_batches:
-            return {"epoch": epoch, "position": position}
-        # the next one, for workers fetch ahead before Lightning says that it begins; it counts the epoch a little later
-        done = loop.epoch_progress.current
-        return {"epoch": epoch + (done.completed < done.ready), "position": 0}
+        return place_in_epoch(self.trainer)
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         self._resume_at = state_dict

@@ -1,17 +1,18 @@
-"""What a run prints: the data report before training, and the result after it."""
+"""What a stage prints: what it reads before training, and what it reached after it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from bert_ft.data.checks import DataReport
+from bert_ft.data.pretraining_texts import PretrainingTexts
 from bert_ft.optim.groups import GroupRow
-from bert_ft.training.run import RunResult
 
 MAX_LABEL_ROWS = 20
 
@@ -42,10 +43,31 @@ def print_groups(rows: Sequence[GroupRow], console: Console | None = None) -> No
     (console or Console()).print(_table("Parameter groups", table))
 
 
-def print_result(result: RunResult, report: Path | None = None, console: Console | None = None) -> None:
-    """What was reached, on which weights, and where everything is."""
+def print_texts(texts: PretrainingTexts, console: Console | None = None) -> None:
+    """How many texts the stage sees, and what was kept from it."""
+    said = f"Pre-training on {len(texts.train):,} texts of {texts.origin}; {len(texts.held_out):,} others are held out"
+    if texts.includes_evaluation_texts:
+        said += (
+            "; the texts of validation and test rows are among them (pretrain.include_evaluation_texts=true)"
+        )
+    elif texts.num_left_out:
+        said += f"; {texts.num_left_out:,} were left out, which validation or test rows have, too"
+    (console or Console()).print(Text(said), soft_wrap=True)
+
+
+def print_result(
+    record: Mapping[str, Any], folder: Path, report: Path | None = None, console: Console | None = None
+) -> None:
+    """What fine-tuning reached, on which weights, and where everything is.
+
+    Args:
+        record: what ``metrics.json`` says of it.
+        folder: where that lies.
+        report: the page of the run.
+        console: to print to.
+    """
     console = console or Console()
-    splits = {"validation": result.kept.val, "test": result.test or {}}
+    splits = {"validation": record["val"], "test": record["test"] or {}}
     metrics = dict.fromkeys(name for values in splits.values() for name in values)
     rows = [
         {"split": name} | {metric: f"{values[metric]:.4f}" for metric in metrics}
@@ -53,18 +75,54 @@ def print_result(result: RunResult, report: Path | None = None, console: Console
         if values
     ]
     console.print(_table("Result", rows))
-    weights = "the last weights" if result.kept.checkpoint is None else f"kept by {result.metric}"
-    averaged = "" if result.kept.weights == "raw" else f" ({result.kept.weights})"
+    kept = record["checkpoint"]
+    weights = "the last weights" if kept["path"] is None else f"kept by {record['objective']['metric']}"
+    averaged = "" if record["weights"] == "raw" else f" ({record['weights']})"
     facts = {
-        "weights": f"{weights}{averaged}, after {result.kept.epoch:g} epochs, step {result.kept.step}",
-        "training": f"{result.fit_seconds:.0f} s in {result.precision}; {result.stopped}",
-        "run": str(result.folder),
-        "model": str(result.folder / "model"),
-        "look inside": f"tensorboard --logdir {result.folder}",
-        **({} if report is None else {"report": str(report)}),
+        "weights": f"{weights}{averaged}, after {kept['epoch']:g} epochs, step {kept['step']}",
+        "training": _training(record),
+        **_places(folder, "model"),
     }
-    for name, fact in facts.items():
+    _print_facts(console, facts, report)
+
+
+def print_pretraining(
+    record: Mapping[str, Any], folder: Path, report: Path | None = None, console: Console | None = None
+) -> None:
+    """What pre-training reached on the held-out texts, and where everything is; see ``print_result``."""
+    console = console or Console()
+    before, after = record["val_before"], record["val"]
+    rows = [
+        {"": name} | ({"before": _number(before.get(name))} if before else {}) | {"after": _number(value)}
+        for name, value in after.items()
+    ]
+    console.print(_table("Pre-training, held-out texts", rows, headings=("", "after")))
+    from_cache = record["from_cache"]
+    facts = {"pre-training": f"taken from {from_cache}" if from_cache else _training(record)}
+    if (folder / "model").is_dir():  # else it is in the cache
+        facts |= _places(folder, "encoder")
+    _print_facts(console, facts, report)
+
+
+def _training(record: Mapping[str, Any]) -> str:
+    return f"{record['fit_seconds']:.0f} s in {record['precision']['effective']}; {record['stopped']}"
+
+
+def _places(folder: Path, name_of_model: str) -> dict[str, str]:
+    return {
+        "run": str(folder),
+        name_of_model: str(folder / "model"),
+        "look inside": f"tensorboard --logdir {folder}",
+    }
+
+
+def _print_facts(console: Console, facts: Mapping[str, str], report: Path | None) -> None:
+    for name, fact in {**facts, **({} if report is None else {"report": str(report)})}.items():
         console.print(Text.assemble((f"{name:>12}  ", "bold"), fact), soft_wrap=True)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:,.4f}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
 def _transposed(rows: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
@@ -73,10 +131,10 @@ def _transposed(rows: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
     return [{first: heading} | {row[first]: row[heading] for row in rows} for heading in headings]
 
 
-def _table(title: str, rows: Sequence[Mapping[str, str]]) -> Table:
-    """One line a row, under the headings of the first; all but the first column to the right."""
+def _table(title: str, rows: Sequence[Mapping[str, str]], headings: Sequence[str] = ()) -> Table:
+    """One line a row, under the headings of the first, or those given; all but the first column to the right."""
     table = Table(title=title, title_justify="left")
-    for position, heading in enumerate(rows[0] if rows else ()):
+    for position, heading in enumerate(rows[0] if rows else headings):
         table.add_column(heading, justify="right" if position else "left")
     for row in rows:
         table.add_row(*row.values())

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback
 
-from bert_ft.config.build import build_training
+from bert_ft.config.build.fine_tuning import build_fine_tuning
 from tests.training.running import small_run
 
 TABLE = "classifier.encoder.embeddings.word_embeddings.weight"
@@ -62,7 +62,7 @@ def trained(values):
 def built(folder, encoder, files, *overrides):
     """A run that isn't started, and its recorder."""
     config = small_run(folder, encoder, files, *PLAIN, *overrides)
-    run, recorder = build_training(config), Recorder()
+    run, recorder = build_fine_tuning(config, folder), Recorder()
     run.trainer.callbacks.append(recorder)
     return run, recorder
 

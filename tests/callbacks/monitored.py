@@ -15,10 +15,10 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import DataLoader
 
-from bert_ft.config.build import build_training
+from bert_ft.config.build.fine_tuning import build_fine_tuning
 from tests.training.running import small_run
 
-# that a run built from a configuration doesn't show (see ``bert_ft.config.build``)
+# that a run built from a configuration doesn't show (see ``bert_ft.config.build.trainer``)
 IGNORED_REMARKS = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
     pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec"),
@@ -53,7 +53,7 @@ class Log(Logger):
 def built(folder, encoder, files, monitors, *overrides):
     """A run that isn't started, with ``monitors`` behind its own callbacks, and its log."""
     config = small_run(folder, encoder, files, *PLAIN, *overrides)
-    run, log = build_training(config), Log()
+    run, log = build_fine_tuning(config, folder), Log()
     run.trainer.callbacks.extend(monitors)
     run.trainer.loggers.append(log)
     return run, log

@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, LightningModule
 
 from bert_ft.callbacks import averaging as averaging_module
 from bert_ft.callbacks.averaging import StochasticAveraging
-from bert_ft.config import build
+from bert_ft.config.build import fine_tuning
 from bert_ft.nn.embedding import SplitEmbedding
 from tests.training.running import train, train_in_two
 
@@ -100,7 +100,7 @@ class TestTheAverage:
         with monkeypatch.context() as patch:
             patch.setattr(averaging_module, "settle_unused_rows", lambda module: None)
             late, _, _ = table("late")
-        monkeypatch.setattr(build, "train_used_rows_only", lambda *_: None)
+        monkeypatch.setattr(fine_tuning, "train_used_rows_only", lambda *_: None)
         whole, recorder, run = table("whole")
         assert not isinstance(run.module.classifier.encoder.get_input_embeddings(), SplitEmbedding)
         raw = [{TABLE: step[TABLE]} for step in recorder.raw]

@@ -5,7 +5,7 @@ import csv
 import pytest
 import torch
 
-from bert_ft.config import build
+from bert_ft.config.build import fine_tuning
 
 from .averaged import EMA, SWA, TABLE, assert_equal, difference, finished, trained
 
@@ -20,7 +20,7 @@ class TestTraining:
         self, tmp_path, tiny_encoder, reviews, monkeypatch, overrides, rows
     ):
         if rows == "whole":
-            monkeypatch.setattr(build, "train_used_rows_only", lambda *_: None)
+            monkeypatch.setattr(fine_tuning, "train_used_rows_only", lambda *_: None)
         _, plain, _ = finished(tmp_path / "plain", tiny_encoder, reviews)
         _, other, _ = finished(tmp_path / "other", tiny_encoder, reviews, *overrides)
         assert plain.losses == other.losses

@@ -11,7 +11,7 @@ from torch import nn
 from transformers import AutoModel
 
 from bert_ft.callbacks.gradual_unfreezing import GradualUnfreezing
-from bert_ft.config.build import build_training
+from bert_ft.config.build.fine_tuning import build_fine_tuning
 from bert_ft.config.check import problems
 from bert_ft.errors import ConfigError
 from bert_ft.models.classifier import ResidualClassifier
@@ -145,7 +145,7 @@ def test_after_the_run_all_may_be_trained_but_what_was_frozen(tmp_path, tiny_enc
         "encoder.freeze_layers=0",
         "trainer.max_epochs=1",
     )
-    training = build_training(config)
+    training = build_fine_tuning(config, tmp_path)
     before = {name: p.requires_grad for name, p in training.module.named_parameters()}
     assert len(set(before.values())) == 2
     training.run()

@@ -31,6 +31,7 @@ CACHED = ["encoder.freeze_layers=1", "encoder.cache_frozen=true"]
         (["data=files", "data.train_file=nowhere.csv"], "data.train_file=nowhere.csv: no such file"),
         (["encoder=any"], "encoder.name_or_path: required; give a text"),
         (["seed=-1"], "seed=-1: must be an integer ≥ 0"),
+        (["output_dir=mine"], "output_dir=mine: follows hydra.run.dir; give hydra.run.dir=mine"),
         (
             ["objective.metric=val/loss"],
             "objective.mode=max: contradicts objective.metric=val/loss; set it to min",

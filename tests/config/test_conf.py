@@ -13,9 +13,9 @@ import torch
 from hydra.utils import get_class, get_object
 from omegaconf import DictConfig, OmegaConf
 
-from bert_ft.config.build_optimizer import build_optimizer
-from bert_ft.config.build_task import build_loss, build_task, build_terms
-from bert_ft.config.build_trainer import OWN_TRAINER_KEYS
+from bert_ft.config.build.optimizer import build_optimizer
+from bert_ft.config.build.task import build_loss, build_task, build_terms
+from bert_ft.config.build.trainer import OWN_TRAINER_KEYS
 from bert_ft.config.check import problems
 from bert_ft.config.instantiate import build
 from bert_ft.config.paths import conf_dir
@@ -40,9 +40,9 @@ NEEDED = {
     "encoder=any": ["encoder.name_or_path=folder"],
     **{f"schedule@pretrain.schedule={choice}": ["pretrain=mlm"] for choice in GROUPS["schedule"]},
 }
-# nodes whose own constructor judges them, what is switched off as a whole, and Hydra's part
+# nodes whose own constructor judges them, what is switched off as a whole, and what is Hydra's
 UNRULED = re.compile(
-    r"(^|\.)_(target|partial|recursive)_$|(^|\.)callbacks(\.|$)|^(logger|hydra)(\.|$)|^data\.source\.|^monitor\.\w+\.folder$|^(averaging|unfreezing|monitor|pretrain)$"
+    r"(^|\.)_(target|partial|recursive)_$|(^|\.)callbacks(\.|$)|^(logger|hydra)(\.|$)|^output_dir$|^data\.source\.|^monitor\.\w+\.folder$|^(averaging|unfreezing|monitor|pretrain)$"
 )
 README = Path(__file__).parents[2] / "README.md"
 
@@ -87,7 +87,7 @@ def targets(node, path=""):
         yield from targets(value, f"{path}.{key}" if path else key)
 
 
-# read in config/build.py, not handed on
+# read in config/build, not handed on
 OURS = {
     "trainer": set(OWN_TRAINER_KEYS),
     "pretrain.trainer": set(OWN_TRAINER_KEYS),

@@ -9,7 +9,7 @@ START = """
 import os, sys, traceback
 from bert_ft.config import lean_imports
 lean_imports.defer_unused_imports()
-import bert_ft.config.build
+import bert_ft.config.build.fine_tuning
 is_deferred = lambda name: isinstance(sys.modules[name], lean_imports._Deferred)
 for code in sys.argv[1:]:  # each in a process as it is now: the imports take seconds
     if not (pid := os.fork()):

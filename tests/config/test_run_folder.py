@@ -4,7 +4,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from bert_ft.config.run_folder import claim, is_of_pretraining, run_of
+from bert_ft.config.run_folder import claim
 from bert_ft.errors import ConfigError
 
 
@@ -48,15 +48,6 @@ def test_a_folder_with_something_in_it_is_refused(tmp_path):
     (tmp_path / "notes.txt").touch()
     with pytest.raises(ConfigError, match=r"hydra\.run\.dir=.*: isn't an empty folder"):
         claim(config(tmp_path), [f"hydra.run.dir={tmp_path}"])
-
-
-def test_a_checkpoint_of_the_stage_before_is_its_runs(tmp_path):
-    last = tmp_path / "run/pretraining/checkpoints/last.ckpt"
-    assert run_of(last) == tmp_path / "run"
-    assert is_of_pretraining(last)
-    (tmp_path / "run/pretraining/.hydra").mkdir(parents=True)  # a run that is called so
-    assert run_of(last) == tmp_path / "run/pretraining"
-    assert not is_of_pretraining(last)
 
 
 def started_with(tmp_path, *overrides):

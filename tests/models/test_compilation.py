@@ -212,7 +212,7 @@ print(*(name for name, module in sys.modules.items() if isinstance(module, lean_
 IMPORTS = """
 from bert_ft.config.startup import heavy_imports
 with heavy_imports(compiles={}):
-    import bert_ft.config.build
+    import bert_ft.config.build.fine_tuning
 """
 
 

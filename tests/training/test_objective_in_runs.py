@@ -8,7 +8,7 @@ import torch
 from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional as F
 
-from bert_ft.config.build import build_training
+from bert_ft.config.build.fine_tuning import build_fine_tuning
 from bert_ft.config.check import problems
 from bert_ft.data.prepare import prepare
 from bert_ft.data.sources import Files
@@ -104,7 +104,7 @@ def test_a_term_switched_off_leaves_no_trace(tmp_path, tiny_encoder, reviews, pl
 
 def objective_of(folder, encoder, files, *overrides):
     """The objective of a run that is built and not started."""
-    return build_training(small_run(folder, encoder, files, *overrides)).module.objective
+    return build_fine_tuning(small_run(folder, encoder, files, *overrides), folder).module.objective
 
 
 def test_balanced_weights_are_those_of_the_training_rows(tmp_path, tiny_encoder, reviews):

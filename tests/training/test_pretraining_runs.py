@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 from transformers import AutoModelForMaskedLM
 
-from bert_ft.config.build import build_training
-from bert_ft.config.build_pretraining import build_pretraining_alone
+from bert_ft.config.build.fine_tuning import build_fine_tuning
+from bert_ft.config.build.pretraining import build_pretraining
 from bert_ft.data.packing import pad, padding_mask
 from bert_ft.data.texts import normalized
 from bert_ft.errors import ConfigError, DataError
@@ -52,8 +52,8 @@ def alone(tmp_path_factory, tiny_encoder, reviews):
     """A finished stage with all monitors that it can have, and the run that did it."""
     folder = tmp_path_factory.mktemp("alone")
     config = small_stage(folder, tiny_encoder, reviews, *BOTH, *CACHED, "monitor=full")
-    run = build_pretraining_alone(config)
-    return folder, run, run.run_alone()
+    run = build_pretraining(config, folder)
+    return folder, run, run.run()
 
 
 def test_it_learns(alone):
@@ -127,7 +127,8 @@ def test_what_is_fresh_has_its_own_rate(alone, tmp_path, tiny_encoder, reviews):
 
     def rates(name, encoder, stage, *more):
         settings = [f"pretrain={stage}", "pretrain.optimizer.head_lr=1e-2", *more]
-        module = build_pretraining_alone(small_stage(tmp_path / name, encoder, reviews, *settings)).module
+        config = small_stage(tmp_path / name, encoder, reviews, *settings)
+        module = build_pretraining(config, tmp_path / name).module
         return {group["name"].removesuffix("/no_decay"): group["lr"] for group in module.parameter_groups()}
 
     folder, projected = alone[0] / "model", "pretrain.projection_sizes=[8]"
@@ -176,9 +177,8 @@ def test_copies_are_dropped_where_that_is_wanted(tmp_path, tiny_encoder):
     path.write_text("\n".join(f"a film {number}" for number in range(20)) + "\n" + "a film 3\n" * 5)
     for wanted, num_texts in ((True, 20), (False, 25)):
         settings = ["pretrain=mlm", f"data.deduplicate={wanted}"]
-        run = build_pretraining_alone(
-            small_stage(tmp_path / str(wanted), tiny_encoder, {"train": path}, *settings)
-        )
+        folder = tmp_path / str(wanted)
+        run = build_pretraining(small_stage(folder, tiny_encoder, {"train": path}, *settings), folder)
         assert len(run.texts.train) + len(run.texts.held_out) == num_texts
 
 
@@ -385,7 +385,7 @@ def test_plain_lines_without_labels(tmp_path, tiny_encoder, caplog):
     with pytest.raises(ConfigError, match=r"pretrain\.supervised=true: .*domain\.txt has no labels"):
         main(again)
     with pytest.raises(DataError, match=r"domain\.txt: has no labels, which fine-tuning and its tests need"):
-        build_training(small_run(tmp_path / "train", tiny_encoder, files))
+        build_fine_tuning(small_run(tmp_path / "train", tiny_encoder, files), tmp_path / "train")
 
 
 class TestTexts:
@@ -410,7 +410,8 @@ class TestTexts:
         if unlabelled:  # the test rows, and others
             write_csv(leaking["test"].with_name("more.csv"), [*make_rows(20, seed=6), *make_rows(30, seed=7)])
             more = [f"data.unlabeled_file={tmp_path / 'more.csv'}"]
-        run = build_training(small_run(tmp_path / "run", tiny_encoder, leaking, "pretrain=mlm", *more))
+        config = small_run(tmp_path / "run", tiny_encoder, leaking, "pretrain=mlm", *more)
+        run = build_fine_tuning(config, tmp_path / "run")
         found = self.texts(run)
         evaluated = {
             normalized(text)
@@ -438,7 +439,8 @@ class TestTexts:
 
     def test_unless_that_is_wanted(self, tmp_path, tiny_encoder, leaking):
         wanted = ["pretrain=mlm", "pretrain.include_evaluation_texts=true"]
-        run = build_training(small_run(tmp_path / "run", tiny_encoder, leaking, *wanted))
+        config = small_run(tmp_path / "run", tiny_encoder, leaking, *wanted)
+        run = build_fine_tuning(config, tmp_path / "run")
         assert len(self.texts(run)) == sum(len(split) for split in run.data.data.splits.values())
         assert run.pretraining.texts.to_dict()["include_evaluation_texts"] is True
 

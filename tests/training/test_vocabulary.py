@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.optim import SGD, Adam, AdamW
 
-from bert_ft.config import build
+from bert_ft.config.build import fine_tuning
 from bert_ft.data.dataset import TokenizedSplit
 from bert_ft.data.tokenization import TokenizedColumns
 from bert_ft.errors import CheckpointError
@@ -54,7 +54,7 @@ def pair(tmp_path_factory, tiny_encoder, reviews):
         with pytest.MonkeyPatch.context() as patch:
             seen = embedding_types(patch)
             if name == "whole":
-                patch.setattr(build, "train_used_rows_only", lambda *_: None)
+                patch.setattr(fine_tuning, "train_used_rows_only", lambda *_: None)
             _, metrics = train(
                 folder / name,
                 tiny_encoder,
@@ -204,7 +204,7 @@ def test_a_checkpoint_with_other_trained_rows_is_refused(tmp_path, tiny_encoder,
     """Its optimizer's moments have other shapes, which a fused AdamW doesn't look at."""
     train(tmp_path / "run", tiny_encoder, reviews, "trainer.max_epochs=1")
     (tmp_path / "run" / "metrics.json").unlink()
-    monkeypatch.setattr(build, "train_used_rows_only", lambda *_: None)
+    monkeypatch.setattr(fine_tuning, "train_used_rows_only", lambda *_: None)
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     with pytest.raises(CheckpointError, match="resume_from: the run trained other rows"):
         train(tmp_path / "run", tiny_encoder, reviews, "trainer.max_epochs=2", f"resume_from={last}")

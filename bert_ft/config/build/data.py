@@ -1,16 +1,62 @@
-"""The length limit, and the data's splits, from the settings of a run."""
+"""What a stage reads: encoder, tokenizer, length limit, and the data's splits."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import DictConfig
 
-from bert_ft.config.instantiate import build
+from bert_ft.config.build.task import build_task
+from bert_ft.config.build.trainer import quieten
+from bert_ft.config.instantiate import build, trusting
 from bert_ft.data.prepare import PreparedData, prepare
 from bert_ft.data.sources import LoadedSplits, load_splits
 from bert_ft.data.targets import Targets
+from bert_ft.data.tokenization import FastTokenizer, load_tokenizer
 from bert_ft.errors import ConfigError
+from bert_ft.models.encoder import EncoderSpec
+from bert_ft.models.encoder_config import max_positions
+
+
+@dataclass(frozen=True)
+class TextInputs:
+    """What texts are read by.
+
+    Attributes:
+        encoder: that reads them; its weights aren't loaded yet.
+        tokenizer: the encoder's.
+        max_length: of a text, in tokens.
+    """
+
+    encoder: EncoderSpec
+    tokenizer: FastTokenizer
+    max_length: int
+
+
+def text_inputs(config: DictConfig) -> TextInputs:
+    """Return the encoder of the configuration with its tokenizer, and the length of the longest text.
+
+    Raises:
+        UserError: they can't be used.
+    """
+    encoder: EncoderSpec = build(config.encoder)
+    max_length = length_limit_of(config, max_positions(encoder.load_config()))
+    tokenizer = load_tokenizer(encoder.resolve(), encoder.revision, config.data.truncation_side)
+    return TextInputs(encoder, tokenizer, max_length)
+
+
+def read_inputs(config: DictConfig) -> None:
+    """Read the encoder and the data of the main job once: it leaves tokenized data in the cache.
+
+    Raises:
+        UserError: the data, the encoder or the configuration can't be used.
+    """
+    with trusting(config.trust):
+        quieten()
+        inputs = text_inputs(config)
+        inputs.encoder.load()
+        prepared_data(config, build_task(config), inputs.tokenizer, inputs.max_length)
 
 
 def length_limit_of(config: DictConfig, limit: int | None) -> int:
@@ -34,7 +80,9 @@ def length_limit_of(config: DictConfig, limit: int | None) -> int:
     return int(wanted)
 
 
-def prepared_data(config: DictConfig, task: Targets, tokenizer: Any, max_length: int) -> PreparedData:
+def prepared_data(
+    config: DictConfig, task: Targets, tokenizer: FastTokenizer, max_length: int
+) -> PreparedData:
     """Return the splits of ``data``, with the task's targets."""
     return prepare(loaded_splits(config, task), tokenizer, **preparation(config, task, max_length))
 

@@ -1,0 +1,1 @@
+"""From a checked configuration and a folder to a stage of training."""

@@ -1,0 +1,185 @@
+"""Fine-tuning as a stage: the main job."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+from lightning.pytorch import Callback, Trainer
+from omegaconf import DictConfig
+
+from bert_ft.config.build.data import TextInputs, prepared_data, text_inputs
+from bert_ft.config.build.pretraining import PretrainingRecipe
+from bert_ft.config.build.stage import Recipe, build_run, build_stage
+from bert_ft.config.build.task import build_loss, build_metrics, build_objective, build_task
+from bert_ft.config.instantiate import build, entries
+from bert_ft.data.augmentation import Augmentation, AugmentedSplit
+from bert_ft.data.prepare import PreparedData
+from bert_ft.errors import ConfigError
+from bert_ft.models.classifier import Classifier
+from bert_ft.models.compilation import compile_encoder
+from bert_ft.tasks.task import Task
+from bert_ft.training.data_module import TextDataModule
+from bert_ft.training.fine_tuning import FineTuning
+from bert_ft.training.frozen_cache import FrozenStates
+from bert_ft.training.json_file import write_json
+from bert_ft.training.module import ClassificationModule
+from bert_ft.training.pretraining import Pretraining
+from bert_ft.training.resume import PRETRAINING, is_of_pretraining
+from bert_ft.training.summary import print_data_report
+from bert_ft.training.vocabulary import train_used_rows_only
+
+
+def build_fine_tuning(config: DictConfig, folder: Path) -> FineTuning:
+    """Return the main job, checked and ready to run in the folder; the data report is printed and written there.
+
+    Raises:
+        UserError: the data, the encoder or the configuration can't be used.
+    """
+    return build_run(FineTuningRecipe, config, folder)
+
+
+class FineTuningRecipe(Recipe):
+    """Texts with labels, a classifier, and with ``pretrain`` a stage before it."""
+
+    def __init__(self, config: DictConfig) -> None:
+        super().__init__(config, config)
+        self.task = build_task(config)
+        build_loss(config, self.task)
+        self.weight_decay_schedule = build(config.weight_decay_schedule)
+        self.augmentation = build(config.data.augmentation) or None
+        self.averaging = build(config.averaging) if config.get("averaging") else None
+        self.pretraining: Pretraining | None = None
+
+    @property
+    def resume_from(self) -> str | None:
+        path = self.config.resume_from
+        return None if is_of_pretraining(path) else path
+
+    @cached_property
+    def inputs(self) -> TextInputs:
+        return text_inputs(self.config)
+
+    @cached_property
+    def data(self) -> PreparedData:
+        """The splits; read when they are first asked for."""
+        return prepared_data(self.config, self.task, self.inputs.tokenizer, self.inputs.max_length)
+
+    @property
+    def batch_size(self) -> int:
+        return self.config.data.batch_size
+
+    def adjusted(self, schedule: Any) -> Any:
+        return schedule if self.averaging is None else self.averaging.schedule(schedule)
+
+    def callbacks(self, folder: Path) -> list[Callback]:
+        """Those configured, and the monitors that mean something for the task; a ``null`` one is left out."""
+        config = self.config
+        callbacks = [build(node) for node in config.callbacks.values() if node is not None]
+        monitors = {name: node for name, node in config.monitor.items() if node is not None}
+        callbacks += [build(node) for name, node in monitors.items() if self.task.applies_to_monitor(name)]
+        if self.averaging is not None:
+            callbacks.insert(0, self.averaging)  # before those that look at validated weights
+        if config.get("unfreezing"):
+            callbacks.append(build(config.unfreezing))
+        return callbacks
+
+    def num_rows(self) -> tuple[int, int]:
+        return len(self.data.splits["train"]), len(self.data.splits["validation"])
+
+    def build_stage_before(self, folder: Path) -> None:
+        """The pre-training stage, in a folder inside the run's."""
+        if self.config.get("pretrain"):
+            recipe = PretrainingRecipe(self.config, self.inputs, self.data.splits)
+            self.pretraining = build_stage(recipe, folder / PRETRAINING)
+
+    def module(self, trainer: Trainer, *, optimizer: Any, schedule: Any) -> ClassificationModule:
+        config, train = self.config, self.data.splits["train"]
+        task = cast(Task, self.data.task)
+        objective = build_objective(config, task, train.known_labels)
+        classifier = build(config.model)(
+            self.inputs.encoder, task.config_entries(), trust=tuple(config.trust)
+        )
+        if self.augmentation is None or type(self.augmentation) is Augmentation:
+            # somebody's own may bring other tokens
+            device = trainer.strategy.root_device
+            train_used_rows_only(classifier.encoder, train, self.inputs.tokenizer, optimizer, device)
+        frozen_states = self._frozen_states(classifier)
+        if config.trainer.compile:
+            compile_encoder(classifier.encoder)
+        return ClassificationModule(
+            classifier,
+            task=task,
+            objective=objective,
+            optimizer=optimizer,
+            schedule=schedule,
+            weight_decay_schedule=self.weight_decay_schedule,
+            max_tokens=config.data.max_tokens,
+            frozen_states=frozen_states,
+            metrics=build_metrics(config, task),
+        )
+
+    def report(self, folder: Path) -> None:
+        report, notes = self.data.report, self.data.notes
+        print_data_report(report, notes)
+        write_json(folder / "data_report.json", {**report.to_dict(), "notes": list(notes)})
+
+    def stage(self, **parts: Any) -> FineTuning:
+        config = self.config
+        data = TextDataModule(
+            self.data,
+            batch_size=config.data.batch_size,
+            eval_batch_size=config.data.eval_batch_size,
+            max_tokens=config.data.max_tokens,
+            seed=config.seed,
+            num_workers=config.data.num_workers,
+            augmented=self._augmented(),
+            tokenizer=self.inputs.tokenizer,
+        )
+        return FineTuning(
+            data=data,
+            metric=config.objective.metric,
+            max_length=self.inputs.max_length,
+            tests=config.test,
+            settings=_settings(config),
+            pretraining=self.pretraining,
+            reinit_layers=self.inputs.encoder.reinit_layers,
+            **parts,
+        )
+
+    def _frozen_states(self, classifier: Classifier) -> FrozenStates | None:
+        encoder = self.inputs.encoder
+        if not encoder.cache_frozen or encoder.freeze_layers is None:
+            return None
+        lengths = {name: split.lengths for name, split in self.data.splits.items()}
+        return FrozenStates(
+            classifier.encoder,
+            lengths,
+            num_layers=encoder.freeze_layers,
+            max_tokens=self.config.data.max_tokens,
+        )
+
+    def _augmented(self) -> AugmentedSplit | None:
+        config, tokenizer = self.config, self.inputs.tokenizer
+        if self.augmentation is None:
+            return None
+        if tokenizer.mask_token_id is None and config.data.augmentation.get("span_masking"):
+            raise ConfigError(
+                f"data.augmentation.span_masking={config.data.augmentation.span_masking}: the tokenizer of "
+                f"{config.encoder.name_or_path} has no [MASK]; set it to 0"
+            )
+        # an unknown word is a word
+        special = [token for token in tokenizer.all_special_ids if token != tokenizer.unk_token_id]
+        train = self.data.splits["train"]
+        return AugmentedSplit(train, self.augmentation, config.seed, special, tokenizer.mask_token_id)
+
+
+def _settings(config: DictConfig) -> dict[str, Any]:
+    """What distinguishes runs: all but callbacks, loggers, the folder and Hydra's part."""
+    found = {}
+    for name, value in config.items():
+        if name not in ("callbacks", "monitor", "logger", "output_dir", "hydra"):
+            # one by one: Hydra's part can't be resolved as a whole
+            found[str(name)] = entries(value, without=()) if isinstance(value, DictConfig) else value
+    return found

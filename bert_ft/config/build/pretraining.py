@@ -1,0 +1,188 @@
+"""Pre-training as a stage, before fine-tuning or alone."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, Trainer
+from omegaconf import DictConfig
+
+from bert_ft.config.build.data import TextInputs, text_inputs
+from bert_ft.config.build.folder import in_folder
+from bert_ft.config.build.pretraining_texts import splits_without_fine_tuning, texts_of_stage
+from bert_ft.config.build.stage import Recipe, build_run, keys_under
+from bert_ft.config.build.task import build_task
+from bert_ft.config.instantiate import build, entries, own_code
+from bert_ft.config.rules import STEP_MONITORS
+from bert_ft.data.arrow_cache import cache_folder
+from bert_ft.data.dataset import TokenizedSplit
+from bert_ft.data.masking import MaskedSplit, Masking, MaskingVocabulary
+from bert_ft.data.pretraining_batches import PretrainingSplit
+from bert_ft.data.pretraining_texts import PretrainingTexts
+from bert_ft.errors import ConfigError
+from bert_ft.models.encoder_config import has_dropout
+from bert_ft.models.pretrainer import Pretrainer, build_pretrainer
+from bert_ft.training.fitting import kept_by
+from bert_ft.training.pretraining import METRIC, Pretraining
+from bert_ft.training.pretraining_data import PretrainingDataModule
+from bert_ft.training.pretraining_module import PretrainingModule
+from bert_ft.training.pretraining_objective import PretrainingObjective
+from bert_ft.training.resume import PRETRAINING, is_of_pretraining
+
+# of `pretrain`, those that change how the stage is watched or kept, and not its result
+_ASIDE = ("num_cached",)
+_TRAINER_ASIDE = ("log_every_n_steps", "profiler", "enable_progress_bar", "enable_model_summary")
+
+log = logging.getLogger(__name__)
+
+
+def build_pretraining(config: DictConfig, folder: Path) -> Pretraining:
+    """Return the stage as a run of its own in that folder, checked and ready to run.
+
+    Raises:
+        UserError: the data, the encoder or the configuration can't be used.
+    """
+    return build_run(PretrainingRecipe, config, folder)
+
+
+class PretrainingRecipe(Recipe):
+    """Texts without their labels, and an encoder that guesses tokens, compares views of a text, or both.
+
+    Args:
+        config: of the whole run.
+        inputs: of the fine-tuning that comes after it; ``None`` = it is alone, and reads them itself. How the encoder is
+            frozen, and what of it is drawn anew, is fine-tuning's.
+        splits: likewise those of the data: the training texts, and those that the stage mustn't see.
+    """
+
+    prefix = "pretrain."
+
+    def __init__(
+        self,
+        config: DictConfig,
+        inputs: TextInputs | None = None,
+        splits: Mapping[str, TokenizedSplit] | None = None,
+    ) -> None:
+        super().__init__(config, config.pretrain)
+        self.is_alone = splits is None
+        self._given = inputs, splits
+        self._notes: list[str] = []
+        with keys_under(self.prefix):
+            named = {field.name: self.settings[field.name] for field in fields(PretrainingObjective)}
+            self.objective = PretrainingObjective(**named)
+            self.masking: Masking = build(self.settings.masking)
+
+    @property
+    def resume_from(self) -> str | None:
+        path = self.config.resume_from
+        return path if self.is_alone or is_of_pretraining(path) else None
+
+    @cached_property
+    def inputs(self) -> TextInputs:
+        return self._given[0] or text_inputs(self.config)
+
+    @cached_property
+    def texts(self) -> PretrainingTexts:
+        """What the stage sees; read when it is first asked for."""
+        splits = self._given[1]
+        if splits is None:
+            splits, self._notes = splits_without_fine_tuning(self.config, self.inputs)
+        return texts_of_stage(self.config, self.inputs, splits)
+
+    @property
+    def batch_size(self) -> int:
+        return self.settings.batch_size
+
+    def callbacks(self, folder: Path) -> list[Callback]:
+        """The stage's own, and those of the run's monitors that need no labels."""
+        own = [node for node in self.settings.callbacks.values() if node is not None]
+        callbacks = [in_folder(node, folder, self.config) for node in own]
+        monitors = [self.config.monitor.get(name) for name in STEP_MONITORS]
+        return callbacks + [build(node) for node in monitors if node is not None]
+
+    def num_rows(self) -> tuple[int, int]:
+        return len(self.texts.train), len(self.texts.held_out)
+
+    def module(self, trainer: Trainer, *, optimizer: Any, schedule: Any) -> PretrainingModule:
+        pretrainer, head_is_fresh = self._pretrainer()
+        return PretrainingModule(
+            pretrainer,
+            objective=self.objective,
+            optimizer=optimizer,
+            schedule=schedule,
+            max_tokens=self.config.data.max_tokens,
+            head_is_fresh=head_is_fresh,
+            task=build_task(self.config),
+        )
+
+    def report(self, folder: Path) -> None:
+        for note in self._notes:
+            log.info(note)
+
+    def stage(self, **parts: Any) -> Pretraining:
+        config = self.config
+        vocabulary = MaskingVocabulary.of(self.inputs.tokenizer) if self.objective.mlm_weight else None
+        data = PretrainingDataModule(
+            _with_masks(self.texts.train, self.masking, vocabulary, config.seed),
+            _with_masks(
+                self.texts.held_out, replace(self.masking, at_least_one=True), vocabulary, config.seed
+            ),
+            batch_size=self.batch_size,
+            seed=config.seed,
+            num_workers=config.data.num_workers,
+        )
+        return Pretraining(
+            data=data,
+            metric=next(kept_by(parts["trainer"]), METRIC),
+            texts=self.texts,
+            cache=cache_folder(config.data.cache_dir) / PRETRAINING if self.settings.num_cached else None,
+            num_cached=self.settings.num_cached,
+            settings=_settings(config),
+            **parts,
+        )
+
+    def _pretrainer(self) -> tuple[Pretrainer, bool]:
+        """Encoder and head, and whether the latter is fresh."""
+        settings, objective = self.settings, self.objective
+        # what is frozen or redrawn afterwards learns here all the same
+        spec = replace(self.inputs.encoder, freeze_layers=None, cache_frozen=False, reinit_layers=0)
+        encoder_config = spec.load_config()
+        if objective.contrastive_weight and not objective.supervised and not has_dropout(encoder_config):
+            raise ConfigError(
+                f"pretrain.contrastive_weight={objective.contrastive_weight}: two views of a text differ by dropout, and "
+                f"encoder.name_or_path={spec.name_or_path} has none; give encoder.hidden_dropout, e.g. 0.1"
+            )
+        return build_pretrainer(
+            spec,
+            encoder_config,
+            masks=objective.mlm_weight > 0,
+            pooling=settings.pooling,
+            projection_sizes=list(settings.projection_sizes),
+        )
+
+
+def _with_masks(
+    split: TokenizedSplit, masking: Masking, vocabulary: MaskingVocabulary | None, seed: int
+) -> PretrainingSplit:
+    if vocabulary is None:
+        return PretrainingSplit(split)
+    return PretrainingSplit(split, MaskedSplit(split, masking, vocabulary, seed))
+
+
+def _settings(config: DictConfig) -> dict[str, Any]:
+    """What determines the stage's result, besides its texts and what it starts from."""
+    found = entries(config.pretrain, without=_ASIDE)
+    found["trainer"] = {key: value for key, value in found["trainer"].items() if key not in _TRAINER_ASIDE}
+    encoder = config.encoder
+    return {
+        "pretrain": found,
+        "own_code": own_code(found),
+        "max_tokens": config.data.max_tokens,
+        "attn_implementation": encoder.attn_implementation,
+        "gradient_checkpointing": encoder.gradient_checkpointing,
+    }

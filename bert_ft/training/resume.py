@@ -1,0 +1,130 @@
+"""How a broken-off run is resumed: what happens in which order, and what of it is arithmetic or a check.
+
+``resume_from`` names a checkpoint that ``callbacks.last_checkpoint`` has left. From there everything is as if the run had
+never stopped, to the last bit.
+
+1. **The command** (``config.run_folder``) takes the run's own folder only, and the run's own settings: ``run_of``.
+2. **Which stage** (``config.build``): a run with pre-training has checkpoints of two stages, see ``is_of_pretraining``.
+   - From one of pre-training's, that stage resumes, and fine-tuning starts after it as usual. Its result isn't cached
+     (``Pretraining._usable_cache``), and the held-out values before training are read from ``before.json``.
+   - From one of fine-tuning's, pre-training isn't run: its record is read, and no encoder is handed over
+     (``FineTuning.begin``).
+3. **Before Lightning loads anything** (``fitting.fit``): ``prepare`` refuses a file that is damaged or of another model.
+4. **Lightning loads the checkpoint**, in this order:
+   - ``EncoderModule.on_load_checkpoint``: ``end_epoch`` mends the progress, and the gradients of an accumulation window that
+     wasn't full are kept for later. ``ClassificationModule.on_load_checkpoint``: ``check_same_training``.
+   - The module's weights, by itself.
+   - ``ResumableDataModule.load_state_dict``: the place in the epoch, which the next training loader starts from.
+   - Callbacks: ``Averaging.on_load_checkpoint`` restores the average, ``RandomState.load_state_dict`` keeps the states of
+     the generators for later, early stopping, checkpoints and monitors get back what they count.
+   - Loops, optimizers and schedules, by itself.
+5. **Just before the first step** (``on_train_start``): ``RandomState`` restores the generators, which the start of training
+   has drawn from, and ``EncoderModule`` the window's gradients.
+
+What is saved for it comes from the opposite hooks: ``EncoderModule.on_save_checkpoint``, ``ResumableDataModule.state_dict``
+(``place_in_epoch``), ``RandomState.state_dict``, ``Averaging.on_save_checkpoint``.
+
+A command asks ``run_of`` before anything heavy is loaded, so this module imports torch only where it reads a file.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bert_ft.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
+
+PRETRAINING = "pretraining"  # in a run's folder: that of the stage before it
+
+# keys of a checkpoint, beside Lightning's own
+VAL_METRICS_KEY = "val_metrics"  # the validation values of its weights
+WEIGHTS_KEY = "weights"  # `raw`, or how they were averaged
+WINDOW_KEY = "accumulation_window"  # what an optimizer step that isn't done yet has so far
+TRAINED_ROWS_KEY = "trained_rows"  # of the token embedding, those that are trained
+
+
+def run_of(checkpoint: Path | str) -> Path:
+    """Return the folder of the run that a checkpoint is of, also where it is one of its pre-training stage."""
+    folder = Path(checkpoint).absolute().parents[1]
+    return folder.parent if _is_stage(folder) else folder
+
+
+def is_of_pretraining(checkpoint: Path | str | None) -> bool:
+    """Whether a checkpoint is of the stage before fine-tuning."""
+    return checkpoint is not None and _is_stage(Path(checkpoint).absolute().parents[1])
+
+
+def _is_stage(folder: Path) -> bool:
+    """Whether it is a folder inside a run's; a run that is called so itself has Hydra's record."""
+    return folder.name == PRETRAINING and not (folder / ".hydra").exists()
+
+
+def prepare(trainer: Trainer, module: LightningModule, path: str) -> None:
+    """Refuse what can't be resumed, and make the module ready to be loaded into.
+
+    Raises:
+        CheckpointError: the file isn't a checkpoint, or is of another model.
+    """
+    import torch
+
+    try:
+        state = torch.load(path, map_location="meta", weights_only=True)["state_dict"]
+    except (OSError, EOFError, RuntimeError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        raise CheckpointError(f"resume_from={path}: isn't a checkpoint of a run, or is damaged") from error
+    ours = {name: value.shape for name, value in module.state_dict().items()}
+    if ours != {name: value.shape for name, value in state.items()}:
+        raise CheckpointError(f"resume_from={path}: is of another model than the one configured")
+    # Lightning does this after it has loaded the weights, which would round those of 64 bits
+    trainer.precision_plugin.convert_module(module)
+
+
+def check_same_training(
+    checkpoint: Mapping[str, Any], *, averaging: str | None, trained_rows: Sequence[Any]
+) -> None:
+    """Refuse what would continue with other weights than the run had.
+
+    Those are an average without what averages it, and an optimizer whose moments are of other rows of the
+    embedding: fused AdamW would take them as they lie.
+
+    Raises:
+        CheckpointError: it is one of these.
+    """
+    weights = checkpoint.get(WEIGHTS_KEY, "raw")
+    if weights not in ("raw", averaging):
+        raise CheckpointError(
+            f"resume_from: the run averages its weights; go on with the same averaging={weights}"
+        )
+    if checkpoint.get(TRAINED_ROWS_KEY, []) != trained_rows:
+        raise CheckpointError(
+            "resume_from: the run trained other rows of the token embedding than this one would; go on "
+            "with the same training texts, on the same kind of device"
+        )
+
+
+def place_in_epoch(trainer: Trainer) -> dict[str, int]:
+    """Return where training stands: the epoch, and how many of its batches were trained on."""
+    loop = trainer.fit_loop
+    epoch, position = trainer.current_epoch, loop.epoch_loop.batch_progress.current.ready
+    if position < trainer.num_training_batches:
+        return {"epoch": epoch, "position": position}
+    # the next one, for workers fetch ahead before Lightning says that it begins; it counts the epoch a little later
+    done = loop.epoch_progress.current
+    return {"epoch": epoch + (done.completed < done.ready), "position": 0}
+
+
+def end_epoch(progress: dict[str, Any]) -> None:
+    """Count an epoch whose batches are done as completed, in a checkpoint's state of the fit loop.
+
+    For where ``max_steps`` is set: there Lightning 2.6 continues within such an epoch, and does a batch too much.
+    """
+    epochs, batches = progress["epoch_progress"], progress["epoch_loop.batch_progress"]
+    current = epochs["current"]
+    if current["ready"] == current["processed"] == current["completed"] + 1:
+        for counts in (current, epochs["total"]):
+            counts["completed"] = counts["processed"]
+        batches |= {"current": dict.fromkeys(batches["current"], 0), "is_last_batch": False}

@@ -1,0 +1,123 @@
+"""What every stage of training does: fit, take the best checkpoint, save its weights, and record what was reached."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Trainer, seed_everything
+from transformers import PreTrainedTokenizerFast
+
+from bert_ft.training.encoder_module import EncoderModule
+from bert_ft.training.environment import package_versions
+from bert_ft.training.fitting import Fitted, KeptWeights, fit, take_best
+from bert_ft.training.json_file import write_json
+from bert_ft.training.precision import Precision
+from bert_ft.training.resumable_data import ResumableDataModule
+
+METRICS_FILE = "metrics.json"
+MODEL = "model"
+# the entries of a record, in their order; each kind of stage has some of its own
+RECORD = (
+    "val",
+    "val_before",
+    "test",
+    "weights",
+    "objective",
+    "checkpoint",
+    "stopped",
+    "stage",
+    "texts",
+    "head_is_fresh",
+    "seed",
+    "precision",
+    "labels",
+    "rows",
+    "fit_seconds",
+    "from_cache",
+    "versions",
+    "pretraining",
+)
+
+
+@dataclass(kw_only=True)
+class Stage(ABC):
+    """All that a stage needs, built and checked.
+
+    Attributes:
+        folder: for its logs and checkpoints, and unless it says otherwise its weights and its record.
+        metric: what its checkpoint is kept by, e.g. ``val/accuracy``.
+        resume_from: a checkpoint of this stage.
+    """
+
+    module: EncoderModule
+    data: ResumableDataModule
+    trainer: Trainer
+    tokenizer: PreTrainedTokenizerFast
+    folder: Path
+    metric: str
+    seed: int
+    precision: Precision
+    resume_from: str | None = None
+
+    @abstractmethod
+    def run(self) -> dict[str, Any]:
+        """Train as a run of its own, and return what ``metrics.json`` says."""
+
+    def begin(self) -> None:  # noqa: B027 (nothing has to come first)
+        """Do what comes before training."""
+
+    @abstractmethod
+    def own_record(self) -> dict[str, Any]:
+        """Return what this kind of stage records beside the rest; the module has the kept weights."""
+
+    @abstractmethod
+    def save(self, folder: Path, record: Mapping[str, Any]) -> None:
+        """Save the kept weights."""
+
+    def train(self, place: Path) -> dict[str, Any]:
+        """Train, leave ``model/`` and, when all else is done, ``metrics.json`` in ``place``; return the record.
+
+        Raises:
+            CheckpointError: ``resume_from`` can't be read.
+        """
+        self.begin()
+        fitted = fit(self.trainer, self.module, self.data, self.resume_from)
+        kept = take_best(self.trainer, self.module, self.data, self.metric, self.module.weights_name)
+        record = self._record(fitted, kept)
+        if self.trainer.is_global_zero:
+            self.save(place / MODEL, record)
+            write_json(place / METRICS_FILE, record | {"fit_seconds": round(fitted.seconds, 3)})
+        return record
+
+    def seed_all(self) -> None:
+        """Let the same random numbers follow, whatever has drawn some since the stage was built."""
+        seed_everything(self.seed, workers=True, verbose=False)
+
+    def _record(self, fitted: Fitted, kept: KeptWeights) -> dict[str, Any]:
+        found = {
+            "val": kept.val,
+            "weights": kept.weights,
+            "objective": {"metric": self.metric, "value": _value(kept.val, self.metric)},
+            "checkpoint": kept.to_dict(self.folder),
+            "stopped": fitted.stopped,
+            "seed": self.seed,
+            "precision": {"requested": self.precision.requested, "effective": self.precision.effective},
+            "fit_seconds": fitted.seconds,
+            "versions": package_versions(),
+            **self.own_record(),
+        }
+        return {name: found[name] for name in sorted(found, key=RECORD.index)}
+
+
+def reached(record: Mapping[str, Any], name: str) -> float:
+    """Return ``fit_seconds``, or a validation metric of the kept weights by its name, such as ``val/loss``, or NaN."""
+    return record[name] if name == "fit_seconds" else _value(record["val"], name)
+
+
+def _value(val: Mapping[str, float], name: str) -> float:
+    return val.get(name.removeprefix("val/"), math.nan)

@@ -1,0 +1,71 @@
+"""Whose a checkpoint is, and what is refused or mended; whole resumed runs are in the files of what they resume."""
+
+import subprocess
+import sys
+
+import pytest
+
+from bert_ft.errors import CheckpointError
+from bert_ft.training.resume import (
+    TRAINED_ROWS_KEY,
+    WEIGHTS_KEY,
+    check_same_training,
+    end_epoch,
+    is_of_pretraining,
+    run_of,
+)
+
+
+def test_a_checkpoint_of_the_stage_before_is_its_runs(tmp_path):
+    last = tmp_path / "run/pretraining/checkpoints/last.ckpt"
+    assert run_of(last) == tmp_path / "run"
+    assert is_of_pretraining(last)
+    (tmp_path / "run/pretraining/.hydra").mkdir(parents=True)  # a run that is called so
+    assert run_of(last) == tmp_path / "run/pretraining"
+    assert not is_of_pretraining(last)
+
+
+def test_a_command_can_ask_before_torch_is_loaded():
+    code = "import sys, bert_ft.config.entry, bert_ft.training.resume; assert 'torch' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize(("saved", "now"), [("raw", None), ("raw", "swa"), ("swa", "swa")])
+def test_weights_that_continue_as_they_were(saved, now):
+    checkpoint = {WEIGHTS_KEY: saved, TRAINED_ROWS_KEY: [7]}
+    check_same_training(checkpoint, averaging=now, trained_rows=[7])
+    with pytest.raises(CheckpointError, match="the run trained other rows of the token embedding"):
+        check_same_training(checkpoint, averaging=now, trained_rows=[8])
+
+
+@pytest.mark.parametrize("now", [None, "ema"])
+def test_an_average_that_nothing_would_continue(now):
+    with pytest.raises(CheckpointError, match=r"averages its weights; go on with the same averaging=swa"):
+        check_same_training({WEIGHTS_KEY: "swa"}, averaging=now, trained_rows=[])
+
+
+def progress(completed):
+    epochs = {"ready": 2, "started": 2, "processed": 2, "completed": completed}
+    batches = {"ready": 10, "started": 10, "processed": 10, "completed": 10}
+    return {
+        "epoch_progress": {"current": dict(epochs), "total": dict(epochs)},
+        "epoch_loop.batch_progress": {"current": batches, "total": batches, "is_last_batch": True},
+    }
+
+
+def test_an_epoch_whose_batches_are_done_is_completed():
+    state = progress(completed=1)
+    end_epoch(state)
+    assert (
+        state["epoch_progress"]["current"]["completed"] == state["epoch_progress"]["total"]["completed"] == 2
+    )
+    batches = state["epoch_loop.batch_progress"]
+    assert set(batches["current"].values()) == {0}
+    assert batches["total"]["completed"] == 10
+    assert batches["is_last_batch"] is False
+
+
+def test_an_epoch_that_is_completed_stays():
+    state = progress(completed=2)
+    end_epoch(state)
+    assert state == progress(completed=2)
