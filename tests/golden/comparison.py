@@ -1,0 +1,48 @@
+"""How results differ from the recorded ones."""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+DIGEST = re.compile(r"[0-9a-f]{64}")
+
+Tolerance = Callable[[str], float]  # of a number, by the names that lead to it
+
+
+def differences(recorded: Any, found: Any, tolerance: Tolerance | None, where: str = "") -> Iterator[str]:
+    """Yield a sentence for each value that isn't as recorded.
+
+    Values that are found beside the recorded ones are no difference: a later version may say more.
+
+    Args:
+        recorded: plain values: numbers, strings, lists, dictionaries.
+        found: the same of this run.
+        tolerance: how far a number may be from the recorded one; ``None``: all are equal to the last bit.
+            With a tolerance digests aren't compared.
+        where: the names that lead to the values.
+    """
+    if isinstance(recorded, dict) and isinstance(found, dict):
+        for name, value in recorded.items():
+            path = f"{where}/{name}" if where else name
+            if name in found:
+                yield from differences(value, found[name], tolerance, path)
+            else:
+                yield f"{path}: {value!r} is recorded, and nothing was found"
+    elif isinstance(recorded, list) and isinstance(found, list):
+        if len(recorded) != len(found):
+            yield f"{where}: {len(recorded)} values are recorded, and {len(found)} were found"
+        for index, (value, now) in enumerate(zip(recorded, found, strict=False)):
+            yield from differences(value, now, tolerance, f"{where}[{index}]")
+    elif not _agree(recorded, found, None if tolerance is None else tolerance(where)):
+        yield f"{where}: {recorded!r} is recorded, and {found!r} was found"
+
+
+def _agree(recorded: Any, found: Any, tolerance: float | None) -> bool:
+    if type(recorded) is not type(found):
+        return False
+    if tolerance is not None:
+        if isinstance(recorded, float):
+            return abs(recorded - found) <= tolerance
+        if isinstance(recorded, str) and DIGEST.fullmatch(recorded):
+            return True
+    return recorded == found
