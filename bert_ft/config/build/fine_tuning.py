@@ -9,7 +9,7 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer
 from omegaconf import DictConfig
 
-from bert_ft.config.build.data import TextInputs, prepared_data, text_inputs
+from bert_ft.config.build.data import prepared_data
 from bert_ft.config.build.objective import _loss, _metrics, _terms
 from bert_ft.config.build.pretraining import PretrainingRecipe
 from bert_ft.config.build.stage import Recipe, build_run, build_stage
@@ -44,30 +44,18 @@ class FineTuningRecipe(Recipe):
     """Texts with labels, a classifier, and with ``pretrain`` a stage before it."""
 
     def __init__(self, config: DictConfig) -> None:
-        super().__init__(config, config)
+        path = None if is_of_pretraining(config.resume_from) else config.resume_from
+        super().__init__(config, config, batch_size=config.data.batch_size, resume_from=path)
         _loss(config)
         self.weight_decay_schedule = build(config.weight_decay_schedule)
         self.augmentation = build(config.data.augmentation) or None
         self.averaging = build(config.averaging) if config.get("averaging") else None
         self.pretraining: Pretraining | None = None
 
-    @property
-    def resume_from(self) -> str | None:
-        path = self.config.resume_from
-        return None if is_of_pretraining(path) else path
-
-    @cached_property
-    def inputs(self) -> TextInputs:
-        return text_inputs(self.config)
-
     @cached_property
     def data(self) -> PreparedData:
         """The splits; read when they are first asked for."""
         return prepared_data(self.config, self.inputs.tokenizer, self.inputs.max_length)
-
-    @property
-    def batch_size(self) -> int:
-        return self.config.data.batch_size
 
     def adjusted(self, schedule: Any) -> Any:
         return schedule if self.averaging is None else self.averaging.schedule(schedule)
@@ -124,7 +112,7 @@ class FineTuningRecipe(Recipe):
         config = self.config
         data = TextDataModule(
             self.data,
-            batch_size=config.data.batch_size,
+            batch_size=self.batch_size,
             eval_batch_size=config.data.eval_batch_size,
             max_tokens=config.data.max_tokens,
             seed=config.seed,
