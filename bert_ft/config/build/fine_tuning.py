@@ -9,7 +9,7 @@ from typing import Any, cast
 from lightning.pytorch import Callback, Trainer
 from omegaconf import DictConfig
 
-from bert_ft.config.build.data import TextInputs, prepared_data, text_inputs
+from bert_ft.config.build.data import prepared_data
 from bert_ft.config.build.pretraining import PretrainingRecipe
 from bert_ft.config.build.stage import Recipe, build_run, build_stage
 from bert_ft.config.build.task import build_loss, build_metrics, build_objective, build_task
@@ -44,7 +44,8 @@ class FineTuningRecipe(Recipe):
     """Texts with labels, a classifier, and with ``pretrain`` a stage before it."""
 
     def __init__(self, config: DictConfig) -> None:
-        super().__init__(config, config)
+        path = None if is_of_pretraining(config.resume_from) else config.resume_from
+        super().__init__(config, config, batch_size=config.data.batch_size, resume_from=path)
         self.task = build_task(config)
         build_loss(config, self.task)
         self.weight_decay_schedule = build(config.weight_decay_schedule)
@@ -52,23 +53,10 @@ class FineTuningRecipe(Recipe):
         self.averaging = build(config.averaging) if config.get("averaging") else None
         self.pretraining: Pretraining | None = None
 
-    @property
-    def resume_from(self) -> str | None:
-        path = self.config.resume_from
-        return None if is_of_pretraining(path) else path
-
-    @cached_property
-    def inputs(self) -> TextInputs:
-        return text_inputs(self.config)
-
     @cached_property
     def data(self) -> PreparedData:
         """The splits; read when they are first asked for."""
         return prepared_data(self.config, self.task, self.inputs.tokenizer, self.inputs.max_length)
-
-    @property
-    def batch_size(self) -> int:
-        return self.config.data.batch_size
 
     def adjusted(self, schedule: Any) -> Any:
         return schedule if self.averaging is None else self.averaging.schedule(schedule)
@@ -129,7 +117,7 @@ class FineTuningRecipe(Recipe):
         config = self.config
         data = TextDataModule(
             self.data,
-            batch_size=config.data.batch_size,
+            batch_size=self.batch_size,
             eval_batch_size=config.data.eval_batch_size,
             max_tokens=config.data.max_tokens,
             seed=config.seed,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,9 +11,9 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer
 from omegaconf import DictConfig
 
-from bert_ft.config.build.data import TextInputs, text_inputs
+from bert_ft.config.build.data import TextInputs
 from bert_ft.config.build.folder import in_folder
-from bert_ft.config.build.pretraining_texts import splits_without_fine_tuning, texts_of_stage
+from bert_ft.config.build.pretraining_texts import Splits, splits_without_fine_tuning, texts_of_stage
 from bert_ft.config.build.stage import Recipe, build_run, keys_under
 from bert_ft.config.build.task import build_task
 from bert_ft.config.instantiate import build, entries, own_code
@@ -63,40 +62,27 @@ class PretrainingRecipe(Recipe):
     prefix = "pretrain."
 
     def __init__(
-        self,
-        config: DictConfig,
-        inputs: TextInputs | None = None,
-        splits: Mapping[str, TokenizedSplit] | None = None,
+        self, config: DictConfig, inputs: TextInputs | None = None, splits: Splits | None = None
     ) -> None:
-        super().__init__(config, config.pretrain)
-        self.is_alone = splits is None
-        self._given = inputs, splits
+        is_own = splits is None or is_of_pretraining(config.resume_from)
+        path = config.resume_from if is_own else None
+        super().__init__(config, config.pretrain, batch_size=config.pretrain.batch_size, resume_from=path)
+        if inputs is not None:
+            self.inputs = inputs
+        self._splits = splits
         self._notes: list[str] = []
         with keys_under(self.prefix):
             named = {field.name: self.settings[field.name] for field in fields(PretrainingObjective)}
             self.objective = PretrainingObjective(**named)
             self.masking: Masking = build(self.settings.masking)
 
-    @property
-    def resume_from(self) -> str | None:
-        path = self.config.resume_from
-        return path if self.is_alone or is_of_pretraining(path) else None
-
-    @cached_property
-    def inputs(self) -> TextInputs:
-        return self._given[0] or text_inputs(self.config)
-
     @cached_property
     def texts(self) -> PretrainingTexts:
         """What the stage sees; read when it is first asked for."""
-        splits = self._given[1]
+        splits = self._splits
         if splits is None:
             splits, self._notes = splits_without_fine_tuning(self.config, self.inputs)
         return texts_of_stage(self.config, self.inputs, splits)
-
-    @property
-    def batch_size(self) -> int:
-        return self.settings.batch_size
 
     def callbacks(self, folder: Path) -> list[Callback]:
         """The stage's own, and those of the run's monitors that need no labels."""
@@ -125,13 +111,12 @@ class PretrainingRecipe(Recipe):
             log.info(note)
 
     def stage(self, **parts: Any) -> Pretraining:
-        config = self.config
+        config, settings = self.config, self.settings
         vocabulary = MaskingVocabulary.of(self.inputs.tokenizer) if self.objective.mlm_weight else None
+        held_out_masking = replace(self.masking, at_least_one=True)
         data = PretrainingDataModule(
             _with_masks(self.texts.train, self.masking, vocabulary, config.seed),
-            _with_masks(
-                self.texts.held_out, replace(self.masking, at_least_one=True), vocabulary, config.seed
-            ),
+            _with_masks(self.texts.held_out, held_out_masking, vocabulary, config.seed),
             batch_size=self.batch_size,
             seed=config.seed,
             num_workers=config.data.num_workers,
@@ -140,8 +125,8 @@ class PretrainingRecipe(Recipe):
             data=data,
             metric=next(kept_by(parts["trainer"]), METRIC),
             texts=self.texts,
-            cache=cache_folder(config.data.cache_dir) / PRETRAINING if self.settings.num_cached else None,
-            num_cached=self.settings.num_cached,
+            cache=cache_folder(config.data.cache_dir) / PRETRAINING if settings.num_cached else None,
+            num_cached=settings.num_cached,
             settings=_settings(config),
             **parts,
         )

@@ -14,10 +14,10 @@ from bert_ft.data.pretraining_texts import PretrainingTexts, pretraining_texts
 from bert_ft.data.sources import read_unlabelled
 from bert_ft.errors import ConfigError
 
+Splits = Mapping[str, TokenizedSplit]
 
-def texts_of_stage(
-    config: DictConfig, inputs: TextInputs, splits: Mapping[str, TokenizedSplit]
-) -> PretrainingTexts:
+
+def texts_of_stage(config: DictConfig, inputs: TextInputs, splits: Splits) -> PretrainingTexts:
     """Return the texts of ``data.unlabeled_file``, or the training texts, without any that ``splits`` evaluate."""
     data, tokenizer, max_length = config.data, inputs.tokenizer, inputs.max_length
     source = splits["train"]
@@ -40,9 +40,7 @@ def texts_of_stage(
     )
 
 
-def splits_without_fine_tuning(
-    config: DictConfig, inputs: TextInputs
-) -> tuple[Mapping[str, TokenizedSplit], list[str]]:
+def splits_without_fine_tuning(config: DictConfig, inputs: TextInputs) -> tuple[Splits, list[str]]:
     """Return the splits that fine-tuning would have, so that what it sets aside stays unseen, and notes on them.
 
     Unlabelled texts are all trained on.

@@ -11,13 +11,14 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, Trainer, seed_everything
 from omegaconf import DictConfig
 
-from bert_ft.config.build.data import TextInputs
+from bert_ft.config.build.data import TextInputs, text_inputs
 from bert_ft.config.build.folder import in_folder, writing_to
 from bert_ft.config.build.optimizer import build_optimizer
 from bert_ft.config.build.trainer import precision_of, quieten, trainer_with
@@ -40,6 +41,8 @@ class Recipe(ABC):
     Args:
         config: of the whole run.
         settings: the part of it with the stage's optimizer, schedule and trainer.
+        batch_size: rows of a training batch, on each device.
+        resume_from: the checkpoint of this stage that it is resumed from.
 
     Attributes:
         prefix: what the keys of ``settings`` begin with, for messages.
@@ -47,24 +50,18 @@ class Recipe(ABC):
 
     prefix = ""
 
-    def __init__(self, config: DictConfig, settings: DictConfig) -> None:
+    def __init__(
+        self, config: DictConfig, settings: DictConfig, *, batch_size: int, resume_from: str | None
+    ) -> None:
         self.config = config
         self.settings = settings
+        self.batch_size = batch_size
+        self.resume_from = resume_from
 
-    @property
-    @abstractmethod
-    def resume_from(self) -> str | None:
-        """The checkpoint of this stage that it is resumed from."""
-
-    @property
-    @abstractmethod
+    @cached_property
     def inputs(self) -> TextInputs:
         """Encoder, tokenizer and length limit; read when they are first asked for."""
-
-    @property
-    @abstractmethod
-    def batch_size(self) -> int:
-        """Rows of a training batch, on each device."""
+        return text_inputs(self.config)
 
     def adjusted(self, schedule: Any) -> Any:
         """Return the schedule that the learning rate really follows."""
