@@ -189,6 +189,11 @@ def test_loss_terms_are_read(choice, terms):
     assert build_terms(changed) == replace(terms, adversarial_weight=0.5, contrastive_temperature=0.2)
 
 
+def test_a_large_encoder_recomputes_its_layers():
+    assert compose("encoder=bert_large").encoder.gradient_checkpointing
+    assert not compose("encoder=bert_base").encoder.gradient_checkpointing
+
+
 def test_an_interpolation_into_another_group_is_resolved():
     config = compose("loss.label_smoothing=${model.head.dropout}", "model.head.dropout=0.25")
     assert build_loss(config, build_task(config)).label_smoothing == 0.25
