@@ -20,7 +20,7 @@ LOGARITHMIC = {
 IN_STEPS = {
     "model.head.dropout": (0.0, 0.5),
     "encoder.hidden_dropout": (0.0, 0.2),
-    "encoder.attention_dropout": (0.0, 0.2),
+    "encoder.attention_dropout": (0.05, 0.2),
     "schedule.warmup_ratio": (0.0, 0.3),
     "loss.label_smoothing": (0.0, 0.2),
     "pretrain.masking.probability": (0.1, 0.4),
