@@ -23,6 +23,7 @@ from bert_ft.data.dataset import TokenizedSplit
 from bert_ft.data.prepare import PreparedData
 from bert_ft.data.tokenization import FastTokenizer, load_tokenizer
 from bert_ft.errors import ConfigError
+from bert_ft.kernels.used_rows import train_used_rows_only
 from bert_ft.models.classifier import Classifier
 from bert_ft.models.compilation import compile_encoder
 from bert_ft.models.encoder import EncoderSpec
@@ -39,7 +40,6 @@ from bert_ft.training.plan import check_plan, plan_of
 from bert_ft.training.precision import Precision
 from bert_ft.training.run import TrainingRun
 from bert_ft.training.summary import print_data_report, print_groups
-from bert_ft.training.vocabulary import train_used_rows_only
 
 log = logging.getLogger(__name__)
 

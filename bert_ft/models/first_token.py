@@ -12,7 +12,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from bert_ft.nn.first_token_attention import first_token_attention
+from bert_ft.kernels.first_token import first_token_attention
 
 FIRST_TOKEN_MODEL_TYPES = frozenset({"bert", "camembert", "electra", "ernie", "roberta", "xlm-roberta"})
 

@@ -11,6 +11,7 @@ from torchmetrics import Metric, MetricCollection
 
 from bert_ft.data.packing import TextBatch
 from bert_ft.errors import CheckpointError
+from bert_ft.kernels.used_rows import trained_rows
 from bert_ft.models.classifier import Classifier
 from bert_ft.optim.layerwise import LayerwiseOptimizer
 from bert_ft.tasks.task import Task
@@ -23,7 +24,6 @@ from bert_ft.training.encoder_module import (
 )
 from bert_ft.training.frozen_cache import FrozenStates
 from bert_ft.training.objective import Objective
-from bert_ft.training.vocabulary import trained_rows
 
 TRAINED_ROWS_KEY = "trained_rows"
 

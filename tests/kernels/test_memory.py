@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from bert_ft.training.memory import keep_freed_memory
+from bert_ft.kernels.memory import keep_freed_memory
 
 VARIABLE = "THP_MEM_ALLOC_ENABLE"
 
@@ -67,14 +67,14 @@ def test_the_c_library_takes_it():
         "    def __init__(self, name): self.library = plain(name)\n"
         "    def mallopt(self, *given): print(self.library.mallopt(*given))\n"
         "ctypes.CDLL = Library\n"
-        "from bert_ft.training.memory import keep_freed_memory\n"
+        "from bert_ft.kernels.memory import keep_freed_memory\n"
         "keep_freed_memory()\n"
     )
     assert python(code).split() == ["1", "1"]  # 0 would be an error
 
 
 def test_neither_it_nor_the_command_imports_torch():
-    python("import sys, bert_ft.train, bert_ft.training.memory; assert 'torch' not in sys.modules")
+    python("import sys, bert_ft.train, bert_ft.kernels.memory; assert 'torch' not in sys.modules")
 
 
 @pytest.mark.slow
@@ -82,7 +82,7 @@ def test_the_command_asks_before_torch_is_there(tmp_path, tiny_encoder, reviews)
     """Composing the configuration, plugins of Hydra's included, brings no torch either."""
     code = (
         "import sys\n"
-        "from bert_ft.training import memory\n"
+        "from bert_ft.kernels import memory\n"
         "def stop():\n"
         "    print('torch' in sys.modules)\n"
         "    sys.exit(0)\n"

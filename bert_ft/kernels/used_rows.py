@@ -11,7 +11,7 @@ from torch.optim import AdamW
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from bert_ft.data.dataset import TokenizedSplit
-from bert_ft.nn.embedding import SplitEmbedding
+from bert_ft.kernels.split_embedding import SplitEmbedding
 from bert_ft.optim.layerwise import LayerwiseOptimizer
 
 
@@ -24,7 +24,7 @@ def train_used_rows_only(
 ) -> None:
     """Leave rows of the embedding that no training text uses to closed form, where that is exact and pays.
 
-    It is exact with AdamW (see ``bert_ft.nn.embedding``) and pays on a CPU, where the memory that an
+    It is exact with AdamW (see ``bert_ft.kernels.split_embedding``) and pays on a CPU, where the memory that an
     optimizer step goes through is a good part of the step's time.
     """
     embedding = encoder.get_input_embeddings()

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bert_ft.nn.dropout import keep_mask
+from bert_ft.kernels.dropout import keep_mask
 
 # What a bucket of its own costs, in elements of the score matrix: about ten operations of some 5 µs each,
 # against 2 to 3 ns an element for softmax, mask and products

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from bert_ft.nn import linear as module
-from bert_ft.nn.linear import Linear, linear, onednn_is_faster, replace_linear
+from bert_ft.kernels import linear as module
+from bert_ft.kernels.linear import Linear, linear, onednn_is_faster, replace_linear
 
 IN, OUT = 48, 20
 

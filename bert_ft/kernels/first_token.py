@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from bert_ft.nn.dropout import dropout as drop
+from bert_ft.kernels.dropout import dropout as drop
 from bert_ft.nn.precision import at_least_float32
 from bert_ft.nn.segments import per_token, segment_softmax, segment_sum
 
