@@ -18,7 +18,12 @@ BELOW = {
     "data": {"errors"},
     "nn": {"errors"},
     "optim": {"errors"},
-    "kernels": {"data", "nn", "optim"},  # data, optim: the types of what says which rows are trained
+    "kernels": {
+        "errors",
+        "data",
+        "nn",
+        "optim",
+    },  # data, optim: the types of what says which rows are trained
     "trust": set(),
     "drawing": set(),
     "tasks": {"errors", "trust", "data", "nn"},

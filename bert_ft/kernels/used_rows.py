@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from bert_ft.data.dataset import TokenizedSplit
 from bert_ft.kernels.split_embedding import SplitEmbedding
+from bert_ft.kernels.switch import is_fast
 from bert_ft.optim.layerwise import LayerwiseOptimizer
 
 
@@ -27,6 +28,8 @@ def train_used_rows_only(
     It is exact with AdamW (see ``bert_ft.kernels.split_embedding``) and pays on a CPU, where the memory that an
     optimizer step goes through is a good part of the step's time.
     """
+    if not is_fast(encoder):
+        return
     embedding = encoder.get_input_embeddings()
     if device.type != "cpu" or optimizer.algorithm_type is not AdamW or type(embedding) is not nn.Embedding:
         return

@@ -31,11 +31,15 @@ Kernel = Callable[[Tensor, Tensor, Tensor, Tensor | None, float, float], Tensor]
 
 
 class SequenceLayout:
-    """How the sequences of one batch lie in it; made once, asked by every layer."""
+    """How the sequences of one batch lie in it; made once, asked by every layer.
 
-    def __init__(self, lengths: Sequence[int], num_heads: int) -> None:
+    ``is_fast``: whether ``bert_ft.kernels.packed_attention`` may be used.
+    """
+
+    def __init__(self, lengths: Sequence[int], num_heads: int, *, is_fast: bool = True) -> None:
         self.lengths = [length for length in lengths if length]
         self.num_heads = num_heads
+        self.is_fast = is_fast
         self._cu_seqlens: Tensor | None = None
         self._padding: tuple[Tensor, Tensor] | None = None
 
@@ -135,7 +139,7 @@ def _packed_attention(kernel: Kernel) -> Callable[..., tuple[Tensor, None]]:
             output = _by_group(kernel, states, layout, dropout, scaling, sliding_window)
         elif query.device.type != "cpu":
             output = _padded(states, layout, dropout, scaling)
-        elif dropout:
+        elif dropout and layout.is_fast:
             output = packed_attention(*states, layout.buckets, dropout=dropout, scaling=scaling)
         else:
             output = _by_group(kernel, states, layout, dropout, scaling, sliding_window)

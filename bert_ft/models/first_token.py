@@ -11,12 +11,15 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from bert_ft.kernels.first_token import FirstTokens, with_first_tokens
+from bert_ft.kernels.switch import is_fast
 
 FIRST_TOKEN_MODEL_TYPES = frozenset({"bert", "camembert", "electra", "ernie", "roberta", "xlm-roberta"})
 
 
 def prepare_first_tokens(encoder: PreTrainedModel) -> None:
-    """Teach the last layer to compute first tokens alone, where the family can (in place)."""
+    """Teach the last layer to compute first tokens alone, where the family and ``encoder.kernels`` let it (in place)."""
+    if not is_fast(encoder):
+        return
     if encoder.config.model_type in FIRST_TOKEN_MODEL_TYPES and not computes_first_tokens(encoder):
         attention = _last_attention(encoder)
         attention.__class__ = with_first_tokens(type(attention))
