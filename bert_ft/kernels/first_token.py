@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 
 from bert_ft.kernels.dropout import dropout as drop
+from bert_ft.kernels.dropout import require_right
+from bert_ft.kernels.self_check import compare, passes
 from bert_ft.nn.precision import at_least_float32
 from bert_ft.nn.segments import per_token, segment_softmax, segment_sum
 
@@ -67,3 +70,30 @@ def with_first_tokens(attention: type[nn.Module]) -> type[nn.Module]:
     if attention not in _CLASSES:
         _CLASSES[attention] = type(f"FirstTokens{attention.__name__}", (FirstTokens, attention), {})
     return _CLASSES[attention]
+
+
+def is_right(attention: type, config: type) -> bool:
+    """Whether ``with_first_tokens(attention)`` passes its check; a failure is logged, once in a process."""
+    return passes("layer for first tokens", check, attention, config, instead="transformers' own")
+
+
+def check(attention: type[nn.Module], config: type) -> None:
+    """Compare a tiny attention block with transformers' own of one sequence after the other.
+
+    Args:
+        attention: a family's block.
+        config: the class of its configuration.
+
+    Raises:
+        DeviationError: they differ, or masks of dropout are wrong.
+    """
+    require_right()
+    settings = config(hidden_size=8, num_attention_heads=2, attn_implementation="eager")
+    block = with_first_tokens(attention)(settings).eval()
+    lengths = [1, 3]
+    cu_first = torch.tensor([0, 1, 4], dtype=torch.int32)
+
+    def plain(states: Tensor) -> Tensor:
+        return torch.cat([block(part)[0][:, :1] for part in states.split(lengths, dim=1)], dim=1)
+
+    compare(lambda states: block(states, cu_first=cu_first)[0], plain, torch.randn(1, sum(lengths), 8))

@@ -1,6 +1,7 @@
 """``encoder.kernels``: whether an encoder runs with the modules here, or with torch's and transformers' own.
 
 The choice stays with the encoder, since some kernels come in when more is known: the pooling, the training texts, a batch.
+A kernel that fails its check at that point (``bert_ft.kernels.self_check``) is left out.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from torch import nn
 from bert_ft.errors import ConfigError
 from bert_ft.kernels.dropout import replace_dropout
 from bert_ft.kernels.linear import replace_linear
+from bert_ft.kernels.packed_attention import is_right as attention_is_right
 
 FAST, PLAIN = "fast", "plain"
 _CHOICE = "bert_ft_kernels"  # the attribute of an encoder
@@ -27,6 +29,7 @@ def choose_kernels(encoder: nn.Module, choice: str) -> None:
     if choice == FAST:
         replace_dropout(encoder)
         replace_linear(encoder)
+        attention_is_right()  # asked in each layer: what is wrong is said here, before training
 
 
 def is_fast(encoder: nn.Module) -> bool:

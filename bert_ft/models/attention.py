@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from bert_ft.data.packing import LengthGroup, length_groups
-from bert_ft.kernels.packed_attention import BucketLayout, packed_attention
+from bert_ft.kernels.packed_attention import BucketLayout, is_right, packed_attention
 from bert_ft.nn.precision import at_least_float32
 
 PACKED_SDPA = "bert_ft_packed_sdpa"
@@ -139,7 +139,7 @@ def _packed_attention(kernel: Kernel) -> Callable[..., tuple[Tensor, None]]:
             output = _by_group(kernel, states, layout, dropout, scaling, sliding_window)
         elif query.device.type != "cpu":
             output = _padded(states, layout, dropout, scaling)
-        elif dropout and layout.is_fast:
+        elif dropout and layout.is_fast and is_right():
             output = packed_attention(*states, layout.buckets, dropout=dropout, scaling=scaling)
         else:
             output = _by_group(kernel, states, layout, dropout, scaling, sliding_window)

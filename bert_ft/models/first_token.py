@@ -10,7 +10,7 @@ from typing import Any, cast
 from torch import nn
 from transformers import PreTrainedModel
 
-from bert_ft.kernels.first_token import FirstTokens, with_first_tokens
+from bert_ft.kernels.first_token import FirstTokens, is_right, with_first_tokens
 from bert_ft.kernels.switch import is_fast
 
 FIRST_TOKEN_MODEL_TYPES = frozenset({"bert", "camembert", "electra", "ernie", "roberta", "xlm-roberta"})
@@ -22,6 +22,8 @@ def prepare_first_tokens(encoder: PreTrainedModel) -> None:
         return
     if encoder.config.model_type in FIRST_TOKEN_MODEL_TYPES and not computes_first_tokens(encoder):
         attention = _last_attention(encoder)
+        if not is_right(type(attention), type(encoder.config)):
+            return
         attention.__class__ = with_first_tokens(type(attention))
 
 

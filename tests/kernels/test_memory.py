@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from bert_ft.kernels import memory
 from bert_ft.kernels.memory import keep_freed_memory
 
 VARIABLE = "THP_MEM_ALLOC_ENABLE"
@@ -15,13 +16,13 @@ VARIABLE = "THP_MEM_ALLOC_ENABLE"
 
 @pytest.fixture
 def calls(monkeypatch):
-    """What mallopt is told; this process's own memory is left as it is."""
-    told = []
-    library = SimpleNamespace(mallopt=lambda *given: told.append(given))
+    """What mallopt is asked; this process's own memory is left as it is."""
+    asked = []
+    library = SimpleNamespace(mallopt=lambda *given: asked.append(given) or 1)
     monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(os, "environ", {})
-    return told
+    return asked
 
 
 def test_what_it_asks_for(calls):
@@ -41,6 +42,16 @@ def test_a_libc_without_mallopt(calls, monkeypatch):
     monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace())
     keep_freed_memory()
     assert os.environ[VARIABLE] == "1"
+
+
+def test_a_refusal_is_said_once(calls, monkeypatch, caplog):
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=lambda *given: 0))
+    memory._say_refused.cache_clear()
+    for _ in range(2):
+        keep_freed_memory()
+    (record,) = caplog.records
+    assert "keep freed memory" in record.message
+    assert "using its own settings" in record.message
 
 
 def test_another_system(calls, monkeypatch):
