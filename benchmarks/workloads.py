@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.corpora import Rows, cache_folder, rotten_tomatoes
 from benchmarks.files import write_split
 
-# torch is imported where it is needed: our sides set up their memory before it is (bert_ft.training.memory)
+# torch is imported where it is needed: our sides set up their memory before it is (bert_ft.kernels.memory)
 
 MINILM = "embedded/all-MiniLM-L6-v2"
 BASE = "bert-12x768"

@@ -10,7 +10,7 @@ def main(config: DictConfig) -> float:
     """Run the pre-training stage alone and return the held-out loss of the weights that were kept."""
     from bert_ft.config.startup import heavy_imports
 
-    with heavy_imports():
+    with heavy_imports(kernels=config.encoder.kernels):
         from bert_ft.config.build.pretraining import build_pretraining
         from bert_ft.training.summary import print_pretraining
 

@@ -13,9 +13,9 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor, nn
 
 from bert_ft.errors import ConfigError
+from bert_ft.kernels.used_rows import settle_unused_rows
 from bert_ft.optim.averaging import AveragingTail, first_averaged_step, move_towards
 from bert_ft.optim.schedules import Schedule
-from bert_ft.training.vocabulary import settle_unused_rows
 
 
 class Averaging(WeightAveraging, ABC):

@@ -124,6 +124,7 @@ RULES: dict[str, Rule] = {
     "encoder.name_or_path": TEXT,
     "encoder.revision": NULL_OR_TEXT,
     "encoder.attn_implementation": Rule("text", choices=("sdpa", "eager", "flash_attention_2")),
+    "encoder.kernels": Rule("text", choices=("fast", "plain")),
     "encoder.hidden_dropout": NULL_OR_RATE,
     "encoder.attention_dropout": NULL_OR_RATE,
     "encoder.gradient_checkpointing": FLAG,

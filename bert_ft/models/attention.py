@@ -2,7 +2,7 @@
 
 Sequences of equal length lie side by side in a batch (see ``bert_ft.data.packing``), so each run of
 them is one plain ``(count, heads, length, head_dim)`` view: no padding, no mask, no copy on the way in.
-With dropout, on a CPU, ``bert_ft.nn.packed_attention`` does the same in fewer steps. A GPU takes all sequences at
+With dropout, on a CPU, ``bert_ft.kernels.packed_attention`` does the same in fewer steps. A GPU takes all sequences at
 once: in 16 bits by Flash Attention 2, which knows packed sequences, in 32 bits padded for this one product.
 """
 
@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from bert_ft.data.packing import LengthGroup, length_groups
-from bert_ft.nn.packed_attention import BucketLayout, packed_attention
+from bert_ft.kernels.packed_attention import BucketLayout, is_right, packed_attention
 from bert_ft.nn.precision import at_least_float32
 
 PACKED_SDPA = "bert_ft_packed_sdpa"
@@ -31,11 +31,15 @@ Kernel = Callable[[Tensor, Tensor, Tensor, Tensor | None, float, float], Tensor]
 
 
 class SequenceLayout:
-    """How the sequences of one batch lie in it; made once, asked by every layer."""
+    """How the sequences of one batch lie in it; made once, asked by every layer.
 
-    def __init__(self, lengths: Sequence[int], num_heads: int) -> None:
+    ``is_fast``: whether ``bert_ft.kernels.packed_attention`` may be used.
+    """
+
+    def __init__(self, lengths: Sequence[int], num_heads: int, *, is_fast: bool = True) -> None:
         self.lengths = [length for length in lengths if length]
         self.num_heads = num_heads
+        self.is_fast = is_fast
         self._cu_seqlens: Tensor | None = None
         self._padding: tuple[Tensor, Tensor] | None = None
 
@@ -135,7 +139,7 @@ def _packed_attention(kernel: Kernel) -> Callable[..., tuple[Tensor, None]]:
             output = _by_group(kernel, states, layout, dropout, scaling, sliding_window)
         elif query.device.type != "cpu":
             output = _padded(states, layout, dropout, scaling)
-        elif dropout:
+        elif dropout and layout.is_fast and is_right():
             output = packed_attention(*states, layout.buckets, dropout=dropout, scaling=scaling)
         else:
             output = _by_group(kernel, states, layout, dropout, scaling, sliding_window)

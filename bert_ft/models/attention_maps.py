@@ -17,9 +17,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from bert_ft.data.packing import TextBatch
+from bert_ft.kernels.split_embedding import SplitEmbedding
 from bert_ft.models.encoding import is_packed
 from bert_ft.models.inputs import packed_inputs, token_types
-from bert_ft.nn.embedding import SplitEmbedding
 
 
 def eager_twin(encoder: PreTrainedModel) -> PreTrainedModel:

@@ -25,9 +25,9 @@ from transformers import (
 import bert_ft
 from bert_ft.data.tokenization import load_tokenizer
 from bert_ft.errors import CheckpointError
+from bert_ft.kernels.linear import replace_linear
 from bert_ft.models.classifier import Classifier, LinearClassifier, ResidualClassifier
 from bert_ft.models.encoder import empty_encoder, empty_sequence_classifier
-from bert_ft.nn.linear import replace_linear
 from bert_ft.tasks.saved import described, restored
 from bert_ft.tasks.task import Task
 

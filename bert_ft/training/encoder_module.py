@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel
 
+from bert_ft.kernels.used_rows import decay_unused_rows
 from bert_ft.models.encoding import num_encoder_layers
 from bert_ft.optim.layerwise import LayerwiseOptimizer
 from bert_ft.optim.weight_decay import Constant, WeightDecayScheduler
@@ -20,7 +21,6 @@ from bert_ft.training.accumulation import AccumulationWindow, ends_window
 from bert_ft.training.clipping import ClippedGradients, clip_gradients, parameters_of
 from bert_ft.training.loss_scale import scaler_of, unscales_in_step
 from bert_ft.training.resume import VAL_METRICS_KEY, WEIGHTS_KEY, WINDOW_KEY, end_epoch
-from bert_ft.training.vocabulary import decay_unused_rows
 
 
 class MultiplierSchedule(Protocol):

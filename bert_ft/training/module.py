@@ -10,6 +10,7 @@ from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
 from bert_ft.data.packing import TextBatch
+from bert_ft.kernels.used_rows import trained_rows
 from bert_ft.models.classifier import Classifier
 from bert_ft.optim.layerwise import LayerwiseOptimizer
 from bert_ft.tasks.task import Task
@@ -17,7 +18,6 @@ from bert_ft.training.encoder_module import EncoderModule, MultiplierSchedule
 from bert_ft.training.frozen_cache import FrozenStates
 from bert_ft.training.objective import Objective
 from bert_ft.training.resume import TRAINED_ROWS_KEY, check_same_training
-from bert_ft.training.vocabulary import trained_rows
 
 
 class AveragedWeights(Protocol):

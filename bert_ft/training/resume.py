@@ -101,8 +101,8 @@ def check_same_training(
         )
     if checkpoint.get(TRAINED_ROWS_KEY, []) != trained_rows:
         raise CheckpointError(
-            "resume_from: the run trained other rows of the token embedding than this one would; go on "
-            "with the same training texts, on the same kind of device"
+            "resume_from: the run trained other rows of the token embedding than this one would; continue "
+            "with the same training texts and encoder.kernels, on the same kind of device"
         )
 
 

@@ -12,7 +12,7 @@ from lightning.pytorch import Callback, LightningModule
 from bert_ft.callbacks import averaging as averaging_module
 from bert_ft.callbacks.averaging import StochasticAveraging
 from bert_ft.config.build import fine_tuning
-from bert_ft.nn.embedding import SplitEmbedding
+from bert_ft.kernels.split_embedding import SplitEmbedding
 from tests.training.running import train, train_in_two
 
 from .averaged import (

@@ -7,7 +7,7 @@ from lightning.pytorch import Callback
 from bert_ft.callbacks.attention import AttentionMonitor
 from bert_ft.callbacks.confidence import ConfidenceMonitor
 from bert_ft.callbacks.representations import RepresentationMonitor
-from bert_ft.nn.embedding import SplitEmbedding
+from bert_ft.kernels.split_embedding import SplitEmbedding
 from tests.conftest import write_csv
 
 from .monitored import IGNORED_REMARKS, assert_equal, finished, weights

@@ -7,7 +7,7 @@ from torch.optim import AdamW
 from bert_ft.callbacks.averaging import ExponentialAveraging, StochasticAveraging
 from bert_ft.callbacks.gradual_unfreezing import GradualUnfreezing
 from bert_ft.callbacks.weights import WeightMonitor
-from bert_ft.nn.embedding import SplitEmbedding
+from bert_ft.kernels.split_embedding import SplitEmbedding
 from tests.models.families import FAMILIES
 
 from .monitored import Log

@@ -8,15 +8,15 @@ import torch
 from torch.optim import AdamW
 from transformers import AutoConfig, AutoModel
 
+from bert_ft.kernels.dropout import replace_dropout
+from bert_ft.kernels.linear import replace_linear
+from bert_ft.kernels.split_embedding import SplitEmbedding
 from bert_ft.models.attention_maps import attention_maps, eager_twin
 from bert_ft.models.encoder import empty_encoder
 from bert_ft.models.encoder_config import without_pooler
 from bert_ft.models.encoding import encode
 from bert_ft.models.first_token import prepare_first_tokens
 from bert_ft.models.inputs import takes_token_types
-from bert_ft.nn.dropout import replace_dropout
-from bert_ft.nn.embedding import SplitEmbedding
-from bert_ft.nn.linear import replace_linear
 
 from .families import FAMILIES, VOCAB_SIZE, random_batch, tiny_config
 

@@ -178,7 +178,7 @@ def test_the_command_says_whether_it_compiles(tmp_path, tiny_encoder, reviews, m
     said = []
 
     @contextmanager
-    def imports(*, compiles):
+    def imports(*, compiles, kernels):
         said.append(compiles)
         raise RuntimeError("broken off")
         yield

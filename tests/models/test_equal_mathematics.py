@@ -12,14 +12,14 @@ from torch.optim import AdamW
 from transformers import AutoModelForSequenceClassification
 
 from bert_ft.data.packing import pad, padding_mask
+from bert_ft.kernels import linear as linear_module
+from bert_ft.kernels.linear import Linear
+from bert_ft.kernels.split_embedding import SplitEmbedding
+from bert_ft.kernels.used_rows import decay_unused_rows
 from bert_ft.models.classifier import build_linear
 from bert_ft.models.encoder import EncoderSpec, empty_sequence_classifier
 from bert_ft.models.first_token import computes_first_tokens
-from bert_ft.nn import linear as linear_module
-from bert_ft.nn.embedding import SplitEmbedding
-from bert_ft.nn.linear import Linear
 from bert_ft.tasks.single_label import SingleLabel
-from bert_ft.training.vocabulary import decay_unused_rows
 
 from .families import random_batch, tiny_config
 

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 from transformers import AutoModel
 
 from bert_ft.data.packing import pad, padding_mask
+from bert_ft.kernels.split_embedding import SplitEmbedding
 from bert_ft.models.encoder_config import without_pooler
-from bert_ft.nn.embedding import SplitEmbedding
 from bert_ft.nn.losses import CrossEntropy
 from bert_ft.training.objective import LossTerms, Objective
 from tests.models.families import FAMILIES, VOCAB_SIZE

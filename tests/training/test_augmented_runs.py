@@ -9,8 +9,8 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from bert_ft.errors import ConfigError
+from bert_ft.kernels.split_embedding import SplitEmbedding
 from bert_ft.models.bundle import load_bundle
-from bert_ft.nn.embedding import SplitEmbedding
 from bert_ft.training.module import ClassificationModule
 from tests.conftest import make_rows, write_csv
 

@@ -13,11 +13,11 @@ from transformers import AutoModel
 
 from bert_ft.data.packing import pack
 from bert_ft.errors import ConfigError
+from bert_ft.kernels.split_embedding import SplitEmbedding
 from bert_ft.models.bundle import load_bundle
 from bert_ft.models.classifier import ResidualClassifier
 from bert_ft.models.encoder import empty_encoder
 from bert_ft.models.frozen import SPLIT_MODEL_TYPES, freeze
-from bert_ft.nn.embedding import SplitEmbedding
 from bert_ft.tasks.single_label import SingleLabel
 from bert_ft.training import frozen_cache
 from bert_ft.training.frozen_cache import FrozenStates

@@ -17,6 +17,7 @@ from bert_ft.config.instantiate import build, entries
 from bert_ft.data.augmentation import Augmentation, AugmentedSplit
 from bert_ft.data.prepare import PreparedData
 from bert_ft.errors import ConfigError
+from bert_ft.kernels.used_rows import train_used_rows_only
 from bert_ft.models.classifier import Classifier
 from bert_ft.models.compilation import compile_encoder
 from bert_ft.tasks.task import Task
@@ -28,7 +29,6 @@ from bert_ft.training.module import ClassificationModule
 from bert_ft.training.pretraining import Pretraining
 from bert_ft.training.resume import PRETRAINING, is_of_pretraining
 from bert_ft.training.summary import print_data_report
-from bert_ft.training.vocabulary import train_used_rows_only
 
 
 def build_fine_tuning(config: DictConfig, folder: Path) -> FineTuning:

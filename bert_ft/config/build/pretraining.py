@@ -169,5 +169,6 @@ def _settings(config: DictConfig) -> dict[str, Any]:
         "own_code": own_code(found),
         "max_tokens": config.data.max_tokens,
         "attn_implementation": encoder.attn_implementation,
+        "kernels": encoder.kernels,
         "gradient_checkpointing": encoder.gradient_checkpointing,
     }

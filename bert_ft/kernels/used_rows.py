@@ -11,7 +11,8 @@ from torch.optim import AdamW
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from bert_ft.data.dataset import TokenizedSplit
-from bert_ft.nn.embedding import SplitEmbedding
+from bert_ft.kernels.split_embedding import SplitEmbedding, is_right
+from bert_ft.kernels.switch import is_fast
 from bert_ft.optim.layerwise import LayerwiseOptimizer
 
 
@@ -24,9 +25,11 @@ def train_used_rows_only(
 ) -> None:
     """Leave rows of the embedding that no training text uses to closed form, where that is exact and pays.
 
-    It is exact with AdamW (see ``bert_ft.nn.embedding``) and pays on a CPU, where the memory that an
+    It is exact with AdamW (see ``bert_ft.kernels.split_embedding``) and pays on a CPU, where the memory that an
     optimizer step goes through is a good part of the step's time.
     """
+    if not is_fast(encoder):
+        return
     embedding = encoder.get_input_embeddings()
     if device.type != "cpu" or optimizer.algorithm_type is not AdamW or type(embedding) is not nn.Embedding:
         return
@@ -36,7 +39,7 @@ def train_used_rows_only(
     # the encoder's own padding, which its tokenizer may know under another id, is what padded families see
     special = [*tokenizer.all_special_ids, encoder.config.pad_token_id or 0]
     used[[token for token in special if token < len(used)]] = True
-    if not used.all():
+    if not used.all() and is_right():
         encoder.set_input_embeddings(SplitEmbedding(embedding, used))
 
 

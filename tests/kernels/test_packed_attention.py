@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from bert_ft.nn import packed_attention as module
-from bert_ft.nn.dropout import LEVELS
-from bert_ft.nn.packed_attention import BucketLayout, make_buckets, packed_attention
+from bert_ft.kernels import packed_attention as module
+from bert_ft.kernels.dropout import LEVELS
+from bert_ft.kernels.packed_attention import BucketLayout, make_buckets, packed_attention
 
 HEADS, HEAD_DIM = 3, 5
 

@@ -8,20 +8,21 @@ from types import SimpleNamespace
 
 import pytest
 
-from bert_ft.training.memory import keep_freed_memory
+from bert_ft.kernels import memory
+from bert_ft.kernels.memory import keep_freed_memory
 
 VARIABLE = "THP_MEM_ALLOC_ENABLE"
 
 
 @pytest.fixture
 def calls(monkeypatch):
-    """What mallopt is told; this process's own memory is left as it is."""
-    told = []
-    library = SimpleNamespace(mallopt=lambda *given: told.append(given))
+    """What mallopt is asked; this process's own memory is left as it is."""
+    asked = []
+    library = SimpleNamespace(mallopt=lambda *given: asked.append(given) or 1)
     monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(os, "environ", {})
-    return told
+    return asked
 
 
 def test_what_it_asks_for(calls):
@@ -41,6 +42,16 @@ def test_a_libc_without_mallopt(calls, monkeypatch):
     monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace())
     keep_freed_memory()
     assert os.environ[VARIABLE] == "1"
+
+
+def test_a_refusal_is_said_once(calls, monkeypatch, caplog):
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=lambda *given: 0))
+    memory._say_refused.cache_clear()
+    for _ in range(2):
+        keep_freed_memory()
+    (record,) = caplog.records
+    assert "keep freed memory" in record.message
+    assert "using its own settings" in record.message
 
 
 def test_another_system(calls, monkeypatch):
@@ -67,14 +78,14 @@ def test_the_c_library_takes_it():
         "    def __init__(self, name): self.library = plain(name)\n"
         "    def mallopt(self, *given): print(self.library.mallopt(*given))\n"
         "ctypes.CDLL = Library\n"
-        "from bert_ft.training.memory import keep_freed_memory\n"
+        "from bert_ft.kernels.memory import keep_freed_memory\n"
         "keep_freed_memory()\n"
     )
     assert python(code).split() == ["1", "1"]  # 0 would be an error
 
 
 def test_neither_it_nor_the_command_imports_torch():
-    python("import sys, bert_ft.train, bert_ft.training.memory; assert 'torch' not in sys.modules")
+    python("import sys, bert_ft.train, bert_ft.kernels.memory; assert 'torch' not in sys.modules")
 
 
 @pytest.mark.slow
@@ -82,7 +93,7 @@ def test_the_command_asks_before_torch_is_there(tmp_path, tiny_encoder, reviews)
     """Composing the configuration, plugins of Hydra's included, brings no torch either."""
     code = (
         "import sys\n"
-        "from bert_ft.training import memory\n"
+        "from bert_ft.kernels import memory\n"
         "def stop():\n"
         "    print('torch' in sys.modules)\n"
         "    sys.exit(0)\n"

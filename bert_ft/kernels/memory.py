@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import sys
+from functools import cache
+
+log = logging.getLogger(__name__)
 
 # parameters of glibc's mallopt, as malloc.h numbers them
 _TRIM_THRESHOLD = -1
@@ -23,6 +27,15 @@ def keep_freed_memory() -> None:
     if not sys.platform.startswith("linux"):
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_MMAP_MAX, 0)
-        mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+    if mallopt is None:
+        return
+    for parameter, value in ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1)):
+        if mallopt(parameter, value) != 1:
+            _say_refused()
+
+
+@cache  # once in a process
+def _say_refused() -> None:
+    log.warning(
+        "encoder.kernels=fast: the C library refused to keep freed memory (mallopt); using its own settings"
+    )

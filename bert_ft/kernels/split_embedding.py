@@ -13,7 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim import Optimizer
+from torch.optim import AdamW, Optimizer
+
+from bert_ft.kernels.self_check import passes, require_close
 
 
 class SplitEmbedding(nn.Module):
@@ -109,3 +111,33 @@ class SplitEmbedding(nn.Module):
             }
             self._decay = 1.0
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def is_right() -> bool:
+    """Whether ``SplitEmbedding`` passes its check; a failure is logged, once in a process."""
+    return passes("embedding of used rows", check)
+
+
+def check() -> None:
+    """Compare all rows after a few steps with those of a whole embedding.
+
+    Raises:
+        DeviationError: they differ.
+    """
+    ids = torch.tensor([1, 4, 1, 2])
+    used = torch.zeros(7, dtype=torch.bool)
+    used[ids] = True
+    whole = nn.Embedding(7, 3)
+    split = SplitEmbedding(whole, used)
+    for embedding in (split, whole):
+        optimizer = AdamW([embedding.weight], lr=0.1, weight_decay=0.5, fused=True)
+        if isinstance(embedding, SplitEmbedding):
+            embedding.follow(optimizer)
+        for _ in range(2):
+            optimizer.zero_grad()
+            embedding(ids).square().sum().backward()
+            optimizer.step()
+        embedding.eval()
+    with torch.no_grad():
+        require_close("a row", split(torch.arange(7)), whole(torch.arange(7)))
+    require_close("a saved row", split.state_dict()["weight"], whole.weight.detach())

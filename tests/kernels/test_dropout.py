@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from bert_ft.nn.dropout import LEVELS, Dropout, dropout, keep_mask, replace_dropout
+from bert_ft.kernels.dropout import LEVELS, Dropout, dropout, keep_mask, replace_dropout
 
 NUM_ELEMENTS = 1_000_003  # no multiple of 4: the last random word is used in part
 

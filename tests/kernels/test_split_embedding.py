@@ -8,7 +8,7 @@ from torch import nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
-from bert_ft.nn.embedding import SplitEmbedding
+from bert_ft.kernels.split_embedding import SplitEmbedding
 
 VOCAB_SIZE, DIM = 12, 4
 USED = torch.tensor([id_ in (0, 2, 3, 7, 11) for id_ in range(VOCAB_SIZE)])

@@ -15,15 +15,14 @@ from bert_ft.config.build import fine_tuning
 from bert_ft.data.dataset import TokenizedSplit
 from bert_ft.data.tokenization import TokenizedColumns
 from bert_ft.errors import CheckpointError
+from bert_ft.kernels.split_embedding import SplitEmbedding
+from bert_ft.kernels.used_rows import train_used_rows_only
 from bert_ft.models.encoder import empty_encoder
-from bert_ft.nn.embedding import SplitEmbedding
 from bert_ft.optim.layerwise import LayerwiseOptimizer
 from bert_ft.training.module import ClassificationModule
-from bert_ft.training.vocabulary import train_used_rows_only
 from tests.conftest import make_rows, write_csv
 from tests.models.families import VOCAB_SIZE, tiny_config
-
-from .running import train
+from tests.training.running import train
 
 NAME = "embeddings.word_embeddings"
 CPU = torch.device("cpu")

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bert_ft.kernels.self_check import DeviationError, passes, require_close
+
 LEVELS = 1 << 16  # of the 16 bits that decide on an element
 
 
@@ -67,7 +69,39 @@ class Dropout(nn.Dropout):
 
 
 def replace_dropout(module: nn.Module) -> None:
-    """Turn every ``torch.nn.Dropout`` below ``module`` into ours, in place, at the same rate."""
+    """Turn every ``torch.nn.Dropout`` below ``module`` into ours, in place, at the same rate, if ours is right."""
+    if not is_right():
+        return
     for child in module.modules():
         if type(child) is nn.Dropout:
             child.__class__ = Dropout
+
+
+def is_right() -> bool:
+    """Whether the masks pass their check; a failure is logged, once in a process."""
+    return passes("dropout", check)
+
+
+def require_right() -> None:
+    """Raise ``DeviationError`` unless the masks pass their check: for the checks of kernels that drop by them."""
+    if not is_right():
+        raise DeviationError("its dropout is the one that failed")
+
+
+def check() -> None:
+    """Compare with what dropout is defined by: its rate, and values and gradients of what is kept.
+
+    Raises:
+        DeviationError: they differ.
+    """
+    rate, num_elements = 0.25, 1 << 12
+    values = torch.linspace(1, 2, num_elements, requires_grad=True)
+    dropped = dropout(values, rate)
+    (gradient,) = torch.autograd.grad(dropped.sum(), values)
+    kept = (dropped.detach() != 0).float()
+    require_close("output", dropped.detach(), values.detach() * kept / (1 - rate))
+    require_close("gradient", gradient, kept / (1 - rate))
+    share = 1 - kept.mean().item()
+    # five standard deviations of a binomial share
+    if abs(share - rate) > 5 * (rate * (1 - rate) / num_elements) ** 0.5:
+        raise DeviationError(f"a share of {share:.3f} is dropped instead of {rate}")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from bert_ft.nn.dropout import LEVELS
-from bert_ft.nn.first_token_attention import first_token_attention
+from bert_ft.kernels.dropout import LEVELS
+from bert_ft.kernels.first_token import first_token_attention
 
 HEADS, HEAD_DIM = 3, 5
 LENGTHS = [[1], [1, 1, 4], [2, 3, 3, 9, 30]]

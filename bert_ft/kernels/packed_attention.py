@@ -13,8 +13,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from bert_ft.nn.dropout import keep_mask
+from bert_ft.kernels.dropout import keep_mask, require_right
+from bert_ft.kernels.self_check import compare, passes
 
 # What a bucket of its own costs, in elements of the score matrix: about ten operations of some 5 µs each,
 # against 2 to 3 ns an element for softmax, mask and products
@@ -176,3 +178,29 @@ def packed_attention(
     shape = query.shape
     rows = (states.reshape(-1, shape[-1]) for states in (query, key, value))
     return _PackedAttention.apply(*rows, layout, dropout, scaling).view(shape)
+
+
+def is_right() -> bool:
+    """Whether the kernel passes its check; a failure is logged, once in a process."""
+    return passes("packed attention", check)
+
+
+def check() -> None:
+    """Compare with torch's attention of one sequence after the other.
+
+    Raises:
+        DeviationError: they differ, or masks of dropout are wrong.
+    """
+    require_right()
+    lengths, num_heads, head_dim, scaling = [1, 3], 2, 8, 0.3
+    layout = BucketLayout.of(lengths, num_heads)
+
+    def plain(*states: Tensor) -> Tensor:
+        parts = zip(*(state.transpose(0, 1).split(lengths, dim=1) for state in states), strict=True)
+        outputs = [F.scaled_dot_product_attention(q, k, v, scale=scaling) for q, k, v in parts]
+        return torch.cat(outputs, dim=1).transpose(0, 1)
+
+    def ours(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        return packed_attention(query, key, value, layout, dropout=0.0, scaling=scaling)
+
+    compare(ours, plain, *torch.randn(3, sum(lengths), num_heads, head_dim))
