@@ -92,3 +92,12 @@ def tiny_encoder(tmp_path_factory) -> Path:
     )
     BertModel(config).save_pretrained(folder)
     return folder
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print how exactly runs were compared with the golden record: it depends on the machine."""
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.stats.get(outcome, []):
+            for name, value in report.user_properties:
+                if name == "golden":
+                    terminalreporter.write_line(f"golden record: {value}")

@@ -32,17 +32,14 @@ class Case:
     Attributes:
         stage: whether a pre-training stage comes first.
         is_search: whether the command runs the trials of a search.
-        tolerance: how far a loss may be from the recorded one on another processor or with other versions.
+        tolerance: how far a number may be from the recorded one on another processor or with other versions. With
+            the kernels of AVX2 in place of AVX-512 losses moved by 2e-6 at most, in bf16 by 1.3e-3.
     """
 
     settings: tuple[str, ...]
     stage: bool = False
     is_search: bool = False
     tolerance: float = 1e-5
-
-    def tolerance_of(self, path: str) -> float:
-        """Return how far a number may be from the recorded one, by the names that lead to it."""
-        return self.tolerance if "losses/" in path else 10 * self.tolerance
 
 
 CASES = {
@@ -73,7 +70,7 @@ CASES = {
     "r_drop_contrastive": Case(
         (*FILES, *TINY_BERT, "loss=r_drop", "loss.contrastive_weight=0.5", "loss.class_weights=balanced")
     ),
-    "bf16": Case((*FILES, *MINILM, "trainer.precision=bf16")),
+    "bf16": Case((*FILES, *MINILM, "trainer.precision=bf16"), tolerance=1e-2),
     "frozen_cached": Case((*FILES, *TINY_BERT, "encoder.freeze_layers=2", "encoder.cache_frozen=true")),
     "pretraining": Case(
         (

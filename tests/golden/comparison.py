@@ -1,15 +1,14 @@
 """How results differ from the recorded ones."""
 
+import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
-Tolerance = Callable[[str], float]  # of a number, by the names that lead to it
 
-
-def differences(recorded: Any, found: Any, tolerance: Tolerance | None, where: str = "") -> Iterator[str]:
+def differences(recorded: Any, found: Any, tolerance: float | None, where: str = "") -> Iterator[str]:
     """Yield a sentence for each value that isn't as recorded.
 
     Values that are found beside the recorded ones are no difference: a later version may say more.
@@ -17,8 +16,8 @@ def differences(recorded: Any, found: Any, tolerance: Tolerance | None, where: s
     Args:
         recorded: plain values: numbers, strings, lists, dictionaries.
         found: the same of this run.
-        tolerance: how far a number may be from the recorded one; ``None``: all are equal to the last bit.
-            With a tolerance digests aren't compared.
+        tolerance: how far a number may be from the recorded one (of which it is a share, if that is more than 1);
+            digests aren't compared then. ``None``: all are equal to the last bit.
         where: the names that lead to the values.
     """
     if isinstance(recorded, dict) and isinstance(found, dict):
@@ -33,7 +32,7 @@ def differences(recorded: Any, found: Any, tolerance: Tolerance | None, where: s
             yield f"{where}: {len(recorded)} values are recorded, and {len(found)} were found"
         for index, (value, now) in enumerate(zip(recorded, found, strict=False)):
             yield from differences(value, now, tolerance, f"{where}[{index}]")
-    elif not _agree(recorded, found, None if tolerance is None else tolerance(where)):
+    elif not _agree(recorded, found, tolerance):
         yield f"{where}: {recorded!r} is recorded, and {found!r} was found"
 
 
@@ -42,7 +41,7 @@ def _agree(recorded: Any, found: Any, tolerance: float | None) -> bool:
         return False
     if tolerance is not None:
         if isinstance(recorded, float):
-            return abs(recorded - found) <= tolerance
+            return math.isclose(recorded, found, rel_tol=tolerance, abs_tol=tolerance)
         if isinstance(recorded, str) and DIGEST.fullmatch(recorded):
             return True
     return recorded == found

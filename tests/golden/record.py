@@ -15,8 +15,8 @@ and says so.
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -44,7 +44,7 @@ def check(
         What was checked, and the differences.
     """
     exact = fingerprint == record["fingerprint"]
-    tolerance = None if exact else CASES[name].tolerance_of
+    tolerance = None if exact else CASES[name].tolerance
     checked = "to the last bit" if exact else f"with losses within {CASES[name].tolerance:g}"
     return checked, list(differences(record["cases"][name], _plain(results), tolerance))
 
@@ -70,43 +70,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown:
         parser.error(f"unknown case {', '.join(sorted(unknown))}; choose of {', '.join(CASES)}")
     names = given.cases or list(CASES)
-    with TemporaryDirectory(prefix="golden_") as temporary:
+    with TemporaryDirectory(prefix="golden_") as temporary, ThreadPoolExecutor(given.jobs) as pool:
         folder = Path(temporary)
         here = surroundings(folder)
         print(f"package: {here['package']}", flush=True)
-        for name in names:
-            (folder / name).mkdir()
-        with ThreadPoolExecutor(given.jobs) as pool:
-            found = zip(names, pool.map(lambda name: run_case(name, folder / name), names), strict=True)
-            if given.compare:
-                return _compare(read_record(given.file), here["fingerprint"], found)
-            record = {"fingerprint": here["fingerprint"], "cases": {}}
-            for name, results in found:
-                record["cases"][name] = results
-                print(f"{name}: recorded", flush=True)
+        if given.compare:
+            record = read_record(given.file)
+            return _compare(record, here["fingerprint"], _started(names, folder, pool))
+        record = {"fingerprint": here["fingerprint"], "cases": {}}
+        if given.cases and given.file.exists():  # the others stay
+            record = read_record(given.file)
+            if record["fingerprint"] != here["fingerprint"]:
+                parser.error(f"{given.file} is of another machine or other versions; record all cases")
+        for name, running in _started(names, folder, pool).items():
+            record["cases"][name] = running.result()
+            print(f"{name}: recorded", flush=True)
     given.file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return 0
 
 
+def _started(
+    names: Sequence[str], folder: Path, pool: ThreadPoolExecutor
+) -> dict[str, Future[dict[str, Any]]]:
+    for name in names:
+        (folder / name).mkdir()
+    return {name: pool.submit(run_case, name, folder / name) for name in names}
+
+
 def _compare(
-    record: dict[str, Any], fingerprint: dict[str, Any], found: Iterable[tuple[str, dict[str, Any]]]
+    record: dict[str, Any], fingerprint: dict[str, Any], cases: dict[str, Future[dict[str, Any]]]
 ) -> int:
     for reason in differences(record["fingerprint"], fingerprint, None):
         print(f"another machine or other versions: {reason}")
-    differ = False
-    for name, results in found:
-        checked, reasons = check(name, results, record, fingerprint)
-        if reasons:
-            differ = True
-            print(
-                f"{name}: DIFFERS ({checked}) in {len(reasons)} values",
-                *reasons[:SHOWN],
-                sep="\n  ",
-                flush=True,
-            )
-        else:
-            print(f"{name}: equal {checked}", flush=True)
-    return int(differ)
+    num_failed = 0
+    for name, running in cases.items():
+        try:
+            checked, found = check(name, running.result(), record, fingerprint)
+        except Exception as error:  # the other cases are compared all the same
+            checked, found = "not at all", [f"{type(error).__name__}: {error}"]
+        num_failed += bool(found)
+        print(f"{name}: {f'DIFFERS in {len(found)} values; compared' if found else 'equal'} {checked}")
+        print(*(f"  {reason}" for reason in found[:SHOWN]), sep="\n", end="\n" if found else "", flush=True)
+    return int(num_failed > 0)
 
 
 if __name__ == "__main__":
