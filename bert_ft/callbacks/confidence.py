@@ -78,7 +78,7 @@ class ConfidenceMonitor(ValidationMonitor):
         logits, labels, rows = logits[finite], labels[finite], seen["rows"][finite.numpy()]
         if len(rows):
             scalars |= task.confidence(logits, labels, self.num_bins)
-            _write_histograms(trainer, logits.softmax(1), labels)
+            _write_histograms(trainer, task.probabilities(logits), labels)
         if scalars:
             log_scalars(trainer, scalars)
         losses = self._top_losses(trainer, logits, labels, rows, task)

@@ -7,18 +7,10 @@ from typing import Any
 
 from bert_ft.errors import ConfigError
 from bert_ft.tasks.saved import task_class
-from bert_ft.tasks.task import Task, unsupported
+from bert_ft.tasks.task import OPTIONAL_KEYS, Task, unsupported
 from bert_ft.trust import TARGET
 
 Get = Callable[[str], Any]
-
-# what switches each of these keys off
-_OFF: dict[str, tuple[Any, ...]] = {
-    "loss.class_weights": (None,),
-    "loss.contrastive_weight": (None, 0),
-    "loss.r_drop_weight": (None, 0),
-    "pretrain.supervised": (None, False),
-}
 
 
 def task_problems(get: Get, metrics: Mapping[Any, Any]) -> Iterator[str]:
@@ -37,9 +29,11 @@ def task_problems(get: Get, metrics: Mapping[Any, Any]) -> Iterator[str]:
         if "isn't among the trusted classes" not in str(error):  # which is said once, of all classes
             yield str(error)
         return
-    for key, off in _OFF.items():
+    for key, off in OPTIONAL_KEYS.items():
         value = get(key)
-        if key not in task.supports and not any(value == each for each in off):
+        if key in task.supports or key.startswith("monitor."):  # monitors that mean nothing are left out
+            continue
+        if value is not None and value != off:
             yield unsupported(task, key, value)
     for name in metrics:
         if name in task.objectives:

@@ -152,7 +152,10 @@ def _split_report(split: TokenizedSplit, keys: TextKeys, train: TextKeys, task: 
     full_lengths = split.lengths + lost
     return SplitReport(
         num_rows=len(split),
-        label_counts=task.summary(split.known_labels),
+        label_counts={
+            name: value.item() if isinstance(value, np.generic) else value
+            for name, value in task.summary(split.known_labels).items()
+        },
         lengths=LengthSummary.of(full_lengths),
         truncated_ratio=float((lost > 0).mean()),
         lost_ratio=float(lost.sum() / max(full_lengths.sum(), 1)),

@@ -156,15 +156,17 @@ def _set_aside(
     """The missing splits, and what is left of ``train``; near copies of a text stay on one side."""
     if not any(missing.values()):
         return {}
+    strata = task.strata(train.rows.known_labels)
     pieces = split(
-        task.strata(train.rows.known_labels),
+        strata,
         train.keys.near,
         validation_ratio=missing.get("validation", 0),
         test_ratio=missing.get("test", 0),
         seed=seed,
     )
+    how = "stratified, " if strata.any() else ""
     notes.extend(
-        f"{name}: {len(pieces[name])} rows were set aside from {train.rows.origin}, stratified, with seed {seed}"
+        f"{name}: {len(pieces[name])} rows were set aside from {train.rows.origin}, {how}with seed {seed}"
         for name in missing
         if len(pieces[name])
     )

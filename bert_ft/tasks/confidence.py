@@ -23,6 +23,9 @@ class JudgesConfidence(Protocol):
     def names(self) -> tuple[str, ...]:
         """Names of the classes, in the order of the logits."""
 
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Return the probability of each class, ``(rows, classes)``, in the type of the logits."""
+
     def predicted(self, logits: Any) -> Any:
         """Return the class id of each row, ``(rows,)``, of a tensor or an array."""
 

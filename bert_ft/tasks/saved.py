@@ -8,15 +8,22 @@ from typing import Any
 
 from bert_ft.errors import CheckpointError, ConfigError
 from bert_ft.tasks.single_label import SingleLabel
-from bert_ft.tasks.task import Task
+from bert_ft.tasks.task import OPTIONAL_KEYS, Task
 from bert_ft.trust import TARGET, is_trusted, refusal
 
 # under these names folders are saved for good: a class may move, its name here stays
 TASKS: dict[str, type[Task]] = {task.name: task for task in (SingleLabel,)}
 
 
+_SAID = ("name", "objectives", "problem_type", "prediction_columns")  # what each task's class says
+
+
 def described(task: Task) -> dict[str, Any]:
-    """Return what a saved folder says of its task, in plain types."""
+    """Return what a saved folder says of its task, in plain types.
+
+    Raises:
+        ConfigError: a setting can't be written.
+    """
     if TASKS.get(task.name) is type(task):
         return {"name": task.name, **_plain(task.settings())}
     return {
@@ -61,12 +68,41 @@ def task_class(target: str, trust: Sequence[str] = ()) -> type[Task]:
     module, _, name = target.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise ConfigError(f"{key}={target}: {error}") from error
     if not (isinstance(found, type) and issubclass(found, Task)):
         raise ConfigError(f"{key}={target}: isn't a class derived from bert_ft.tasks.task.Task")
+    lacking = [attribute for attribute in _SAID if not hasattr(found, attribute)]
+    if lacking:
+        raise ConfigError(
+            f"{key}={target}: the class lacks {', '.join(lacking)}; see bert_ft.tasks.task.Task"
+        )
+    if unknown := found.supports - OPTIONAL_KEYS.keys():
+        raise ConfigError(
+            f"{key}={target}: `supports` names {', '.join(sorted(unknown))}; it may name {', '.join(OPTIONAL_KEYS)}"
+        )
     return found
 
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
+    """Return the settings in types that YAML has.
+
+    Raises:
+        ConfigError: one of them can't be written.
+    """
+    return {name: _plain_value(name, value) for name, value in settings.items()}
+
+
+def _plain_value(name: str, value: Any) -> Any:
+    if hasattr(value, "tolist"):  # numpy's numbers and arrays
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [_plain_value(name, each) for each in value]
+    if isinstance(value, dict):
+        return {str(key): _plain_value(name, each) for key, each in value.items()}
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    raise ConfigError(
+        f"task.{name}={value!r}: a saved folder can't hold a {type(value).__name__}; use numbers, texts, lists or "
+        "mappings"
+    )

@@ -31,6 +31,7 @@ class SingleLabel(Task):
     problem_type: ClassVar[str] = "single_label_classification"
     prediction_columns: ClassVar[tuple[str, ...]] = ("prediction", "probability")
     supports: ClassVar[frozenset[str]] = frozenset(OPTIONAL_KEYS)
+    has_classes: ClassVar[bool] = True
     report_sections: ClassVar[tuple[str, ...]] = ("Validation", "Representations")
     loss_unit: ClassVar[str] = "nats"
 
@@ -140,6 +141,10 @@ class SingleLabel(Task):
         from bert_ft.nn.losses import symmetric_kl
 
         return symmetric_kl(logits, others)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Return the probability of each class, ``(rows, classes)``, in the type of the logits."""
+        return logits.softmax(1)
 
     def predicted(self, logits: Any) -> Any:
         """Return the class id of each row, ``(rows,)``; see ``JudgesConfidence``."""

@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torchmetrics import Metric
 
-# configuration keys that mean something for some tasks only
-OPTIONAL_KEYS = (
-    "loss.class_weights",
-    "loss.contrastive_weight",
-    "loss.r_drop_weight",
-    "pretrain.supervised",
-    "monitor.confidence",
-    "monitor.representations",
-)
+# configuration keys that mean something for some tasks only → what switches each off
+OPTIONAL_KEYS: Mapping[str, Any] = {
+    "loss.class_weights": None,
+    "loss.contrastive_weight": 0,
+    "loss.r_drop_weight": 0,
+    "pretrain.supervised": False,
+    "monitor.confidence": None,
+    "monitor.representations": None,
+}
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class Task(ABC):
         problem_type: what ``config.json`` tells transformers of the outputs.
         prediction_columns: columns that a prediction adds to a file.
         supports: those of ``OPTIONAL_KEYS`` that mean something here.
+        has_classes: whether each row has one class, as the losses of ``bert_ft.nn.losses`` need.
         report_sections: of the report, those that show predictions and apply here.
         loss_unit: of the plain loss, for the axes of pictures.
     """
@@ -57,8 +58,15 @@ class Task(ABC):
     problem_type: ClassVar[str]
     prediction_columns: ClassVar[tuple[str, ...]]
     supports: ClassVar[frozenset[str]] = frozenset()
+    has_classes: ClassVar[bool] = False
     report_sections: ClassVar[tuple[str, ...]] = ()
     loss_unit: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        """Turn lists, as configurations and saved folders have them, into tuples."""
+        for field in fields(self):
+            if isinstance(value := getattr(self, field.name), list):
+                object.__setattr__(self, field.name, tuple(value))
 
     # labels to targets
 
@@ -111,7 +119,7 @@ class Task(ABC):
 
     @abstractmethod
     def summary(self, targets: np.ndarray) -> dict[str, int | float]:
-        """Return what the data report counts of a split: name → number, the same names for every split."""
+        """Return what the data report counts of a split: name → number, a row of its table; the same names for every split."""
 
     def summary_warnings(self, summary: Mapping[str, int | float]) -> Iterator[str]:
         """Yield what may spoil training or its score, as the end of a sentence about the split."""
@@ -204,5 +212,5 @@ class Task(ABC):
 
 def unsupported(task: type[Task], key: str, value: Any) -> str:
     """Return what is wrong with a key that means nothing for a task, and what to do."""
-    off = {"loss.class_weights": "null", "pretrain.supervised": "false"}.get(key, "0")
+    off = {"None": "null", "False": "false"}.get(str(OPTIONAL_KEYS[key]), str(OPTIONAL_KEYS[key]))
     return f"{key}={value}: means nothing for task={task.name}; set it to {off}"

@@ -16,6 +16,7 @@ from bert_ft.errors import ConfigError
 from bert_ft.models.classifier import Classifier
 from bert_ft.nn.adversarial import fgm_perturbation
 from bert_ft.nn.losses import RowLoss, SupervisedContrastive
+from bert_ft.nn.precision import at_least_float32
 from bert_ft.tasks.task import Task
 
 # float16 gradients of a single value are close to its smallest number; a perturbation has no scale of its own
@@ -97,7 +98,9 @@ class Objective(nn.Module):
             assert self.task is not None
             second = _run(classifier, pieces)
             total = parts["labels"] = (total + self.loss(second.logits, labels)) / 2
-            parts["r_drop"] = self._mean(self.task.divergence(first.logits, second.logits), labels)
+            parts["r_drop"] = self._mean(
+                self.task.divergence(at_least_float32(first.logits), at_least_float32(second.logits)), labels
+            )
             total = total + terms.r_drop_weight * parts["r_drop"]
         if terms.contrastive_weight:
             total = total + terms.contrastive_weight * parts["contrastive"]

@@ -12,7 +12,8 @@ from omegaconf import DictConfig
 from bert_ft.config.build.data import prepared_data
 from bert_ft.config.build.pretraining import PretrainingRecipe
 from bert_ft.config.build.stage import Recipe, build_run, build_stage
-from bert_ft.config.build.task import build_loss, build_metrics, build_objective, build_task
+from bert_ft.config.build.task import build_loss, build_metrics, build_objective, build_task, check_fitted
+from bert_ft.config.build.trainer import precision_of
 from bert_ft.config.instantiate import build, entries
 from bert_ft.data.augmentation import Augmentation, AugmentedSplit
 from bert_ft.data.prepare import PreparedData
@@ -85,6 +86,7 @@ class FineTuningRecipe(Recipe):
     def module(self, trainer: Trainer, *, optimizer: Any, schedule: Any) -> ClassificationModule:
         config, train = self.config, self.data.splits["train"]
         task = cast(Task, self.data.task)
+        check_fitted(task, train.known_labels, precision_of(config.trainer))
         objective = build_objective(config, task, train.known_labels)
         classifier = build(config.model)(
             self.inputs.encoder, task.config_entries(), trust=tuple(config.trust)

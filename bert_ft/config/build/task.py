@@ -13,8 +13,12 @@ from torchmetrics import Metric
 
 from bert_ft.config.instantiate import build, build_kind, entries
 from bert_ft.errors import ConfigError
+from bert_ft.nn.losses import ClassificationLoss
+from bert_ft.nn.precision import at_least_float32
+from bert_ft.tasks.saved import described
 from bert_ft.tasks.task import Task
 from bert_ft.training.objective import LossTerms, Objective
+from bert_ft.training.precision import Precision
 
 
 class PlainLoss(nn.Module):
@@ -25,7 +29,7 @@ class PlainLoss(nn.Module):
         self.task = task
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        return self.task.plain_loss(logits, targets)
+        return self.task.plain_loss(at_least_float32(logits), targets)
 
 
 def build_task(config: DictConfig) -> Task:
@@ -35,6 +39,32 @@ def build_task(config: DictConfig) -> Task:
         ConfigError: ``task._target_`` isn't a task, or refuses its settings.
     """
     return cast(Task, build_kind("task", config.task, Task))
+
+
+def check_fitted(task: Task, targets: np.ndarray, precision: Precision) -> None:
+    """Refuse, before training, a task that would fail after it or be judged by wrong numbers.
+
+    Args:
+        task: fitted.
+        targets: of the training rows.
+        precision: that training runs in.
+
+    Raises:
+        ConfigError: naming what the task lacks, or the precision.
+    """
+    key = f"task={task.name}"
+    if not task.names:
+        raise ConfigError(f"{key}: `fitted` gave no names, one for each output of the model")
+    if missing := set(task.objectives) - {*task.metrics(), "loss"}:
+        raise ConfigError(
+            f"{key}: `objectives` names {', '.join(sorted(missing))}, which `metrics` doesn't give"
+        )
+    described(task)
+    if targets.dtype.kind == "f" and precision.effective in ("16-true", "bf16-true"):
+        raise ConfigError(
+            f"trainer.precision={precision.requested}: rounds the targets of {key} to 16 bits; use "
+            f"{precision.effective.replace('true', 'mixed')}"
+        )
 
 
 def build_objective(config: DictConfig, task: Task, targets: np.ndarray) -> Objective:
@@ -68,6 +98,10 @@ def build_loss(config: DictConfig, task: Task, targets: np.ndarray | None = None
     elif weights == "balanced":
         node["class_weights"] = [1.0]
     loss = build_kind("loss", node, nn.Module)
+    if isinstance(loss, ClassificationLoss) and not task.has_classes:
+        raise ConfigError(
+            f"loss._target_={node['_target_']}: needs one class a row, which task={task.name} doesn't have; use loss=plain"
+        )
     if any(parameter.requires_grad for parameter in loss.parameters()):
         raise ConfigError(f"loss._target_={node['_target_']}: has parameters, which nothing would train")
     return loss
