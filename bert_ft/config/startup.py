@@ -18,7 +18,8 @@ def heavy_imports(*, compiles: bool = False, kernels: str = "fast") -> Iterator[
     Imports make a million objects that all stay, and the garbage collector walks through them time and again:
     a quarter of the seconds until the first step. It rests meanwhile, and what was imported in a process that had
     none of it before is left out of later collections. A command stops it even before, when it begins to compose its
-    configuration. ``compiles``: nothing is deferred for torch's compiler. ``kernels``: with ``plain``, memory is left as the system has it.
+    configuration. ``compiles``: nothing is deferred for torch's compiler. ``kernels``: with ``plain``, memory is
+    left to the system's own settings.
     """
     if compiles:
         load_deferred()  # what an earlier run in the process left, one that compiled nothing

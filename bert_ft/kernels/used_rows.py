@@ -26,7 +26,7 @@ def train_used_rows_only(
     """Leave rows of the embedding that no training text uses to closed form, where that is exact and pays.
 
     It is exact with AdamW (see ``bert_ft.kernels.split_embedding``) and pays on a CPU, where the memory that an
-    optimizer step goes through is a good part of the step's time.
+    optimizer step goes through is a good part of the step's time. With ``encoder.kernels=plain`` all rows are trained.
     """
     if not is_fast(encoder):
         return

@@ -42,25 +42,25 @@ class EncoderSpec:
         attn_implementation: ``sdpa``, ``eager`` or (on a GPU) ``flash_attention_2``.
         hidden_dropout: replaces the checkpoint's rate on hidden states; ``None`` keeps it.
         attention_dropout: replaces the checkpoint's rate on attention weights; ``None`` keeps it.
-        kernels: ``fast`` or ``plain`` (see ``bert_ft.kernels.switch``).
         gradient_checkpointing: recompute each layer in the backward pass instead of keeping it.
         reinit_layers: so many of the highest layers start from random weights (see
             ``bert_ft.models.reinitialization``).
         freeze_layers: train neither the embeddings nor so many layers above them; ``None`` trains all.
         cache_frozen: whoever trains shall compute the frozen part's output once for each row and keep it
             (see ``bert_ft.training.frozen_cache``): the frozen part then has no dropout.
+        kernels: ``fast`` or ``plain`` (see ``bert_ft.kernels.switch``).
     """
 
     name_or_path: str
     revision: str | None = None
     attn_implementation: str = "sdpa"
-    kernels: str = "fast"
     hidden_dropout: float | None = None
     attention_dropout: float | None = None
     gradient_checkpointing: bool = False
     reinit_layers: int = 0
     freeze_layers: int | None = None
     cache_frozen: bool = False
+    kernels: str = "fast"
 
     def resolve(self) -> str:
         """The hub name or folder that transformers is asked for."""

@@ -15,7 +15,7 @@ from bert_ft.kernels.split_embedding import SplitEmbedding
 from bert_ft.models.first_token import computes_first_tokens
 from bert_ft.pretrain import main as pretrain
 from bert_ft.training.encoder_module import EncoderModule
-from tests.training.running import small_stage, train
+from tests.training.running import SMALL_STAGE, small_stage, train
 
 pytestmark = pytest.mark.slow
 
@@ -149,3 +149,19 @@ def test_a_checkpoint_of_the_other_kernels_is_refused(tmp_path, encoder, reviews
     resume = [f"resume_from={tmp_path / 'checkpoints/last.ckpt'}", "encoder.kernels=plain"]
     with pytest.raises(CheckpointError, match=r"continue with the same training texts and encoder\.kernels"):
         train(tmp_path, encoder, reviews, *RUN, *resume)
+
+
+def test_a_cached_stage_of_the_other_kernels_is_not_taken(tmp_path, encoder, reviews):
+    stage = [setting for setting in STAGE if setting not in NO_DROPOUT]
+    for kernels in ("fast", "plain"):
+        settings = [
+            *stage,
+            *SMALL_STAGE,
+            *RUN,
+            f"encoder.kernels={kernels}",
+            f"data.cache_dir={tmp_path / 'cache'}",
+        ]
+        _, metrics = train(tmp_path / kernels, encoder, reviews, *settings)
+        assert metrics["pretraining"]["from_cache"] is None
+    (stored,) = (tmp_path / "cache").glob("pretraining")
+    assert len([path for path in stored.iterdir() if path.is_dir()]) == 2

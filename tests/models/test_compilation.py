@@ -173,13 +173,15 @@ def test_a_run_learns_and_is_saved_as_ever(tmp_path, tiny_encoder, reviews, comp
         assert found[0][split] == pytest.approx(found[1][split], abs=1e-3)
 
 
-@pytest.mark.parametrize("compiles", [False, True])
-def test_the_command_says_whether_it_compiles(tmp_path, tiny_encoder, reviews, monkeypatch, compiles):
+@pytest.mark.parametrize(("compiles", "kernels"), [(False, "fast"), (True, "plain")])
+def test_the_command_says_whether_it_compiles_and_by_which_kernels(
+    tmp_path, tiny_encoder, reviews, monkeypatch, compiles, kernels
+):
     said = []
 
     @contextmanager
     def imports(*, compiles, kernels):
-        said.append(compiles)
+        said.append((compiles, kernels))
         raise RuntimeError("broken off")
         yield
 
@@ -191,10 +193,11 @@ def test_the_command_says_whether_it_compiles(tmp_path, tiny_encoder, reviews, m
         *file_overrides(reviews),
         f"encoder.name_or_path={tiny_encoder}",
         f"trainer.compile={str(compiles).lower()}",
+        f"encoder.kernels={kernels}",
     )
     with pytest.raises(RuntimeError, match="broken off"):
         command.main(config)
-    assert said == [compiles]
+    assert said == [(compiles, kernels)]
 
 
 def deferred(code: str) -> set[str]:
