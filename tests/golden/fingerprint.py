@@ -37,9 +37,9 @@ def fingerprint() -> dict[str, Any]:
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "libraries": [line for line in libraries if line.startswith("Intel")],  # MKL and oneDNN
-        "variables": {
-            name: value for name, value in sorted(os.environ.items()) if name.startswith(KERNEL_VARIABLES)
-        },
+        "variables": sorted(
+            f"{name}={value}" for name, value in os.environ.items() if name.startswith(KERNEL_VARIABLES)
+        ),
         "versions": {"python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in PACKAGES},
     }
