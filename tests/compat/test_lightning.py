@@ -147,10 +147,10 @@ def test_an_epoch_that_is_completed_stays():
     assert checkpoint == progress(completed=2)
 
 
-class SavedInValidation(Callback):
-    def on_validation_end(self, trainer, pl_module):
-        if not trainer.sanity_checking and trainer.current_epoch == 0:
-            trainer.save_checkpoint(f"{trainer.default_root_dir}/in_validation.ckpt")
+class SavedAtEpochEnd(Callback):
+    def on_train_epoch_end(self, trainer, pl_module):
+        if trainer.current_epoch == 0:
+            trainer.save_checkpoint(f"{trainer.default_root_dir}/epoch.ckpt")
 
 
 class Ending(Line):
@@ -160,11 +160,12 @@ class Ending(Line):
 
 def test_a_checkpoint_at_the_end_of_an_epoch_goes_on_in_the_next(tmp_path):
     settings = {"max_epochs": -1, "max_steps": 2 * BATCHES}
-    trainer_in(tmp_path, SavedInValidation(), **settings).fit(Line(), loader(), loader())
-    path = tmp_path / "in_validation.ckpt"
+    trainer_in(tmp_path, SavedAtEpochEnd(), **settings).fit(Line(), loader(), loader())
+    path = tmp_path / "epoch.ckpt"
     state = torch.load(path, weights_only=True)["loops"]["fit_loop"]
     changed = "Lightning changed the loops in its checkpoints"
-    assert set(state["epoch_progress"]["current"]) == {"ready", "started", "processed", "completed"}, changed
+    counts = {"ready": 1, "started": 1, "processed": 1, "completed": 0}
+    assert state["epoch_progress"]["current"] == state["epoch_progress"]["total"] == counts, changed
     assert {"current", "total", "is_last_batch"} <= set(state["epoch_loop.batch_progress"]), changed
     looking = Looking(lambda trainer: (trainer.current_epoch, trainer.global_step))
     trainer = trainer_in(tmp_path, looking, **settings)
