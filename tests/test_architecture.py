@@ -2,6 +2,7 @@
 
 import ast
 import re
+import sys
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -15,6 +16,7 @@ ROOT = Path(bert_ft.__file__).parent
 # layer → the layers that it may import
 BELOW = {
     "errors": set(),
+    "compat": {"errors"},
     "data": {"errors"},
     "nn": {"errors"},
     "optim": {"errors"},
@@ -30,11 +32,23 @@ BELOW = {
     "reporting": {"errors", "drawing", "tasks"},
     "models": {"errors", "trust", "data", "nn", "optim", "kernels", "tasks"},
     "inference": {"errors", "data", "nn", "optim", "tasks", "models"},
-    "training": {"errors", "data", "nn", "optim", "kernels", "tasks", "models"},
-    "search": {"errors", "drawing", "reporting"},  # the pictures and the page of a study
-    "callbacks": {"errors", "data", "nn", "optim", "kernels", "tasks", "models", "training", "search"},
+    "training": {"errors", "compat", "data", "nn", "optim", "kernels", "tasks", "models"},
+    "search": {"errors", "compat", "drawing", "reporting"},  # the pictures and the page of a study
+    "callbacks": {
+        "errors",
+        "compat",
+        "data",
+        "nn",
+        "optim",
+        "kernels",
+        "tasks",
+        "models",
+        "training",
+        "search",
+    },
     "config": {
         "errors",
+        "compat",
         "trust",
         "data",
         "nn",
@@ -48,11 +62,11 @@ BELOW = {
 }
 # library → the layers that may import it; entry points may import any
 HOMES = {
-    "lightning": {"training", "callbacks", "config"},
+    "lightning": {"compat", "training", "callbacks", "config"},
     "torchmetrics": {"tasks", "training", "config"},
-    "hydra": {"config", "search"},
+    "hydra": {"compat", "config", "search"},
     "omegaconf": {"config", "search"},
-    "optuna": {"search"},
+    "optuna": {"compat", "search"},
     "matplotlib": {
         "drawing",
         "reporting",
@@ -61,6 +75,14 @@ HOMES = {
     "jinja2": {"reporting"},
     "tensorboard": {"reporting"},
     "sklearn": {"nn", "reporting"},
+}
+# module of the private calls → its library, and what that itself takes or gives
+PRIVATE_CALLS = {
+    "__init__": set(),
+    "hydra": {"hydra"},
+    "lightning": {"lightning", "torch"},  # torch: a type
+    "optuna": {"optuna"},
+    "optuna_sweeper": {"hydra_plugins", "optuna"},
 }
 # room of the search → the rooms, and files beside them, that it may import; ``search.py`` puts the rooms together
 SEARCH_ROOMS = {
@@ -149,6 +171,14 @@ def test_imports_run_downward(path):
             assert here in HOMES[package], f"{here} imports {name}"
         if package == "transformers" and str(path.relative_to(ROOT)) not in TRANSFORMERS_FILES:
             assert here in TRANSFORMERS, f"{here} imports {name}"
+
+
+def test_private_calls_of_a_library_load_no_other():
+    modules = {path.stem: path for path in (ROOT / "compat").glob("*.py")}
+    assert modules.keys() == PRIVATE_CALLS.keys()
+    for name, path in modules.items():
+        libraries = {imported.partition(".")[0] for imported in imports(path)} - sys.stdlib_module_names
+        assert libraries <= PRIVATE_CALLS[name], name
 
 
 def test_no_imports_go_in_a_circle():

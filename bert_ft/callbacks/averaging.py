@@ -8,9 +8,9 @@ from itertools import chain
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from bert_ft.errors import ConfigError
 from bert_ft.kernels.used_rows import settle_unused_rows
@@ -18,71 +18,70 @@ from bert_ft.optim.averaging import AveragingTail, first_averaged_step, move_tow
 from bert_ft.optim.schedules import Schedule
 
 
-class Averaging(WeightAveraging, ABC):
-    """Lightning's ``WeightAveraging`` with a start, and without its faults (as of 2.6.6).
+class Averaging(Callback, ABC):
+    """Average the weights over steps; validate, keep and finally put in place the average instead of the last weights.
 
-    Those are: before its first update it validates and saves the initial copy, and at the end puts that over the
-    trained weights; a checkpoint of weights alone gets the weights of training instead of the average; an average of
-    16-bit weights is kept in 16 bits. Here nothing happens before the first update, and the average is in float32
-    at least.
+    Until the first averaged step everything is as without it.
+
+    It is built on torch's ``AveragedModel``, not on Lightning's ``WeightAveraging``, whose every hook would be overridden:
+    that one (2.6.6) validates and saves the initial copy before its first update, and at the end puts it over the
+    trained weights; gives checkpoints of weights alone the weights of training; and keeps an average of 16-bit weights
+    in 16 bits, here in float32 at least. Checkpoints have the same layout.
 
     Args:
         start_ratio: of all optimizer steps, where averaging starts; 0 = after the first.
         every_n_steps: from one averaged step to the next.
+
+    Attributes:
+        average: the averaged module, while and after it is trained; at first a copy of the module.
     """
 
     name: str
 
     def __init__(self, *, start_ratio: float, every_n_steps: int = 1) -> None:
-        super().__init__(multi_avg_fn=self._update)
         if not 0 <= start_ratio <= 1:
             raise ConfigError(f"averaging.start_ratio={start_ratio} must be between 0 and 1")
         if every_n_steps < 1:
             raise ConfigError(f"averaging.every_n_steps={every_n_steps} must be at least 1")
         self.start_ratio = start_ratio
         self.every_n_steps = every_n_steps
+        self.average: AveragedModel | None = None
         self._first_step: int | None = None
+        self._latest_step = 0
         self._raw: list[Tensor] | None = None
 
     @abstractmethod
     def weight(self, num_averaged: int) -> float:
-        """The share of the newest weights in the average, after ``num_averaged`` others."""
+        """Return the share of the newest weights in the average, after ``num_averaged`` others."""
 
     def schedule(self, schedule: Schedule) -> Schedule | AveragingTail:
-        """What the learning rate follows while this averages."""
+        """Return what the learning rate follows while this averages."""
         return schedule
 
     @property
     def num_averaged(self) -> int:
-        """Of how many steps the average is."""
-        return 0 if self._average_model is None else int(self._average_model.n_averaged)
+        """Number of steps averaged so far."""
+        return 0 if self.average is None else int(self.average.n_averaged)
 
     def averaged_weights(self) -> dict[str, Tensor]:
-        """The state of the averaged module, under the module's own names."""
-        assert self._average_model is not None
-        return self._average_model.module.state_dict()
+        """Return the state of the averaged module, under the module's own names."""
+        assert self.average is not None
+        return self.average.module.state_dict()
 
     def averaged_parameters(self) -> list[Tensor]:
-        """The average of each of the module's parameters, in their order."""
-        assert self._average_model is not None
-        return [parameter.detach() for parameter in self._average_model.module.parameters()]
-
-    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
-        if step_idx is None or self._first_step is None:
-            return False
-        since = step_idx + 1 - self._first_step
-        return since >= 0 and since % self.every_n_steps == 0
+        """Return the average of each of the module's parameters, in their order."""
+        assert self.average is not None
+        return [parameter.detach() for parameter in self.average.module.parameters()]
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage != "fit":
             return
         pl_module.averaging = None  # type: ignore[assignment]  # isn't to be copied along
-        self._device = trainer.strategy.root_device  # where the module is moved to only after this
-        super().setup(trainer, pl_module, stage)
-        assert self._average_model is not None
-        # likewise the module is converted to its precision only after this
+        # the module is moved to the device, and converted to its precision, only after this
+        device = trainer.strategy.root_device
+        self.average = AveragedModel(pl_module, device=device, multi_avg_fn=self._update, use_buffers=True)
         dtype = torch.float64 if trainer.precision == "64-true" else torch.float32
-        for value in _weights(self._average_model.module):
+        for value in _weights(self.average.module):
             if value.is_floating_point():
                 value.data = value.data.to(dtype)
         pl_module.averaging = self  # type: ignore[assignment]
@@ -93,21 +92,24 @@ class Averaging(WeightAveraging, ABC):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if self.should_update(step_idx=trainer.global_step - 1):
+        step = trainer.global_step
+        is_new = step > self._latest_step  # else another batch of the same accumulation window
+        if is_new and self._is_averaged(step):
+            assert self.average is not None
             settle_unused_rows(pl_module)
-        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+            self.average.update_parameters(pl_module)
+            self._latest_step = step
 
-    # Lightning's own swap goes through the average and would round it to the module's precision
+    # the weights are put back from a copy: on the way through the average they would be rounded
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.num_averaged:
             settle_unused_rows(pl_module)
             self._raw = [value.detach().clone() for value in _weights(pl_module)]
-            self._copy_average_to_current(pl_module)
+            self._put_in_place(pl_module)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._raw is not None:
-            for value, raw in zip(_weights(pl_module), self._raw, strict=True):
-                value.data.copy_(raw)
+            _set_weights(pl_module, self._raw)
             self._raw = None
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -116,22 +118,45 @@ class Averaging(WeightAveraging, ABC):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.num_averaged:
             settle_unused_rows(pl_module)
-            super().on_train_end(trainer, pl_module)
+            self._put_in_place(pl_module)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"latest_update_step": self._latest_step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._latest_step = state_dict["latest_update_step"]
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        if self.num_averaged:
-            super().on_save_checkpoint(trainer, pl_module, checkpoint)
+        """Save the average as the weights, and those of training beside it for a resumed run."""
+        if self.average is not None and self.num_averaged:
+            checkpoint["current_model_state"] = checkpoint["state_dict"]
+            checkpoint["state_dict"] = dict(self.averaged_weights())
+            checkpoint["averaging_state"] = {"n_averaged": self.average.n_averaged}
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
+        """Restore both; Lightning has loaded the average into the module by now."""
         saved_after_first_update = "averaging_state" in checkpoint
-        if saved_after_first_update:
-            super().on_load_checkpoint(trainer, pl_module, checkpoint)
+        if self.average is not None and saved_after_first_update:
+            self.average.module.load_state_dict(checkpoint["state_dict"])
+            self.average.n_averaged.copy_(checkpoint["averaging_state"]["n_averaged"])
+            pl_module.load_state_dict(checkpoint["current_model_state"])
 
-    def _update(self, averaged: Sequence[Tensor], current: Sequence[Tensor], num_averaged: Tensor) -> None:
+    def _is_averaged(self, step: int) -> bool:
+        assert self._first_step is not None
+        since = step - self._first_step
+        return since >= 0 and since % self.every_n_steps == 0
+
+    def _put_in_place(self, module: nn.Module) -> None:
+        assert self.average is not None
+        _set_weights(module, _weights(self.average.module))
+
+    def _update(
+        self, averaged: Sequence[Tensor], current: Sequence[Tensor], num_averaged: Tensor | int
+    ) -> None:
         move_towards(averaged, current, self.weight(int(num_averaged)))
 
 
@@ -206,3 +231,8 @@ class ExponentialAveraging(Averaging):
 
 def _weights(module: nn.Module) -> list[Tensor]:
     return list(chain(module.parameters(), module.buffers()))
+
+
+def _set_weights(module: nn.Module, values: Sequence[Tensor]) -> None:
+    for weight, value in zip(_weights(module), values, strict=True):
+        weight.data.copy_(value)

@@ -33,9 +33,7 @@ class BestCheckpoint(CountsValidationRows, ValidatedCheckpoint):
         self.standard_errors = standard_errors
         self._best = -math.inf  # of all validations, whether their checkpoint is still kept or not
 
-    def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
-        """Whether the weights as they are now are to be saved; ``current`` is their metric."""
-        is_best = super().check_monitor_top_k(trainer, current)
+    def is_kept(self, trainer: Trainer, current: Tensor | None, is_best: bool) -> bool:
         if current is None or self.mode != "max" or self.save_top_k != 1:
             return is_best
         value = float(current)

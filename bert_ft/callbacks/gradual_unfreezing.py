@@ -11,6 +11,7 @@ from typing import cast
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 
+from bert_ft.compat.lightning import finds_unused_parameters
 from bert_ft.errors import ConfigError
 from bert_ft.models.classifier import Classifier
 from bert_ft.models.encoding import num_encoder_layers
@@ -42,9 +43,7 @@ class GradualUnfreezing(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage != "fit":
             return
-        if trainer.world_size > 1 and not getattr(trainer.strategy, "_ddp_kwargs", {}).get(
-            "find_unused_parameters"
-        ):
+        if trainer.world_size > 1 and not finds_unused_parameters(trainer):
             raise ConfigError(
                 "unfreezing=gradual: several processes wait for the gradient of every layer; set "
                 "trainer.strategy=ddp_find_unused_parameters_true"

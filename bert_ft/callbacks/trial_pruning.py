@@ -10,6 +10,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from bert_ft.callbacks.standard_error import CountsValidationRows
+from bert_ft.compat.lightning import is_fitting
 from bert_ft.errors import ConfigError
 from bert_ft.search.results.kept_folders import STAGE_FOLDERS
 from bert_ft.search.trials.trial_link import TrialLink, current_trial, leave
@@ -51,7 +52,7 @@ class TrialPruning(CountsValidationRows):
             )
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.sanity_checking or trainer.state.fn != "fit":
+        if trainer.sanity_checking or not is_fitting(trainer):
             return
         if self.monitor not in trainer.callback_metrics:
             raise ConfigError(

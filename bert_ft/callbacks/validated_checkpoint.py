@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+
+from bert_ft.compat.lightning import DecidingCheckpoint
 
 
-class ValidatedCheckpoint(ModelCheckpoint):
+class ValidatedCheckpoint(DecidingCheckpoint):
     """Saved after every validation, within the epoch also at its end; where nothing is validated, after each epoch.
 
     ``ModelCheckpoint`` waits for the end of an epoch that is validated once. From there Lightning 2.6 doesn't go on
@@ -15,5 +16,4 @@ class ValidatedCheckpoint(ModelCheckpoint):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
-        if self._save_on_train_epoch_end is None:
-            self._save_on_train_epoch_end = trainer.limit_val_batches == 0
+        self.look_at_epoch_end(trainer.limit_val_batches == 0)

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from bert_ft.callbacks.monitored import sources_of, task_of, texts_of
+from bert_ft.compat.lightning import is_fitting
 from bert_ft.errors import ConfigError
 from bert_ft.tasks.confidence import JudgesConfidence
 
@@ -114,7 +114,7 @@ class ValidationMonitor(Callback, ABC):
 
 def in_training(trainer: Trainer) -> bool:
     """Whether a validation belongs to training: not ``trainer.validate``, nor the sanity check before it."""
-    return trainer.state.fn is TrainerFn.FITTING and not trainer.sanity_checking
+    return is_fitting(trainer) and not trainer.sanity_checking
 
 
 def class_task(

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from bert_ft.compat.hydra import command_line, quoted
 from bert_ft.config.check import problems
 from bert_ft.config.composition import judged, listed
 from bert_ft.config.paths import conf_dir
@@ -74,7 +73,7 @@ def _run(task: Task, config_name: str) -> None:
     gc.disable()  # until the heavy imports are done: bert_ft.config.startup
     sys.argv[1:] = [_as_choice(word) for word in sys.argv[1:]]
     try:
-        folder = _before(config_name, get_args_parser().parse_intermixed_args())
+        folder = _before(config_name, command_line())
         wrapped = hydra.main(
             config_path=str(conf_dir()), config_name=config_name, execution_whitelist=IN_HYDRA
         )
@@ -103,18 +102,14 @@ def _before(config_name: str, arguments: argparse.Namespace) -> RunFolder | None
         own = Path(arguments.config_dir).absolute()
         if not own.is_dir():
             raise ConfigError(f"--config-dir={arguments.config_dir}: no such folder")
-        overrides.insert(0, f"hydra.searchpath=[{_quoted(f'file://{own}')}]")
+        overrides.insert(0, f"hydra.searchpath=[{quoted(f'file://{own}')}]")
     config = judged(config_name, overrides, sweep=arguments.multirun)
     if arguments.multirun or config.hydra.output_subdir is None:
         return None
     folder = claim(config, arguments.overrides)
     # Hydra would compose the name, which holds the time, once more
-    sys.argv.append(f"hydra.run.dir={_quoted(str(folder.path))}")
+    sys.argv.append(f"hydra.run.dir={quoted(str(folder.path))}")
     return folder
-
-
-def _quoted(value: str) -> str:
-    return QuotedString(value, Quote.single).with_quotes()
 
 
 def _stopping(task: Task, folder: RunFolder | None) -> Task:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
@@ -23,19 +22,21 @@ from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from bert_ft.compat.hydra import is_basic_launcher, keep_files, quoted
+from bert_ft.compat.optuna import engine_of
 from bert_ft.errors import ConfigError, SearchError, UserError
 from bert_ft.search.results import outputs
 from bert_ft.search.settings import SearchSettings, direction_names
 from bert_ft.search.space.first_trial import configured
 from bert_ft.search.space.samplers import build_pruner, build_sampler, is_grid, plain_values
 from bert_ft.search.space.sampling import Sampling, extension, value_problems
-from bert_ft.search.space.space import Space, as_written, grid, quoted, space_of, text_key
+from bert_ft.search.space.space import Space, as_written, grid, space_of, text_key
 from bert_ft.search.study.opened_study import OpenedStudy, open_study
 from bert_ft.search.study.storage import close, open_storage
 from bert_ft.search.study.trial_queue import TrialQueue, queue_as_configured
 from bert_ft.search.trials.batches import run_in_batches
 from bert_ft.search.trials.fork_server import ForkServer, Send
-from bert_ft.search.trials.kept_configuration import keep_configuration, read_choices
+from bert_ft.search.trials.kept_configuration import read_choices
 from bert_ft.search.trials.resources import divide, usable_threads, visible_gpus
 from bert_ft.search.trials.trial_process import Sweep
 from bert_ft.search.trials.workers import Workers
@@ -63,7 +64,7 @@ def search(
         UserError: something about it is wrong, which is told before a trial starts, or too many trials fail.
     """
     gc.enable()  # a command of this package has it off until its heavy imports, which are the trials' here
-    keep_configuration(hydra_context)
+    keep_files(hydra_context.config_loader)
     _check_choice(config, hydra_context)
     settings = SearchSettings(**{name: plain_values(value) for name, value in _named(given).items()})
     space = space_of(settings.params, arguments)
@@ -82,8 +83,7 @@ def search(
     fixed = [*space.fixed_overrides(), *settings.trial_overrides]
     composed = _check_values(sweep, space, fixed)
     read_choices(sweep.compose, fixed, space.distributions, composed.hydra.runtime.choices)
-    # a launcher of somebody's own may build on Hydra's basic one
-    is_basic = type(launcher) is BasicLauncher and hasattr(os, "fork")
+    is_basic = is_basic_launcher(launcher) and hasattr(os, "fork")
     # before there is a database, whose connections don't survive a fork
     server = _server(sweep, fixed, space) if is_basic else None
     try:
@@ -139,7 +139,7 @@ def _prepare(sweep: Sweep, fixed: Sequence[str], space: Space, send: Send) -> No
 
     Where trials differ in what they read, only the first of these is looked at, and no error of it is the search's.
     """
-    RDBStorage("sqlite://").engine.dispose()  # which imports what it needs when it is first made
+    engine_of(RDBStorage("sqlite://")).dispose()  # which imports what it needs when it is first made
     warm: Callable[[DictConfig], None] | None = getattr(sweep.task, "warm", None)
     if warm is None:
         return

@@ -7,12 +7,12 @@ from typing import Any, Protocol, cast
 
 from lightning.pytorch import LightningModule
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
-from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel
 
+from bert_ft.compat.lightning import end_epoch, is_fitting
 from bert_ft.kernels.used_rows import decay_unused_rows
 from bert_ft.models.encoding import num_encoder_layers
 from bert_ft.optim.layerwise import LayerwiseOptimizer
@@ -20,7 +20,7 @@ from bert_ft.optim.weight_decay import Constant, WeightDecayScheduler
 from bert_ft.training.accumulation import AccumulationWindow, ends_window
 from bert_ft.training.clipping import ClippedGradients, clip_gradients, parameters_of
 from bert_ft.training.loss_scale import scaler_of, unscales_in_step
-from bert_ft.training.resume import VAL_METRICS_KEY, WEIGHTS_KEY, WINDOW_KEY, end_epoch
+from bert_ft.training.resume import VAL_METRICS_KEY, WEIGHTS_KEY, WINDOW_KEY
 
 
 class MultiplierSchedule(Protocol):
@@ -100,7 +100,7 @@ class EncoderModule(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._window_to_restore = checkpoint.get(WINDOW_KEY)
         if self.trainer.max_steps != -1:
-            end_epoch(checkpoint["loops"]["fit_loop"])
+            end_epoch(checkpoint)
 
     def on_train_start(self) -> None:
         if self._window_to_restore is not None:
@@ -109,7 +109,7 @@ class EncoderModule(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Validations are logged at the steps done, also within an accumulation window."""
-        if self.trainer.state.fn is TrainerFn.FITTING:
+        if is_fitting(self.trainer):
             # by this name Lightning's loggers take it for the step of all that is logged with it
             self.log("step", float(self.trainer.global_step))
 

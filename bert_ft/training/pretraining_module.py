@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, distributed
 
+from bert_ft.compat.lightning import is_fitting
 from bert_ft.data.pretraining_batches import PretrainingBatch
 from bert_ft.models.pretrainer import Pretrainer
 from bert_ft.nn.contrastive import alignment, uniformity
@@ -113,7 +113,7 @@ class PretrainingModule(EncoderModule):
             distributed.all_reduce(self._sums)
         found = held_out_metrics(dict(zip(_SUMS, self._sums.tolist(), strict=True)), self.objective)
         self.log_dict({f"val/{name}": value for name, value in found.items()}, sync_dist=True)
-        is_over = self.trainer.state.fn is TrainerFn.FITTING and found.get("uniformity", -1.0) > COLLAPSED
+        is_over = is_fitting(self.trainer) and found.get("uniformity", -1.0) > COLLAPSED
         if is_over and not self._has_collapsed:  # once is enough
             self._has_collapsed = True
             log.warning(

@@ -11,8 +11,8 @@ never stopped, to the last bit.
      (``FineTuning.begin``).
 3. **Before Lightning loads anything** (``fitting.fit``): ``prepare`` refuses a file that is damaged or of another model.
 4. **Lightning loads the checkpoint**, in this order:
-   - ``EncoderModule.on_load_checkpoint``: ``end_epoch`` mends the progress, and the gradients of an accumulation window that
-     wasn't full are kept for later. ``ClassificationModule.on_load_checkpoint``: ``check_same_training``.
+   - ``EncoderModule.on_load_checkpoint``: ``compat.lightning.end_epoch`` mends the progress, and the gradients of an
+     accumulation window that wasn't full are kept for later. ``ClassificationModule.on_load_checkpoint``: ``check_same_training``.
    - The module's weights, by itself.
    - ``ResumableDataModule.load_state_dict``: the place in the epoch, which the next training loader starts from.
    - Callbacks: ``Averaging.on_load_checkpoint`` restores the average, ``RandomState.load_state_dict`` keeps the states of
@@ -108,23 +108,10 @@ def check_same_training(
 
 def place_in_epoch(trainer: Trainer) -> dict[str, int]:
     """Return where training stands: the epoch, and how many of its batches were trained on."""
-    loop = trainer.fit_loop
-    epoch, position = trainer.current_epoch, loop.epoch_loop.batch_progress.current.ready
+    from bert_ft.compat.lightning import is_within_epoch, num_batches_begun
+
+    epoch, position = trainer.current_epoch, num_batches_begun(trainer)
     if position < trainer.num_training_batches:
         return {"epoch": epoch, "position": position}
     # the next one, for workers fetch ahead before Lightning says that it begins; it counts the epoch a little later
-    done = loop.epoch_progress.current
-    return {"epoch": epoch + (done.completed < done.ready), "position": 0}
-
-
-def end_epoch(progress: dict[str, Any]) -> None:
-    """Count an epoch whose batches are done as completed, in a checkpoint's state of the fit loop.
-
-    For where ``max_steps`` is set: there Lightning 2.6 continues within such an epoch, and does a batch too much.
-    """
-    epochs, batches = progress["epoch_progress"], progress["epoch_loop.batch_progress"]
-    current = epochs["current"]
-    if current["ready"] == current["processed"] == current["completed"] + 1:
-        for counts in (current, epochs["total"]):
-            counts["completed"] = counts["processed"]
-        batches |= {"current": dict.fromkeys(batches["current"], 0), "is_last_batch": False}
+    return {"epoch": epoch + is_within_epoch(trainer), "position": 0}

@@ -79,7 +79,7 @@ def checkpoint(folder, name="last"):
 
 def averaged(run):
     """The average, by the names of ``named_parameters``."""
-    return weights(run.module.averaging._average_model.module)
+    return weights(run.module.averaging.average.module)
 
 
 def mean(steps):

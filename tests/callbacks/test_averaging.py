@@ -131,7 +131,7 @@ class TestTheAverage:
             strategy=SimpleNamespace(root_device=torch.device("meta")), precision="32-true"
         )
         average.setup(trainer, module, "fit")
-        assert {value.device.type for value in average._average_model.parameters()} == {"meta"}
+        assert {value.device.type for value in average.average.parameters()} == {"meta"}
 
 
 class Snapshots(Callback):
@@ -141,10 +141,10 @@ class Snapshots(Callback):
         self.pairs = []
 
     def on_validation_start(self, trainer, pl_module):
-        self.pairs.append([copy.deepcopy(dict(pl_module.averaging._average_model.named_parameters()))])
+        self.pairs.append([copy.deepcopy(dict(pl_module.averaging.average.named_parameters()))])
 
     def on_validation_end(self, trainer, pl_module):
-        self.pairs[-1].append(dict(pl_module.averaging._average_model.named_parameters()))
+        self.pairs[-1].append(dict(pl_module.averaging.average.named_parameters()))
         self.pairs[-1][1] = {name: value.detach().clone() for name, value in self.pairs[-1][1].items()}
 
 

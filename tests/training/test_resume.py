@@ -10,7 +10,6 @@ from bert_ft.training.resume import (
     TRAINED_ROWS_KEY,
     WEIGHTS_KEY,
     check_same_training,
-    end_epoch,
     is_of_pretraining,
     run_of,
 )
@@ -42,30 +41,3 @@ def test_weights_that_continue_as_they_were(saved, now):
 def test_an_average_that_nothing_would_continue(now):
     with pytest.raises(CheckpointError, match=r"averages its weights; go on with the same averaging=swa"):
         check_same_training({WEIGHTS_KEY: "swa"}, averaging=now, trained_rows=[])
-
-
-def progress(completed):
-    epochs = {"ready": 2, "started": 2, "processed": 2, "completed": completed}
-    batches = {"ready": 10, "started": 10, "processed": 10, "completed": 10}
-    return {
-        "epoch_progress": {"current": dict(epochs), "total": dict(epochs)},
-        "epoch_loop.batch_progress": {"current": batches, "total": batches, "is_last_batch": True},
-    }
-
-
-def test_an_epoch_whose_batches_are_done_is_completed():
-    state = progress(completed=1)
-    end_epoch(state)
-    assert (
-        state["epoch_progress"]["current"]["completed"] == state["epoch_progress"]["total"]["completed"] == 2
-    )
-    batches = state["epoch_loop.batch_progress"]
-    assert set(batches["current"].values()) == {0}
-    assert batches["total"]["completed"] == 10
-    assert batches["is_last_batch"] is False
-
-
-def test_an_epoch_that_is_completed_stays():
-    state = progress(completed=2)
-    end_epoch(state)
-    assert state == progress(completed=2)

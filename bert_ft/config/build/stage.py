@@ -18,6 +18,7 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer, seed_everything
 from omegaconf import DictConfig
 
+from bert_ft.compat.lightning import set_max_epochs
 from bert_ft.config.build.data import TextInputs, text_inputs
 from bert_ft.config.build.folder import in_folder, writing_to
 from bert_ft.config.build.optimizer import build_optimizer
@@ -125,7 +126,7 @@ def build_stage(recipe: Recipe, folder: Path) -> Any:
     num_train, num_validation = recipe.num_rows()
     length = settings.trainer.max_epochs, settings.trainer.at_least_steps
     plan = plan_of(trainer, num_train, recipe.batch_size, *length)
-    trainer.fit_loop.max_epochs = plan.epochs
+    set_max_epochs(trainer, plan.epochs)
     with keys_under(recipe.prefix):
         check_plan(trainer, plan, schedule, num_validation)
     recipe.build_stage_before(folder)

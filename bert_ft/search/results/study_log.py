@@ -15,6 +15,8 @@ from optuna.distributions import BaseDistribution
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from bert_ft.compat.optuna import url_of
+
 # a trial's user attributes, each with a field of its name
 ATTRIBUTES = (
     "folder",
@@ -153,7 +155,7 @@ def read_study(study: Study, now: datetime | None = None) -> StudyLog:
         num_workers=attributes.get("n_jobs"),
         command=_words(attributes.get("command")),
         folder=attributes.get("folder"),
-        storage=_url(study),
+        storage=url_of(study),
         keep_best=keep_best_of(study),
         now=now,
     )
@@ -224,13 +226,6 @@ def _objectives(study: Study, noted: Any) -> list[str]:
 
 def _words(command: Any) -> str | None:
     return " ".join(command) if isinstance(command, list) else command
-
-
-def _url(study: Study) -> str | None:
-    """The URL of the storage, without the password that may be in it."""
-    storage = getattr(study._storage, "_backend", study._storage)  # a cache around it
-    engine = getattr(storage, "engine", None)
-    return None if engine is None else engine.url.render_as_string(hide_password=True)
 
 
 def seconds_between(first: datetime, last: datetime) -> float:

@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from bert_ft.compat.optuna import is_in_range
 from bert_ft.search.space.space import Space, parsed
 
 _ABSENT = object()
@@ -39,7 +40,7 @@ def _in_range(distribution: BaseDistribution, value: Any) -> Any:
         return _ABSENT
     if isinstance(distribution, IntDistribution) and value != int(value):
         return _ABSENT
-    return value if distribution._contains(value) else _ABSENT
+    return value if is_in_range(distribution, value) else _ABSENT
 
 
 def _as_value(choice: Any) -> Any:

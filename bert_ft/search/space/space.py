@@ -8,9 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
-from hydra_plugins.hydra_optuna_sweeper._impl import OptunaSweeperImpl, create_params_from_overrides
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -20,6 +18,7 @@ from optuna.distributions import (
 )
 from optuna.trial import Trial
 
+from bert_ft.compat.optuna_sweeper import grid_choices, params_of
 from bert_ft.errors import ConfigError
 
 
@@ -87,7 +86,7 @@ def _keys_in(key: str, value: Any) -> Iterator[str]:
 def _read(text: str) -> tuple[dict[str, BaseDistribution], dict[str, Any], list[str]]:
     try:
         _check_not_empty(text)
-        return create_params_from_overrides([text])
+        return params_of([text])
     except (HydraException, ValueError, AssertionError, NotImplementedError) as error:
         if isinstance(error, ConfigError):
             raise
@@ -127,11 +126,6 @@ def as_written(value: Any) -> str:
     return str(value)
 
 
-def quoted(value: str) -> str:
-    """A text as Hydra's grammar takes it, whatever is in it."""
-    return QuotedString(value, Quote.single).with_quotes()
-
-
 def parsed(value: str) -> Any:
     """A choice that is written as an override is."""
     return OverridesParser.create().parse_override(f"value={as_written(value)}").value()
@@ -168,7 +162,7 @@ def grid(distributions: Mapping[str, BaseDistribution]) -> dict[str, list[Any]]:
     found = {}
     for key, distribution in distributions.items():
         try:
-            found[key] = list(OptunaSweeperImpl._to_grid_sampler_choices(distribution))
+            found[key] = grid_choices(distribution)
         except ValueError as error:
             raise ConfigError(
                 f"{key}: a grid (hydra/sweeper/sampler=grid) needs separate values, not an interval; "

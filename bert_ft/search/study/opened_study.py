@@ -16,8 +16,8 @@ import optuna
 from omegaconf import DictConfig, OmegaConf
 from optuna.exceptions import DuplicatedStudyError
 from optuna.pruners import BasePruner
-from optuna.storages import _CachedStorage
 
+from bert_ft.compat.optuna import CachedStorage
 from bert_ft.errors import ConfigError
 from bert_ft.search.settings import SearchSettings, objectives_of
 from bert_ft.search.space.samplers import build_sampler
@@ -41,7 +41,7 @@ class OpenedStudy:
     """
 
     study: optuna.Study
-    storage: _CachedStorage
+    storage: CachedStorage
     url: str
     folder: Path
     objective: str
@@ -104,7 +104,7 @@ def command() -> str:
     return shlex.join(["python", *sys.orig_argv[1:]])
 
 
-def _make_or_load(name: str, storage: _CachedStorage, directions: Sequence[str], url: str) -> optuna.Study:
+def _make_or_load(name: str, storage: CachedStorage, directions: Sequence[str], url: str) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would announce each step in a format of its own
     try:
         return optuna.create_study(study_name=name, storage=storage, directions=list(directions))  # type: ignore[arg-type]

@@ -13,10 +13,11 @@ from typing import Any
 import optuna
 import sqlalchemy
 from optuna.exceptions import OptunaError
-from optuna.storages import RDBStorage, _CachedStorage
+from optuna.storages import RDBStorage
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
+from bert_ft.compat.optuna import CachedStorage, cached, database_of, engine_of
 from bert_ft.errors import ConfigError
 
 KEY = "hydra.sweeper.storage"
@@ -53,7 +54,7 @@ def without_password(url: str) -> str:
     return make_url(url).render_as_string(hide_password=True)
 
 
-def open_storage(url: str, *, create: bool = False) -> _CachedStorage:
+def open_storage(url: str, *, create: bool = False) -> CachedStorage:
     """The database at ``url``; ``create`` makes its tables where they aren't there yet.
 
     Raises:
@@ -74,12 +75,13 @@ def open_storage(url: str, *, create: bool = False) -> _CachedStorage:
                 skip_table_creation=not create,
                 skip_compatibility_check=not create,
             )
+        engine = engine_of(storage)
         if is_file:
-            sqlalchemy.event.listen(storage.engine, "connect", _write_quickly)
+            sqlalchemy.event.listen(engine, "connect", _write_quickly)
             if create:
-                _log_ahead(storage.engine)
-        with storage.engine.connect():
-            return _CachedStorage(storage)
+                _log_ahead(engine)
+        with engine.connect():
+            return cached(storage)
     except ImportError as error:
         extra = "postgresql" if parsed.get_backend_name() == "postgresql" else "mysql"
         raise ConfigError(
@@ -129,10 +131,10 @@ def _tables_locked(url: URL) -> Iterator[None]:
         engine.dispose()
 
 
-def close(storage: _CachedStorage) -> None:
+def close(storage: CachedStorage) -> None:
     """Give the connections back."""
-    storage._backend.remove_session()
-    storage._backend.engine.dispose()
+    database_of(storage).remove_session()
+    engine_of(storage).dispose()
 
 
 def _engine_settings(url: URL) -> dict[str, Any]:
@@ -157,13 +159,13 @@ def _log_ahead(engine: sqlalchemy.Engine) -> None:
         connection.exec_driver_sql("PRAGMA journal_mode=WAL")
 
 
-def locked(storage: _CachedStorage, study_name: str) -> AbstractContextManager[None]:
+def locked(storage: CachedStorage, study_name: str) -> AbstractContextManager[None]:
     """Inside, no other process, on whichever machine, is inside for the same study.
 
     The system or the server frees the lock of a process that dies. A lock on the study's row wouldn't do: Optuna
     takes that itself, over another connection.
     """
-    return _locked(storage._backend.engine, study_name)
+    return _locked(engine_of(storage), study_name)
 
 
 @contextmanager
@@ -198,9 +200,9 @@ def _file_locked(path: Path) -> Iterator[None]:
         yield
 
 
-def now(storage: _CachedStorage) -> float:
+def now(storage: CachedStorage) -> float:
     """Seconds by the clock that all processes of a study share: the database's."""
-    engine = storage._backend.engine
+    engine = engine_of(storage)
     query = {
         "postgresql": "SELECT extract(epoch from clock_timestamp())",
         "sqlite": "SELECT (julianday('now') - 2440587.5) * 86400.0",

@@ -17,10 +17,10 @@ import optuna
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from optuna.exceptions import StorageInternalError
-from optuna.storages import _CachedStorage
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 
+from bert_ft.compat.optuna import CachedStorage, attributes_to_repeat, tell, trial_id
 from bert_ft.search.study.liveness import HEARTBEAT_SECONDS, Owner, is_alive
 from bert_ft.search.study.storage import locked, now
 
@@ -35,15 +35,13 @@ AS_CONFIGURED = (
 
 LAST_SEEN = "last_seen"  # when its process was, if it died unnoticed, in seconds by this machine's clock
 
-_POINT_OF_A_GRID = ("grid_id", "search_space")  # Optuna's attributes
-
 SECONDS_BETWEEN_LOOKS = 5.0  # at whether the others live
 
 log = logging.getLogger(__name__)
 
 
 def queue_as_configured(
-    study: optuna.Study, storage: _CachedStorage, values: Mapping[str, Any], drawn: Sequence[str]
+    study: optuna.Study, storage: CachedStorage, values: Mapping[str, Any], drawn: Sequence[str]
 ) -> None:
     """Let a study without trials begin with the configuration as it stands, so that the search tells what it has brought.
 
@@ -93,12 +91,8 @@ def orphans(trials: Sequence[FrozenTrial], heartbeats: Mapping[str, Any], moment
 def _repeating(trial: FrozenTrial) -> dict[str, Any]:
     """The attributes of a trial that runs a lost one again."""
     attributes = {RETRY_OF: trial.number, RETRIES: trial.user_attrs.get(RETRIES, 0)}
-    # it may have been lost before it had drawn what it was to repeat itself
-    if values := {**trial.system_attrs.get("fixed_params", {}), **trial.params}:
-        attributes["fixed_params"] = values
-    kept = {name: trial.system_attrs[name] for name in _POINT_OF_A_GRID if name in trial.system_attrs}
     mark = {AS_CONFIGURED: trial.user_attrs[AS_CONFIGURED]} if AS_CONFIGURED in trial.user_attrs else {}
-    return {"system_attrs": attributes | kept, "user_attrs": mark}
+    return {"system_attrs": attributes | attributes_to_repeat(trial), "user_attrs": mark}
 
 
 class FailedDrawError(Exception):
@@ -127,7 +121,7 @@ class TrialQueue:
     def __init__(
         self,
         study: optuna.Study,
-        storage: _CachedStorage,
+        storage: CachedStorage,
         *,
         n_trials: int,
         retry: int,
@@ -163,8 +157,8 @@ class TrialQueue:
                 self._draw(trial)
             except (HydraException, OmegaConfBaseException) as error:
                 reason = f"can't be composed: {' '.join(str(error).split())}"
-                self.fail(self.storage.get_trial(trial._trial_id), reason)
-                raise FailedDrawError(self.storage.get_trial(trial._trial_id)) from error
+                self.fail(self.storage.get_trial(trial_id(trial)), reason)
+                raise FailedDrawError(self.storage.get_trial(trial_id(trial))) from error
             return trial
 
     def clear_away(self) -> None:
@@ -184,7 +178,7 @@ class TrialQueue:
                 seen := heartbeats.get(owner.heartbeat_key)
             ):
                 # it may be long ago, and is no time that the search has worked for
-                self.storage.set_trial_user_attr(trial._trial_id, LAST_SEEN, time.time() - (moment - seen))
+                self.storage.set_trial_user_attr(trial_id(trial), LAST_SEEN, time.time() - (moment - seen))
             self.lose(trial, "the process that ran the search died")
 
     def _queued_again(self) -> list[FrozenTrial]:
@@ -209,8 +203,8 @@ class TrialQueue:
         retries = trial.system_attrs.get(RETRIES, 0) + killed_individually
         again = retries <= self.retry
         if again:
-            self.storage.set_trial_user_attr(trial._trial_id, LOST, True)
-            self.storage.set_trial_user_attr(trial._trial_id, RETRIES, retries)
+            self.storage.set_trial_user_attr(trial_id(trial), LOST, True)
+            self.storage.set_trial_user_attr(trial_id(trial), RETRIES, retries)
         self.fail(trial, reason if retries < 2 else f"{reason}, {retries} times")
         return again
 
@@ -226,30 +220,22 @@ class TrialQueue:
         """End a trial for good, with the reason stored."""
         if not self._is_ours(trial):
             return
-        self.storage.set_trial_user_attr(trial._trial_id, "reason", reason)
-        self._tell(trial, TrialState.FAIL)
+        self.storage.set_trial_user_attr(trial_id(trial), "reason", reason)
+        tell(self.study, trial.number, TrialState.FAIL)
 
     def complete(self, trial: FrozenTrial, values: Sequence[float]) -> None:
         """End a trial that has reached these values."""
         if self._is_ours(trial):
-            self._tell(trial, TrialState.COMPLETE, list(values))
+            tell(self.study, trial.number, TrialState.COMPLETE, values)
 
     def prune(self, trial: FrozenTrial) -> None:
         """End a trial that was stopped early."""
         if self._is_ours(trial):
-            self._tell(trial, TrialState.PRUNED)
-
-    def _tell(self, trial: FrozenTrial, state: TrialState, values: list[float] | None = None) -> None:
-        try:
-            self.study.tell(trial.number, values, state, skip_if_finished=True)
-        except RuntimeError as error:
-            # a grid that has been gone through wants to stop Optuna's own loop; the trial has been told by then
-            if "Study.stop" not in str(error):
-                raise
+            tell(self.study, trial.number, TrialState.PRUNED)
 
     def _is_ours(self, trial: FrozenTrial) -> bool:
         """Whether it still runs; another machine that missed our heartbeat has failed it otherwise."""
-        current = self.storage.get_trial(trial._trial_id)
+        current = self.storage.get_trial(trial_id(trial))
         if current.state.is_finished():
             log.warning(f"Trial {trial.number} was ended by another process, which took this one for dead")
         return not current.state.is_finished()

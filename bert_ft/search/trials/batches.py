@@ -14,9 +14,10 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from bert_ft.compat.hydra import quoted, returned
+from bert_ft.compat.optuna import trial_id
 from bert_ft.errors import SearchError
 from bert_ft.search.settings import SearchSettings
-from bert_ft.search.space.space import quoted
 from bert_ft.search.study.opened_study import OpenedStudy
 from bert_ft.search.study.trial_queue import FailedDrawError, TrialQueue
 from bert_ft.search.trials.failures import too_many
@@ -108,7 +109,7 @@ def _launch(
     jobs = []
     for worker, trial in enumerate(batch):
         shown, complete = overrides(trial.params)
-        address = TrialAddress(opened.url, opened.study.study_name, trial._trial_id, time.time())
+        address = TrialAddress(opened.url, opened.study.study_name, trial_id(trial), time.time())
         address = address.with_pruner_of(compose(complete))
         # on a Hydra launcher's side this sets the variable while the task runs
         link = f"++hydra.job.env_set.{VARIABLE}={quoted(address.to_text())}"
@@ -129,15 +130,15 @@ def _launch(
 def _tell(
     queue: TrialQueue, trial: Trial, result: JobReturn, num_objectives: int
 ) -> optuna.trial.FrozenTrial:
-    frozen = queue.storage.get_trial(trial._trial_id)
-    returned = result._return_value
-    if result.status == JobStatus.FAILED and not isinstance(returned, BaseException):
-        returned = RuntimeError(str(returned))
-    said = outcome(returned, num_objectives)
+    frozen = queue.storage.get_trial(trial_id(trial))
+    came_back = returned(result)
+    if result.status == JobStatus.FAILED and not isinstance(came_back, BaseException):
+        came_back = RuntimeError(str(came_back))
+    said = outcome(came_back, num_objectives)
     if "values" in said:
         queue.complete(frozen, said["values"])
     elif "pruned" in said:
         queue.prune(frozen)
     else:
         queue.fail(frozen, said["reason"])
-    return queue.storage.get_trial(trial._trial_id)
+    return queue.storage.get_trial(trial_id(trial))

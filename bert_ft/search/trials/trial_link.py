@@ -15,8 +15,8 @@ import optuna
 from omegaconf import DictConfig, OmegaConf
 from optuna.pruners import BasePruner
 from optuna.samplers import RandomSampler
-from optuna.trial import Trial
 
+from bert_ft.compat.optuna import running_trial
 from bert_ft.search.space.samplers import build_pruner, plain_values
 from bert_ft.search.study.storage import open_storage
 from bert_ft.search.trials.trial_pruning import should_prune
@@ -75,12 +75,12 @@ class TrialLink:
     def __init__(self, address: TrialAddress, pruner: BasePruner) -> None:
         self.address = address
         self.is_pruned = False
-        storage = open_storage(address.storage)
+        self._storage = open_storage(address.storage)
         # the sampler of the search would draw once more
-        study = optuna.load_study(
-            study_name=address.study_name, storage=storage, sampler=RandomSampler(), pruner=pruner
+        self._study = study = optuna.load_study(
+            study_name=address.study_name, storage=self._storage, sampler=RandomSampler(), pruner=pruner
         )
-        self._trial = Trial(study, address.trial_id)
+        self._trial = running_trial(study, address.trial_id)
 
     def note(self, **attributes: Any) -> None:
         """Store what is to be known of the trial later."""
@@ -101,11 +101,11 @@ class TrialLink:
             step: optimizer steps done.
             tolerance: see ``should_prune``.
         """
-        study = self._trial.study
+        study = self._study
         if len(study.directions) > 1:
             return False
         self._trial.report(value, step)
-        trial = self._trial.storage.get_trial(self.address.trial_id)
+        trial = self._storage.get_trial(self.address.trial_id)
         self.is_pruned = should_prune(study, trial, tolerance)
         return self.is_pruned
 

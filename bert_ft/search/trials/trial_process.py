@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobStatus, run_job
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from bert_ft.compat.hydra import returned, set_hydra_config
 from bert_ft.search.trials.failures import objective_values, reason_of_error
 from bert_ft.search.trials.fork_server import Send
 from bert_ft.search.trials.resources import Slot
@@ -74,12 +74,10 @@ class Sweep:
             job_subdir_key="hydra.sweep.subdir",
             hydra_context=self.hydra_context,
         )
-        returned = result._return_value
-        if result.status == JobStatus.COMPLETED:
-            return outcome(returned, self.num_objectives)
-        if not isinstance(returned, optuna.TrialPruned):
-            traceback.print_exception(returned)
-        return outcome(returned, self.num_objectives)
+        came_back = returned(result)
+        if result.status != JobStatus.COMPLETED and not isinstance(came_back, optuna.TrialPruned):
+            traceback.print_exception(came_back)
+        return outcome(came_back, self.num_objectives)
 
 
 def outcome(returned: Any, num_objectives: int) -> dict[str, Any]:
@@ -96,7 +94,7 @@ def outcome(returned: Any, num_objectives: int) -> dict[str, Any]:
 
 def claim_folder(config: DictConfig) -> Path:
     """A new folder for the job, the one that ``hydra.sweep`` names, or that with a number if it is there already."""
-    HydraConfig.instance().set_config(config)  # its name may have to do with anything in there
+    set_hydra_config(config)  # its name may have to do with anything in there
     sweep = Path(str(OmegaConf.select(config, "hydra.sweep.dir")))
     name = str(OmegaConf.select(config, "hydra.sweep.subdir"))
     wanted, path, number = sweep / name, sweep / name, 1

@@ -6,9 +6,11 @@ import copy
 from typing import Any
 
 import optuna
-from optuna.pruners import BasePruner, PatientPruner, PercentilePruner
+from optuna.pruners import BasePruner, PercentilePruner
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
+
+from bert_ft.compat.optuna import innermost_pruner
 
 TOTAL_STEPS = "total_steps"  # attribute of a trial: the optimizer steps of its whole run
 
@@ -39,9 +41,7 @@ def _raised(trial: FrozenTrial, amount: float) -> FrozenTrial:
 
 def _looks_at_steps(pruner: BasePruner) -> bool:
     """Whether it compares trials at the same step."""
-    if isinstance(pruner, PatientPruner):
-        return pruner._wrapped_pruner is not None and _looks_at_steps(pruner._wrapped_pruner)
-    return isinstance(pruner, PercentilePruner)
+    return isinstance(innermost_pruner(pruner), PercentilePruner)
 
 
 class _AtSameProgress:

@@ -14,6 +14,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from bert_ft.compat.optuna import trial_id
 from bert_ft.errors import SearchError
 from bert_ft.search.settings import SearchSettings
 from bert_ft.search.study.opened_study import OpenedStudy
@@ -140,11 +141,11 @@ class Workers:
         trial.set_user_attr("overrides", shown)
         trial.set_user_attr("host", self._queue.owner.host)
         address = TrialAddress(
-            self._opened.url, self._opened.study.study_name, trial._trial_id, self._free_since[slot.number]
+            self._opened.url, self._opened.study.study_name, trial_id(trial), self._free_since[slot.number]
         )
         content = {"number": trial.number, "overrides": complete, "address": address.to_text()}
         self._running[trial.number] = _Running(
-            self._queue.storage.get_trial(trial._trial_id), slot, time.monotonic()
+            self._queue.storage.get_trial(trial_id(trial)), slot, time.monotonic()
         )
         self._server.submit(trial.number, {**content, "slot": asdict(slot)})
 
@@ -156,17 +157,18 @@ class Workers:
         elif message.job in self._running:
             running = self._running[message.job]
             running.said |= message.content
-            trial_id = running.trial._trial_id
             for name in ("folder", "pid"):
                 if name in message.content:
-                    self._queue.storage.set_trial_user_attr(trial_id, name, message.content[name])
+                    self._queue.storage.set_trial_user_attr(
+                        trial_id(running.trial), name, message.content[name]
+                    )
 
     def _end(self, event: Ended, progress: Progress) -> None:
         running = self._running.pop(event.job)
         counts = self._tell(running, event.code)
         self._free.append(running.slot)
         self._free_since[running.slot.number] = time.time()
-        ended = self._queue.storage.get_trial(running.trial._trial_id)
+        ended = self._queue.storage.get_trial(trial_id(running.trial))
         if counts:
             self._count(ended)
         self._fill()  # before anything that can wait
@@ -205,7 +207,7 @@ class Workers:
         self._server.stop()
         self._queue.lose_own("the search was interrupted")
         for running in self._running.values():
-            self._trial_ended(self._queue.storage.get_trial(running.trial._trial_id))
+            self._trial_ended(self._queue.storage.get_trial(trial_id(running.trial)))
 
     def _draw_report_if_due(self) -> None:
         if time.monotonic() < self._next_report or _REPORT in self._server.jobs or not self._num_ended:

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from bert_ft.compat.optuna import engine_of
 from bert_ft.search.results.study_log import read_study
 from tests.search.results.studies import add, at, new_study
 
@@ -123,10 +124,11 @@ def test_ranges_are_those_of_the_latest_trial():
 def test_the_password_of_a_storage_is_not_shown(tmp_path):
     import optuna
 
-    study = optuna.create_study(storage=f"sqlite:///{tmp_path / 'a.db'}")
+    storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path / 'a.db'}")
+    study = optuna.create_study(storage=storage)
     url = read_study(study).storage
     assert url == f"sqlite:///{tmp_path / 'a.db'}"
-    engine = study._storage._backend.engine
+    engine = engine_of(storage)
     engine.url = engine.url.set(username="me", password="secret")
     assert "secret" not in read_study(study).storage
 

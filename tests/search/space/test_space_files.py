@@ -2,10 +2,10 @@
 
 import hydra
 import pytest
-from hydra_plugins.hydra_optuna_sweeper._impl import create_params_from_overrides
 from omegaconf import OmegaConf
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
+from bert_ft.compat.optuna_sweeper import params_of
 from bert_ft.config.check import problems
 from bert_ft.config.paths import conf_dir
 from bert_ft.search.space.conditions import Conditions
@@ -45,7 +45,7 @@ def content(name: str):
 
 def distributions(*names: str):
     params = {key: text for name in names for key, text in content(name)["params"].items()}
-    return create_params_from_overrides([f"{key}={text}" for key, text in params.items()])[0]
+    return params_of([f"{key}={text}" for key, text in params.items()])[0]
 
 
 def test_the_whole_space():

@@ -6,6 +6,7 @@ import sys
 
 import optuna
 
+from bert_ft.compat.optuna import trial_id
 from bert_ft.search.study.storage import close, open_storage
 from bert_ft.search.study.trial_queue import TrialQueue
 
@@ -21,7 +22,7 @@ def work(url: str, n_trials: int, results) -> None:
     ended = []
     while (trial := queue.next()) is not None:
         trial.report(trial.params["x"], step=1)
-        queue.complete(storage.get_trial(trial._trial_id), [trial.params["x"]])
+        queue.complete(storage.get_trial(trial_id(trial)), [trial.params["x"]])
         ended.append(trial.number)
     close(storage)
     results.put(ended)

@@ -15,6 +15,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
 
+from bert_ft.compat.optuna import trial_id
 from bert_ft.config.paths import conf_dir
 from bert_ft.search.results.study_log import read_study
 from bert_ft.search.space.samplers import build_sampler
@@ -37,7 +38,7 @@ def make_study(folder: Path, **settings) -> tuple[optuna.Study, TrialQueue]:
 
 
 def frozen(queue: TrialQueue, trial: optuna.Trial) -> optuna.trial.FrozenTrial:
-    return queue.storage.get_trial(trial._trial_id)
+    return queue.storage.get_trial(trial_id(trial))
 
 
 def test_no_more_than_n_trials(tmp_path):

@@ -9,13 +9,14 @@ import pytest
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
-from hydra.types import HydraContext, RunMode
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 from optuna.distributions import CategoricalDistribution
 
+from bert_ft.compat.hydra import keep_files
 from bert_ft.config.paths import conf_dir
 from bert_ft.errors import SearchError
-from bert_ft.search.trials.kept_configuration import keep_configuration, read_choices
+from bert_ft.search.trials.kept_configuration import read_choices
 from tests.search.sweeping import TASK, counts, study_in
 
 
@@ -32,7 +33,7 @@ def composer():
         def compose(*overrides, name="config"):
             return loader.load_configuration(name, list(overrides), RunMode.RUN)
 
-        return compose, lambda: keep_configuration(HydraContext(config_loader=loader, callbacks=None))
+        return compose, lambda: keep_files(loader)
 
     contexts = []
     yield enter

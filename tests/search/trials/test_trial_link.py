@@ -5,6 +5,7 @@ from omegaconf import OmegaConf
 from optuna.pruners import MedianPruner, NopPruner, PatientPruner, SuccessiveHalvingPruner
 from optuna.trial import TrialState
 
+from bert_ft.compat.optuna import trial_id, url_of
 from bert_ft.search.study.storage import close, open_storage
 from bert_ft.search.trials.trial_link import VARIABLE, TrialAddress, TrialLink, current_trial
 from tests.search.trials.reporting_trials import reported
@@ -21,8 +22,8 @@ def study(tmp_path):
 
 
 def link_to(study: optuna.Study, trial: optuna.Trial, pruner) -> TrialLink:
-    url = str(study._storage._backend.url)
-    return TrialLink(TrialAddress(url, study.study_name, trial._trial_id, 0.0), pruner)
+    url = str(url_of(study))
+    return TrialLink(TrialAddress(url, study.study_name, trial_id(trial), 0.0), pruner)
 
 
 def test_the_median_prunes_across_batch_sizes(study):
@@ -100,8 +101,8 @@ def test_the_pruner_travels_with_the_address(study, monkeypatch):
         "n_warmup_steps": "${schedule.warmup_steps}",
     }
     config = OmegaConf.create({"schedule": {"warmup_steps": 12}, "hydra": {"sweeper": {"pruner": pruner}}})
-    url = str(study._storage._backend.url)
-    address = TrialAddress(url, study.study_name, study.ask()._trial_id, 0.0).with_pruner_of(config)
+    url = str(url_of(study))
+    address = TrialAddress(url, study.study_name, trial_id(study.ask()), 0.0).with_pruner_of(config)
     monkeypatch.setenv(VARIABLE, address.to_text())
     link = current_trial()
     assert link.address == address
@@ -114,8 +115,8 @@ def test_the_pruner_travels_with_the_address(study, monkeypatch):
 
 def test_without_a_pruner_nothing_is_stopped(study, monkeypatch):
     config = OmegaConf.create({"hydra": {"sweeper": {"pruner": None}}})
-    url = str(study._storage._backend.url)
-    address = TrialAddress(url, study.study_name, study.ask()._trial_id, 0.0).with_pruner_of(config)
+    url = str(url_of(study))
+    address = TrialAddress(url, study.study_name, trial_id(study.ask()), 0.0).with_pruner_of(config)
     monkeypatch.setenv(VARIABLE, address.to_text())
     link = current_trial()
     assert isinstance(link._trial.study.pruner, NopPruner)
