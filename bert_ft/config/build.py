@@ -33,6 +33,7 @@ from bert_ft.models.compilation import compile_encoder
 from bert_ft.models.encoder import EncoderSpec
 from bert_ft.models.encoder_config import max_positions
 from bert_ft.models.encoding import num_encoder_layers
+from bert_ft.models.layer_names import layer_names
 from bert_ft.nn.losses import balanced_class_weights
 from bert_ft.optim.groups import group_table
 from bert_ft.training.data_module import TextDataModule
@@ -111,7 +112,8 @@ def _build_training(config: DictConfig) -> TrainingRun:
             log.warning(precision.notice)
         if config.optimizer.show_groups:
             layers = num_encoder_layers(classifier.encoder)
-            print_groups(group_table(optimizer.groups(classifier.named_parameters(), layers)))
+            names = layer_names(classifier.encoder)
+            print_groups(group_table(optimizer.groups(classifier.named_parameters(), layers, names=names)))
     return TrainingRun(
         module=ClassificationModule(
             classifier,

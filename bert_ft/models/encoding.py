@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from bert_ft.data.packing import TextBatch, pad, padding_mask, unpad
-from bert_ft.models.encoder_config import PACKED_MODEL_TYPES
+from bert_ft.models.families import family_of
 from bert_ft.models.first_token import computes_first_tokens
 from bert_ft.models.frozen import encode_from
 from bert_ft.models.inputs import layer_arguments, packed_inputs, token_types
@@ -59,8 +59,8 @@ def _run_padded(encoder: PreTrainedModel, batch: TextBatch, options: dict[str, A
 
 
 def is_packed(encoder: PreTrainedModel) -> bool:
-    """Whether the encoder runs on packed tokens (the rule stands in ``bert_ft.models.encoder_config``)."""
-    return encoder.config.model_type in PACKED_MODEL_TYPES
+    """Whether the encoder runs on packed tokens (see ``bert_ft.models.families``)."""
+    return family_of(encoder.config).packed
 
 
 def num_encoder_layers(encoder: PreTrainedModel) -> int:

@@ -2,7 +2,7 @@
 
 Of the last layer only keys and values are needed of every token: its queries, output projection and
 feed-forward block, 10/12 of its products, only of the tokens that are read. Families whose layers are
-BERT's own take part (``FIRST_TOKEN_MODEL_TYPES``); the others compute all and drop the rest.
+BERT's own take part; the others compute all and drop the rest.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ from typing import Any, cast
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from bert_ft.models.families import family_of
 from bert_ft.nn.first_token_attention import first_token_attention
-
-FIRST_TOKEN_MODEL_TYPES = frozenset({"bert", "camembert", "electra", "ernie", "roberta", "xlm-roberta"})
 
 
 class _FirstTokens(nn.Module):
@@ -52,14 +51,14 @@ def _with_first_tokens(attention: type[nn.Module]) -> type[nn.Module]:
 
 def prepare_first_tokens(encoder: PreTrainedModel) -> None:
     """Teach the last layer to compute first tokens alone, where the family can (in place)."""
-    if encoder.config.model_type in FIRST_TOKEN_MODEL_TYPES and not computes_first_tokens(encoder):
+    if family_of(encoder.config).has_bert_layers and not computes_first_tokens(encoder):
         attention = _last_attention(encoder)
         attention.__class__ = _with_first_tokens(type(attention))
 
 
 def computes_first_tokens(encoder: PreTrainedModel) -> bool:
     """Whether ``prepare_first_tokens`` took effect."""
-    is_candidate = encoder.config.model_type in FIRST_TOKEN_MODEL_TYPES
+    is_candidate = family_of(encoder.config).has_bert_layers
     return is_candidate and isinstance(_last_attention(encoder), _FirstTokens)
 
 

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from bert_ft.data.packing import TextBatch
 from bert_ft.models.attention import SequenceLayout
+from bert_ft.models.families import UNKNOWN, family_of
 
 
 def packed_inputs(encoder: PreTrainedModel, batch: TextBatch) -> dict[str, Tensor]:
@@ -45,12 +46,15 @@ def token_types(encoder: PreTrainedModel, batch: TextBatch) -> dict[str, Tensor]
 
 def takes_token_types(encoder: PreTrainedModel) -> bool:
     """Whether the encoder tells the two texts of a pair apart by ``token_type_ids``."""
-    return "token_type_ids" in inspect.signature(encoder.forward).parameters
+    takes = family_of(encoder.config).token_types
+    return "token_type_ids" in inspect.signature(encoder.forward).parameters if takes is None else takes
 
 
 def position_offset(encoder: PreTrainedModel) -> int:
     """What the family adds to a position: RoBERTa's kin count on from behind the padding id."""
-    embeddings = encoder.get_submodule("embeddings")
-    if hasattr(embeddings, "create_position_ids_from_input_ids"):
-        return cast(int, embeddings.padding_idx) + 1
-    return 0
+    family = family_of(encoder.config)
+    embeddings = getattr(encoder, "embeddings", None)
+    counts = family.counts_from_padding
+    if family is UNKNOWN:
+        counts = hasattr(embeddings, "create_position_ids_from_input_ids")
+    return cast(int, cast(Any, embeddings).padding_idx) + 1 if counts else 0

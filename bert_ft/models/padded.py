@@ -22,10 +22,6 @@ from bert_ft.nn.pooling import mean_of_layers
 from bert_ft.trust import TARGET
 
 ORT_ATTENTION = "bert_ft_ort_attention"
-# Attention of each token to all others, through transformers' attention interface: what ORT's operator is.
-ORT_MODEL_TYPES = frozenset(
-    {"albert", "bert", "camembert", "distilbert", "electra", "ernie", "roberta", "xlm-roberta"}
-)
 
 
 class PaddedClassifier(nn.Module):
@@ -33,8 +29,8 @@ class PaddedClassifier(nn.Module):
 
     Args:
         classifier: one that runs on packed batches; it stays as it is.
-        ort_attention: attention as one operator of ONNX Runtime's own, for ``ORT_MODEL_TYPES`` alone. Such
-            a module can be exported, but not run.
+        ort_attention: attention as one operator of ONNX Runtime's own, for families that have it. Such a module
+            can be exported, but not run.
     """
 
     def __init__(self, classifier: Classifier, *, ort_attention: bool = False) -> None:
