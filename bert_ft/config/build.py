@@ -21,6 +21,7 @@ from bert_ft.config.build_data import length_limit_of, prepared_data
 from bert_ft.config.build_optimizer import build_optimizer
 from bert_ft.config.build_pretraining import build_stage
 from bert_ft.config.build_trainer import precision_of, quieten, trainer_with
+from bert_ft.config.check_encoder import check_encoder
 from bert_ft.config.instantiate import build, build_kind, entries, trusting
 from bert_ft.config.run_folder import check_folder, is_of_pretraining
 from bert_ft.data.augmentation import Augmentation, AugmentedSplit
@@ -89,6 +90,7 @@ def _build_training(config: DictConfig) -> TrainingRun:
         schedule = averaging.schedule(schedule)
     trainer = build_trainer(config, precision, averaging)
     encoder, tokenizer, max_length = _text_settings(config)
+    check_encoder(config, encoder)
     data = prepared_data(config, tokenizer, max_length)
     length = (config.trainer.max_epochs, config.trainer.at_least_steps)
     plan = plan_of(trainer, len(data.splits["train"]), config.data.batch_size, *length)

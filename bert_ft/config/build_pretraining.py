@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 from bert_ft.config.build_data import length_limit_of, preparation
 from bert_ft.config.build_optimizer import build_optimizer
 from bert_ft.config.build_trainer import precision_of, quieten, trainer_with
+from bert_ft.config.check_encoder import check_encoder_of_stage
 from bert_ft.config.instantiate import build, entries, own_code, trusting
 from bert_ft.config.rules import STEP_MONITORS
 from bert_ft.config.run_folder import PRETRAINING, check_folder, is_of_pretraining
@@ -62,6 +63,7 @@ def build_pretraining_alone(config: DictConfig) -> PretrainingRun:
         check_folder(folder, config.resume_from)
         spec: EncoderSpec = build(config.encoder)
         max_length = length_limit_of(config, max_positions(spec.load_config()))
+        check_encoder_of_stage(config, spec)
         tokenizer = load_tokenizer(spec.resolve(), spec.revision, config.data.truncation_side)
         splits, notes = _splits(config, tokenizer, max_length)
         run = build_pretraining(

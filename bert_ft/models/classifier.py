@@ -221,7 +221,13 @@ def build_linear(
     """
     config = encoder.load_config(**label_names(labels))
     if dropout is not None:
-        setattr(config, family_of(config).head_dropout, dropout)
+        key = family_of(config).head_dropout
+        if key is None:
+            raise ConfigError(
+                f"model.dropout={dropout}: the head of {config.model_type} has no rate of its own; leave it null, and "
+                "set encoder.hidden_dropout"
+            )
+        setattr(config, key, dropout)
     return LinearClassifier(encoder.load_sequence_classifier(config))
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from typing import Any, cast
 
 from transformers import AutoModel, PretrainedConfig, PreTrainedModel
 
 from bert_ft.errors import ConfigError
 from bert_ft.models.attention import PACKED_EAGER, PACKED_SDPA
-from bert_ft.models.families import family_of
+from bert_ft.models.families import UNKNOWN, family_of
 
 PACKED_IMPLEMENTATIONS = {
     "sdpa": PACKED_SDPA,
@@ -41,9 +42,18 @@ def max_positions(config: PretrainedConfig) -> int | None:
     limit = getattr(config, "max_position_embeddings", None)
     if limit is None or limit <= 0:
         return None
-    if family_of(config).counts_from_padding:
+    if counts_from_padding(config):
         return limit - config.pad_token_id - 1
     return limit
+
+
+def counts_from_padding(config: PretrainedConfig) -> bool:
+    """Whether positions begin behind the padding's id; of an unknown family, whether its code can do that."""
+    family = family_of(config)
+    if family is not UNKNOWN:
+        return family.counts_from_padding
+    module = sys.modules[type_of_model(config).__module__]
+    return "create_position_ids_from_input_ids" in inspect.getsource(module)
 
 
 def set_dropout(config: PretrainedConfig, hidden: float | None, attention: float | None) -> None:

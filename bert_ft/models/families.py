@@ -9,6 +9,7 @@ change its result (see ``bert_ft.models.padding_check``).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from transformers import PretrainedConfig
 
@@ -27,6 +28,7 @@ class SubBlockNames:
     attention: tuple[str, ...] = ("attention.output.dense",)
     activation: tuple[str, ...] = ("intermediate",)
     ffn: tuple[str, ...] = ("output.dense",)
+    hidden: tuple[str, ...] = ("",)  # the layer itself
 
 
 _BERT_LAYERS, _BERT_SUB_BLOCKS = LayerNames(), SubBlockNames()
@@ -48,9 +50,14 @@ class Family:
         token_types: takes ``token_type_ids``; ``None``: as the signature of its forward method says.
         hidden_dropout: configuration keys of the rate on hidden states; of several, the first that is there.
         attention_dropout: configuration keys of the rate on attention weights.
-        head_dropout: configuration key of the rate before the last layer of its classification head.
+        head_dropout: configuration key of the rate before the last layer of its classification head; ``None`` where that
+            is the rate on hidden states.
         classify: the tail of its classification head; ``None`` where ``model=bert_linear`` isn't supported.
         predict_tokens: the tail of its masked-LM head; ``None`` where there is none.
+        first_attends_to_all: the first token attends to all, and all to it; others to their neighbors.
+        fixed: configuration keys that are set, whatever the checkpoint says.
+        notice: what a user should know, said when a run starts.
+        is_checked: whether padding changes the result depends on the checkpoint, so it is checked each time.
         trains_in_half: trains in 16 bits.
         exports: can be written as ONNX.
     """
@@ -65,9 +72,13 @@ class Family:
     token_types: bool | None = True
     hidden_dropout: tuple[str, ...] = ("hidden_dropout_prob",)
     attention_dropout: tuple[str, ...] = ("attention_probs_dropout_prob",)
-    head_dropout: str = "classifier_dropout"
+    head_dropout: str | None = "classifier_dropout"
     classify: Tail | None = None
     predict_tokens: Tail | None = None
+    first_attends_to_all: bool = False
+    fixed: tuple[tuple[str, Any], ...] = ()
+    notice: str | None = None
+    is_checked: bool = False
     trains_in_half: bool = True
     exports: bool = True
 
@@ -85,6 +96,15 @@ _ROBERTA = replace(
     classify=heads.classification_head,
     predict_tokens=heads.masked_roberta,
 )
+_PADDED_BERT = Family(classify=heads.pooler_in_encoder, predict_tokens=heads.masked_bert)
+_PADDED_ROBERTA = Family(
+    counts_from_padding=True, classify=heads.classification_head, predict_tokens=heads.masked_roberta
+)
+_LAYERS = LayerNames(layer=r"layers\.(\d+)\.")
+_LLAMA_SUB_BLOCKS = SubBlockNames(("self_attn.o_proj",), ("mlp.act_fn",), ("mlp.down_proj",))
+_NO_SUB_BLOCKS = SubBlockNames(
+    (), (), (), ()
+)  # no such module, or its output isn't one vector for each token
 _DEBERTA = Family(
     layers=LayerNames(
         embeddings=r"embeddings\.|encoder\.(rel_embeddings|LayerNorm)\.",  # every layer reads them
@@ -93,6 +113,15 @@ _DEBERTA = Family(
     head_dropout="cls_dropout",
     classify=heads.deberta,
     predict_tokens=heads.masked_deberta,
+)
+_XLM = Family(
+    layers=LayerNames(
+        r"(embeddings|position_embeddings|lang_embeddings|layer_norm_emb)\.",
+        r"(?:attentions|layer_norm1|ffns|layer_norm2)\.(\d+)\.",
+    ),
+    sub_blocks=_NO_SUB_BLOCKS,
+    hidden_dropout=("dropout",),
+    attention_dropout=("attention_dropout",),
 )
 
 FAMILIES: dict[str, Family] = {
@@ -143,20 +172,87 @@ FAMILIES: dict[str, Family] = {
         classify=heads.modernbert,
         predict_tokens=heads.masked_modernbert,
     ),
-    "data2vec-text": Family(counts_from_padding=True),
-    "longformer": Family(counts_from_padding=True),
-    "mpnet": Family(
-        layers=LayerNames(
-            embeddings=r"embeddings\.|encoder\.relative_attention_bias\."
-        ),  # every layer reads it
-        sub_blocks=SubBlockNames(attention=("attention.attn.o",)),
-        counts_from_padding=True,
-        token_types=False,
+    "big_bird": replace(
+        _PADDED_ROBERTA,
+        counts_from_padding=False,
+        predict_tokens=heads.masked_bert,
+        fixed=(("attention_type", "original_full"),),
+        notice="attends from every token to every other (attention_type=original_full): whether its sparse attention "
+        "runs depends on the longest text of a batch",
     ),
-    "roberta-prelayernorm": Family(layers=LayerNames(final_norm=r"LayerNorm\."), counts_from_padding=True),
-    "xlm-roberta-xl": Family(layers=LayerNames(final_norm=r"encoder\.LayerNorm\."), counts_from_padding=True),
+    "data2vec-text": _PADDED_ROBERTA,
     "deberta": _DEBERTA,
     "deberta-v2": _DEBERTA,  # v3 has the model type of v2
+    "eurobert": Family(
+        layers=LayerNames(r"embed_tokens\.", r"layers\.(\d+)\.", final_norm=r"norm\."),
+        sub_blocks=_LLAMA_SUB_BLOCKS,
+        token_types=False,
+        hidden_dropout=(),
+        attention_dropout=("attention_dropout",),
+        predict_tokens=heads.masked_roberta,
+    ),
+    "flaubert": _XLM,
+    "gte": replace(
+        _PADDED_BERT, layers=_LAYERS, sub_blocks=_LLAMA_SUB_BLOCKS, predict_tokens=heads.masked_roberta
+    ),
+    "ibert": replace(_PADDED_ROBERTA, head_dropout=None),
+    "jina_embeddings_v3": replace(
+        _PADDED_ROBERTA,
+        layers=_LAYERS,
+        sub_blocks=SubBlockNames(("self_attn.o_proj",), ("mlp.activation_fn",), ("mlp.fc2",)),
+        counts_from_padding=False,
+    ),
+    "layoutlm": replace(_PADDED_BERT, head_dropout=None),
+    "longformer": replace(
+        _PADDED_ROBERTA, sub_blocks=_NO_SUB_BLOCKS, first_attends_to_all=True, head_dropout=None
+    ),
+    "luke": replace(
+        _PADDED_BERT,
+        layers=LayerNames(r"embeddings\.|entity_embeddings\."),  # the second: of no use without entities
+        counts_from_padding=True,
+        predict_tokens=heads.masked_roberta,
+    ),
+    "megatron-bert": replace(_PADDED_BERT, layers=LayerNames(final_norm=r"encoder\.ln\."), head_dropout=None),
+    # its embeddings join neighbors, and beyond the last token that is nothing or the padding's vector: whether these
+    # are the same depends on the checkpoint
+    "mobilebert": replace(_PADDED_BERT, is_checked=True),
+    "mpnet": replace(
+        _PADDED_ROBERTA,
+        layers=LayerNames(r"embeddings\.|encoder\.relative_attention_bias\."),  # every layer reads it
+        sub_blocks=SubBlockNames(attention=("attention.attn.o",)),
+        token_types=False,
+        head_dropout=None,
+    ),
+    "nomic_bert": replace(_PADDED_BERT, layers=_LAYERS, sub_blocks=_LLAMA_SUB_BLOCKS),
+    "rembert": replace(
+        _PADDED_BERT,
+        layers=LayerNames(r"embeddings\.|encoder\.embedding_hidden_mapping_in\."),
+        head_dropout="classifier_dropout_prob",
+    ),
+    "roberta-prelayernorm": replace(_PADDED_ROBERTA, layers=LayerNames(final_norm=r"LayerNorm\.")),
+    "roformer": replace(
+        _PADDED_ROBERTA,
+        layers=LayerNames(r"embeddings\.|encoder\.embed_positions\."),
+        counts_from_padding=False,
+        predict_tokens=heads.masked_bert,
+        head_dropout=None,
+    ),
+    "squeezebert": replace(
+        _PADDED_BERT,
+        layers=LayerNames(layer=r"encoder\.layers\.(\d+)\."),
+        sub_blocks=_NO_SUB_BLOCKS,
+        head_dropout=None,
+    ),
+    "xlm": _XLM,
+    "xlm-roberta-xl": replace(_PADDED_ROBERTA, layers=LayerNames(final_norm=r"encoder\.LayerNorm\.")),
+    "xlnet": Family(
+        layers=LayerNames(r"word_embedding\.|mask_emb", r"layer\.(\d+)\."),
+        sub_blocks=_NO_SUB_BLOCKS,
+        hidden_dropout=("dropout",),
+        attention_dropout=(),
+    ),
+    # is_checked: it has to know its language; 16 bits: it writes float32 into a tensor of 16 bits
+    "xmod": replace(_PADDED_ROBERTA, is_checked=True, trains_in_half=False),
 }
 
 # what isn't in the table: its names are guessed from those that are

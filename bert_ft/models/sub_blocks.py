@@ -41,7 +41,7 @@ def encoder_sub_blocks(encoder: PreTrainedModel) -> list[SubBlock]:
         "attention": names.attention,
         "activation": names.activation,
         "ffn": names.ffn,
-        "hidden": ("",),
+        "hidden": names.hidden,
     }
     layers = [module for name, module in encoder.named_modules() if _LAYER.fullmatch(name)]
     return [
