@@ -15,6 +15,7 @@ from bert_ft.compat.lightning import finds_unused_parameters
 from bert_ft.errors import ConfigError
 from bert_ft.models.classifier import Classifier
 from bert_ft.models.encoding import num_encoder_layers
+from bert_ft.models.layer_names import layer_names
 from bert_ft.optim.layers import layer_of
 
 log = logging.getLogger(__name__)
@@ -60,9 +61,10 @@ class GradualUnfreezing(Callback):
     def _open(self, trainer: Trainer, pl_module: LightningModule) -> None:
         classifier = cast(Classifier, pl_module.classifier)
         num_layers = num_encoder_layers(classifier.encoder)
+        names = layer_names(classifier.encoder)
         if not self._waiting:  # the optimizer has them all in its groups by now
             self._waiting = [
-                (layer_of(name, num_layers), parameter)
+                (layer_of(name, num_layers, names), parameter)
                 for name, parameter in classifier.named_parameters()
                 if parameter.requires_grad
             ]

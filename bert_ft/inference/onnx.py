@@ -15,8 +15,9 @@ import torch
 
 from bert_ft.errors import ConfigError, DataError
 from bert_ft.models.bundle import Bundle
+from bert_ft.models.families import family_of, model_types
 from bert_ft.models.inputs import takes_token_types
-from bert_ft.models.padded import ORT_MODEL_TYPES, PaddedClassifier
+from bert_ft.models.padded import PaddedClassifier
 from bert_ft.nn.padded_pooling import PADDED_POOLINGS
 
 OPSET = 20  # the first with GELU as one operator
@@ -56,11 +57,11 @@ def export_onnx(bundle: Bundle, path: Path | str, *, optimize: bool = False) -> 
             f"model.pooling={type(pooling).__name__}: a class of your own pools packed batches, and a graph "
             "takes padded ones; only a model with one of this package's poolings can be exported"
         )
-    model_type = bundle.classifier.config.model_type
-    if optimize and model_type not in ORT_MODEL_TYPES:
+    config = bundle.classifier.config
+    if optimize and not family_of(config).ort_attention:
         raise ConfigError(
-            f"optimize=true: ONNX Runtime has no operators for the layers of {model_type!r} (but for those of "
-            f"{', '.join(sorted(ORT_MODEL_TYPES))}); set optimize=false"
+            f"optimize=true: ONNX Runtime has no operators for the layers of {config.model_type!r} (but for those of "
+            f"{model_types('ort_attention')}); set optimize=false"
         )
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from bert_ft.models.encoding import num_encoder_layers
+from bert_ft.models.layer_names import layer_names
 from bert_ft.nn.precision import widest
 from bert_ft.nn.statistics import sampled
 from bert_ft.optim.layers import layer_of
@@ -36,7 +37,8 @@ class Layers:
     """The layers of a module's parameters, named as the optimizer's groups are; what is above the layers is all ``head``.
 
     Attributes:
-        names: ``embeddings``, ``layer.0``, … and ``head`` (all that is above the layers), as far as there are such.
+        names: ``embeddings``, ``layer.0``, … and ``head`` (all that is above the layers), as far as there are such;
+            ``encoder`` for all layers where their names aren't known.
         parameter_names: parameter → its name in the module.
     """
 
@@ -48,16 +50,16 @@ class Layers:
     def of(cls, module: nn.Module) -> Layers:
         """Of all parameters of a module that holds an encoder."""
         encoder = encoder_of(module)
-        num_layers = num_encoder_layers(encoder)
+        num_layers, names = num_encoder_layers(encoder), layer_names(encoder)
         inner = {parameter: name for name, parameter in encoder.named_parameters()}
         depths = {
-            parameter: layer_of(f"encoder.{inner[parameter]}", num_layers)
+            parameter: layer_of(f"encoder.{inner[parameter]}", num_layers, names)
             if parameter in inner
             else num_layers + 1
             for parameter in module.parameters()
         }
         present = sorted(set(depths.values()))
-        label = {0: "embeddings", num_layers + 1: "head"}
+        label = {0: "embeddings", num_layers + 1: "head"} | ({num_layers: "encoder"} if names is None else {})
         return cls(
             names=[label.get(depth, f"layer.{depth - 1}") for depth in present],
             parameter_names={parameter: name for name, parameter in module.named_parameters()},

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from bert_ft.data.packing import TextBatch
 from bert_ft.kernels.split_embedding import SplitEmbedding
 from bert_ft.models.encoding import is_packed
-from bert_ft.models.inputs import packed_inputs, token_types
+from bert_ft.models.inputs import packed_inputs, padded_inputs, token_types
 
 
 def eager_twin(encoder: PreTrainedModel) -> PreTrainedModel:
@@ -52,6 +52,7 @@ def attention_maps(twin: PreTrainedModel, text: TextBatch) -> Tensor | None:
         inputs = packed_inputs(twin, text)
     else:
         inputs = {name: value[None] for name, value in token_types(twin, text).items()}
+        inputs |= padded_inputs(twin, text.input_ids[None])
         inputs |= {"input_ids": text.input_ids[None], "attention_mask": torch.ones_like(text.input_ids)[None]}
     maps = getattr(twin(**inputs, output_attentions=True), "attentions", None) or ()
     # some pool the tokens between layers, or give windows

@@ -28,6 +28,7 @@ from bert_ft.errors import CheckpointError
 from bert_ft.kernels.linear import replace_linear
 from bert_ft.models.classifier import Classifier, LinearClassifier, ResidualClassifier
 from bert_ft.models.encoder import empty_encoder, empty_sequence_classifier
+from bert_ft.models.half_precision import mend_half_precision
 from bert_ft.tasks.saved import described, restored
 from bert_ft.tasks.task import Task
 
@@ -130,6 +131,7 @@ def load_bundle(folder: Path | str, trust: Sequence[str] = ()) -> Bundle:
         classifier.load_saved_state(state)
     except RuntimeError as error:
         raise CheckpointError(f"bundle={folder}: {WEIGHTS} doesn't fit {SPECIFICATION}: {error}") from error
+    mend_half_precision(classifier.encoder)
     replace_linear(classifier.encoder)
     return Bundle(
         classifier=classifier.eval(),

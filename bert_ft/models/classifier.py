@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from bert_ft.data.packing import TextBatch
 from bert_ft.errors import ConfigError
 from bert_ft.models.encoder import EncoderSpec
 from bert_ft.models.encoding import encode, encode_first_tokens
+from bert_ft.models.families import family_of, model_types
 from bert_ft.models.first_token import prepare_first_tokens
 from bert_ft.models.frozen import check_pooling_layers
 from bert_ft.models.parts import build_part
@@ -145,12 +146,7 @@ class LinearClassifier(Classifier):
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
-        if model.config.model_type not in _HEADS:
-            allowed = ", ".join(sorted(_HEADS))
-            raise ConfigError(
-                f"model=bert_linear: no head is known for model type {model.config.model_type!r} "
-                f"(known: {allowed}); use model=bert_residual"
-            )
+        check_linear(model.config)
         self.encoder = cast(PreTrainedModel, model.base_model)
         self.head = nn.Module()
         for name, child in model.named_children():
@@ -166,7 +162,9 @@ class LinearClassifier(Classifier):
         return self._pooled(batch, self.pooling)
 
     def logits(self, features: Tensor) -> Tensor:
-        return _HEADS[self.config.model_type](self.encoder, self.head, features)
+        tail = family_of(self.config).classify
+        assert tail is not None, "see check_linear"
+        return tail(self.encoder, self.head, features)
 
     def saved_state(self) -> dict[str, Tensor]:
         return {name.removeprefix("head."): value for name, value in super().saved_state().items()}
@@ -178,57 +176,17 @@ class LinearClassifier(Classifier):
         )
 
 
-HeadFunction = Callable[[Any, Any, Tensor], Tensor]
+def check_linear(config: PretrainedConfig) -> None:
+    """Refuse a family whose classification head isn't known.
 
-
-def _pooler_in_encoder(encoder: Any, head: Any, first: Tensor) -> Tensor:
-    return head.classifier(head.dropout(encoder.pooler(first[:, None])))
-
-
-def _albert(encoder: Any, head: Any, first: Tensor) -> Tensor:
-    return head.classifier(head.dropout(encoder.pooler_activation(encoder.pooler(first))))
-
-
-def _classification_head(encoder: Any, head: Any, first: Tensor) -> Tensor:
-    return head.classifier(first[:, None])
-
-
-def _distilbert(encoder: Any, head: Any, first: Tensor) -> Tensor:
-    return head.classifier(head.dropout(head.pre_classifier(first).relu()))
-
-
-def _modernbert(encoder: Any, head: Any, pooled: Tensor) -> Tensor:
-    return head.classifier(head.drop(head.head(pooled)))
-
-
-def _deberta(encoder: Any, head: Any, first: Tensor) -> Tensor:
-    return head.classifier(head.dropout(head.pooler(first[:, None])))
-
-
-# How each family's ...ForSequenceClassification.forward goes on from the first token's state; compared
-# with it in tests/models/test_classifier.py.
-_HEADS: dict[str, HeadFunction] = {
-    "bert": _pooler_in_encoder,
-    "ernie": _pooler_in_encoder,
-    "albert": _albert,
-    "roberta": _classification_head,
-    "xlm-roberta": _classification_head,
-    "camembert": _classification_head,
-    "electra": _classification_head,
-    "distilbert": _distilbert,
-    "modernbert": _modernbert,
-    "deberta": _deberta,
-    "deberta-v2": _deberta,
-}
-
-
-# under which the families know the rate before the last layer, where it isn't `classifier_dropout`
-_DROPOUT_NAMES = {
-    "albert": "classifier_dropout_prob",
-    "distilbert": "seq_classif_dropout",
-    "deberta": "cls_dropout",
-    "deberta-v2": "cls_dropout",
-}
+    Raises:
+        ConfigError: with those that are.
+    """
+    if family_of(config).classify is None:
+        raise ConfigError(
+            f"model=bert_linear: no head is known for model type {config.model_type!r} "
+            f"(known: {model_types('classify')}); use model=bert_residual"
+        )
 
 
 def build_residual(
@@ -266,5 +224,11 @@ def build_linear(
     """
     config = encoder.load_config(**entries)
     if dropout is not None:
-        setattr(config, _DROPOUT_NAMES.get(config.model_type, "classifier_dropout"), dropout)
+        key = family_of(config).head_dropout
+        if key is None:
+            raise ConfigError(
+                f"model.dropout={dropout}: the head of {config.model_type} has no rate of its own; leave it null, and "
+                "set encoder.hidden_dropout"
+            )
+        setattr(config, key, dropout)
     return LinearClassifier(encoder.load_sequence_classifier(config))

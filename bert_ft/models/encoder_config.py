@@ -1,44 +1,21 @@
-"""What the configuration of a transformers encoder says of its family: how it runs, its limits, its dropout.
-
-The rule for packing: a family in ``PACKED_MODEL_TYPES`` runs packed, every other runs padded. A family
-is in the list when its attention goes through transformers' attention interface, its positions can be
-given as ``position_ids``, no part of it mixes neighbouring tokens, and the equality test over lengths
-holds for it. (MobileBERT, for one, fails the third: its embeddings join neighbours.)
-"""
+"""What the configuration of a transformers encoder says: how it runs, its limits, its dropout."""
 
 from __future__ import annotations
 
 import inspect
+import sys
 from typing import Any, cast
 
 from transformers import AutoModel, PretrainedConfig, PreTrainedModel
 
 from bert_ft.errors import ConfigError
 from bert_ft.models.attention import PACKED_EAGER, PACKED_SDPA
+from bert_ft.models.families import UNKNOWN, family_of
 
-PACKED_MODEL_TYPES = frozenset(
-    {"albert", "bert", "camembert", "distilbert", "electra", "ernie", "modernbert", "roberta", "xlm-roberta"}
-)
 PACKED_IMPLEMENTATIONS = {
     "sdpa": PACKED_SDPA,
     "eager": PACKED_EAGER,
     "flash_attention_2": "flash_attention_2",  # transformers' own, which takes cu_seqlens
-}
-# model types whose positions begin behind the padding's
-_COUNTED_FROM_PADDING = {
-    "camembert",
-    "data2vec-text",
-    "longformer",
-    "mpnet",
-    "roberta",
-    "roberta-prelayernorm",
-    "xlm-roberta",
-    "xlm-roberta-xl",
-}
-# under which the families know the rates
-_DROPOUT_NAMES = {
-    "hidden_dropout": ("hidden_dropout_prob", "dropout", "mlp_dropout"),
-    "attention_dropout": ("attention_probs_dropout_prob", "attention_dropout"),
 }
 
 
@@ -47,7 +24,7 @@ def attention_name(config: PretrainedConfig, implementation: str) -> str:
 
     A padded family without ``sdpa`` runs ``eager``.
     """
-    if config.model_type in PACKED_MODEL_TYPES:
+    if family_of(config).packed:
         return PACKED_IMPLEMENTATIONS[implementation]
     if implementation == "sdpa" and not type_of_model(config)._supports_sdpa:
         return "eager"
@@ -65,9 +42,18 @@ def max_positions(config: PretrainedConfig) -> int | None:
     limit = getattr(config, "max_position_embeddings", None)
     if limit is None or limit <= 0:
         return None
-    if config.model_type in _COUNTED_FROM_PADDING:
+    if counts_from_padding(config):
         return limit - config.pad_token_id - 1
     return limit
+
+
+def counts_from_padding(config: PretrainedConfig) -> bool:
+    """Whether positions begin behind the padding's id; of an unknown family, whether its code can do that."""
+    family = family_of(config)
+    if family is not UNKNOWN:
+        return family.counts_from_padding
+    module = sys.modules[type_of_model(config).__module__]
+    return "create_position_ids_from_input_ids" in inspect.getsource(module)
 
 
 def set_dropout(config: PretrainedConfig, hidden: float | None, attention: float | None) -> None:
@@ -79,7 +65,7 @@ def set_dropout(config: PretrainedConfig, hidden: float | None, attention: float
     for key, rate in {"hidden_dropout": hidden, "attention_dropout": attention}.items():
         if rate is None:
             continue
-        known = [name for name in _DROPOUT_NAMES[key] if hasattr(config, name)]
+        known = [name for name in getattr(family_of(config), key) if hasattr(config, name)]
         if not known:
             raise ConfigError(f"encoder.{key}={rate}: {config.model_type} has no such rate; leave it null")
         setattr(config, known[0], rate)
@@ -87,8 +73,9 @@ def set_dropout(config: PretrainedConfig, hidden: float | None, attention: float
 
 def has_dropout(config: PretrainedConfig) -> bool:
     """Whether two passes of an encoder in training mode differ."""
-    rates = (name for names in _DROPOUT_NAMES.values() for name in names)
-    return any((getattr(config, name, None) or 0) > 0 for name in rates)
+    family = family_of(config)
+    names = (*family.hidden_dropout, *family.attention_dropout)
+    return any((getattr(config, name, None) or 0) > 0 for name in names)
 
 
 def type_of_model(config: PretrainedConfig) -> type[PreTrainedModel]:

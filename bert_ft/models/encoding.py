@@ -8,10 +8,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from bert_ft.data.packing import TextBatch, pad, padding_mask, unpad
-from bert_ft.models.encoder_config import PACKED_MODEL_TYPES
+from bert_ft.models.families import family_of
 from bert_ft.models.first_token import computes_first_tokens
 from bert_ft.models.frozen import encode_from
-from bert_ft.models.inputs import layer_arguments, packed_inputs, token_types
+from bert_ft.models.inputs import layer_arguments, packed_inputs, padded_inputs, token_types
 from bert_ft.nn.pooling import ClsPooling
 
 
@@ -50,17 +50,19 @@ def _run_packed(encoder: PreTrainedModel, batch: TextBatch, options: dict[str, A
 
 def _run_padded(encoder: PreTrainedModel, batch: TextBatch, options: dict[str, Any]) -> Any:
     types = {name: pad(value, batch) for name, value in token_types(encoder, batch).items()}
+    input_ids = pad(batch.input_ids, batch, encoder.config.pad_token_id or 0)
     return encoder(
-        input_ids=pad(batch.input_ids, batch, encoder.config.pad_token_id or 0),
+        input_ids=input_ids,
         attention_mask=padding_mask(batch).long(),
         **types,
+        **padded_inputs(encoder, input_ids),
         **options,
     )
 
 
 def is_packed(encoder: PreTrainedModel) -> bool:
-    """Whether the encoder runs on packed tokens (the rule stands in ``bert_ft.models.encoder_config``)."""
-    return encoder.config.model_type in PACKED_MODEL_TYPES
+    """Whether the encoder runs on packed tokens (see ``bert_ft.models.families``)."""
+    return family_of(encoder.config).packed
 
 
 def num_encoder_layers(encoder: PreTrainedModel) -> int:

@@ -1,6 +1,6 @@
 """The last layer for first tokens alone, where the pooling reads no others.
 
-Families whose layers are BERT's own take part (``FIRST_TOKEN_MODEL_TYPES``); the others compute all and drop the rest.
+Families whose layers are BERT's own take part; the others compute all and drop the rest.
 """
 
 from __future__ import annotations
@@ -12,15 +12,14 @@ from transformers import PreTrainedModel
 
 from bert_ft.kernels.first_token import FirstTokens, is_right, with_first_tokens
 from bert_ft.kernels.switch import is_fast
-
-FIRST_TOKEN_MODEL_TYPES = frozenset({"bert", "camembert", "electra", "ernie", "roberta", "xlm-roberta"})
+from bert_ft.models.families import family_of
 
 
 def prepare_first_tokens(encoder: PreTrainedModel) -> None:
     """Teach the last layer to compute first tokens alone, where the family and ``encoder.kernels`` let it (in place)."""
     if not is_fast(encoder):
         return
-    if encoder.config.model_type in FIRST_TOKEN_MODEL_TYPES and not computes_first_tokens(encoder):
+    if family_of(encoder.config).has_bert_layers and not computes_first_tokens(encoder):
         attention = _last_attention(encoder)
         if not is_right(type(attention), type(encoder.config)):
             return
@@ -29,7 +28,7 @@ def prepare_first_tokens(encoder: PreTrainedModel) -> None:
 
 def computes_first_tokens(encoder: PreTrainedModel) -> bool:
     """Whether ``prepare_first_tokens`` took effect."""
-    is_candidate = encoder.config.model_type in FIRST_TOKEN_MODEL_TYPES
+    is_candidate = family_of(encoder.config).has_bert_layers
     return is_candidate and isinstance(_last_attention(encoder), FirstTokens)
 
 

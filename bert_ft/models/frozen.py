@@ -17,11 +17,10 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from bert_ft.data.packing import TextBatch
 from bert_ft.errors import ConfigError
-from bert_ft.models.first_token import FIRST_TOKEN_MODEL_TYPES
+from bert_ft.models.families import family_of, model_types
 from bert_ft.models.inputs import layer_arguments, packed_inputs
+from bert_ft.models.layer_names import check_layer_names, layer_names
 from bert_ft.optim.layers import layer_of
-
-SPLIT_MODEL_TYPES = FIRST_TOKEN_MODEL_TYPES  # both live off layers that are BERT's own
 
 
 def check_freezing(
@@ -45,15 +44,16 @@ def check_freezing(
             f"encoder.freeze_layers={num_layers}: with encoder.reinit_layers={reinit_layers} of {available} layers some "
             "would stay at random weights; lower one of them"
         )
-    if config.model_type == "albert" and 0 < num_layers < available:
+    if family_of(config).shares_layers and 0 < num_layers < available:
         raise ConfigError(
-            f"encoder.freeze_layers={num_layers}: the {available} layers of an albert are one and the same; "
+            f"encoder.freeze_layers={num_layers}: the {available} layers of an {config.model_type} are one and the same; "
             f"give 0 (the embeddings), {available} (everything) or null"
         )
-    if cache and config.model_type not in SPLIT_MODEL_TYPES:
+    check_layer_names(config, f"encoder.freeze_layers={num_layers}", "set it to null")
+    if cache and not family_of(config).has_bert_layers:
         raise ConfigError(
             f"encoder.cache_frozen=true: {config.model_type} can't go on from kept states "
-            f"({', '.join(sorted(SPLIT_MODEL_TYPES))} can); set it to false"
+            f"({model_types('has_bert_layers')} can); set it to false"
         )
 
 
@@ -77,8 +77,9 @@ def freeze(encoder: PreTrainedModel, num_layers: int) -> None:
     What every layer reads, such as DeBERTa's relative positions, counts as embeddings (see ``layer_of``).
     Dropout in the frozen part goes on in training, as it does elsewhere.
     """
+    names = layer_names(encoder)
     for name, parameter in encoder.named_parameters():
-        if layer_of(f"encoder.{name}", int(encoder.config.num_hidden_layers)) <= num_layers:
+        if layer_of(f"encoder.{name}", int(encoder.config.num_hidden_layers), names) <= num_layers:
             parameter.requires_grad_(False)
 
 
@@ -106,7 +107,7 @@ def encode_from(
     """As ``encode``, but going on from ``batch.states``.
 
     Args:
-        encoder: of one of ``SPLIT_MODEL_TYPES``.
+        encoder: of a family that has BERT's own layers.
         batch: with the output of the first ``batch.num_layers_done`` layers.
         num_layers: how many states to give, deepest last; ``batch.states`` can be the first of them.
         cu_first: given to compute the last layer for first tokens alone (see ``encode_first_tokens``).

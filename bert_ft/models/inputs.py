@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, cast
+from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from bert_ft.data.packing import TextBatch
 from bert_ft.kernels.switch import is_fast
 from bert_ft.models.attention import SequenceLayout
+from bert_ft.models.families import UNKNOWN, family_of
 
 
 def packed_inputs(encoder: PreTrainedModel, batch: TextBatch) -> dict[str, Tensor]:
@@ -47,12 +49,27 @@ def token_types(encoder: PreTrainedModel, batch: TextBatch) -> dict[str, Tensor]
 
 def takes_token_types(encoder: PreTrainedModel) -> bool:
     """Whether the encoder tells the two texts of a pair apart by ``token_type_ids``."""
-    return "token_type_ids" in inspect.signature(encoder.forward).parameters
+    takes = family_of(encoder.config).token_types
+    return "token_type_ids" in inspect.signature(encoder.forward).parameters if takes is None else takes
 
 
 def position_offset(encoder: PreTrainedModel) -> int:
     """What the family adds to a position: RoBERTa's kin count on from behind the padding id."""
-    embeddings = encoder.get_submodule("embeddings")
-    if hasattr(embeddings, "create_position_ids_from_input_ids"):
-        return cast(int, embeddings.padding_idx) + 1
-    return 0
+    embeddings: Any = getattr(encoder, "embeddings", None)
+    counts = family_of(encoder.config).counts_from_padding
+    if family_of(encoder.config) is UNKNOWN:
+        counts = hasattr(embeddings, "create_position_ids_from_input_ids")
+    return int(embeddings.padding_idx) + 1 if counts else 0
+
+
+def padded_inputs(encoder: PreTrainedModel, input_ids: Tensor) -> dict[str, Tensor]:
+    """What a padded batch of ``input_ids`` ``(batch, length)`` needs besides them, their mask and their types."""
+    inputs = {}
+    # RoBERTa's kin would number tokens by their ids, and a padding id within a text as padding
+    if position_offset(encoder):
+        positions = torch.arange(input_ids.shape[1], device=input_ids.device) + position_offset(encoder)
+        inputs["position_ids"] = positions[None]
+    if family_of(encoder.config).first_attends_to_all:
+        is_first = torch.arange(input_ids.shape[1], device=input_ids.device) == 0
+        inputs["global_attention_mask"] = is_first.long()[None].expand_as(input_ids)
+    return inputs

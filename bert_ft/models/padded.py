@@ -16,16 +16,12 @@ from transformers import (
 
 from bert_ft.models.classifier import Classifier, LinearClassifier, ResidualClassifier
 from bert_ft.models.encoder_config import without_pooler
-from bert_ft.models.inputs import position_offset
+from bert_ft.models.inputs import padded_inputs
 from bert_ft.nn.padded_pooling import pool_padded
 from bert_ft.nn.pooling import mean_of_layers
 from bert_ft.trust import TARGET
 
 ORT_ATTENTION = "bert_ft_ort_attention"
-# Attention of each token to all others, through transformers' attention interface: what ORT's operator is.
-ORT_MODEL_TYPES = frozenset(
-    {"albert", "bert", "camembert", "distilbert", "electra", "ernie", "roberta", "xlm-roberta"}
-)
 
 
 class PaddedClassifier(nn.Module):
@@ -33,8 +29,8 @@ class PaddedClassifier(nn.Module):
 
     Args:
         classifier: one that runs on packed batches; it stays as it is.
-        ort_attention: attention as one operator of ONNX Runtime's own, for ``ORT_MODEL_TYPES`` alone. Such
-            a module can be exported, but not run.
+        ort_attention: attention as one operator of ONNX Runtime's own, for families that have it. Such a module
+            can be exported, but not run.
     """
 
     def __init__(self, classifier: Classifier, *, ort_attention: bool = False) -> None:
@@ -49,10 +45,7 @@ class PaddedClassifier(nn.Module):
         """``(batch, num_labels)`` from ``(batch, length)`` each; the padding stands behind the tokens."""
         encoder = self.classifier.encoder
         inputs: dict[str, Any] = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
-        # RoBERTa's kin would number tokens by their ids, and a padding id within a text as padding
-        if position_offset(encoder):
-            positions = torch.arange(input_ids.shape[1], device=input_ids.device) + position_offset(encoder)
-            inputs["position_ids"] = positions[None]
+        inputs |= padded_inputs(encoder, input_ids)
         # transformers leaves a mask of four dimensions as it is
         mask = attention_mask[:, None, None].to(torch.int32) if self.ort_attention else attention_mask
         output = encoder(

@@ -10,6 +10,8 @@ import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
 from bert_ft.errors import ConfigError
+from bert_ft.models.families import family_of
+from bert_ft.models.layer_names import check_layer_names, layer_names
 from bert_ft.optim.layers import layer_of
 
 
@@ -24,10 +26,12 @@ def check_reinitialization(config: PretrainedConfig, num_layers: int) -> None:
         raise ConfigError(
             f"encoder.reinit_layers={num_layers}: this encoder has {available} layers; lower it"
         )
-    if num_layers and config.model_type == "albert":
+    if num_layers and family_of(config).shares_layers:
         raise ConfigError(
-            f"encoder.reinit_layers={num_layers}: the layers of an albert are one and the same; give 0"
+            f"encoder.reinit_layers={num_layers}: the layers of an {config.model_type} are one and the same; give 0"
         )
+    if num_layers:
+        check_layer_names(config, f"encoder.reinit_layers={num_layers}", "set it to 0")
 
 
 @torch.no_grad()
@@ -38,16 +42,16 @@ def reinitialize(encoder: PreTrainedModel, num_layers: int) -> None:
     """
     if num_layers == 0:
         return
-    depth = int(encoder.config.num_hidden_layers)
+    depth, names = int(encoder.config.num_hidden_layers), layer_names(encoder)
 
     def is_redrawn(name: str) -> bool:
-        return layer_of(f"encoder.{name}", depth) > depth - num_layers
+        return layer_of(f"encoder.{name}", depth, names) > depth - num_layers
 
     for name, parameter in encoder.named_parameters():
         if is_redrawn(name):  # transformers' mark of loaded weights, which it leaves alone
             parameter._is_hf_initialized = False  # type: ignore[attr-defined]
     # children first, as transformers does it: ModernBERT's blocks draw their linear layers once more, narrower
     for module_name, module in reversed(list(encoder.named_modules())):
-        names = [name for name, _ in module.named_parameters(prefix=module_name)]
-        if names and all(is_redrawn(name) for name in names):
+        inside = [name for name, _ in module.named_parameters(prefix=module_name)]
+        if inside and all(is_redrawn(name) for name in inside):
             encoder._init_weights(module)

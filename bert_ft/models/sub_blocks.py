@@ -8,19 +8,8 @@ from dataclasses import dataclass
 from torch import nn
 from transformers import PreTrainedModel
 
-# kind → the module within a layer whose output it is, as the families name it; the first that a layer has counts
-_WITHIN_LAYER = {
-    "attention": (
-        "attention.output.dense",
-        "attention.out_lin",
-        "attn.Wo",
-        "attention.dense",
-        "attention.attn.o",
-    ),
-    "activation": ("intermediate", "ffn.activation", "mlp.act", "activation"),
-    "ffn": ("output.dense", "ffn.lin2", "mlp.Wo", "ffn_output"),
-    "hidden": ("",),
-}
+from bert_ft.models.families import family_of
+
 _LAYER = re.compile(r"(.*\.)?(layers?|albert_layers)\.(\d+)")
 _ACTIVATIONS = (nn.GELU, nn.ReLU, nn.Tanh, nn.SiLU, nn.Sigmoid)
 
@@ -47,6 +36,13 @@ def encoder_sub_blocks(encoder: PreTrainedModel) -> list[SubBlock]:
     Outputs of attention and FFN are those of their last projection: before dropout, the residual and the norm.
     """
     num_layers = int(encoder.config.num_hidden_layers)
+    names = family_of(encoder.config).sub_blocks
+    within_layer = {
+        "attention": names.attention,
+        "activation": names.activation,
+        "ffn": names.ffn,
+        "hidden": names.hidden,
+    }
     layers = [module for name, module in encoder.named_modules() if _LAYER.fullmatch(name)]
     return [
         SubBlock(
@@ -57,7 +53,7 @@ def encoder_sub_blocks(encoder: PreTrainedModel) -> list[SubBlock]:
             kind,
         )
         for index, layer in enumerate(layers)
-        for kind, paths in _WITHIN_LAYER.items()
+        for kind, paths in within_layer.items()
         if (module := _first(layer, paths)) is not None
     ]
 

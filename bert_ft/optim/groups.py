@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from bert_ft.errors import ConfigError
-from bert_ft.optim.layers import TRAINED_TOP, layer_of
+from bert_ft.optim.layers import GENERAL, LayerNames, is_final_norm, layer_of
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ def parameter_groups(
     weight_decay: float,
     head_lr: float | None = None,
     trained: Sequence[str] = (),
+    names: LayerNames | None = GENERAL,
 ) -> list[dict[str, Any]]:
     """Groups for a torch optimizer, from the embeddings up: each trainable parameter in exactly one.
 
@@ -40,7 +41,8 @@ def parameter_groups(
     ``lr * layer_decay ** (num_layers + 1 - depth)``; a scale for a scheduler to apply would be
     ignored by every scheduler that doesn't know of it. Groups are named ``embeddings``,
     ``layer.0`` (the lowest, as in the encoder's own names), ``head`` and ``head/trained`` (what stands above
-    the layers and comes trained, such as a final norm).
+    the layers and comes trained, such as a final norm). Where the names of an encoder's layers aren't known, all of it
+    is one group, ``encoder``.
 
     Parameters with at most one dimension, which are the biases and the weights of norms, are not
     decayed and stand in a group of their own beside their layer's, e.g. ``layer.0/no_decay``.
@@ -55,20 +57,24 @@ def parameter_groups(
         head_lr: of the head, the pooling and the encoder's own pooler; ``None`` = ``lr``.
         trained: how the names of parameters begin that stand in the head, but come from the checkpoint: they learn at
             ``lr``, as the encoder's own final norm does.
+        names: of the encoder's layers; ``None`` where they aren't known.
 
     Raises:
         ConfigError: a value is out of range, or a name unknown (see ``layer_of``).
     """
     _check(lr, layer_decay, weight_decay, head_lr)
+    if names is None and layer_decay < 1:
+        raise ConfigError(
+            f"optimizer.layer_decay={layer_decay}: the names of this encoder's layers aren't known; set it to 1"
+        )
     head_depth = num_layers + 1
-    trained = (*trained, *TRAINED_TOP)
     groups = []
     for (depth, is_fresh, decayed), params in sorted(
-        _by_depth(named_parameters, num_layers, trained).items(), key=_order
+        _by_depth(named_parameters, num_layers, tuple(trained), names).items(), key=_order
     ):
         groups.append(
             {
-                "name": _layer_name(depth, head_depth, is_fresh) + ("" if decayed else "/no_decay"),
+                "name": _layer_name(depth, head_depth, is_fresh, names) + ("" if decayed else "/no_decay"),
                 "params": params,
                 "lr": head_lr
                 if is_fresh and head_lr is not None
@@ -90,7 +96,10 @@ def group_table(groups: Sequence[dict[str, Any]]) -> list[GroupRow]:
 
 
 def _by_depth(
-    named_parameters: Iterable[tuple[str, nn.Parameter]], num_layers: int, trained: tuple[str, ...]
+    named_parameters: Iterable[tuple[str, nn.Parameter]],
+    num_layers: int,
+    trained: tuple[str, ...],
+    names: LayerNames | None,
 ) -> dict[tuple[int, bool, bool], list[nn.Parameter]]:
     """Trainable parameters by (depth, whether they are the head's and fresh, whether they are decayed)."""
     seen: set[int] = set()
@@ -99,8 +108,8 @@ def _by_depth(
         if not param.requires_grad or id(param) in seen:
             continue
         seen.add(id(param))
-        depth = layer_of(name, num_layers)
-        is_fresh = depth > num_layers and not name.startswith(trained)
+        depth = layer_of(name, num_layers, names)
+        is_fresh = depth > num_layers and not name.startswith(trained) and not is_final_norm(name, names)
         by_depth.setdefault((depth, is_fresh, param.ndim > 1), []).append(param)
     return by_depth
 
@@ -110,7 +119,9 @@ def _order(item: tuple[tuple[int, bool, bool], list[nn.Parameter]]) -> tuple[int
     return depth, is_fresh, not decayed
 
 
-def _layer_name(depth: int, head_depth: int, is_fresh: bool) -> str:
+def _layer_name(depth: int, head_depth: int, is_fresh: bool, names: LayerNames | None) -> str:
+    if names is None and depth < head_depth:
+        return "encoder"
     if depth == 0:
         return "embeddings"
     if depth == head_depth:

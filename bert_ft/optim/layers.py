@@ -1,40 +1,64 @@
 """Parameter name -> depth, for every encoder family whose layers can get their own lr."""
 
 import re
+from dataclasses import dataclass
 
 from bert_ft.errors import ConfigError
 
 _HEAD = ("head.", "pooling.")
 _ENCODER = "encoder."
+_POOLER = re.compile(r"pooler\.")
 
-# what follows is matched against the names inside the Hugging Face base model
-_EMBEDDINGS = re.compile(
-    r"embeddings\."
+
+@dataclass(frozen=True)
+class LayerNames:
+    """How a family names its parameters: patterns that names inside the Hugging Face base model begin with.
+
+    Attributes:
+        embeddings: what is below the layers, or read by every layer: depth 0.
+        layer: with a group that is the number of the layer; ``None`` where there is no such name.
+        first_layer: what belongs to the first layer without having its number.
+        all_layers: what serves as every layer; it gets the depth of the highest.
+        final_norm: what comes after the last layer and is in the checkpoint, so no less trained than the layers.
+    """
+
+    embeddings: str = r"embeddings\."
+    layer: str | None = r"encoder\.layer\.(\d+)\."
+    first_layer: str | None = None
+    all_layers: str | None = None
+    final_norm: str | None = None
+
+
+# for encoders of any family
+GENERAL = LayerNames(
+    embeddings=r"embeddings\."
     r"|embeddings_project\."  # ELECTRA
     r"|encoder\.embedding_hidden_mapping_in\."  # ALBERT
     r"|encoder\.(rel_embeddings|LayerNorm)\."  # DeBERTa: every layer reads them
-    r"|encoder\.relative_attention_bias\."  # MPNet: every layer reads it
+    r"|encoder\.relative_attention_bias\.",  # MPNet: every layer reads it
+    layer=r"(?:encoder\.layer|transformer\.layer|layers)\.(\d+)\.",
+    first_layer=r"encoder\.conv\.",  # DeBERTa v2
+    all_layers=r"encoder\.albert_layer_groups\.0\.",
+    final_norm=r"final_norm\.",
 )
-_LAYER = re.compile(r"(?:encoder\.layer|transformer\.layer|layers)\.(\d+)\.")
-_FIRST_LAYER = re.compile(r"encoder\.conv\.")  # DeBERTa v2
-_SHARED_LAYER = re.compile(r"encoder\.albert_layer_groups\.0\.")
-_TOP = re.compile(r"(pooler|final_norm)\.")
-TRAINED_TOP = ("encoder.final_norm.",)  # above the layers, and no less trained than they are
 
 
-def layer_of(name: str, num_layers: int) -> int:
+def layer_of(name: str, num_layers: int, names: LayerNames | None = GENERAL) -> int:
     """Depth of the parameter ``name``: 0 = embeddings, 1..num_layers = layers, num_layers + 1 = head.
 
     Names are those of our classifier: ``encoder.`` + the name inside the Hugging Face base model,
-    ``head.*`` and ``pooling.*``. Known are BERT, RoBERTa, XLM-R, ELECTRA, DistilBERT, DeBERTa v1 and
-    v2, ModernBERT, ALBERT, MPNet and whatever else is named like them. Where a parameter serves
-    more than one layer:
+    ``head.*`` and ``pooling.*``. Where a parameter serves more than one layer:
 
     - DeBERTa's ``rel_embeddings`` with their ``encoder.LayerNorm``, and MPNet's
       ``relative_attention_bias``, are read by every layer: embeddings.
     - DeBERTa v2's ``encoder.conv`` is added to the output of the first layer: depth 1.
-    - ALBERT's shared layer gets the depth of the highest layer that it stands for: ``num_layers``.
+    - ALBERT's shared layer gets the depth of the highest layer that it is used as: ``num_layers``.
     - The encoder's own pooler and ModernBERT's ``final_norm`` come after the last layer: head.
+
+    Args:
+        name: of the parameter.
+        num_layers: of the encoder.
+        names: the family's; ``None`` where they aren't known: all of the encoder has depth ``num_layers``.
 
     Raises:
         ConfigError: no rule covers the name, so that nothing falls silently to the head's lr. That
@@ -46,23 +70,37 @@ def layer_of(name: str, num_layers: int) -> int:
         raise ConfigError(
             f"no depth known for parameter {name!r}: it is outside encoder., head. and pooling."
         )
-    inner = name.removeprefix(_ENCODER)
-    if _EMBEDDINGS.match(inner):
-        return 0
-    if _FIRST_LAYER.match(inner):
-        return 1
-    if _SHARED_LAYER.match(inner):
+    if names is None:
         return num_layers
-    if _TOP.match(inner):
+    inner = name.removeprefix(_ENCODER)
+    if _matches(names.embeddings, inner):
+        return 0
+    if _matches(names.first_layer, inner):
+        return 1
+    if _matches(names.all_layers, inner):
+        return num_layers
+    if _POOLER.match(inner) or _matches(names.final_norm, inner):
         return num_layers + 1
-    layer = _LAYER.match(inner)
+    layer = re.match(names.layer, inner) if names.layer else None
     if layer is None:
         raise ConfigError(
             f"no depth known for encoder parameter {name!r}: use an encoder named like BERT, RoBERTa, ELECTRA, "
-            "DistilBERT, DeBERTa, ModernBERT, ALBERT (one layer group) or MPNet, "
-            "or add its names to bert_ft/optim/layers.py"
+            "DistilBERT, DeBERTa, ModernBERT, ALBERT (one layer group) or MPNet, or set optimizer.layer_decay=1"
         )
     index = int(layer.group(1))
     if index >= num_layers:
         raise ConfigError(f"encoder parameter {name!r} is of layer {index}, but num_layers={num_layers}")
     return index + 1
+
+
+def is_final_norm(name: str, names: LayerNames | None) -> bool:
+    """Whether the parameter ``name`` stands above the layers and comes trained from the checkpoint."""
+    return (
+        names is not None
+        and name.startswith(_ENCODER)
+        and _matches(names.final_norm, name.removeprefix(_ENCODER))
+    )
+
+
+def _matches(pattern: str | None, name: str) -> bool:
+    return pattern is not None and re.match(pattern, name) is not None

@@ -11,6 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from bert_ft.optim.groups import parameter_groups
+from bert_ft.optim.layers import GENERAL, LayerNames
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class LayerwiseOptimizer:
         named_parameters: Iterable[tuple[str, nn.Parameter]],
         num_layers: int,
         trained: Sequence[str] = (),
+        names: LayerNames | None = GENERAL,
     ) -> list[dict[str, Any]]:
         """The groups of the trainable parameters (see ``parameter_groups``).
 
@@ -55,6 +57,7 @@ class LayerwiseOptimizer:
             weight_decay=self.weight_decay,
             head_lr=self.head_lr,
             trained=trained,
+            names=names,
         )
 
     def build(self, groups: list[dict[str, Any]]) -> Optimizer:

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from bert_ft.compat.lightning import end_epoch, is_fitting
 from bert_ft.kernels.used_rows import decay_unused_rows
 from bert_ft.models.encoding import num_encoder_layers
+from bert_ft.models.layer_names import layer_names
 from bert_ft.optim.layerwise import LayerwiseOptimizer
 from bert_ft.optim.weight_decay import Constant, WeightDecayScheduler
 from bert_ft.training.accumulation import AccumulationWindow, ends_window
@@ -131,8 +132,13 @@ class EncoderModule(LightningModule):
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """What the optimizer is built over, layer by layer (see ``bert_ft.optim.groups``)."""
-        num_layers = num_encoder_layers(cast(PreTrainedModel, self.trained.encoder))
-        return self.optimizer.groups(self.trained.named_parameters(), num_layers, self.trained_before)
+        encoder = cast(PreTrainedModel, self.trained.encoder)
+        return self.optimizer.groups(
+            self.trained.named_parameters(),
+            num_encoder_layers(encoder),
+            self.trained_before,
+            layer_names(encoder),
+        )
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer.build(self.parameter_groups())

@@ -33,7 +33,7 @@ class FrozenStates:
     space back when the process ends, however it ends. Each process has files of its own.
 
     Args:
-        encoder: with a frozen lower part; one of ``SPLIT_MODEL_TYPES``.
+        encoder: with a frozen lower part; of a family that has BERT's own layers.
         lengths: for each split by name, the tokens in each of its rows.
         num_layers: how many layers are frozen, and their output kept.
         max_tokens: a larger batch is computed in pieces.

@@ -6,6 +6,7 @@ import numpy as np
 from transformers import AutoConfig, PretrainedConfig
 
 from bert_ft.data.packing import TextBatch, pack
+from bert_ft.models import families
 
 MAX_LENGTH = 64
 VOCAB_SIZE = 99
@@ -61,6 +62,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "deberta": _BERT | {"relative_attention": True, "pos_att_type": ["p2c", "c2p"]},
 }
 PADDED_FAMILIES = ("deberta", "deberta-v2")
+PACKED_FAMILIES = sorted(name for name, family in families.FAMILIES.items() if family.packed)
+WITH_BERT_LAYERS = sorted(name for name, family in families.FAMILIES.items() if family.has_bert_layers)
 
 
 def tiny_config(family: str, **changes: Any) -> PretrainedConfig:

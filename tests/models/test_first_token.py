@@ -10,16 +10,15 @@ from bert_ft.models.encoder import empty_encoder
 from bert_ft.models.encoder_config import without_pooler
 from bert_ft.models.encoding import encode, encode_first_tokens
 from bert_ft.models.first_token import (
-    FIRST_TOKEN_MODEL_TYPES,
     computes_first_tokens,
     prepare_first_tokens,
 )
 from bert_ft.nn.pooling import ClsPooling
 
-from .families import FAMILIES, random_batch, tiny_config
+from .families import FAMILIES, WITH_BERT_LAYERS, random_batch, tiny_config
 
 LENGTHS = [1, 1, 2, 5, 5, 17, 40]
-PREPARED = sorted(FIRST_TOKEN_MODEL_TYPES)
+PREPARED = WITH_BERT_LAYERS
 
 
 def prepared(family: str, dtype=torch.float64, **changes):
@@ -43,7 +42,7 @@ def widths(encoder):
 
 
 def test_every_such_family_is_tested():
-    assert set(FAMILIES) > FIRST_TOKEN_MODEL_TYPES
+    assert set(FAMILIES) > set(WITH_BERT_LAYERS)
 
 
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["", "checkpointing"])
@@ -90,7 +89,7 @@ def test_dropout_acts_in_training_alone(rate):
     assert torch.equal(encode_first_tokens(encoder, batch), encode_first_tokens(encoder, batch))
 
 
-@pytest.mark.parametrize("family", sorted(set(FAMILIES) - FIRST_TOKEN_MODEL_TYPES))
+@pytest.mark.parametrize("family", sorted(set(FAMILIES) - set(WITH_BERT_LAYERS)))
 def test_other_families_compute_everything(family):
     encoder = prepared(family).eval()
     batch = random_batch(LENGTHS)

@@ -12,13 +12,13 @@ from bert_ft.models.classifier import LinearClassifier, ResidualClassifier, buil
 from bert_ft.models.encoder import EncoderSpec, empty_encoder, empty_sequence_classifier
 from bert_ft.models.encoding import encode
 from bert_ft.models.first_token import computes_first_tokens
-from bert_ft.models.frozen import SPLIT_MODEL_TYPES, check_freezing, freeze, frozen_states
+from bert_ft.models.frozen import check_freezing, freeze, frozen_states
 from bert_ft.optim.groups import parameter_groups
 from bert_ft.optim.layers import layer_of
 from bert_ft.tasks.single_label import SingleLabel
 from tests.autograd import kept_bytes
 
-from .families import FAMILIES, random_batch, tiny_config
+from .families import FAMILIES, WITH_BERT_LAYERS, random_batch, tiny_config
 
 LABELS = ("a", "b", "c")
 LENGTHS = [1, 4, 4, 9, 30]
@@ -118,7 +118,7 @@ def test_with_gradient_checkpointing(num_layers):
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("num_layers", [0, 1, 3])
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
-@pytest.mark.parametrize("family", sorted(SPLIT_MODEL_TYPES))
+@pytest.mark.parametrize("family", WITH_BERT_LAYERS)
 def test_going_on_from_states_changes_neither_logits_nor_gradients(
     family, pooling, num_layers, checkpointing
 ):

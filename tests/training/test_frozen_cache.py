@@ -17,12 +17,12 @@ from bert_ft.kernels.split_embedding import SplitEmbedding
 from bert_ft.models.bundle import load_bundle
 from bert_ft.models.classifier import ResidualClassifier
 from bert_ft.models.encoder import empty_encoder
-from bert_ft.models.frozen import SPLIT_MODEL_TYPES, freeze
+from bert_ft.models.frozen import freeze
 from bert_ft.tasks.single_label import SingleLabel
 from bert_ft.training import frozen_cache
 from bert_ft.training.frozen_cache import FrozenStates
 from bert_ft.training.module import ClassificationModule
-from tests.models.families import VOCAB_SIZE, tiny_config
+from tests.models.families import VOCAB_SIZE, WITH_BERT_LAYERS, tiny_config
 
 from .running import interrupted, train
 
@@ -67,7 +67,7 @@ def gradients(model, batch):
 
 
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
-@pytest.mark.parametrize("family", sorted(SPLIT_MODEL_TYPES))
+@pytest.mark.parametrize("family", WITH_BERT_LAYERS)
 def test_logits_and_gradients_are_those_without_a_cache(family, pooling):
     """In float64 computed, in float32 kept: what differs is the rounding of one state."""
     model = frozen_classifier(family, pooling=pooling, initializer_range=0.1, **NO_DROPOUT).double()

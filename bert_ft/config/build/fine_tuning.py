@@ -14,6 +14,7 @@ from bert_ft.config.build.pretraining import PretrainingRecipe
 from bert_ft.config.build.stage import Recipe, build_run, build_stage
 from bert_ft.config.build.task import build_loss, build_metrics, build_objective, build_task, check_fitted
 from bert_ft.config.build.trainer import precision_of
+from bert_ft.config.check_encoder import check_encoder
 from bert_ft.config.instantiate import build, entries
 from bert_ft.data.augmentation import Augmentation, AugmentedSplit
 from bert_ft.data.prepare import PreparedData
@@ -73,6 +74,9 @@ class FineTuningRecipe(Recipe):
         if config.get("unfreezing"):
             callbacks.append(build(config.unfreezing))
         return callbacks
+
+    def check_encoder(self) -> None:
+        check_encoder(self.config, self.inputs.encoder)
 
     def num_rows(self) -> tuple[int, int]:
         return len(self.data.splits["train"]), len(self.data.splits["validation"])

@@ -16,6 +16,7 @@ from bert_ft.config.build.folder import in_folder
 from bert_ft.config.build.pretraining_texts import Splits, splits_without_fine_tuning, texts_of_stage
 from bert_ft.config.build.stage import Recipe, build_run, keys_under
 from bert_ft.config.build.task import build_task
+from bert_ft.config.check_encoder import check_encoder_of_stage
 from bert_ft.config.instantiate import build, entries, own_code
 from bert_ft.config.rules import STEP_MONITORS
 from bert_ft.data.arrow_cache import cache_folder
@@ -90,6 +91,10 @@ class PretrainingRecipe(Recipe):
         callbacks = [in_folder(node, folder, self.config) for node in own]
         monitors = [self.config.monitor.get(name) for name in STEP_MONITORS]
         return callbacks + [build(node) for node in monitors if node is not None]
+
+    def check_encoder(self) -> None:
+        if self._splits is None:  # otherwise fine-tuning has looked at it
+            check_encoder_of_stage(self.config, self.inputs.encoder)
 
     def num_rows(self) -> tuple[int, int]:
         return len(self.texts.train), len(self.texts.held_out)

@@ -72,6 +72,9 @@ class Recipe(ABC):
     def callbacks(self, folder: Path) -> list[Callback]:
         """Return the Trainer's callbacks, which write to the stage's folder."""
 
+    def check_encoder(self) -> None:  # noqa: B027
+        """Refuse what the stage asks of an encoder that can't do it, before any data is read."""
+
     @abstractmethod
     def num_rows(self) -> tuple[int, int]:
         """Read the data, and return how many rows are trained on and validated."""
@@ -123,6 +126,7 @@ def build_stage(recipe: Recipe, folder: Path) -> Any:
     callbacks = recipe.callbacks(folder)
     trainer = trainer_with(settings.trainer, precision, callbacks=callbacks, loggers=loggers, folder=folder)
     tokenizer = recipe.inputs.tokenizer
+    recipe.check_encoder()
     num_train, num_validation = recipe.num_rows()
     length = settings.trainer.max_epochs, settings.trainer.at_least_steps
     plan = plan_of(trainer, num_train, recipe.batch_size, *length)

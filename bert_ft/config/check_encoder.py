@@ -1,0 +1,56 @@
+"""What the encoder's family must be able to do for a run, looked at before any data is read."""
+
+from __future__ import annotations
+
+import logging
+
+from omegaconf import DictConfig
+
+from bert_ft.config.build.trainer import precision_of
+from bert_ft.models.classifier import check_linear
+from bert_ft.models.encoder import EncoderSpec
+from bert_ft.models.families import family_of
+from bert_ft.models.layer_names import check_layer_names
+from bert_ft.models.masked_lm import check_head
+
+log = logging.getLogger(__name__)
+
+
+def check_encoder(config: DictConfig, spec: EncoderSpec) -> None:
+    """Refuse what fine-tuning, and the stage before it, ask of an encoder that can't do it.
+
+    Raises:
+        ConfigError: with the family and the reason.
+    """
+    encoder = spec.load_config()
+    if config.optimizer.layer_decay < 1:
+        setting = f"optimizer.layer_decay={config.optimizer.layer_decay}"
+        check_layer_names(encoder, setting, "set it to 1")
+    if config.get("unfreezing"):
+        check_layer_names(encoder, "unfreezing=gradual", "set unfreezing=none")
+    if str(config.model.get("_target_", "")).endswith(".build_linear"):
+        check_linear(encoder)
+    precision = precision_of(config.trainer)
+    if "16" in precision.effective:
+        spec.check_half_precision(encoder, f"trainer.precision={precision.requested}")
+    if config.get("pretrain"):
+        check_encoder_of_stage(config, spec)
+    if family_of(encoder).notice is not None:
+        log.warning("encoder: %s %s", encoder.model_type, family_of(encoder).notice)
+
+
+def check_encoder_of_stage(config: DictConfig, spec: EncoderSpec) -> None:
+    """As ``check_encoder``, for pre-training.
+
+    Raises:
+        ConfigError: with the family and the reason.
+    """
+    encoder, settings = spec.load_config(), config.pretrain
+    if settings.mlm_weight:
+        check_head(encoder)
+    if settings.optimizer.layer_decay < 1:
+        setting = f"pretrain.optimizer.layer_decay={settings.optimizer.layer_decay}"
+        check_layer_names(encoder, setting, "set it to 1")
+    precision = precision_of(settings.trainer)
+    if "16" in precision.effective:
+        spec.check_half_precision(encoder, f"pretrain.trainer.precision={precision.requested}")
