@@ -47,7 +47,7 @@ class Family:
         shares_layers: all layers have the same weights.
         sub_blocks: what monitors look at within a layer.
         counts_from_padding: positions begin behind the padding's id, as RoBERTa's do.
-        token_types: takes ``token_type_ids``; ``None``: as the signature of its forward method says.
+        token_types: takes ``token_type_ids``, and zeros are as good as none; ``None``: as its code says.
         hidden_dropout: configuration keys of the rate on hidden states; of several, the first that is there.
         attention_dropout: configuration keys of the rate on attention weights.
         head_dropout: configuration key of the rate before the last layer of its classification head; ``None`` where that
@@ -120,6 +120,7 @@ _XLM = Family(
         r"(?:attentions|layer_norm1|ffns|layer_norm2)\.(\d+)\.",
     ),
     sub_blocks=_NO_SUB_BLOCKS,
+    token_types=False,  # its code looks them up among the tokens
     hidden_dropout=("dropout",),
     attention_dropout=("attention_dropout",),
 )
@@ -204,7 +205,11 @@ FAMILIES: dict[str, Family] = {
     ),
     "layoutlm": replace(_PADDED_BERT, head_dropout=None),
     "longformer": replace(
-        _PADDED_ROBERTA, sub_blocks=_NO_SUB_BLOCKS, first_attends_to_all=True, head_dropout=None
+        _PADDED_ROBERTA,
+        sub_blocks=_NO_SUB_BLOCKS,
+        first_attends_to_all=True,
+        head_dropout=None,
+        exports=False,
     ),
     "luke": replace(
         _PADDED_BERT,
@@ -250,6 +255,7 @@ FAMILIES: dict[str, Family] = {
         sub_blocks=_NO_SUB_BLOCKS,
         hidden_dropout=("dropout",),
         attention_dropout=(),
+        exports=False,
     ),
     # is_checked: it has to know its language; 16 bits: it writes float32 into a tensor of 16 bits
     "xmod": replace(_PADDED_ROBERTA, is_checked=True, trains_in_half=False),

@@ -32,7 +32,8 @@ def check_padding(encoder: PreTrainedModel, name: str) -> None:
         name: what the user has given.
 
     Raises:
-        ConfigError: they differ; the encoder can't be run on texts alone; or no token sees the ones after it.
+        ConfigError: they differ; token types of zeros change them; the encoder can't be run on texts alone; or no token
+            sees the ones after it.
     """
     who = f"encoder.name_or_path={name}: model type {encoder.config.model_type!r}"
     texts = _texts(encoder.config)
@@ -43,6 +44,9 @@ def check_padding(encoder: PreTrainedModel, name: str) -> None:
             changed = texts[1].copy()
             changed[-1] = texts[0][0]
             other = encode(encoder, pack([changed], [0]))[0]
+            typed = encode(
+                encoder, pack(texts, range(len(texts)), token_type_ids=[0 * text for text in texts])
+            )
     except Exception as error:  # whatever a family that nobody has tried may raise
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(f"{who} can't be run on texts alone ({reason}); {_REMEDY}") from error
@@ -53,6 +57,11 @@ def check_padding(encoder: PreTrainedModel, name: str) -> None:
             f"{who} gives a text other states when its batch is padded: they differ by {max(differences):.2g} of their "
             f"size, and up to {_TOLERANCE:g} would be rounding. A prediction would depend on the other texts of its "
             f"batch; {_REMEDY}"
+        )
+    if (typed[0] - torch.cat(together)).abs().max() / scale > _TOLERANCE:
+        raise ConfigError(
+            f"{who} gives a text other states with token types of zeros than without, and single texts come without; "
+            f"{_REMEDY}"
         )
     if (other[0] - alone[1][0]).abs().max() / scale <= _TOLERANCE:
         raise ConfigError(

@@ -105,7 +105,7 @@ REFUSED: dict[str, str] = {
     # FNet transforms all positions, padding included; the others convolve, or sum up segments of the padded length
     **dict.fromkeys(("convbert", "fnet", "nystromformer", "yoso"), _READS_PADDING),
     "canine": f"reads characters by a tokenizer of its own, which has no fast version; {_OTHER_ENCODERS}",
-    "funnel": f"has fewer states than a text has tokens: it pools them between its layers; {_OTHER_ENCODERS}",
+    "funnel": f"pools neighboring tokens between its layers, the padding among them; {_OTHER_ENCODERS}",
     "layoutlmv2": _READS_MORE % "images and places on a page",
     "layoutlmv3": _READS_MORE % "images and places on a page",
     "markuplm": _READS_MORE % "the paths of HTML elements",

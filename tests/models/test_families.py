@@ -1,5 +1,6 @@
 """Every family of the table, and some that aren't in it: trained, saved, reloaded and exported, as a run does it."""
 
+import dataclasses
 import inspect
 import re
 
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 from bert_ft.data.packing import pad, padding_mask
 from bert_ft.data.tokenization import load_tokenizer
 from bert_ft.errors import ConfigError
+from bert_ft.inference import onnx
 from bert_ft.inference.onnx import export_onnx
 from bert_ft.kernels.split_embedding import SplitEmbedding
 from bert_ft.models.bundle import load_bundle, save_bundle
@@ -149,10 +151,54 @@ def test_its_onnx_file_gives_the_same_logits(spec, family, tmp_path, tiny_encode
             np.testing.assert_allclose(logits, bundle.classifier(batch), rtol=0, atol=5e-5)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["longformer"])
+def test_a_graph_of_a_family_that_is_not_in_the_table_is_tried(
+    spec, family, tmp_path, tiny_encoder, monkeypatch
+):
+    save_bundle(tmp_path / "model", classifier_of(spec), load_tokenizer(tiny_encoder), max_length=30)
+    bundle = load_bundle(tmp_path / "model")
+    monkeypatch.setitem(FAMILIES, family, dataclasses.replace(FAMILIES[family], exports=True))
+    monkeypatch.setattr(onnx, "FAMILIES", {})
+    with pytest.raises(ConfigError, match=rf"transformers' {family} can't be exported.*predict with"):
+        export_onnx(bundle, tmp_path / "model.onnx")
+    assert not list(tmp_path.glob("*onnx*"))
+
+
+@pytest.mark.slow
+def test_a_graph_that_gives_other_logits_is_refused(tmp_path, tiny_encoder, monkeypatch):
+    spec = EncoderSpec(str(tmp_path / "encoder"))
+    random_encoder("bert").save_pretrained(tmp_path / "encoder")
+    save_bundle(tmp_path / "model", classifier_of(spec), load_tokenizer(tiny_encoder), max_length=30)
+    bundle, write = load_bundle(tmp_path / "model"), onnx._write
+
+    def write_another(bundle, path, optimize):
+        randomize(bundle.classifier.head)
+        write(bundle, path, optimize)
+
+    monkeypatch.setattr(onnx, "FAMILIES", {})
+    monkeypatch.setattr(onnx, "_write", write_another)
+    with pytest.raises(
+        ConfigError, match="transformers' bert can't be exported: its graph gives other logits"
+    ):
+        export_onnx(bundle, tmp_path / "model.onnx")
+
+
 @each(TABLE)
 def test_its_row_is_true(family):
     row, encoder = FAMILIES[family], random_encoder(family)
-    assert row.token_types is ("token_type_ids" in inspect.signature(encoder.forward).parameters)
+    if "token_type_ids" in inspect.signature(encoder.forward).parameters:
+        forced = dataclasses.replace(row, token_types=True)
+        batch = random_batch([3, 7], token_types=True)
+        batch.token_type_ids.zero_()
+        with pytest.MonkeyPatch.context() as patch, torch.no_grad():
+            patch.setitem(FAMILIES, family, forced)
+            typed = encode(encoder.eval(), batch)[0]
+        with torch.no_grad():
+            untyped = encode(encoder, random_batch([3, 7]))[0]
+        assert row.token_types is torch.allclose(typed, untyped, atol=1e-5)
+    else:
+        assert row.token_types is False
     names, num_layers = layer_names(encoder), num_encoder_layers(encoder)
     assert names is not None
     depths = {name: layer_of(f"encoder.{name}", num_layers, names) for name, _ in encoder.named_parameters()}

@@ -80,6 +80,12 @@ def test_left_to_right_is_seen():
         check_padding(encoder, "some")
 
 
+def test_token_types_of_zeros_that_change_a_text_are_seen(as_if_unknown):
+    as_if_unknown("xlm")
+    with pytest.raises(ConfigError, match=r"'xlm' gives a text other states with token types of zeros"):
+        check_padding(random_encoder("xlm"), "some")
+
+
 def test_what_raises_is_named():
     encoder = unknown_type("perceiver", d_model=8, d_latents=8, num_latents=4, num_blocks=1)
     with pytest.raises(
