@@ -125,6 +125,7 @@ def test_it_trains_in_16_bits_or_is_refused_by_name(spec, family):
     assert np.isfinite(train(classifier_of(spec), autocast=True)).all()
 
 
+@pytest.mark.slow  # seconds for each export
 @each(ALL)
 def test_its_onnx_file_gives_the_same_logits(spec, family, tmp_path, tiny_encoder):
     classifier = classifier_of(spec)
