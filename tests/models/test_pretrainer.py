@@ -157,6 +157,6 @@ class TestLoading:
     def test_a_family_without_a_known_head(self):
         from transformers import AutoConfig
 
-        config = AutoConfig.for_model("xlnet", vocab_size=50, d_model=8, n_head=2)
-        with pytest.raises(ConfigError, match=r"pretrain\.mlm_weight: no masked language model .* 'xlnet'"):
+        config = AutoConfig.for_model("xlm", vocab_size=50, emb_dim=8, n_layers=1, n_heads=2)
+        with pytest.raises(ConfigError, match=r"pretrain\.mlm_weight: no masked language model .* 'xlm'"):
             head_of(AutoModelForMaskedLM.from_config(config))
