@@ -14,7 +14,7 @@ from bert_ft.errors import ConfigError
 from bert_ft.models import families
 from bert_ft.models.encoder import EncoderSpec
 from bert_ft.models.encoder_config import attention_name
-from bert_ft.models.masked_lm import check_head
+from bert_ft.models.masked_lm import head_of
 from bert_ft.models.pretrainer import Pretrainer
 from bert_ft.optim.groups import parameter_groups
 
@@ -157,6 +157,6 @@ class TestLoading:
     def test_a_family_without_a_known_head(self):
         from transformers import AutoConfig
 
-        config = AutoConfig.for_model("xlnet", vocab_size=50, d_model=8, n_head=2)
-        with pytest.raises(ConfigError, match=r"pretrain\.mlm_weight: no masked language model .* 'xlnet'"):
-            check_head(config)
+        config = AutoConfig.for_model("xlm", vocab_size=50, emb_dim=8, n_layers=1, n_heads=2)
+        with pytest.raises(ConfigError, match=r"pretrain\.mlm_weight: no masked language model .* 'xlm'"):
+            head_of(AutoModelForMaskedLM.from_config(config))
