@@ -18,8 +18,8 @@ BELOW = {
     "errors": set(),
     "compat": {"errors"},
     "data": {"errors"},
-    "nn": {"errors"},
-    "optim": {"errors"},
+    "nn": {"errors", "compat"},
+    "optim": {"errors", "compat"},
     "kernels": {
         "errors",
         "data",
@@ -30,7 +30,7 @@ BELOW = {
     "drawing": set(),
     "tasks": {"errors", "trust", "data", "nn"},
     "reporting": {"errors", "drawing", "tasks"},
-    "models": {"errors", "trust", "data", "nn", "optim", "kernels", "tasks"},
+    "models": {"errors", "compat", "trust", "data", "nn", "optim", "kernels", "tasks"},
     "inference": {"errors", "data", "nn", "optim", "tasks", "models"},
     "training": {"errors", "compat", "data", "nn", "optim", "kernels", "tasks", "models"},
     "search": {"errors", "compat", "drawing", "reporting"},  # the pictures and the page of a study
@@ -83,6 +83,8 @@ PRIVATE_CALLS = {
     "lightning": {"lightning", "torch"},  # torch: a type
     "optuna": {"optuna"},
     "optuna_sweeper": {"hydra_plugins", "optuna"},
+    "torch": {"torch"},
+    "transformers": {"transformers", "torch"},  # torch: a type
 }
 # room of the search → the rooms, and files beside them, that it may import; ``search.py`` puts the rooms together
 SEARCH_ROOMS = {
@@ -96,7 +98,7 @@ SEARCH_ROOMS = {
 }
 FOUR_ROOMS = {"space", "study", "trials", "results"}
 MOST_ARROWS = 10  # imports of a file of one room by a file of another
-TRANSFORMERS = {"models", "training", "kernels"}  # training, kernels: a type only
+TRANSFORMERS = {"compat", "models", "training", "kernels"}  # training, kernels: a type only
 TRANSFORMERS_FILES = {"data/tokenization.py", "data/prepare.py"}
 
 FILES = sorted(ROOT.rglob("*.py"))

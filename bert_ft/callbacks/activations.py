@@ -15,6 +15,7 @@ from torch.utils.hooks import RemovableHandle
 from bert_ft.callbacks.health import sick_blocks
 from bert_ft.callbacks.monitor import HistogramMonitor
 from bert_ft.callbacks.monitored import caches_frozen_states
+from bert_ft.compat.torch import is_in_backward
 from bert_ft.models.anatomy import encoder_of
 from bert_ft.models.sub_blocks import SubBlock, encoder_sub_blocks, head_sub_blocks
 from bert_ft.nn.statistics import RAW, STATISTICS, merged, raw_moments, sampled, statistics
@@ -128,7 +129,7 @@ class ActivationMonitor(HistogramMonitor):
     def _hook(self, block: SubBlock, wants_histograms: bool) -> Any:
         def look(module: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
             # a checkpointed layer, computed anew in a backward pass
-            if torch._C._current_graph_task_id() != -1:
+            if is_in_backward():
                 return
             # the frozen part, computed to be kept: once for each text, and not by all processes at one time
             if self._has_cache and not torch.is_grad_enabled():

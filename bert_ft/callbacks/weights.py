@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, cast
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from bert_ft.callbacks.averaging import Averaging
 from bert_ft.callbacks.monitor import HistogramMonitor, callbacks_of
 from bert_ft.callbacks.monitored import has_initial_weights
+from bert_ft.compat.torch import differences
 from bert_ft.kernels.used_rows import settled_parameters
 from bert_ft.models.anatomy import Layers
 from bert_ft.training.clipping import norms_of
@@ -98,15 +99,15 @@ class WeightMonitor(HistogramMonitor):
             assert self._layers is not None
             return self._layers.norms(parameters, norms_of(values))
 
-        before, change = norms(self._previous), norms(_difference(weights, self._previous))
+        before, change = norms(self._previous), norms(differences(weights, self._previous))
         self._previous = []
         seen = [norms(weights), change / before]
         if self._initial:
-            seen.append(norms(_difference(weights, self._initial)))
+            seen.append(norms(differences(weights, self._initial)))
         average = _average(trainer)
         self._has_drift = self.distance and average is not None
         if self._has_drift and average is not None:
-            seen.append(norms(_difference(weights, average)))
+            seen.append(norms(differences(weights, average)))
         self.reading = torch.cat(seen)
         if self.wants_histograms(trainer.global_step):
             samples = self._layers.samples(dict(zip(parameters, weights, strict=True)))
@@ -115,10 +116,6 @@ class WeightMonitor(HistogramMonitor):
 
 def _copied(module: LightningModule) -> list[Tensor]:
     return [value.clone() for value in settled_parameters(module)]
-
-
-def _difference(weights: list[Tensor], others: list[Tensor]) -> list[Tensor]:
-    return cast(list[Tensor], list(torch._foreach_sub(weights, others)))
 
 
 def _average(trainer: Trainer) -> list[Tensor] | None:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AttentionInterface, AttentionMaskInterface
 
+from bert_ft.compat.torch import flash_attention
 from bert_ft.data.packing import LengthGroup, length_groups
 from bert_ft.kernels.packed_attention import BucketLayout, is_right, packed_attention
 from bert_ft.nn.precision import at_least_float32
@@ -172,24 +173,10 @@ def _flash(
     ends, longest = layout.cu_seqlens(states[0].device), max(layout.lengths)
     reach = -1 if sliding_window is None else sliding_window - 1  # to either side
     if dropout:  # which the public function doesn't pass on
-        is_causal, returns_mask = False, False
-        output, *_ = torch.ops.aten._flash_attention_forward(
-            *states,
-            ends,
-            ends,
-            longest,
-            longest,
-            dropout,
-            is_causal,
-            returns_mask,
-            scale=scaling,
-            window_size_left=reach,
-            window_size_right=reach,
-        )
-    else:
-        output = varlen.varlen_attn(
-            *states, ends, ends, longest, longest, scale=scaling, window_size=(reach, reach)
-        )
+        return flash_attention(states, ends, longest, dropout=dropout, scaling=scaling, reach=reach)
+    output = varlen.varlen_attn(
+        *states, ends, ends, longest, longest, scale=scaling, window_size=(reach, reach)
+    )
     assert isinstance(output, Tensor)
     return output
 

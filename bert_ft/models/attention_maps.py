@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from bert_ft.compat.torch import hooks_of
+from bert_ft.compat.transformers import forget_capturing, set_attention
 from bert_ft.data.packing import TextBatch
 from bert_ft.kernels.split_embedding import SplitEmbedding
 from bert_ft.models.encoding import is_packed
@@ -26,16 +28,13 @@ def eager_twin(encoder: PreTrainedModel) -> PreTrainedModel:
     """The encoder's double for looking at attention: in evaluation mode, without hooks, with the very same weights."""
     shared: dict[int, Any] = {id(value): value for value in chain(encoder.parameters(), encoder.buffers())}
     for child in encoder.modules():
-        for name, value in vars(child).items():
-            if name.endswith("_hooks") and isinstance(value, OrderedDict):
-                shared[id(value)] = OrderedDict()
+        shared |= {id(hooks): OrderedDict() for hooks in hooks_of(child)}
         if isinstance(child, SplitEmbedding):
             del shared[id(child.unused)]  # reading it can do decay that is due, which isn't ours to do
     twin = copy.deepcopy(encoder, shared)
     for child in twin.modules():
-        # by it transformers knows that its own hooks are there, which give the attentions
-        vars(child).pop("_output_capturing_hooks_installed", None)
-    twin.config._attn_implementation = "eager"
+        forget_capturing(child)  # its own hooks, which give the attentions, are gone
+    set_attention(twin.config, "eager")
     return twin.eval()
 
 

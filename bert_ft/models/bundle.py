@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import yaml
 from safetensors import SafetensorError
@@ -23,6 +23,7 @@ from transformers import (
 )
 
 import bert_ft
+from bert_ft.compat.transformers import class_of
 from bert_ft.data.tokenization import load_tokenizer
 from bert_ft.errors import CheckpointError
 from bert_ft.kernels.linear import replace_linear
@@ -84,7 +85,7 @@ def save_bundle(
     linear = isinstance(classifier, LinearClassifier)
     auto = AutoModelForSequenceClassification if linear else AutoModel
     config = type(classifier.config).from_dict(classifier.config.to_dict())
-    config.architectures = [cast(type, auto._model_mapping[type(config)]).__name__]
+    config.architectures = [class_of(auto, config).__name__]
     config.save_pretrained(folder)
     tokenizer.save_pretrained(str(folder))
     state = {name: value.detach().cpu().contiguous() for name, value in classifier.saved_state().items()}

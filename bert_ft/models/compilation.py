@@ -15,6 +15,6 @@ def compile_encoder(encoder: PreTrainedModel) -> None:
     for each batch. So a layer is two graphs, from one attention to the next.
     """
     for name in (PACKED_EAGER, PACKED_SDPA):
-        attention = AttentionInterface._global_mapping[name]
+        attention = AttentionInterface()[name]
         AttentionInterface.register(name, torch.compiler.disable(attention))
     encoder.compile(dynamic=True)

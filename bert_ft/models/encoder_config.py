@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 import sys
-from typing import Any, cast
+from typing import Any
 
 from transformers import AutoModel, PretrainedConfig, PreTrainedModel
 
+from bert_ft.compat.transformers import class_of, knows_sdpa
 from bert_ft.errors import ConfigError
 from bert_ft.models.attention import PACKED_EAGER, PACKED_SDPA
 from bert_ft.models.families import UNKNOWN, family_of
@@ -26,7 +27,7 @@ def attention_name(config: PretrainedConfig, implementation: str) -> str:
     """
     if family_of(config).packed:
         return PACKED_IMPLEMENTATIONS[implementation]
-    if implementation == "sdpa" and not type_of_model(config)._supports_sdpa:
+    if implementation == "sdpa" and not knows_sdpa(type_of_model(config)):
         return "eager"
     return implementation
 
@@ -85,7 +86,7 @@ def type_of_model(config: PretrainedConfig) -> type[PreTrainedModel]:
         ConfigError: transformers knows no bare encoder of this type.
     """
     try:
-        return cast(type[PreTrainedModel], AutoModel._model_mapping[type(config)])
+        return class_of(AutoModel, config)
     except KeyError:
         raise ConfigError(
             f"encoder: model type {config.model_type!r} has no encoder in transformers"

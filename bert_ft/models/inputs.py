@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from bert_ft.compat.transformers import attention_of
 from bert_ft.data.packing import TextBatch
 from bert_ft.kernels.switch import is_fast
 from bert_ft.models.attention import SequenceLayout
@@ -27,9 +28,7 @@ def packed_inputs(encoder: PreTrainedModel, batch: TextBatch) -> dict[str, Tenso
 
 def layer_arguments(encoder: PreTrainedModel, batch: TextBatch) -> dict[str, Any]:
     """What every layer is given beside the states of a packed batch: where its sequences lie."""
-    if (
-        encoder.config._attn_implementation == "flash_attention_2"
-    ):  # transformers' own, which takes cu_seqlens
+    if attention_of(encoder.config) == "flash_attention_2":  # transformers' own, which takes cu_seqlens
         return {
             "cu_seq_lens_q": batch.cu_seqlens,
             "cu_seq_lens_k": batch.cu_seqlens,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from transformers import AutoModelForMaskedLM, PretrainedConfig, PreTrainedModel
 
+from bert_ft.compat.transformers import has_class
 from bert_ft.errors import ConfigError
 from bert_ft.models.families import family_of, model_types
 
@@ -36,7 +37,7 @@ def check_head(config: PretrainedConfig) -> None:
     Raises:
         ConfigError: with those that are.
     """
-    if family_of(config).predict_tokens is None or type(config) not in AutoModelForMaskedLM._model_mapping:
+    if family_of(config).predict_tokens is None or not has_class(AutoModelForMaskedLM, config):
         raise ConfigError(
             f"pretrain.mlm_weight: no masked language model is known for model type {config.model_type!r} (known: "
             f"{model_types('predict_tokens')}); set it to 0"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
+from bert_ft.compat.transformers import draw_as_new, initialize
 from bert_ft.errors import ConfigError
 from bert_ft.models.families import family_of
 from bert_ft.models.layer_names import check_layer_names, layer_names
@@ -48,10 +49,10 @@ def reinitialize(encoder: PreTrainedModel, num_layers: int) -> None:
         return layer_of(f"encoder.{name}", depth, names) > depth - num_layers
 
     for name, parameter in encoder.named_parameters():
-        if is_redrawn(name):  # transformers' mark of loaded weights, which it leaves alone
-            parameter._is_hf_initialized = False  # type: ignore[attr-defined]
+        if is_redrawn(name):
+            draw_as_new(parameter)
     # children first, as transformers does it: ModernBERT's blocks draw their linear layers once more, narrower
     for module_name, module in reversed(list(encoder.named_modules())):
         inside = [name for name, _ in module.named_parameters(prefix=module_name)]
         if inside and all(is_redrawn(name) for name in inside):
-            encoder._init_weights(module)
+            initialize(encoder, module)

@@ -4,13 +4,13 @@
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Self
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bert_ft.compat.torch import KeepsFloat32
 from bert_ft.errors import ConfigError
 from bert_ft.nn.contrastive import contrastive_loss
 from bert_ft.nn.precision import at_least_float32
@@ -44,10 +44,12 @@ class RowLoss(nn.Module, ABC):
         """Return the unweighted loss of each row, ``(batch,)``."""
 
 
-class ClassificationLoss(RowLoss):
+class ClassificationLoss(KeepsFloat32, RowLoss):
     """Mean of the rows' losses, each weighted by its label's class weight (1 without class weights)."""
 
     class_weights: Tensor | None
+    # training in 16 bits converts the module, and would round them
+    in_float32 = ("class_weights",)
 
     def __init__(self, class_weights: Sequence[float] | None = None) -> None:
         super().__init__()
@@ -58,14 +60,6 @@ class ClassificationLoss(RowLoss):
                 raise ConfigError(f"loss.class_weights={list(class_weights)} must be finite and above 0")
         # not persistent: the weights come from the configuration, and validation's plain loss has none
         self.register_buffer("class_weights", weights, persistent=False)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        weights = self.class_weights
-        super()._apply(fn, recurse)
-        if weights is not None and self.class_weights is not None and self.class_weights.itemsize < 4:
-            # training in 16 bits converts the module, and would round them
-            self.class_weights = weights.to(self.class_weights.device)
-        return self
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         if self.class_weights is not None and len(self.class_weights) != logits.shape[1]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bert_ft.compat.torch import interpolate_in_place
 from bert_ft.errors import ConfigError
 from bert_ft.optim.schedules import Schedule
 
@@ -93,7 +94,7 @@ def move_towards(averaged: Sequence[Tensor], current: Sequence[Tensor], weight: 
     ]
     if floats:
         means, values = zip(*floats, strict=True)
-        torch._foreach_lerp_(list(means), list(values), weight)
+        interpolate_in_place(means, values, weight)
     for mean, value in zip(averaged, current, strict=True):
         if not mean.is_floating_point():
             mean.copy_(value)

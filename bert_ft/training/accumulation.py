@@ -9,6 +9,8 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor, distributed, nn
 
+from bert_ft.compat.torch import multiply_in_place
+
 
 def ends_window(trainer: Trainer, batch_idx: int) -> bool:
     """Whether the optimizer steps after this batch: the window is full, or the epoch ends."""
@@ -77,4 +79,4 @@ class AccumulationWindow:
         factor = (
             torch.where(total > 0, nominal / total, 1.0) if isinstance(total, Tensor) else nominal / total
         )
-        torch._foreach_mul_(gradients, factor)
+        multiply_in_place(gradients, factor)

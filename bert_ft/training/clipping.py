@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
+from bert_ft.compat.torch import l2_norms
+
 
 @dataclass(frozen=True)
 class ClippedGradients:
@@ -68,4 +70,4 @@ def norms_of(tensors: Sequence[Tensor]) -> Tensor:
     if not tensors:
         return torch.zeros(0)
     dtype = torch.promote_types(tensors[0].dtype, torch.float32)
-    return torch.stack(torch._foreach_norm(list(tensors), dtype=dtype))
+    return torch.stack(l2_norms(tensors, dtype))
