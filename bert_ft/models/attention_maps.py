@@ -1,8 +1,9 @@
 """Attention weights of any encoder, computed beside it: the encoder itself isn't touched.
 
 The kernels that encoders train with don't give their weights. Here a twin with the same tensors, but with modules
-and a configuration of its own, computes them eagerly. So there are no modes, hooks or settings to be put back,
-whatever goes wrong, and hooks of others don't see it; nor does it count what ``torch.compile`` made of the encoder.
+and a configuration of its own, computes them eagerly; a function of the user's own gives its own weights, or none. So
+there are no modes, hooks or settings to be put back, whatever goes wrong, and hooks of others don't see it; nor does it
+count what ``torch.compile`` made of the encoder.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from transformers import PreTrainedModel
 
 from bert_ft.data.packing import TextBatch
 from bert_ft.kernels.split_embedding import SplitEmbedding
+from bert_ft.models.attention import is_own
 from bert_ft.models.encoding import is_packed
-from bert_ft.models.inputs import packed_inputs, padded_inputs, token_types
+from bert_ft.models.inputs import layer_arguments, packed_inputs, padded_inputs, token_types
 
 
 def eager_twin(encoder: PreTrainedModel) -> PreTrainedModel:
@@ -35,7 +37,8 @@ def eager_twin(encoder: PreTrainedModel) -> PreTrainedModel:
     for child in twin.modules():
         # by it transformers knows that its own hooks are there, which give the attentions
         vars(child).pop("_output_capturing_hooks_installed", None)
-    twin.config._attn_implementation = "eager"
+    if not is_own(twin.config._attn_implementation):
+        twin.config._attn_implementation = "eager"
     return twin.eval()
 
 
@@ -49,13 +52,17 @@ def attention_maps(twin: PreTrainedModel, text: TextBatch) -> Tensor | None:
     """
     assert text.num_sequences == 1
     if is_packed(twin):
-        inputs = packed_inputs(twin, text)
+        inputs: dict[str, Any] = dict(packed_inputs(twin, text))
+        if is_own(twin.config._attn_implementation):
+            inputs |= layer_arguments(twin, text)
     else:
         inputs = {name: value[None] for name, value in token_types(twin, text).items()}
         inputs |= padded_inputs(twin, text.input_ids[None])
         inputs |= {"input_ids": text.input_ids[None], "attention_mask": torch.ones_like(text.input_ids)[None]}
     maps = getattr(twin(**inputs, output_attentions=True), "attentions", None) or ()
     # some pool the tokens between layers, or give windows
-    if not maps or any(one.shape != (1, *maps[0].shape[1:2], *2 * [text.num_tokens]) for one in maps):
+    if not maps or any(
+        one is None or one.shape != (1, *maps[0].shape[1:2], *2 * [text.num_tokens]) for one in maps
+    ):
         return None
     return torch.cat(list(maps))  # (layers, heads, length, length)
