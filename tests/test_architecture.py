@@ -31,7 +31,7 @@ BELOW = {
     "tasks": {"errors", "trust", "data", "nn"},
     "reporting": {"errors", "drawing", "tasks"},
     "models": {"errors", "compat", "trust", "data", "nn", "optim", "kernels", "tasks"},
-    "inference": {"errors", "data", "nn", "optim", "tasks", "models"},
+    "inference": {"errors", "compat", "data", "nn", "optim", "tasks", "models"},
     "training": {"errors", "compat", "data", "nn", "optim", "kernels", "tasks", "models"},
     "search": {"errors", "compat", "drawing", "reporting"},  # the pictures and the page of a study
     "callbacks": {

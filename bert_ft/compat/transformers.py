@@ -39,6 +39,14 @@ def knows_sdpa(model: type[PreTrainedModel]) -> bool:
     return model._supports_sdpa
 
 
+def takes_any_attention(model: type[PreTrainedModel]) -> bool:
+    """Return whether a class of models runs every function that is registered with ``AttentionInterface``.
+
+    The public way that is missing: whether it does is found out by building a model with one, which raises an error.
+    """
+    return model._supports_attention_backend
+
+
 def attention_of(config: PretrainedConfig) -> str | None:
     """Return the name of the attention function that a model runs; ``None`` where nothing has been chosen yet.
 

@@ -142,6 +142,9 @@ def _own_classes(config: DictConfig, get: Any) -> Iterator[str]:
     typed = get("hydra.overrides.task")
     if trust and typed is not None and not any(word.lstrip("+").startswith("trust=") for word in typed):
         yield f"trust={list(trust)}: stands in a file, which can't vouch for itself; give it on the command line"
+    attention = get("encoder.attn_implementation")
+    if attention and "." in attention and not wrong and not is_trusted(attention, ("bert_ft.*", *trust)):
+        yield refusal("encoder.attn_implementation", attention)
     for key, target in _targets({name: node for name, node in _plain(config) if name != "hydra"}):
         if not wrong and not is_trusted(target, (*IN_CONFIGURATIONS, *trust)):
             yield refusal(key, target)

@@ -13,7 +13,9 @@ from typing import Any
 
 import torch
 
+from bert_ft.compat.transformers import attention_of
 from bert_ft.errors import ConfigError, DataError
+from bert_ft.models.attention import is_own
 from bert_ft.models.bundle import Bundle
 from bert_ft.models.families import FAMILIES, family_of, model_types
 from bert_ft.models.inputs import takes_token_types
@@ -45,7 +47,7 @@ def export_onnx(bundle: Bundle, path: Path | str, *, optimize: bool = False) -> 
 
     Raises:
         ConfigError: the packages of the extra ``onnx`` aren't installed, the encoder can't be optimized, or
-            the pooling is somebody's own.
+            the pooling or the attention is the user's own.
         DataError: ``path`` can't be written, or one ONNX file can't hold the weights.
     """
     path = Path(path)
@@ -58,6 +60,11 @@ def export_onnx(bundle: Bundle, path: Path | str, *, optimize: bool = False) -> 
             "takes padded ones; only a model with one of this package's poolings can be exported"
         )
     config = bundle.classifier.config
+    if is_own(attention_of(config)):
+        raise ConfigError(
+            f"encoder.attn_implementation={attention_of(config)}: a graph has this package's attention; a model "
+            "with one of your own can't be exported"
+        )
     if not family_of(config).exports:
         raise ConfigError(
             f"output={path}: transformers' {config.model_type} can't be exported: torch finds no graph in its code; "

@@ -25,10 +25,54 @@ from bert_ft.nn.precision import at_least_float32
 
 PACKED_SDPA = "bert_ft_packed_sdpa"
 PACKED_EAGER = "bert_ft_packed_eager"
+FLASH = ("flash_attention_2", "flash_attention_3", "flash_attention_4")
+# transformers' own, which differ in speed alone
+STOCK = ("sdpa", "eager", *FLASH, "flex_attention")
+_OURS = "bert_ft_"  # the names of what this package registers
 
 _PADDED_TO = 8  # what torch's kernels take a mask of as it lies
 
 Kernel = Callable[[Tensor, Tensor, Tensor, Tensor | None, float, float], Tensor]
+
+
+def takes_packed(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Mark an attention function as one for packed tokens; without the mark it is given padded batches.
+
+    It is called as transformers' attention functions are, with all texts of a batch as one, end to end:
+    ``(1, heads, num_tokens, head_dim)`` each. ``cu_seqlens``, ``(num_sequences + 1,)`` int32, says where each text begins
+    and ends, and ``layout`` is a ``SequenceLayout``. There is no mask.
+    """
+    function.takes_packed = True  # type: ignore[attr-defined]
+    return function
+
+
+def is_own(name: str | None) -> bool:
+    """Whether the attention function of that name computes something of the user's."""
+    return name is not None and name not in STOCK and not name.startswith(_OURS)
+
+
+def names_of_registered() -> list[str]:
+    """The names that can be chosen; ``paged`` ones need the cache of a text generator."""
+    known = {*STOCK, *AttentionInterface()}
+    return sorted(name for name in known if "." not in name and not name.startswith((_OURS, "paged|")))
+
+
+def has_packed_form(name: str) -> bool:
+    """Whether the attention function of that name takes packed tokens, or one here does the same on them."""
+    if is_own(name):
+        return getattr(AttentionInterface().get(name), "takes_packed", False)
+    return name != "flex_attention"
+
+
+def register_own(name: str, function: Callable[..., Any] | None = None) -> None:
+    """Make a function known to transformers; without one, give that of the name its mask where it has none.
+
+    A function for padded batches gets a mask to add to its scores.
+    """
+    if function is not None:
+        AttentionInterface.register(name, function)
+    if function is not None or name not in AttentionMaskInterface():
+        AttentionMaskInterface.register(name, _no_mask if has_packed_form(name) else _full_mask)
 
 
 class SequenceLayout:
@@ -201,6 +245,11 @@ def _window_mask(length: int, sliding_window: int | None, device: torch.device) 
         return None
     positions = torch.arange(length, device=device)
     return (positions[:, None] - positions).abs() < sliding_window
+
+
+def _full_mask(**arguments: Any) -> Tensor:
+    """``(batch, 1, length, length)``, to be added to scores; also where no text of the batch is padded."""
+    return AttentionMaskInterface()["eager"](**{**arguments, "allow_is_bidirectional_skip": False})
 
 
 def _no_mask(**_: Any) -> None:

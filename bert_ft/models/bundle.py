@@ -23,13 +23,15 @@ from transformers import (
 )
 
 import bert_ft
-from bert_ft.compat.transformers import class_of
+from bert_ft.compat.transformers import attention_of, class_of
 from bert_ft.data.tokenization import load_tokenizer
 from bert_ft.errors import CheckpointError
 from bert_ft.kernels.linear import replace_linear
+from bert_ft.models.attention import is_own
 from bert_ft.models.classifier import Classifier, LinearClassifier, ResidualClassifier
 from bert_ft.models.encoder import empty_encoder, empty_sequence_classifier
 from bert_ft.models.half_precision import mend_half_precision
+from bert_ft.models.own_attention import prepare_attention
 from bert_ft.tasks.saved import described, restored
 from bert_ft.tasks.task import Task
 
@@ -83,6 +85,7 @@ def save_bundle(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     linear = isinstance(classifier, LinearClassifier)
+    attention = attention_of(classifier.config)
     auto = AutoModelForSequenceClassification if linear else AutoModel
     config = type(classifier.config).from_dict(classifier.config.to_dict())
     config.architectures = [class_of(auto, config).__name__]
@@ -95,6 +98,7 @@ def save_bundle(
         "bert_ft": bert_ft.__version__,
         "model": "bert_linear" if linear else "bert_residual",
         "architecture": classifier.architecture,
+        **({"attention": attention} if is_own(attention) else {}),
         "task": described(task),
         "max_length": max_length,
         "text_column": text_column,
@@ -108,12 +112,12 @@ def save_bundle(
 def load_bundle(folder: Path | str, trust: Sequence[str] = ()) -> Bundle:
     """Read a folder that ``save_bundle`` wrote; the classifier comes in evaluation mode, on the CPU.
 
-    Nothing in the folder is executed: weights are safetensors, the rest is plain data. Classes of the user's own that
-    the model was built with are named in it, and imported only where ``trust`` has a pattern for their names.
+    Nothing in the folder is executed: weights are safetensors, the rest is plain data. Classes and functions of the
+    user's own that the model was built with are named in it, and imported only where ``trust`` has a pattern for their names.
 
     Raises:
         CheckpointError: the folder isn't a bundle, is of another format, or is damaged.
-        ConfigError: it names a class that isn't trusted.
+        ConfigError: it names a class, or an attention function, that isn't trusted.
     """
     folder = Path(folder)
     specification = _read_specification(folder)
@@ -168,6 +172,8 @@ def _read_specification(folder: Path) -> dict[str, Any]:
 def _empty_classifier(
     specification: dict[str, Any], config: PretrainedConfig, trust: Sequence[str]
 ) -> Classifier:
+    attention = specification.get("attention", "sdpa")
+    prepare_attention(config, attention, trust)
     if specification["model"] == "bert_linear":
-        return LinearClassifier(empty_sequence_classifier(config))
-    return ResidualClassifier(empty_encoder(config), trust=trust, **specification["architecture"])
+        return LinearClassifier(empty_sequence_classifier(config, attention))
+    return ResidualClassifier(empty_encoder(config, attention), trust=trust, **specification["architecture"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -30,6 +30,7 @@ from bert_ft.models.encoder_config import attention_name, set_dropout, type_of_m
 from bert_ft.models.families import FAMILIES, family_of
 from bert_ft.models.frozen import check_freezing, freeze
 from bert_ft.models.half_precision import mend_half_precision
+from bert_ft.models.own_attention import check_cache, prepare_attention
 from bert_ft.models.padding_check import check_padding, fault_in_half
 from bert_ft.models.refused_families import check_family
 from bert_ft.models.reinitialization import check_reinitialization, reinitialize
@@ -44,7 +45,7 @@ class EncoderSpec:
     Attributes:
         name_or_path: a hub name, a folder, or ``embedded/all-MiniLM-L6-v2`` (extra ``demo``).
         revision: the branch, tag or commit on the hub.
-        attn_implementation: ``sdpa``, ``eager`` or (on a GPU) ``flash_attention_2``.
+        attn_implementation: a registered name, or the path of a function (see ``bert_ft.models.own_attention``).
         hidden_dropout: replaces the checkpoint's rate on hidden states; ``None`` keeps it.
         attention_dropout: replaces the checkpoint's rate on attention weights; ``None`` keeps it.
         gradient_checkpointing: recompute each layer in the backward pass instead of keeping it.
@@ -54,6 +55,7 @@ class EncoderSpec:
         cache_frozen: whoever trains shall compute the frozen part's output once for each row and keep it
             (see ``bert_ft.training.frozen_cache``): the frozen part then has no dropout.
         kernels: ``fast`` or ``plain`` (see ``bert_ft.kernels.switch``).
+        trust: patterns of names that ``attn_implementation`` may have, beside this package's.
     """
 
     name_or_path: str
@@ -66,6 +68,7 @@ class EncoderSpec:
     freeze_layers: int | None = None
     cache_frozen: bool = False
     kernels: str = "fast"
+    trust: Sequence[str] = ()
 
     def resolve(self) -> str:
         """The hub name or folder that transformers is asked for."""
@@ -76,8 +79,8 @@ class EncoderSpec:
 
         Raises:
             CheckpointError: it isn't in the folder, the hub's cache or on the hub.
-            ConfigError: its family is refused, padding changes what it gives, it has no such dropout rate, or can't be
-                frozen as wanted.
+            ConfigError: its family is refused, padding changes what it gives, it has no such dropout rate, can't be
+                frozen as wanted, or can't have this attention.
         """
         with _loading(self.name_or_path):
             config = AutoConfig.from_pretrained(
@@ -96,6 +99,9 @@ class EncoderSpec:
         check_reinitialization(config, self.reinit_layers)
         check_freezing(config, self.freeze_layers, cache=self.cache_frozen, reinit_layers=self.reinit_layers)
         set_dropout(config, self.hidden_dropout, self.attention_dropout)
+        prepare_attention(config, self.attn_implementation, self.trust)
+        if self.cache_frozen and self.freeze_layers is not None:
+            check_cache(config, self.attn_implementation)
         return config
 
     def check_half_precision(self, config: PretrainedConfig, setting: str) -> None:
@@ -207,17 +213,20 @@ def _try(name_or_path: str, revision: str | None) -> str | None:
     return fault_in_half(encoder)
 
 
-def empty_encoder(config: PretrainedConfig) -> PreTrainedModel:
-    """The bare encoder with random weights, in training mode: for weights of our own, and for tests."""
+def empty_encoder(config: PretrainedConfig, attention: str = "sdpa") -> PreTrainedModel:
+    """The bare encoder with random weights, in training mode: for weights of our own, and for tests.
+
+    ``attention`` is an ``attn_implementation`` that ``prepare_attention`` has taken.
+    """
     return AutoModel.from_config(
-        config, attn_implementation=attention_name(config, "sdpa"), **without_pooler(config)
+        config, attn_implementation=attention_name(config, attention), **without_pooler(config)
     )
 
 
-def empty_sequence_classifier(config: PretrainedConfig) -> PreTrainedModel:
-    """transformers' ``...ForSequenceClassification`` with random weights, in training mode."""
+def empty_sequence_classifier(config: PretrainedConfig, attention: str = "sdpa") -> PreTrainedModel:
+    """transformers' ``...ForSequenceClassification`` with random weights, in training mode; see ``empty_encoder``."""
     return AutoModelForSequenceClassification.from_config(
-        config, attn_implementation=attention_name(config, "sdpa")
+        config, attn_implementation=attention_name(config, attention)
     )
 
 

@@ -10,13 +10,13 @@ from transformers import AutoModel, PretrainedConfig, PreTrainedModel
 
 from bert_ft.compat.transformers import class_of, knows_sdpa
 from bert_ft.errors import ConfigError
-from bert_ft.models.attention import PACKED_EAGER, PACKED_SDPA
+from bert_ft.models.attention import FLASH, PACKED_EAGER, PACKED_SDPA, has_packed_form
 from bert_ft.models.families import UNKNOWN, family_of
 
 PACKED_IMPLEMENTATIONS = {
     "sdpa": PACKED_SDPA,
     "eager": PACKED_EAGER,
-    "flash_attention_2": "flash_attention_2",  # transformers' own, which takes cu_seqlens
+    **{name: name for name in FLASH},  # transformers' own, which take cu_seqlens
 }
 
 
@@ -26,10 +26,15 @@ def attention_name(config: PretrainedConfig, implementation: str) -> str:
     A padded family without ``sdpa`` runs ``eager``.
     """
     if family_of(config).packed:
-        return PACKED_IMPLEMENTATIONS[implementation]
+        return PACKED_IMPLEMENTATIONS.get(implementation, implementation)
     if implementation == "sdpa" and not knows_sdpa(type_of_model(config)):
         return "eager"
     return implementation
+
+
+def runs_packed(config: PretrainedConfig, implementation: str | None) -> bool:
+    """Whether an encoder of this family runs on packed tokens with this attention function."""
+    return family_of(config).packed and (implementation is None or has_packed_form(implementation))
 
 
 def without_pooler(config: PretrainedConfig) -> dict[str, Any]:

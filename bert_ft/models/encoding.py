@@ -7,8 +7,9 @@ from typing import Any
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from bert_ft.compat.transformers import attention_of
 from bert_ft.data.packing import TextBatch, pad, padding_mask, unpad
-from bert_ft.models.families import family_of
+from bert_ft.models.encoder_config import runs_packed
 from bert_ft.models.first_token import computes_first_tokens
 from bert_ft.models.frozen import encode_from
 from bert_ft.models.inputs import layer_arguments, packed_inputs, padded_inputs, token_types
@@ -61,8 +62,8 @@ def _run_padded(encoder: PreTrainedModel, batch: TextBatch, options: dict[str, A
 
 
 def is_packed(encoder: PreTrainedModel) -> bool:
-    """Whether the encoder runs on packed tokens (see ``bert_ft.models.families``)."""
-    return family_of(encoder.config).packed
+    """Whether the encoder runs on packed tokens: its family (see ``bert_ft.models.families``) and its attention do."""
+    return runs_packed(encoder.config, attention_of(encoder.config))
 
 
 def num_encoder_layers(encoder: PreTrainedModel) -> int:

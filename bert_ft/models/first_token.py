@@ -10,14 +10,19 @@ from typing import Any, cast
 from torch import nn
 from transformers import PreTrainedModel
 
+from bert_ft.compat.transformers import attention_of
 from bert_ft.kernels.first_token import FirstTokens, is_right, with_first_tokens
 from bert_ft.kernels.switch import is_fast
+from bert_ft.models.attention import is_own
+from bert_ft.models.encoder_config import runs_packed
 from bert_ft.models.families import family_of
 
 
 def prepare_first_tokens(encoder: PreTrainedModel) -> None:
     """Teach the last layer to compute first tokens alone, where the family and ``encoder.kernels`` let it (in place)."""
-    if not is_fast(encoder):
+    implementation = attention_of(encoder.config)
+    # the kernel is plain attention on packed tokens
+    if not is_fast(encoder) or is_own(implementation) or not runs_packed(encoder.config, implementation):
         return
     if family_of(encoder.config).has_bert_layers and not computes_first_tokens(encoder):
         attention = _last_attention(encoder)

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from bert_ft.compat.transformers import attention_of
 from bert_ft.data.packing import TextBatch
 from bert_ft.kernels.switch import is_fast
-from bert_ft.models.attention import SequenceLayout
+from bert_ft.models.attention import FLASH, SequenceLayout, is_own
 from bert_ft.models.families import UNKNOWN, family_of
 
 
@@ -28,7 +28,8 @@ def packed_inputs(encoder: PreTrainedModel, batch: TextBatch) -> dict[str, Tenso
 
 def layer_arguments(encoder: PreTrainedModel, batch: TextBatch) -> dict[str, Any]:
     """What every layer is given beside the states of a packed batch: where its sequences lie."""
-    if attention_of(encoder.config) == "flash_attention_2":  # transformers' own, which takes cu_seqlens
+    implementation = attention_of(encoder.config)
+    if implementation in FLASH:  # transformers' own, which take cu_seqlens
         return {
             "cu_seq_lens_q": batch.cu_seqlens,
             "cu_seq_lens_k": batch.cu_seqlens,
@@ -36,7 +37,8 @@ def layer_arguments(encoder: PreTrainedModel, batch: TextBatch) -> dict[str, Any
             "max_length_k": max(batch.lengths),
         }
     num_heads = encoder.config.num_attention_heads
-    return {"layout": SequenceLayout(batch.lengths, num_heads, is_fast=is_fast(encoder))}
+    arguments: dict[str, Any] = {"layout": SequenceLayout(batch.lengths, num_heads, is_fast=is_fast(encoder))}
+    return arguments | {"cu_seqlens": batch.cu_seqlens} if is_own(implementation) else arguments
 
 
 def token_types(encoder: PreTrainedModel, batch: TextBatch) -> dict[str, Tensor]:

@@ -100,3 +100,8 @@ def test_a_model_without_its_hooks_has_them_installed_again():
     found = twin(ids, output_attentions=True).attentions
     assert found, "transformers changed its mark of installed hooks"
     assert torch.equal(found[0], first[0])
+
+
+def test_which_models_run_any_registered_attention():
+    assert compat.takes_any_attention(BertModel), "transformers changed _supports_attention_backend"
+    assert not compat.takes_any_attention(FunnelModel), "transformers changed _supports_attention_backend"

@@ -110,6 +110,11 @@ CACHED = ["encoder.freeze_layers=1", "encoder.cache_frozen=true"]
             "callbacks.x._target_=lightning.pytorch.LightningModule.load_from_checkpoint: isn't among",
         ),
         (
+            ["encoder.attn_implementation=my_package.attention.near"],
+            "encoder.attn_implementation=my_package.attention.near: isn't among the trusted classes; if it is your own, "
+            "add trust=[my_package.attention.*]",
+        ),
+        (
             ["data.source._target_=my_package.Source", "trust=[my_package_too.*,my_package]"],
             "data.source._target_=my_package.Source: isn't among the trusted classes",
         ),
@@ -236,6 +241,7 @@ def test_a_sound_configuration_has_none():
     [
         ["model.pooling={_target_:my_package.parts.Pooling,share:2}", "trust=[my_package.*]"],
         ["model.pooling={_target_:my_package.parts.Pooling}", "trust=[my_package.parts.Pooling]"],
+        ["encoder.attn_implementation=my_package.attention.near", "trust=[my_package.attention.near]"],
         ["model.pooling={_target_:bert_ft.nn.pooling.AttentionPooling}"],
         ["objective.metric=val/kappa", KAPPA],
         ["objective.metric=val/kappa", "objective.mode=min", KAPPA],

@@ -39,14 +39,16 @@ def run(folder: Path, module: str, *arguments: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_it_has_two_files_and_three_commands():
-    assert [name for name, _ in FILES] == ["my_package/parts.py", "my_conf/model/mine.yaml"]
-    assert [module for module, _ in COMMANDS] == ["bert_ft.train", "bert_ft.predict", "bert_ft.train"]
+def test_it_has_three_files_and_four_commands():
+    names = ["my_package/parts.py", "my_conf/model/mine.yaml", "my_package/attention.py"]
+    assert [name for name, _ in FILES] == names
+    modules = ["bert_ft.train", "bert_ft.predict", "bert_ft.train", "bert_ft.train"]
+    assert [module for module, _ in COMMANDS] == modules
 
 
 def test_the_commands_run(folder, tiny_encoder, reviews):
     small = [*SMALL, *file_overrides(reviews), f"encoder.name_or_path={tiny_encoder}", "trainer.max_epochs=2"]
-    (_, first), (_, predict), (_, second) = COMMANDS
+    (_, first), (_, predict), (_, second), (_, third) = COMMANDS
     run(folder, "bert_ft.train", *shlex.split(first), *small, "hydra.run.dir=first")
     metrics = json.loads((folder / "first/metrics.json").read_text())
     assert metrics["objective"] == {"metric": "val/kappa", "value": metrics["val"]["kappa"]}
@@ -62,3 +64,7 @@ def test_the_commands_run(folder, tiny_encoder, reviews):
         specification = yaml.safe_load((folder / name / "model/bert_ft.yaml").read_text())
         own = {"_target_": "my_package.parts.FirstAndMean", "share": 0.25}
         assert specification["architecture"]["pooling"] == own
+
+    run(folder, "bert_ft.train", *shlex.split(third), *small, "hydra.run.dir=third", "debug=fast")
+    saved = yaml.safe_load((folder / "third/model/bert_ft.yaml").read_text())
+    assert saved["attention"] == "my_package.attention.near"

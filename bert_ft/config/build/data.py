@@ -40,7 +40,7 @@ def text_inputs(config: DictConfig) -> TextInputs:
     Raises:
         UserError: they can't be used.
     """
-    encoder: EncoderSpec = build(config.encoder)
+    encoder: EncoderSpec = build(config.encoder, trust=tuple(config.trust))
     max_length = length_limit_of(config, max_positions(encoder.load_config()))
     tokenizer = load_tokenizer(encoder.resolve(), encoder.revision, config.data.truncation_side)
     return TextInputs(encoder, tokenizer, max_length)

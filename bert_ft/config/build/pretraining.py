@@ -33,6 +33,7 @@ from bert_ft.training.pretraining_data import PretrainingDataModule
 from bert_ft.training.pretraining_module import PretrainingModule
 from bert_ft.training.pretraining_objective import PretrainingObjective
 from bert_ft.training.resume import PRETRAINING, is_of_pretraining
+from bert_ft.trust import TARGET
 
 # of `pretrain`, those that change how the stage is watched or kept, and not its result
 _ASIDE = ("num_cached",)
@@ -169,9 +170,10 @@ def _settings(config: DictConfig) -> dict[str, Any]:
     found = entries(config.pretrain, without=_ASIDE)
     found["trainer"] = {key: value for key, value in found["trainer"].items() if key not in _TRAINER_ASIDE}
     encoder = config.encoder
+    own_attention = {TARGET: encoder.attn_implementation} if "." in encoder.attn_implementation else {}
     return {
         "pretrain": found,
-        "own_code": own_code(found),
+        "own_code": own_code([found, own_attention]),
         "max_tokens": config.data.max_tokens,
         "attn_implementation": encoder.attn_implementation,
         "kernels": encoder.kernels,
