@@ -157,7 +157,13 @@ def test_its_onnx_file_gives_the_same_logits(spec, family, tmp_path, tiny_encode
 def test_a_graph_of_a_family_that_is_not_in_the_table_is_tried(
     spec, family, tmp_path, tiny_encoder, monkeypatch
 ):
-    save_bundle(tmp_path / "model", classifier_of(spec), load_tokenizer(tiny_encoder), max_length=30)
+    save_bundle(
+        tmp_path / "model",
+        classifier_of(spec),
+        SingleLabel(LABELS),
+        load_tokenizer(tiny_encoder),
+        max_length=30,
+    )
     bundle = load_bundle(tmp_path / "model")
     monkeypatch.setitem(FAMILIES, family, dataclasses.replace(FAMILIES[family], exports=True))
     monkeypatch.setattr(onnx, "FAMILIES", {})
@@ -170,7 +176,13 @@ def test_a_graph_of_a_family_that_is_not_in_the_table_is_tried(
 def test_a_graph_that_gives_other_logits_is_refused(tmp_path, tiny_encoder, monkeypatch):
     spec = EncoderSpec(str(tmp_path / "encoder"))
     random_encoder("bert").save_pretrained(tmp_path / "encoder")
-    save_bundle(tmp_path / "model", classifier_of(spec), load_tokenizer(tiny_encoder), max_length=30)
+    save_bundle(
+        tmp_path / "model",
+        classifier_of(spec),
+        SingleLabel(LABELS),
+        load_tokenizer(tiny_encoder),
+        max_length=30,
+    )
     bundle, write = load_bundle(tmp_path / "model"), onnx._write
 
     def write_another(bundle, path, optimize):
