@@ -19,8 +19,6 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from bert_ft.compat.hydra import command_line, quoted
-from bert_ft.config.check import problems
-from bert_ft.config.composition import judged, listed
 from bert_ft.config.paths import conf_dir
 from bert_ft.config.run_folder import RunFolder, claim
 from bert_ft.errors import ConfigError, UserError
@@ -43,13 +41,15 @@ def entry_point(
     def decorate(task: Task) -> Callable[..., Any]:
         @functools.wraps(task)
         def checked(config: DictConfig) -> Any:
-            found = problems(config)
+            found = _problems(config)
             if found:
+                from bert_ft.config.composition import listed
+
                 raise ConfigError(listed(found))
             return task(config)
 
         # what a sweeper asks of its task
-        checked.problems = problems  # type: ignore[attr-defined]
+        checked.problems = _problems  # type: ignore[attr-defined]
         checked.warm = warm  # type: ignore[attr-defined]
 
         @functools.wraps(task)
@@ -64,6 +64,13 @@ def entry_point(
 def job_folder() -> Path:
     """Return the folder that Hydra has made for the job."""
     return Path(HydraConfig.get().runtime.output_dir)
+
+
+def _problems(config: DictConfig) -> list[str]:
+    """Return what is wrong with a configuration; what judges it isn't imported by a command that only shows it."""
+    from bert_ft.config.check import problems
+
+    return problems(config)
 
 
 def _run(task: Task, config_name: str) -> None:
@@ -103,6 +110,8 @@ def _before(config_name: str, arguments: argparse.Namespace) -> RunFolder | None
         if not own.is_dir():
             raise ConfigError(f"--config-dir={arguments.config_dir}: no such folder")
         overrides.insert(0, f"hydra.searchpath=[{quoted(f'file://{own}')}]")
+    from bert_ft.config.composition import judged
+
     config = judged(config_name, overrides, sweep=arguments.multirun)
     if arguments.multirun or config.hydra.output_subdir is None:
         return None
