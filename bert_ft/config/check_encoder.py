@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -16,13 +17,17 @@ from bert_ft.models.masked_lm import check_head
 log = logging.getLogger(__name__)
 
 
-def check_encoder(config: DictConfig, spec: EncoderSpec) -> None:
+def check_encoder(config: DictConfig, spec: EncoderSpec, encoder: Any) -> None:
     """Refuse what fine-tuning, and the stage before it, ask of an encoder that can't do it.
+
+    Args:
+        config: of the run.
+        spec: the encoder.
+        encoder: what ``spec.load_config`` gave.
 
     Raises:
         ConfigError: with the family and the reason.
     """
-    encoder = spec.load_config()
     if config.optimizer.layer_decay < 1:
         setting = f"optimizer.layer_decay={config.optimizer.layer_decay}"
         check_layer_names(encoder, setting, "set it to 1")
@@ -34,18 +39,18 @@ def check_encoder(config: DictConfig, spec: EncoderSpec) -> None:
     if "16" in precision.effective:
         spec.check_half_precision(encoder, f"trainer.precision={precision.requested}")
     if config.get("pretrain"):
-        check_encoder_of_stage(config, spec)
+        check_encoder_of_stage(config, spec, encoder)
     if family_of(encoder).notice is not None:
         log.warning("encoder: %s %s", encoder.model_type, family_of(encoder).notice)
 
 
-def check_encoder_of_stage(config: DictConfig, spec: EncoderSpec) -> None:
+def check_encoder_of_stage(config: DictConfig, spec: EncoderSpec, encoder: Any) -> None:
     """As ``check_encoder``, for pre-training.
 
     Raises:
         ConfigError: with the family and the reason.
     """
-    encoder, settings = spec.load_config(), config.pretrain
+    settings = config.pretrain
     if settings.mlm_weight:
         check_head(encoder)
     if settings.optimizer.layer_decay < 1:

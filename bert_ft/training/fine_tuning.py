@@ -30,7 +30,7 @@ class FineTuning(Stage):
         tests: whether the kept weights are measured on the test split.
         settings: of the run's configuration, for TensorBoard's table of hyper-parameters.
         pretraining: the stage before it.
-        reinit_layers: how many of that stage's top layers are drawn anew.
+        reinit_layers: how many of that stage's top layers are reinitialized.
     """
 
     module: ClassificationModule
@@ -66,7 +66,7 @@ class FineTuning(Stage):
         stage, self.pretraining = self.pretraining, None
         if self.resume_from is None:  # else the checkpoint has the weights
             with stage.encoder() as folder:
-                self.seed_all()  # layers may be drawn anew
+                self.seed_all()  # layers may be reinitialized
                 hand_over(folder, self.module.classifier.encoder, reinit_layers=self.reinit_layers)
             if self.trainer.is_global_zero:
                 print_pretraining(stage.record, stage.folder)

@@ -25,11 +25,13 @@ class TextInputs:
 
     Attributes:
         encoder: that reads them; its weights aren't loaded yet.
+        encoder_config: of it, read once.
         tokenizer: the encoder's.
         max_length: of a text, in tokens.
     """
 
     encoder: EncoderSpec
+    encoder_config: Any  # transformers' PretrainedConfig
     tokenizer: FastTokenizer
     max_length: int
 
@@ -41,9 +43,10 @@ def text_inputs(config: DictConfig) -> TextInputs:
         UserError: they can't be used.
     """
     encoder: EncoderSpec = build(config.encoder, trust=tuple(config.trust))
-    max_length = length_limit_of(config, max_positions(encoder.load_config()))
+    encoder_config = encoder.load_config()
+    max_length = length_limit_of(config, max_positions(encoder_config))
     tokenizer = load_tokenizer(encoder.resolve(), encoder.revision, config.data.truncation_side)
-    return TextInputs(encoder, tokenizer, max_length)
+    return TextInputs(encoder, encoder_config, tokenizer, max_length)
 
 
 def read_inputs(config: DictConfig) -> None:
@@ -55,7 +58,7 @@ def read_inputs(config: DictConfig) -> None:
     with trusting(config.trust):
         quieten()
         inputs = text_inputs(config)
-        inputs.encoder.load()
+        inputs.encoder.load(inputs.encoder_config)
         prepared_data(config, build_task(config), inputs.tokenizer, inputs.max_length)
 
 

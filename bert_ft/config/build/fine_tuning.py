@@ -76,7 +76,7 @@ class FineTuningRecipe(Recipe):
         return callbacks
 
     def check_encoder(self) -> None:
-        check_encoder(self.config, self.inputs.encoder)
+        check_encoder(self.config, self.inputs.encoder, self.inputs.encoder_config)
 
     def num_rows(self) -> tuple[int, int]:
         return len(self.data.splits["train"]), len(self.data.splits["validation"])
@@ -96,7 +96,7 @@ class FineTuningRecipe(Recipe):
             self.inputs.encoder, task.config_entries(), trust=tuple(config.trust)
         )
         if self.augmentation is None or type(self.augmentation) is Augmentation:
-            # somebody's own may bring other tokens
+            # an augmentation of the user's own may bring other tokens
             device = trainer.strategy.root_device
             train_used_rows_only(classifier.encoder, train, self.inputs.tokenizer, optimizer, device)
         frozen_states = self._frozen_states(classifier)

@@ -57,7 +57,7 @@ class PretrainingRecipe(Recipe):
     Args:
         config: of the whole run.
         inputs: of the fine-tuning that comes after it; ``None`` = it is alone, and reads them itself. How the encoder is
-            frozen, and what of it is drawn anew, is fine-tuning's.
+            frozen, and which of its layers are reinitialized, is fine-tuning's.
         splits: likewise those of the data: the training texts, and those that the stage mustn't see.
     """
 
@@ -95,7 +95,7 @@ class PretrainingRecipe(Recipe):
 
     def check_encoder(self) -> None:
         if self._splits is None:  # otherwise fine-tuning has looked at it
-            check_encoder_of_stage(self.config, self.inputs.encoder)
+            check_encoder_of_stage(self.config, self.inputs.encoder, self.inputs.encoder_config)
 
     def num_rows(self) -> tuple[int, int]:
         return len(self.texts.train), len(self.texts.held_out)
