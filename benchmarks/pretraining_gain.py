@@ -57,7 +57,7 @@ FINE_TUNING = [
     "trainer.enable_progress_bar=false",
     "trainer.precision=bf16",
 ]
-STAGE = ["pretrain.trainer.at_least_steps=100"]
+STAGE = ["pretrain.trainer.min_train_steps=100"]
 TRIED = {
     "mlm lr=1e-4 head_lr=null": [
         "pretrain=mlm",

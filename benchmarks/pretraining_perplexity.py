@@ -52,7 +52,7 @@ SHAPE = {
 }
 SETTINGS = [
     "pretrain=mlm",
-    "pretrain.masking.probability=0.2",
+    "pretrain.masking.mlm_probability=0.2",
     "pretrain.batch_size=32",
     "pretrain.trainer.max_steps=2400",
     "pretrain.trainer.val_check_interval=800",

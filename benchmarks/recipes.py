@@ -70,7 +70,7 @@ AUTOGLUON = [
     "optimizer.weight_decay=0.001",
     "data.batch_size=128",
     "trainer.max_epochs=20",
-    "trainer.at_least_steps=0",
+    "trainer.min_train_steps=0",
     "trainer.val_check_interval=0.5",
     "trainer.gradient_clip_val=1.0",
     "callbacks.early_stopping.patience=10",
@@ -84,21 +84,21 @@ OURS: dict[str, list[str]] = {
 }
 # the last weights are judged: choosing a checkpoint by the rows that judge it would favour many validations
 LAST = ["callbacks.best_checkpoint=null", "callbacks.early_stopping=null"]
-BASE = [*LAST, "data.batch_size=16", "trainer.at_least_steps=400", "optimizer.lr=1e-4"]
+BASE = [*LAST, "data.batch_size=16", "trainer.min_train_steps=400", "optimizer.lr=1e-4"]
 FAST = [*BASE, "optimizer.lr=2e-4"]
 BEST = ["callbacks.best_checkpoint.standard_errors=0"]
 VARIANTS: dict[str, list[str]] = {
-    "residual steps=800": ["trainer.at_least_steps=800"],
-    "residual steps=1000": ["trainer.at_least_steps=1000"],
-    "residual steps=1000 r_drop": ["trainer.at_least_steps=1000", "loss=r_drop"],
+    "residual steps=800": ["trainer.min_train_steps=800"],
+    "residual steps=1000": ["trainer.min_train_steps=1000"],
+    "residual steps=1000 r_drop": ["trainer.min_train_steps=1000", "loss=r_drop"],
     "base": BASE,
     "base lr=5e-5": [*BASE, "optimizer.lr=5e-5"],
     "base lr=2e-4": [*BASE, "optimizer.lr=2e-4"],
     "base layer_decay=0.8": [*BASE, "optimizer.layer_decay=0.8"],
     "base layer_decay=1": [*BASE, "optimizer.layer_decay=1.0"],
-    "base steps=200": [*BASE, "trainer.at_least_steps=200"],
-    "base steps=800": [*BASE, "trainer.at_least_steps=800"],
-    "base batches of 32": [*BASE, "data.batch_size=32", "trainer.at_least_steps=200"],
+    "base steps=200": [*BASE, "trainer.min_train_steps=200"],
+    "base steps=800": [*BASE, "trainer.min_train_steps=800"],
+    "base batches of 32": [*BASE, "data.batch_size=32", "trainer.min_train_steps=200"],
     "base ema": [*BASE, "averaging=ema"],
     "base swa": [*BASE, "averaging=swa"],
     "base label_smoothing=0": [*BASE, "loss.label_smoothing=0.0"],
@@ -106,8 +106,8 @@ VARIANTS: dict[str, list[str]] = {
     "base r_drop": [*BASE, "loss=r_drop"],
     "base adversarial": [*BASE, "loss=adversarial"],
     "base contrastive": [*BASE, "loss=supervised_contrastive"],
-    "base token_dropout=0.1": [*BASE, "data.augmentation.token_dropout=0.1"],
-    "base span_masking=0.15": [*BASE, "data.augmentation.span_masking=0.15"],
+    "base token_dropout=0.1": [*BASE, "data.augmentation.token_deletion_prob=0.1"],
+    "base span_masking=0.15": [*BASE, "data.augmentation.span_mask_ratio=0.15"],
     "base reinit=1": [*BASE, "encoder.reinit_layers=1"],
     "base cosine": [*BASE, "schedule=cosine"],
     "base linear head": [*BASE, "model.head.hidden_sizes=[]"],
@@ -117,39 +117,39 @@ VARIANTS: dict[str, list[str]] = {
     "fast linear head": [*FAST, "model.head.hidden_sizes=[]"],
     "fast lr=3e-4": [*FAST, "optimizer.lr=3e-4"],
     "fast head_lr=2e-3": [*FAST, "optimizer.head_lr=2e-3"],
-    "fast steps=800": [*FAST, "trainer.at_least_steps=800"],
-    "fast steps=600": [*FAST, "trainer.at_least_steps=600"],
+    "fast steps=800": [*FAST, "trainer.min_train_steps=800"],
+    "fast steps=600": [*FAST, "trainer.min_train_steps=600"],
     # the best of all validations, and with early stopping after three
     "fast steps=600 kept": [
         *FAST[len(LAST) :],
-        "trainer.at_least_steps=600",
+        "trainer.min_train_steps=600",
         *BEST,
         "callbacks.early_stopping=null",
     ],
     "fast steps=800 best": [
         *FAST[len(LAST) :],
-        "trainer.at_least_steps=800",
+        "trainer.min_train_steps=800",
         *BEST,
         "callbacks.early_stopping.patience=3",
     ],
     "fast r_drop": [*FAST, "loss=r_drop"],
-    "fast steps=600 contrastive": [*FAST, "trainer.at_least_steps=600", "loss=supervised_contrastive"],
-    "fast steps=600 linear head": [*FAST, "trainer.at_least_steps=600", "model.head.hidden_sizes=[]"],
+    "fast steps=600 contrastive": [*FAST, "trainer.min_train_steps=600", "loss=supervised_contrastive"],
+    "fast steps=600 linear head": [*FAST, "trainer.min_train_steps=600", "model.head.hidden_sizes=[]"],
     "fast steps=600 token_dropout=0.1": [
         *FAST,
-        "trainer.at_least_steps=600",
-        "data.augmentation.token_dropout=0.1",
+        "trainer.min_train_steps=600",
+        "data.augmentation.token_deletion_prob=0.1",
     ],
     "fast steps=600 span_masking=0.15": [
         *FAST,
-        "trainer.at_least_steps=600",
-        "data.augmentation.span_masking=0.15",
+        "trainer.min_train_steps=600",
+        "data.augmentation.span_mask_ratio=0.15",
     ],
-    "fast steps=1000": [*FAST, "trainer.at_least_steps=1000"],
-    "fast steps=1500": [*FAST, "trainer.at_least_steps=1500"],
-    "fast steps=1000 r_drop": [*FAST, "trainer.at_least_steps=1000", "loss=r_drop"],
+    "fast steps=1000": [*FAST, "trainer.min_train_steps=1000"],
+    "fast steps=1500": [*FAST, "trainer.min_train_steps=1500"],
+    "fast steps=1000 r_drop": [*FAST, "trainer.min_train_steps=1000", "loss=r_drop"],
     **{
-        f"fast steps=600 {name}": [*FAST, "trainer.at_least_steps=600", *overrides]
+        f"fast steps=600 {name}": [*FAST, "trainer.min_train_steps=600", *overrides]
         for name, overrides in {
             "r_drop": ["loss=r_drop"],
             "adversarial": ["loss=adversarial"],
@@ -172,7 +172,7 @@ VARIANTS: dict[str, list[str]] = {
             "cls": ["model.pooling=cls"],
             "two layers": ["model.pooling_layers=2"],
             "two blocks": ["model.head.hidden_sizes=[384,384]"],
-            "token_swap=0.1": ["data.augmentation.token_swap=0.1"],
+            "token_swap_prob=0.1": ["data.augmentation.token_swap_prob=0.1"],
             "reinit=1": ["encoder.reinit_layers=1"],
         }.items()
     },
@@ -213,7 +213,7 @@ def hf_equivalent(lr: float, epochs: int) -> list[str]:
         "schedule.warmup_ratio=0.0",
         "data.batch_size=8",
         f"trainer.max_epochs={epochs}",
-        "trainer.at_least_steps=0",
+        "trainer.min_train_steps=0",
         "callbacks.best_checkpoint=null",  # it evaluates what training ends with
         "callbacks.early_stopping=null",
     ]

@@ -165,7 +165,7 @@ def _against_cache(get: Any) -> Iterator[str]:
     target = get("data.augmentation._target_")
     if target is not None and target != AUGMENTATION:
         yield f"data.augmentation._target_={target}: encoder.cache_frozen=true keeps what texts gave unchanged; set one off"
-    for name in ("token_dropout", "token_swap", "span_masking"):
+    for name in ("token_deletion_prob", "token_swap_prob", "span_mask_ratio"):
         if value := get(f"data.augmentation.{name}"):
             yield f"data.augmentation.{name}={value}: encoder.cache_frozen=true keeps what texts gave unchanged; set one off"
     if epsilon := get("loss.adversarial_epsilon"):

@@ -46,9 +46,9 @@ def _losses(get: Callable[[str], Any]) -> Iterator[str]:
     mlm, contrastive = get("pretrain.mlm_weight"), get("pretrain.contrastive_weight")
     if mlm == 0 and contrastive == 0:
         yield "pretrain.mlm_weight=0: pretrain.contrastive_weight=0 too, so there is nothing to train; raise one of them"
-    mask, random = get("pretrain.masking.mask_share"), get("pretrain.masking.random_share")
+    mask, random = get("pretrain.masking.mask_replace_prob"), get("pretrain.masking.random_replace_prob")
     if mask is not None and random is not None and mask + random > 1 + 1e-9:
-        yield f"pretrain.masking.mask_share={mask}: with pretrain.masking.random_share={random} it is more than 1"
+        yield f"pretrain.masking.mask_replace_prob={mask}: with pretrain.masking.random_replace_prob={random} it is more than 1"
     if contrastive == 0 and (sizes := get("pretrain.projection_sizes")):
         yield f"pretrain.projection_sizes={sizes}: pretrain.contrastive_weight=0, so nothing would train them; set it to []"
     if not contrastive:

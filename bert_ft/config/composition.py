@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from bert_ft.config.check import problems
 from bert_ft.config.check_pretraining import unread
 from bert_ft.config.paths import conf_dir
+from bert_ft.config.renamed_keys import move_renamed, with_new_names
 from bert_ft.errors import ConfigError
 
 SEARCH = "optuna"  # of hydra/sweeper
@@ -114,9 +115,11 @@ def _composition_problems(error: Exception, config_name: str, overrides: Sequenc
 def _compose(config_name: str, overrides: Sequence[str]) -> DictConfig | Exception:
     with hydra.initialize_config_dir(config_dir=str(conf_dir())):
         try:
-            return hydra.compose(config_name, list(overrides), return_hydra_config=True)
+            config = hydra.compose(config_name, with_new_names(overrides), return_hydra_config=True)
         except (CompactHydraException, ValueError) as error:  # ValueError: a group is set to null
             return error
+    move_renamed(config)
+    return config
 
 
 def _refused(override: str, error: Exception, config: DictConfig) -> str:

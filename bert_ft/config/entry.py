@@ -20,11 +20,14 @@ from omegaconf import DictConfig
 
 from bert_ft.compat.hydra import command_line, quoted
 from bert_ft.config.paths import conf_dir
+from bert_ft.config.renamed_keys import move_renamed, old_names, with_new_names
 from bert_ft.config.run_folder import RunFolder, claim
 from bert_ft.errors import ConfigError, UserError
 from bert_ft.trust import IN_HYDRA
 
 Task = Callable[[DictConfig], Any]
+
+log = logging.getLogger(__name__)
 
 ADDED_GROUPS = ("+experiment=", "+debug=")  # null in the list of defaults, where Hydra then refuses the plus
 
@@ -41,6 +44,8 @@ def entry_point(
     def decorate(task: Task) -> Callable[..., Any]:
         @functools.wraps(task)
         def checked(config: DictConfig) -> Any:
+            for line in move_renamed(config):
+                log.info(line)
             found = _problems(config)
             if found:
                 from bert_ft.config.composition import listed
@@ -78,7 +83,10 @@ def _run(task: Task, config_name: str) -> None:
     # printed and the exit code
     os.environ["HYDRA_FULL_ERROR"] = "1"
     gc.disable()  # until the heavy imports are done: bert_ft.config.startup
-    sys.argv[1:] = [_as_choice(word) for word in sys.argv[1:]]
+    words = [_as_choice(word) for word in sys.argv[1:]]
+    sys.argv[1:] = with_new_names(words)
+    for line in old_names(words, sys.argv[1:]):
+        print(line, file=sys.stderr)
     try:
         folder = _before(config_name, command_line())
         wrapped = hydra.main(

@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 from omegaconf import DictConfig
 
+from bert_ft.config.renamed_keys import with_new_names
 from bert_ft.errors import ConfigError
 from bert_ft.training.resume import run_of
 
@@ -100,7 +101,7 @@ def _check_same_settings(checkpoint: Path, overrides: Sequence[str]) -> None:
     record = run_of(checkpoint) / ".hydra" / "overrides.yaml"
     if not record.is_file():
         return
-    before = set(yaml.safe_load(record.read_text(encoding="utf-8")) or ())
+    before = set(with_new_names(yaml.safe_load(record.read_text(encoding="utf-8")) or ()))
     now = {text for text in overrides if not text.startswith(("hydra.", "resume_from="))}
     before = {text for text in before if not text.startswith("resume_from=")}
     if now != before:

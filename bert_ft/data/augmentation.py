@@ -22,19 +22,19 @@ class Augmentation:
     """Deletes tokens, swaps two of a text, hides spans; special tokens stay where they are.
 
     Attributes:
-        token_dropout: the probability of each token to be deleted; one token of a text always stays.
-        token_swap: swaps for each token: so many times two tokens of one text change places.
-        span_masking: the share of tokens that become [MASK], in spans.
+        token_deletion_prob: the probability of each token to be deleted; one token of a text always stays.
+        token_swap_prob: swaps for each token: so many times two tokens of one text change places.
+        span_mask_ratio: the share of tokens that become [MASK], in spans.
         mean_span_length: of the spans, in tokens; their lengths are geometric, cut at 10.
     """
 
-    token_dropout: float = 0.0
-    token_swap: float = 0.0
-    span_masking: float = 0.0
+    token_deletion_prob: float = 0.0
+    token_swap_prob: float = 0.0
+    span_mask_ratio: float = 0.0
     mean_span_length: float = 3.0
 
     def __post_init__(self) -> None:
-        for name in ("token_dropout", "token_swap", "span_masking"):
+        for name in ("token_deletion_prob", "token_swap_prob", "span_mask_ratio"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(
                     f"data.augmentation.{name}={getattr(self, name)} must be at least 0 and below 1"
@@ -46,7 +46,7 @@ class Augmentation:
 
     def __bool__(self) -> bool:
         """Whether it changes anything."""
-        return any((self.token_dropout, self.token_swap, self.span_masking))
+        return any((self.token_deletion_prob, self.token_swap_prob, self.span_mask_ratio))
 
     def __call__(
         self, ids: np.ndarray, segments: np.ndarray, mask_id: int | None, rng: np.random.Generator
@@ -60,11 +60,11 @@ class Augmentation:
             mask_id: of [MASK]; ``None`` where there is none and nothing is to be masked.
             rng: all chance comes from it.
         """
-        kept = delete(segments, self.token_dropout, rng)
-        ids, segments = swap(ids[kept], segments[kept], self.token_swap, rng), segments[kept]
-        if self.span_masking:
+        kept = delete(segments, self.token_deletion_prob, rng)
+        ids, segments = swap(ids[kept], segments[kept], self.token_swap_prob, rng), segments[kept]
+        if self.span_mask_ratio:
             assert mask_id is not None
-            hidden = spans(segments >= 0, self.span_masking, self.mean_span_length, rng)
+            hidden = spans(segments >= 0, self.span_mask_ratio, self.mean_span_length, rng)
             ids = np.where(hidden, mask_id, ids)
         return ids, kept
 

@@ -24,28 +24,30 @@ class Masking:
     """Chooses the tokens to be guessed, and what stands in their place.
 
     Attributes:
-        probability: of each token to be chosen; special tokens never are.
-        mask_share: of the chosen ones that become [MASK].
-        random_share: of them that become any other token; the rest stay as they are.
+        mlm_probability: of each token to be chosen; special tokens never are.
+        mask_replace_prob: of the chosen ones that become [MASK].
+        random_replace_prob: of them that become any other token; the rest stay as they are.
         whole_words: choose words, all of whose tokens are then chosen, at the same probability.
         at_least_one: choose a token (or word) of a text that would have none: few texts to be judged by must have some.
     """
 
-    probability: float = 0.15
-    mask_share: float = 0.8
-    random_share: float = 0.1
+    mlm_probability: float = 0.15
+    mask_replace_prob: float = 0.8
+    random_replace_prob: float = 0.1
     whole_words: bool = False
     at_least_one: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 < self.probability < 1:
-            raise ConfigError(f"pretrain.masking.probability={self.probability} must be above 0 and below 1")
-        for name in ("mask_share", "random_share"):
+        if not 0 < self.mlm_probability < 1:
+            raise ConfigError(
+                f"pretrain.masking.mlm_probability={self.mlm_probability} must be above 0 and below 1"
+            )
+        for name in ("mask_replace_prob", "random_replace_prob"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"pretrain.masking.{name}={getattr(self, name)} must be from 0 to 1")
-        if self.mask_share + self.random_share > 1 + 1e-9:
+        if self.mask_replace_prob + self.random_replace_prob > 1 + 1e-9:
             raise ConfigError(
-                f"pretrain.masking.mask_share={self.mask_share}: with random_share={self.random_share} it is more than 1"
+                f"pretrain.masking.mask_replace_prob={self.mask_replace_prob}: with random_replace_prob={self.random_replace_prob} it is more than 1"
             )
 
     def __call__(
@@ -60,15 +62,15 @@ class Masking:
             draws = rng.random(len(ids))[word]
         else:
             draws = rng.random(len(ids))
-        chosen = maskable & (draws < self.probability)
+        chosen = maskable & (draws < self.mlm_probability)
         if self.at_least_one and not chosen.any() and maskable.any():
             chosen = maskable & (draws == draws[maskable].min())
         fate = rng.random(len(ids))
         replacements = rng.choice(vocabulary.ordinary_ids, size=len(ids))
         becomes = np.where(
-            fate < self.mask_share,
+            fate < self.mask_replace_prob,
             vocabulary.mask_id,
-            np.where(fate < self.mask_share + self.random_share, replacements, ids),
+            np.where(fate < self.mask_replace_prob + self.random_replace_prob, replacements, ids),
         )
         return np.where(chosen, becomes, ids), chosen
 

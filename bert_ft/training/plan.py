@@ -30,11 +30,11 @@ class Plan:
 
 
 def plan_of(
-    trainer: Trainer, num_rows: int, batch_size: int, max_epochs: int | None, at_least_steps: int
+    trainer: Trainer, num_rows: int, batch_size: int, max_epochs: int | None, min_train_steps: int
 ) -> Plan:
     """The plan for ``num_rows`` training rows and ``batch_size`` rows to a batch and process.
 
-    Without ``max_epochs`` there are ``LEAST_EPOCHS``, or as many as ``at_least_steps`` optimizer steps take, unless
+    Without ``max_epochs`` there are ``LEAST_EPOCHS``, or as many as ``min_train_steps`` optimizer steps take, unless
     ``trainer.limit_train_batches`` is a number of batches, as in a trial run; where ``trainer.max_steps`` is given, that
     alone ends training. -1 epochs are no limit.
     """
@@ -44,7 +44,7 @@ def plan_of(
     steps = math.inf if trainer.max_steps == -1 else float(trainer.max_steps)
     steps_each = math.ceil(batches / trainer.accumulate_grad_batches)
     if max_epochs is None:
-        wanted = 0 if isinstance(limit, int) else math.ceil(at_least_steps / max(1, steps_each))
+        wanted = 0 if isinstance(limit, int) else math.ceil(min_train_steps / max(1, steps_each))
         enough = max(LEAST_EPOCHS, wanted)
         max_epochs = enough if math.isinf(steps) else -1
     if max_epochs != -1:

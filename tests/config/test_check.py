@@ -188,8 +188,8 @@ CACHED = ["encoder.freeze_layers=1", "encoder.cache_frozen=true"]
         ),
         # augmentation
         (
-            ["data.augmentation.token_dropout=1"],
-            "data.augmentation.token_dropout=1: must be a number ≥ 0 and < 1",
+            ["data.augmentation.token_deletion_prob=1"],
+            "data.augmentation.token_deletion_prob=1: must be a number ≥ 0 and < 1",
         ),
         (
             ["data.augmentation.mean_span_length=0"],
@@ -201,7 +201,7 @@ CACHED = ["encoder.freeze_layers=1", "encoder.cache_frozen=true"]
                 [*CACHED, f"data.augmentation.{name}=0.1"],
                 f"data.augmentation.{name}=0.1: encoder.cache_frozen=true keeps what texts gave unchanged",
             )
-            for name in ("token_dropout", "token_swap", "span_masking")
+            for name in ("token_deletion_prob", "token_swap_prob", "span_mask_ratio")
         ),
         (
             [*CACHED, "data.augmentation._target_=my_package.Noise", "trust=[my_package.*]"],
@@ -250,7 +250,7 @@ def test_a_sound_configuration_has_none():
         ["loss.class_weights=[1,0.5]"],
         [*CACHED, "data.augmentation=null"],
         [*CACHED, "loss=r_drop"],
-        ["encoder.freeze_layers=1", "data.augmentation.token_dropout=0.1", "loss=adversarial"],
+        ["encoder.freeze_layers=1", "data.augmentation.token_deletion_prob=0.1", "loss=adversarial"],
         ["schedule=warmup_stable_decay", "schedule.decay_ratio=0.2", "schedule.shape=cosine"],
         ["averaging=swa", "averaging.cycle_steps=5", "averaging.lr_ratio=1.5"],
     ],

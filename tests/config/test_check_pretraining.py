@@ -26,8 +26,8 @@ def found(*overrides, name="train"):
             "pretrain.mlm_weight=0: pretrain.contrastive_weight=0 too",
         ),
         (
-            ["pretrain=mlm", "pretrain.masking.mask_share=0.95"],
-            "pretrain.masking.mask_share=0.95: with pretrain.masking.random_share=0.1 it is more than 1",
+            ["pretrain=mlm", "pretrain.masking.mask_replace_prob=0.95"],
+            "pretrain.masking.mask_replace_prob=0.95: with pretrain.masking.random_replace_prob=0.1 it is more than 1",
         ),
         (
             ["pretrain=contrastive", "pretrain.batch_size=1"],

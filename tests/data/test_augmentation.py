@@ -15,7 +15,7 @@ from bert_ft.errors import ConfigError
 CLS, SEP, MASK = 2, 3, 4
 SPECIAL = (0, CLS, SEP, MASK)
 NUM_TOKENS = 100_000
-HEAVY = Augmentation(token_dropout=0.3, token_swap=0.5, span_masking=0.3)
+HEAVY = Augmentation(token_deletion_prob=0.3, token_swap_prob=0.5, span_mask_ratio=0.3)
 
 
 def generator(seed=0):
@@ -148,7 +148,12 @@ def pairs(num_rows, seed=0):
 
 @pytest.mark.parametrize(
     "augmentation",
-    [HEAVY, Augmentation(token_dropout=0.9), Augmentation(token_swap=0.9), Augmentation(span_masking=0.9)],
+    [
+        HEAVY,
+        Augmentation(token_deletion_prob=0.9),
+        Augmentation(token_swap_prob=0.9),
+        Augmentation(span_mask_ratio=0.9),
+    ],
     ids=["all", "dropout", "swap", "masking"],
 )
 def test_special_tokens_stay_and_tokens_stay_in_their_text(augmentation):
@@ -174,7 +179,7 @@ def test_special_tokens_stay_and_tokens_stay_in_their_text(augmentation):
 
 def test_masking_counts_both_texts_of_a_pair_together():
     rows, types = pairs(100)
-    batch = augmented(split_of(rows, types=types), Augmentation(span_masking=0.25))[0, range(100)]
+    batch = augmented(split_of(rows, types=types), Augmentation(span_mask_ratio=0.25))[0, range(100)]
     for row, ids in by_row(batch).items():
         assert ids.count(MASK) == round(0.25 * (len(ids) - 3))
         assert len(ids) == len(rows[row])
@@ -183,7 +188,9 @@ def test_masking_counts_both_texts_of_a_pair_together():
 
 def test_swap_alone_keeps_the_tokens():
     rows, _ = pairs(100)
-    for row, ids in by_row(augmented(split_of(rows), Augmentation(token_swap=0.5))[0, range(100)]).items():
+    for row, ids in by_row(
+        augmented(split_of(rows), Augmentation(token_swap_prob=0.5))[0, range(100)]
+    ).items():
         assert sorted(ids) == sorted(rows[row])
 
 
@@ -206,7 +213,7 @@ def test_nothing_asked_for_changes_nothing():
     assert ours.lengths == plain.lengths
 
 
-@pytest.mark.parametrize("key", ["token_dropout", "token_swap", "span_masking"])
+@pytest.mark.parametrize("key", ["token_deletion_prob", "token_swap_prob", "span_mask_ratio"])
 def test_each_technique_by_itself_counts_as_augmentation(key):
     assert Augmentation(**{key: 0.1})
 
@@ -253,7 +260,7 @@ def test_rows_of_almost_nothing(ids):
 def test_one_token_is_not_masked_by_less_than_half():
     """round(0.3 · 1) is 0: the share is of the tokens that there are."""
     split = split_of([[CLS, 50, SEP]])
-    batch = augmented(split, Augmentation(span_masking=0.3))[0, [0]]
+    batch = augmented(split, Augmentation(span_mask_ratio=0.3))[0, [0]]
     assert batch.input_ids.tolist() == [CLS, 50, SEP]
 
 
@@ -262,7 +269,7 @@ def test_roberta_pairs_are_two_texts(roberta_tokenizer):
     texts = Dataset.from_dict({"text": ["the cat"] * 30, "text_pair": ["qzx"] * 30})
     split = TokenizedSplit.from_columns("input", tokenize(texts, roberta_tokenizer, 32), texts)
     special = roberta_tokenizer.all_special_ids
-    augmentation = Augmentation(token_dropout=0.3, token_swap=0.9)
+    augmentation = Augmentation(token_deletion_prob=0.3, token_swap_prob=0.9)
     batch = AugmentedSplit(split, augmentation, 0, special, roberta_tokenizer.mask_token_id)[0, range(30)]
     words = set(roberta_tokenizer("the cat", add_special_tokens=False)["input_ids"])
     others = set(roberta_tokenizer("qzx", add_special_tokens=False)["input_ids"])
@@ -278,10 +285,10 @@ def test_roberta_pairs_are_two_texts(roberta_tokenizer):
 @pytest.mark.parametrize(
     ("key", "value", "limits"),
     [
-        ("token_dropout", -0.1, "at least 0 and below 1"),
-        ("token_dropout", 1.0, "at least 0 and below 1"),
-        ("token_swap", 2, "at least 0 and below 1"),
-        ("span_masking", float("nan"), "at least 0 and below 1"),
+        ("token_deletion_prob", -0.1, "at least 0 and below 1"),
+        ("token_deletion_prob", 1.0, "at least 0 and below 1"),
+        ("token_swap_prob", 2, "at least 0 and below 1"),
+        ("span_mask_ratio", float("nan"), "at least 0 and below 1"),
         ("mean_span_length", 0.5, "at least 1"),
         ("mean_span_length", float("nan"), "at least 1"),
     ],

@@ -28,25 +28,29 @@ def vocabulary(goes_on=()):
     "shares", [(0.15, 0.8, 0.1), (0.3, 0.8, 0.1), (0.4, 1.0, 0.0), (0.15, 0.0, 1.0), (0.15, 0.5, 0.5)]
 )
 def test_rates_on_100_000_tokens(shares):
-    probability, mask_share, random_share = shares
-    masking = Masking(probability=probability, mask_share=mask_share, random_share=random_share)
+    mlm_probability, mask_replace_prob, random_replace_prob = shares
+    masking = Masking(
+        mlm_probability=mlm_probability,
+        mask_replace_prob=mask_replace_prob,
+        random_replace_prob=random_replace_prob,
+    )
     ids = generator(1).integers(5, VOCAB_SIZE, NUM_TOKENS)
     masked, chosen = masking(ids, vocabulary(), generator())
     num_chosen = int(chosen.sum())
-    assert within_5_deviations(num_chosen, probability)
+    assert within_5_deviations(num_chosen, mlm_probability)
     assert (masked[~chosen] == ids[~chosen]).all()
     became_mask = (masked == MASK)[chosen].sum()
     # a random token is now and then the one that stood there
     changed = ((masked != ids) & (masked != MASK))[chosen].sum()
-    assert mask_share in (0, 1) or within_5_deviations(became_mask, mask_share, num_chosen)
-    assert abs(changed - num_chosen * random_share * (1 - 1 / NUM_ORDINARY)) <= 5 * np.sqrt(
-        num_chosen * random_share
+    assert mask_replace_prob in (0, 1) or within_5_deviations(became_mask, mask_replace_prob, num_chosen)
+    assert abs(changed - num_chosen * random_replace_prob * (1 - 1 / NUM_ORDINARY)) <= 5 * np.sqrt(
+        num_chosen * random_replace_prob
     )
-    assert mask_share not in (0, 1) or became_mask == mask_share * num_chosen
+    assert mask_replace_prob not in (0, 1) or became_mask == mask_replace_prob * num_chosen
 
 
 def test_random_tokens_are_drawn_evenly_and_never_special():
-    masking = Masking(probability=0.9, mask_share=0, random_share=1)
+    masking = Masking(mlm_probability=0.9, mask_replace_prob=0, random_replace_prob=1)
     ids = np.full(NUM_TOKENS, 7)
     masked, chosen = masking(ids, vocabulary(), generator())
     counts = np.bincount(masked[chosen], minlength=VOCAB_SIZE)
@@ -58,13 +62,15 @@ def test_random_tokens_are_drawn_evenly_and_never_special():
 def test_special_tokens_stay(whole_words):
     ids = np.array([CLS, 10, UNK, 11, SEP, 12, SEP, PAD, MASK])
     for seed in range(100):
-        masked, chosen = Masking(probability=0.9, whole_words=whole_words)(ids, vocabulary(), generator(seed))
+        masked, chosen = Masking(mlm_probability=0.9, whole_words=whole_words)(
+            ids, vocabulary(), generator(seed)
+        )
         assert not chosen[ids < 5].any()
         assert (masked[ids < 5] == ids[ids < 5]).all()
 
 
 class TestWholeWords:
-    MASKING = Masking(probability=0.15, whole_words=True)
+    MASKING = Masking(mlm_probability=0.15, whole_words=True)
     GOES_ON = np.arange(500, VOCAB_SIZE)
 
     def test_all_tokens_of_a_word_or_none(self):
@@ -131,10 +137,10 @@ def found_words(tokens):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"probability": 0}, r"pretrain\.masking\.probability=0 must be above 0"),
-        ({"probability": 1}, "below 1"),
-        ({"mask_share": 1.1}, r"pretrain\.masking\.mask_share=1\.1 must be from 0 to 1"),
-        ({"mask_share": 0.9, "random_share": 0.2}, "more than 1"),
+        ({"mlm_probability": 0}, r"pretrain\.masking\.mlm_probability=0 must be above 0"),
+        ({"mlm_probability": 1}, "below 1"),
+        ({"mask_replace_prob": 1.1}, r"pretrain\.masking\.mask_replace_prob=1\.1 must be from 0 to 1"),
+        ({"mask_replace_prob": 0.9, "random_replace_prob": 0.2}, "more than 1"),
     ],
 )
 def test_what_cannot_be(settings, message):
@@ -150,10 +156,10 @@ class TestSplit:
 
     def masked(self, seed=0, types=None, **settings):
         split = split_of(self.ROWS, types=types)
-        return MaskedSplit(split, Masking(probability=0.5, **settings), vocabulary(), seed)
+        return MaskedSplit(split, Masking(mlm_probability=0.5, **settings), vocabulary(), seed)
 
     def test_texts_and_masks_lie_side_by_side(self):
-        batch = self.masked(mask_share=0.5)[0, [3, 0, 4, 2, 1]]
+        batch = self.masked(mask_replace_prob=0.5)[0, [3, 0, 4, 2, 1]]
         assert batch.text.lengths == batch.masked.lengths == (2, 3, 9, 32, 32)
         assert torch.equal(batch.text.rows, batch.masked.rows)
         differs = batch.text.input_ids != batch.masked.input_ids
@@ -209,7 +215,11 @@ def test_rates_are_those_of_transformers_collator():
 @pytest.mark.parametrize("whole_words", [False, True])
 def test_a_text_that_would_have_none_gets_one(whole_words):
     masking = Masking(
-        probability=1e-9, mask_share=1, random_share=0, whole_words=whole_words, at_least_one=True
+        mlm_probability=1e-9,
+        mask_replace_prob=1,
+        random_replace_prob=0,
+        whole_words=whole_words,
+        at_least_one=True,
     )
     ids = np.array([CLS, 10, 11, 12, SEP])  # 11 goes on with 10
     found = {tuple(masking(ids, vocabulary([11]), generator(seed))[0]) for seed in range(40)}

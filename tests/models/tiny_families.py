@@ -59,7 +59,8 @@ PADDED: dict[str, dict[str, Any]] = {
 }
 # families that aren't in the table, and pass the check
 TRIED: dict[str, dict[str, Any]] = {
-    "esm": _ROBERTA | {"mask_token_id": 4, "position_embedding_type": "absolute", "token_dropout": False},
+    "esm": _ROBERTA
+    | {"mask_token_id": 4, "position_embedding_type": "absolute", "token_deletion_prob": False},
     "esmc": _BERT,
     "ultrabert": _BERT | {"num_key_value_heads": 4, "bos_token_id": 2, "eos_token_id": 3},
     "lilt": _ROBERTA | {"channel_shrink_ratio": 4, "hidden_size": 48},

@@ -30,7 +30,7 @@ SMALL = [
     "trainer.enable_progress_bar=false",
     "monitor=none",  # what is watched has tests of its own
     "report=false",
-    "trainer.at_least_steps=0",  # three epochs
+    "trainer.min_train_steps=0",  # three epochs
     "trainer.log_every_n_steps=1",
 ]
 
@@ -40,7 +40,7 @@ SMALL_STAGE = [
     "pretrain.batch_size=16",
     "pretrain.optimizer.lr=3e-3",
     "pretrain.optimizer.head_lr=null",
-    "pretrain.trainer.at_least_steps=0",
+    "pretrain.trainer.min_train_steps=0",
 ]
 
 
@@ -124,7 +124,7 @@ def train_in_two(folder: Path, encoder: Path, files: dict[str, Path], *overrides
 
 def small_stage(folder: Path, encoder: Path, files: dict[str, Path], *overrides: str):
     """The configuration of a small pre-training stage alone; see ``compose_run``."""
-    of_training = ("data.batch_size", "optimizer.", "trainer.at_least_steps")
+    of_training = ("data.batch_size", "optimizer.", "trainer.min_train_steps")
     return compose_run(
         folder,
         *(setting for setting in SMALL if not setting.startswith(of_training)),

@@ -20,9 +20,9 @@ from .test_run import interrupted
 pytestmark = pytest.mark.slow
 
 AUGMENTED = [
-    "data.augmentation.token_dropout=0.1",
-    "data.augmentation.token_swap=0.1",
-    "data.augmentation.span_masking=0.2",
+    "data.augmentation.token_deletion_prob=0.1",
+    "data.augmentation.token_swap_prob=0.1",
+    "data.augmentation.span_mask_ratio=0.2",
 ]
 
 
@@ -129,7 +129,7 @@ def test_an_unknown_word_is_a_word(tmp_path, tiny_encoder, seen):
     """[UNK] stands among the tokenizer's special tokens, but is deleted and moved as any other."""
     rows = [(f"☃ {text} ☃", label) for text, label in make_rows(80, seed=1)]
     files = {"train": write_csv(tmp_path / "train.csv", rows)}
-    for name, overrides in {"plain": [], "augmented": ["data.augmentation.token_dropout=0.5"]}.items():
+    for name, overrides in {"plain": [], "augmented": ["data.augmentation.token_deletion_prob=0.5"]}.items():
         train(tmp_path / name, tiny_encoder, files, "trainer.max_epochs=1", *overrides)
     unknown = AutoTokenizer.from_pretrained(tiny_encoder).unk_token_id
     batches = seen["train"]
@@ -158,7 +158,7 @@ def encoder_without_mask(tmp_path, tiny_encoder):
 
 
 def test_a_tokenizer_without_mask(tmp_path, encoder_without_mask, reviews):
-    message = r"data\.augmentation\.span_masking=0\.2: the tokenizer of .* has no \[MASK\]; set it to 0"
+    message = r"data\.augmentation\.span_mask_ratio=0\.2: the tokenizer of .* has no \[MASK\]; set it to 0"
     with pytest.raises(ConfigError, match=message):
         train(tmp_path / "run", encoder_without_mask, reviews, "debug=fast", *AUGMENTED)
     train(tmp_path / "other", encoder_without_mask, reviews, "debug=fast", *AUGMENTED[:2])

@@ -149,13 +149,16 @@ def test_another_number_of_class_weights(tmp_path, tiny_encoder, reviews):
     [
         ("loss=adversarial", "loss.adversarial_epsilon=1.0: encoder.cache_frozen=true"),
         (
-            "data.augmentation.token_dropout=0.1",
-            "data.augmentation.token_dropout=0.1: encoder.cache_frozen=true",
+            "data.augmentation.token_deletion_prob=0.1",
+            "data.augmentation.token_deletion_prob=0.1: encoder.cache_frozen=true",
         ),
-        ("data.augmentation.token_swap=0.1", "data.augmentation.token_swap=0.1: encoder.cache_frozen=true"),
         (
-            "data.augmentation.span_masking=0.1",
-            "data.augmentation.span_masking=0.1: encoder.cache_frozen=true",
+            "data.augmentation.token_swap_prob=0.1",
+            "data.augmentation.token_swap_prob=0.1: encoder.cache_frozen=true",
+        ),
+        (
+            "data.augmentation.span_mask_ratio=0.1",
+            "data.augmentation.span_mask_ratio=0.1: encoder.cache_frozen=true",
         ),
     ],
 )

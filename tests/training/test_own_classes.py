@@ -121,7 +121,7 @@ def test_a_configuration_file_of_ones_own(tmp_path, tiny_encoder, reviews, packa
             "unexpected keyword argument 'part'",
         ),
         (["data.source._target_=my_package.parts.Noise"], "Noise"),
-        (["data.augmentation._target_=my_package.parts.Noise"], "token_dropout"),
+        (["data.augmentation._target_=my_package.parts.Noise"], "token_deletion_prob"),
     ],
 )
 def test_what_cannot_be_used_is_a_clear_error(tmp_path, tiny_encoder, reviews, package, overrides, message):

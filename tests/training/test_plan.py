@@ -17,7 +17,7 @@ def trainer(**settings):
 
 
 @pytest.mark.parametrize(
-    ("num_rows", "max_epochs", "at_least_steps", "expected"),
+    ("num_rows", "max_epochs", "min_train_steps", "expected"),
     [
         (160, None, 0, Plan(batches=10, epochs=3, steps=30)),
         (160, None, 25, Plan(batches=10, epochs=3, steps=30)),
@@ -28,8 +28,8 @@ def trainer(**settings):
         (160, -1, 600, Plan(batches=10, epochs=-1, steps=math.inf)),
     ],
 )
-def test_epochs(num_rows, max_epochs, at_least_steps, expected):
-    assert plan_of(trainer(), num_rows, 16, max_epochs, at_least_steps) == expected
+def test_epochs(num_rows, max_epochs, min_train_steps, expected):
+    assert plan_of(trainer(), num_rows, 16, max_epochs, min_train_steps) == expected
 
 
 @pytest.mark.parametrize(
@@ -57,9 +57,9 @@ def test_batches_that_lightning_would_cut_anew(tmp_path, tiny_encoder, reviews):
 @pytest.mark.parametrize(
     ("overrides", "steps"),
     [
-        (["trainer.max_epochs=null", "trainer.at_least_steps=35"], 40),
-        (["trainer.max_epochs=null", "trainer.at_least_steps=35", "trainer.max_steps=45"], 45),
-        (["trainer.max_epochs=2", "trainer.at_least_steps=35"], 20),
+        (["trainer.max_epochs=null", "trainer.min_train_steps=35"], 40),
+        (["trainer.max_epochs=null", "trainer.min_train_steps=35", "trainer.max_steps=45"], 45),
+        (["trainer.max_epochs=2", "trainer.min_train_steps=35"], 20),
     ],
 )
 def test_a_run_is_so_long_and_its_schedule_too(tmp_path, tiny_encoder, reviews, overrides, steps):

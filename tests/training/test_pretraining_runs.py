@@ -161,7 +161,7 @@ def test_the_checkpoint_that_is_handed_over_may_be_kept_by_another_metric(tmp_pa
 
 
 def test_without_a_masked_token_texts_are_still_told_apart(tmp_path, tiny_encoder, reviews):
-    settings = ["pretrain=mlm_contrastive", "pretrain.masking.probability=1e-9", "pretrain.num_cached=0"]
+    settings = ["pretrain=mlm_contrastive", "pretrain.masking.mlm_probability=1e-9", "pretrain.num_cached=0"]
     settings += ["pretrain.trainer.max_epochs=1"]
     main(small_stage(tmp_path, tiny_encoder, reviews, *settings))
     given = EncoderSpec(str(tiny_encoder)).load().state_dict()

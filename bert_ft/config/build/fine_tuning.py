@@ -158,9 +158,9 @@ class FineTuningRecipe(Recipe):
         config, tokenizer = self.config, self.inputs.tokenizer
         if self.augmentation is None:
             return None
-        if tokenizer.mask_token_id is None and config.data.augmentation.get("span_masking"):
+        if tokenizer.mask_token_id is None and config.data.augmentation.get("span_mask_ratio"):
             raise ConfigError(
-                f"data.augmentation.span_masking={config.data.augmentation.span_masking}: the tokenizer of "
+                f"data.augmentation.span_mask_ratio={config.data.augmentation.span_mask_ratio}: the tokenizer of "
                 f"{config.encoder.name_or_path} has no [MASK]; set it to 0"
             )
         # an unknown word is a word

@@ -128,7 +128,7 @@ def build_stage(recipe: Recipe, folder: Path) -> Any:
     tokenizer = recipe.inputs.tokenizer
     recipe.check_encoder()
     num_train, num_validation = recipe.num_rows()
-    length = settings.trainer.max_epochs, settings.trainer.at_least_steps
+    length = settings.trainer.max_epochs, settings.trainer.min_train_steps
     plan = plan_of(trainer, num_train, recipe.batch_size, *length)
     set_max_epochs(trainer, plan.epochs)
     with keys_under(recipe.prefix):

@@ -19,7 +19,7 @@ from bert_ft.training.precision import Precision, effective_precision
 
 # of `trainer`, which are otherwise arguments of Lightning's
 # at first there is no limit: how long a run will be its data says
-OWN_TRAINER_KEYS = ("accelerator", "max_epochs", "at_least_steps", "compile")
+OWN_TRAINER_KEYS = ("accelerator", "max_epochs", "min_train_steps", "compile")
 
 
 def trainer_with(

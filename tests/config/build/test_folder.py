@@ -76,7 +76,7 @@ def test_both_stages_run_from_python_without_a_job_of_hydras(tmp_path, tiny_enco
         "pretrain.num_cached=0",
     ]
     whole = [*SMALL, "monitor=full", *shared, "trainer.max_epochs=1"]
-    not_its = ("data.batch_size", "optimizer.", "trainer.at_least_steps")
+    not_its = ("data.batch_size", "optimizer.", "trainer.min_train_steps")
     alone = [setting for setting in SMALL if not setting.startswith(not_its)] + shared
     subprocess.run(
         [sys.executable, "-c", SCRIPT, json.dumps(whole), json.dumps(alone)],

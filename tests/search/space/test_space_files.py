@@ -23,7 +23,7 @@ IN_STEPS = {
     "encoder.attention_dropout": (0.05, 0.2),
     "schedule.warmup_ratio": (0.0, 0.3),
     "loss.label_smoothing": (0.0, 0.2),
-    "pretrain.masking.probability": (0.1, 0.4),
+    "pretrain.masking.mlm_probability": (0.1, 0.4),
     "pretrain.schedule.warmup_ratio": (0.0, 0.2),
 }
 CHOICES = {
