@@ -16,7 +16,7 @@ from bert_ft.callbacks.health import sick_blocks
 from bert_ft.callbacks.monitor import HistogramMonitor
 from bert_ft.callbacks.monitored import caches_frozen_states
 from bert_ft.compat.torch import is_in_backward
-from bert_ft.models.anatomy import encoder_of
+from bert_ft.models.parameter_layers import encoder_of
 from bert_ft.models.sub_blocks import SubBlock, encoder_sub_blocks, head_sub_blocks
 from bert_ft.nn.statistics import RAW, STATISTICS, merged, raw_moments, sampled, statistics
 

@@ -19,8 +19,8 @@ from bert_ft.callbacks.monitored import tokenizer_of, validation_split
 from bert_ft.callbacks.validation_outputs import in_training
 from bert_ft.data.packing import TextBatch, pack
 from bert_ft.errors import ConfigError
-from bert_ft.models.anatomy import encoder_of
 from bert_ft.models.attention_maps import attention_maps, eager_twin
+from bert_ft.models.parameter_layers import encoder_of
 from bert_ft.nn.attention_statistics import attention_statistics
 from bert_ft.nn.precision import at_least_float32
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from bert_ft.errors import ConfigError
-from bert_ft.kernels.used_rows import settle_unused_rows
+from bert_ft.kernels.used_embedding_rows import settle_unused_rows
 from bert_ft.optim.averaging import AveragingTail, first_averaged_step, move_towards
 from bert_ft.optim.schedules import Schedule
 

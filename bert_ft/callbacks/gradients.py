@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from bert_ft.callbacks.monitor import HistogramMonitor
 from bert_ft.callbacks.monitored import clipped_gradients, tells_clipping
 from bert_ft.callbacks.noise_scale import NoiseScale
-from bert_ft.models.anatomy import Layers
+from bert_ft.models.parameter_layers import Layers
 from bert_ft.nn.precision import widest
 from bert_ft.training.accumulation import ends_window
 from bert_ft.training.clipping import ClippedGradients, clip_gradients, gradient_norms, parameters_of

@@ -17,8 +17,8 @@ from bert_ft.callbacks.monitored import batch_loss, max_tokens
 from bert_ft.data.packing import TextBatch
 from bert_ft.data.pretraining_batches import PretrainingBatch
 from bert_ft.errors import ConfigError
-from bert_ft.models.anatomy import encoder_of
 from bert_ft.models.encoding import is_packed
+from bert_ft.models.parameter_layers import encoder_of
 from bert_ft.nn.precision import widest
 from bert_ft.training.accumulation import ends_window
 

@@ -14,8 +14,8 @@ from bert_ft.callbacks.averaging import Averaging
 from bert_ft.callbacks.monitor import HistogramMonitor, callbacks_of
 from bert_ft.callbacks.monitored import has_initial_weights
 from bert_ft.compat.torch import differences
-from bert_ft.kernels.used_rows import settled_parameters
-from bert_ft.models.anatomy import Layers
+from bert_ft.kernels.used_embedding_rows import settled_parameters
+from bert_ft.models.parameter_layers import Layers
 from bert_ft.training.clipping import norms_of
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from bert_ft.config.rules import STEP_MONITORS
 
 # Keys that come with groups which fine-tuning has, too, and which the stage alone doesn't read → what it does instead.
-ELSEWHERE = {
+FINE_TUNING_ONLY = {
     "optimizer": "has pretrain.optimizer",
     "trainer.max_epochs": "has pretrain.trainer.max_epochs",
     "data.batch_size": "has pretrain.batch_size",
@@ -100,7 +100,7 @@ def unread(config_name: str, overrides: Sequence[str]) -> list[str]:
     found = []
     for override in overrides:
         key = override.split("=")[0].lstrip("+~")
-        for name, instead in ELSEWHERE.items():
+        for name, instead in FINE_TUNING_ONLY.items():
             if key == name or key.startswith(f"{name}."):
                 found.append(f"{key}: is fine-tuning's; the pre-training stage {instead}")
     return found

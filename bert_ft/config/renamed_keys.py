@@ -12,8 +12,6 @@ RENAMED: Mapping[str, str] = {
     "data.augmentation.span_masking": "data.augmentation.span_mask_ratio",
     "data.augmentation.token_dropout": "data.augmentation.token_deletion_prob",
     "data.augmentation.token_swap": "data.augmentation.token_swap_prob",
-    "hydra.sweeper.keep_best": "hydra.sweeper.keep_top_k",
-    "hydra.sweeper.only_with": "hydra.sweeper.conditions",
     "pretrain.masking.mask_share": "pretrain.masking.mask_replace_prob",
     "pretrain.masking.probability": "pretrain.masking.mlm_probability",
     "pretrain.masking.random_share": "pretrain.masking.random_replace_prob",
@@ -60,7 +58,7 @@ def move_renamed(config: DictConfig) -> list[str]:
         node: Any = OmegaConf.select(config, parent, throw_on_missing=False)
         if not isinstance(node, DictConfig) or name not in node:
             continue
-        plain = OmegaConf.to_container(node, resolve=False)
+        plain: Any = OmegaConf.to_container(node, resolve=False)
         with read_write(config), open_dict(node):
             del node[name]
             OmegaConf.update(config, new, plain[name], merge=False, force_add=True)

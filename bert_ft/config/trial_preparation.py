@@ -17,7 +17,7 @@ from bert_ft.errors import UserError
 from bert_ft.trust import IN_CONFIGURATIONS, TARGET, is_trusted
 
 # imported late by those that need them
-LATE = (
+IMPORTED_AHEAD = (
     "bert_ft.config.build.fine_tuning",
     "bert_ft.training.summary",
     "torch.utils.tensorboard",
@@ -47,7 +47,7 @@ def prepare_for_trials(config: DictConfig) -> None:
         UserError: the data or the encoder can't be used.
     """
     with heavy_imports(compiles=config.trainer.compile, kernels=config.encoder.kernels):
-        for name in LATE:
+        for name in IMPORTED_AHEAD:
             importlib.import_module(name)
         for target in _targets(OmegaConf.to_container(config, resolve=False)):
             if is_trusted(target, (*IN_CONFIGURATIONS, *config.trust)):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from bert_ft.data.checks import DataReport, make_report
+from bert_ft.data.data_report import DataReport, make_report
 from bert_ft.data.dataset import TokenizedSplit
 from bert_ft.data.sources import LoadedSplits, RawSplit
 from bert_ft.data.splits import SPLIT_NAMES, first_occurrences, split

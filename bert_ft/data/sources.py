@@ -17,7 +17,7 @@ from datasets import ClassLabel, Dataset
 from bert_ft.data.arrow_cache import stored_dataset
 from bert_ft.data.lines_reader import COLUMN, has_only_texts
 from bert_ft.data.readers import Reader, open_reader
-from bert_ft.data.rows import BATCH_ROWS, Columns, check_texts, checked_rows
+from bert_ft.data.row_validation import BATCH_ROWS, Columns, check_texts, checked_rows
 from bert_ft.data.targets import LabelReader, LabelTexts
 from bert_ft.errors import DataError
 

@@ -43,12 +43,14 @@ COUNT_SIZES = (4.5, 11.0)  # points, of the numbers in cells
 DIGIT = 0.66  # of the letters' size, a digit's width and what is left free
 
 
-def draw_top_probabilities(probabilities: NDArray, is_right: NDArray, num_classes: int, title: str) -> Figure:
+def draw_top_probabilities(
+    probabilities: NDArray, is_correct: NDArray, num_classes: int, title: str
+) -> Figure:
     """Histograms of the top probability ``(rows,)``: rows that are right above, wrong ones below, each on its own scale."""
     figure = new_figure(3.6)
     upper, lower = figure.subplots(2, 1, sharex=True)
     edges = np.linspace(0, 1, NUM_BARS + 1)
-    groups = ((upper, is_right, "right", RIGHT, ""), (lower, ~is_right, "wrong", WRONG, "////"))
+    groups = ((upper, is_correct, "right", RIGHT, ""), (lower, ~is_correct, "wrong", WRONG, "////"))
     for axes, chosen, name, colour, hatch in groups:
         label = f"{name}: {np.count_nonzero(chosen):,} rows"
         bars: dict[str, Any] = {"facecolor": colour, "edgecolor": "white", "linewidth": 0.5, "hatch": hatch}

@@ -70,21 +70,21 @@ class Dropout(nn.Dropout):
 
 def replace_dropout(module: nn.Module) -> None:
     """Turn every ``torch.nn.Dropout`` below ``module`` into ours, in place, at the same rate, if ours is right."""
-    if not is_right():
+    if not is_correct():
         return
     for child in module.modules():
         if type(child) is nn.Dropout:
             child.__class__ = Dropout
 
 
-def is_right() -> bool:
+def is_correct() -> bool:
     """Whether the masks pass their check; a failure is logged, once in a process."""
     return passes("dropout", check)
 
 
 def require_right() -> None:
     """Raise ``DeviationError`` unless the masks pass their check: for the checks of kernels that drop by them."""
-    if not is_right():
+    if not is_correct():
         raise DeviationError("its dropout is the one that failed")
 
 

@@ -72,7 +72,7 @@ def with_first_tokens(attention: type[nn.Module]) -> type[nn.Module]:
     return _CLASSES[attention]
 
 
-def is_right(attention: type, config: type) -> bool:
+def is_correct(attention: type, config: type) -> bool:
     """Whether ``with_first_tokens(attention)`` passes its check; a failure is logged, once in a process."""
     return passes("layer for first tokens", check, attention, config, instead="transformers' own")
 

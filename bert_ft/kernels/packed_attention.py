@@ -180,7 +180,7 @@ def packed_attention(
     return _PackedAttention.apply(*rows, layout, dropout, scaling).view(shape)
 
 
-def is_right() -> bool:
+def is_correct() -> bool:
     """Whether the kernel passes its check; a failure is logged, once in a process."""
     return passes("packed attention", check)
 

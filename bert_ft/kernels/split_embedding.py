@@ -113,7 +113,7 @@ class SplitEmbedding(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
-def is_right() -> bool:
+def is_correct() -> bool:
     """Whether ``SplitEmbedding`` passes its check; a failure is logged, once in a process."""
     return passes("embedding of used rows", check)
 

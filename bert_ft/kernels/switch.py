@@ -11,7 +11,7 @@ from torch import nn
 from bert_ft.errors import ConfigError
 from bert_ft.kernels.dropout import replace_dropout
 from bert_ft.kernels.linear import replace_linear
-from bert_ft.kernels.packed_attention import is_right as attention_is_right
+from bert_ft.kernels.packed_attention import is_correct as attention_is_correct
 
 FAST, PLAIN = "fast", "plain"
 _CHOICE = "bert_ft_kernels"  # the attribute of an encoder
@@ -29,7 +29,7 @@ def choose_kernels(encoder: nn.Module, choice: str) -> None:
     if choice == FAST:
         replace_dropout(encoder)
         replace_linear(encoder)
-        attention_is_right()  # asked in each layer: what is wrong is said here, before training
+        attention_is_correct()  # asked in each layer: what is wrong is said here, before training
 
 
 def is_fast(encoder: nn.Module) -> bool:

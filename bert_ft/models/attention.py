@@ -20,7 +20,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 
 from bert_ft.compat.torch import flash_attention
 from bert_ft.data.packing import LengthGroup, length_groups
-from bert_ft.kernels.packed_attention import BucketLayout, is_right, packed_attention
+from bert_ft.kernels.packed_attention import BucketLayout, is_correct, packed_attention
 from bert_ft.nn.precision import at_least_float32
 
 PACKED_SDPA = "bert_ft_packed_sdpa"
@@ -184,7 +184,7 @@ def _packed_attention(kernel: Kernel) -> Callable[..., tuple[Tensor, None]]:
             output = _by_group(kernel, states, layout, dropout, scaling, sliding_window)
         elif query.device.type != "cpu":
             output = _padded(states, layout, dropout, scaling)
-        elif dropout and layout.is_fast and is_right():
+        elif dropout and layout.is_fast and is_correct():
             output = packed_attention(*states, layout.buckets, dropout=dropout, scaling=scaling)
         else:
             output = _by_group(kernel, states, layout, dropout, scaling, sliding_window)

@@ -10,12 +10,12 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from bert_ft.data.packing import TextBatch
 from bert_ft.errors import ConfigError
+from bert_ft.models.custom_modules import build_part
 from bert_ft.models.encoder import EncoderSpec
 from bert_ft.models.encoding import encode, encode_first_tokens
 from bert_ft.models.families import family_of, model_types
 from bert_ft.models.first_token import prepare_first_tokens
 from bert_ft.models.frozen import check_pooling_layers
-from bert_ft.models.parts import build_part
 from bert_ft.nn.head import ResidualHead
 from bert_ft.nn.pooling import ClsPooling, MeanPooling, build_pooling, mean_of_layers
 from bert_ft.trust import TARGET

@@ -11,7 +11,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from bert_ft.compat.transformers import attention_of
-from bert_ft.kernels.first_token import FirstTokens, is_right, with_first_tokens
+from bert_ft.kernels.first_token import FirstTokens, is_correct, with_first_tokens
 from bert_ft.kernels.switch import is_fast
 from bert_ft.models.attention import is_own
 from bert_ft.models.encoder_config import runs_packed
@@ -26,7 +26,7 @@ def prepare_first_tokens(encoder: PreTrainedModel) -> None:
         return
     if family_of(encoder.config).has_bert_layers and not computes_first_tokens(encoder):
         attention = _last_attention(encoder)
-        if not is_right(type(attention), type(encoder.config)):
+        if not is_correct(type(attention), type(encoder.config)):
             return
         attention.__class__ = with_first_tokens(type(attention))
 

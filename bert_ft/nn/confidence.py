@@ -19,10 +19,10 @@ def brier_score(probabilities: Tensor, labels: Tensor) -> Tensor:
 
 
 def right_and_wrong(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The highest probability of each row that is predicted right, ``(num_right,)``, and wrong, ``(num_wrong,)``."""
+    """The highest probability of each row that is predicted right, ``(num_correct,)``, and wrong, ``(num_wrong,)``."""
     highest, predictions = probabilities.max(dim=1)
-    is_right = predictions == labels
-    return highest[is_right], highest[~is_right]
+    is_correct = predictions == labels
+    return highest[is_correct], highest[~is_correct]
 
 
 def highest_losses(losses: Tensor, num_rows: int) -> tuple[Tensor, Tensor]:

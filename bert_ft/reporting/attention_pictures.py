@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from bert_ft.drawing.attention import HeadMap, draw_head_maps, draw_text_attention
 from bert_ft.drawing.heat_maps import HeatMap, draw_heat_maps
 from bert_ft.reporting.layer_grid import finite_mean, layer_grid
-from bert_ft.reporting.missing import NotLogged
 from bert_ft.reporting.monitor_files import Arrays
+from bert_ft.reporting.not_logged import NotLogged
+from bert_ft.reporting.plot_spec import PlotSpec
 from bert_ft.reporting.run_log import RunLog
-from bert_ft.reporting.sketch import Sketch
 
 SHARE = (0.0, 1.0)
 
@@ -61,12 +61,12 @@ def text_attention(log: RunLog, number: int) -> Figure:
     )
 
 
-def text_sketches(log: RunLog) -> list[Sketch]:
+def text_plots(log: RunLog) -> list[PlotSpec]:
     """One for each text whose attention was kept."""
     kept = {} if log.attention is None else log.attention.content
     numbers = [number for number in range(len(kept)) if f"text_{number}_attention" in kept]
     return [
-        Sketch(
+        PlotSpec(
             f"attention_text_{number}",
             f"Attention within text {number}",
             "Each row shows where one token looks; a bright column is a token that all look at, a bright diagonal "
@@ -83,14 +83,14 @@ def _arrays(log: RunLog) -> Arrays:
     return log.attention.content
 
 
-SKETCHES = (
-    Sketch(
+PLOTS = (
+    PlotSpec(
         "attention_heads",
         "What each head looks at",
         "Low entropy: the head looks at few tokens; a head with all on the first or last token does nothing there.",
         head_maps,
     ),
-    Sketch(
+    PlotSpec(
         "attention_entropy",
         "Entropy of the attention over training",
         "Layers that turn dark narrow down to single tokens; all at once is a collapse.",

@@ -11,8 +11,8 @@ from matplotlib.image import imread
 from torch.utils.tensorboard import SummaryWriter
 
 from bert_ft.drawing.style import png
-from bert_ft.reporting.missing import NotLogged
 from bert_ft.reporting.monitor_files import read_arrays, steps_of
+from bert_ft.reporting.not_logged import NotLogged
 from bert_ft.reporting.report import write_page
 from bert_ft.reporting.representation_pictures import plane
 from bert_ft.reporting.run_log import RunLog, read_run

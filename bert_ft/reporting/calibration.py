@@ -40,7 +40,7 @@ def reliability_bins(top: TopProbabilities, num_bins: int = NUM_BINS) -> Reliabi
         totals = np.bincount(bins, weights=values, minlength=num_bins)
         return np.divide(totals, counts, out=np.full(num_bins, np.nan), where=counts > 0)
 
-    confidence, accuracy = mean(top.probabilities), mean(top.is_right)
+    confidence, accuracy = mean(top.probabilities), mean(top.is_correct)
     filled = counts > 0
     ece = np.average(np.abs(confidence - accuracy)[filled], weights=counts[filled])
     return ReliabilityBins(edges, counts, confidence, accuracy, float(ece))

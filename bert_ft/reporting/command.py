@@ -8,7 +8,7 @@ from typing import Any
 from bert_ft.reporting.run_log import RunLog
 
 # where a run goes, or goes on from, and not what it does
-ELSEWHERE = ("resume_from=", "hydra.run.dir=", "hydra.sweep.dir=")
+RUN_SPECIFIC = ("resume_from=", "hydra.run.dir=", "hydra.sweep.dir=")
 
 
 def repeat_command(log: RunLog) -> str | None:
@@ -22,7 +22,7 @@ def repeat_command(log: RunLog) -> str | None:
         if source.get("provider") == "command-line"
     ]
     words = [f"--config-dir={path}" for path in own]
-    words += [str(override) for override in log.overrides if not str(override).startswith(ELSEWHERE)]
+    words += [str(override) for override in log.overrides if not str(override).startswith(RUN_SPECIFIC)]
     seed = _seed(log)
     if seed is not None and not any(word.lstrip("+").startswith("seed=") for word in words):
         words.append(f"seed={seed}")

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 
 from bert_ft.drawing.heat_maps import HeatMap, draw_heat_maps
 from bert_ft.reporting.layer_grid import LAYER, LayerGrid, finite_mean, layer_grid
-from bert_ft.reporting.missing import NotLogged
+from bert_ft.reporting.not_logged import NotLogged
+from bert_ft.reporting.plot_spec import PlotSpec
 from bert_ft.reporting.run_log import RunLog
-from bert_ft.reporting.sketch import Sketch
 
 DRIFT = f"weights/({LAYER})/averaging_drift"
 # title → the part of a tag that names a layer's sub-block
@@ -53,14 +53,14 @@ def distance(log: RunLog) -> Figure:
     return _one_map(grid, "Distance from the first weights", "L2 norm", is_log=False)
 
 
-def drift_sketches(log: RunLog) -> list[Sketch]:
+def drift_plots(log: RunLog) -> list[PlotSpec]:
     """One, where weights were averaged."""
     if layer_grid(log.scalars, DRIFT) is None:
         return []
     reading = (
         "Small beside the distance from the first weights: the average follows closely, and brings little."
     )
-    return [Sketch("averaging_drift", "Averaged weights beside those that train", reading, drift)]
+    return [PlotSpec("averaging_drift", "Averaged weights beside those that train", reading, drift)]
 
 
 def drift(log: RunLog) -> Figure:
@@ -107,32 +107,32 @@ def _extremes(grid: LayerGrid) -> str:
     return f"on average {means[low]:.2g} in {grid.names[low]}, {means[high]:.2g} in {grid.names[high]}"
 
 
-SKETCHES = (
-    Sketch(
+PLOTS = (
+    PlotSpec(
         "activation_sd",
         "Spread of the activations",
         "A layer that grows brighter over the steps blows up; one that turns dark dies out.",
         activation_sd,
     ),
-    Sketch(
+    PlotSpec(
         "activation_near_zero",
         "Activations near zero",
         "Bright layers are dead or nearly so: most of their values carry nothing.",
         activation_near_zero,
     ),
-    Sketch(
+    PlotSpec(
         "gradient_norm_by_layer",
         "Gradient norm of each layer",
         "An even rise from bottom to top is usual; a dark lower half learns next to nothing. Hatched: zero, or not logged.",
         gradient_norm,
     ),
-    Sketch(
+    PlotSpec(
         "update_ratio",
         "Update-to-weight ratio of each layer",
         "Around 1e-3 is usual; above 1e-2 a layer is thrown about, below 1e-5 it stands still. Hatched: zero, or not logged.",
         update_ratio,
     ),
-    Sketch(
+    PlotSpec(
         "distance",
         "Distance from the first weights",
         "How far each layer has moved from its weights before training: the head from random, the others from "

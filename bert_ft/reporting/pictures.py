@@ -16,9 +16,9 @@ from bert_ft.reporting import (
     training_pictures,
     validation_pictures,
 )
-from bert_ft.reporting.missing import NotLogged
+from bert_ft.reporting.not_logged import NotLogged
+from bert_ft.reporting.plot_spec import Log, PlotSpec
 from bert_ft.reporting.run_log import RunLog
-from bert_ft.reporting.sketch import Log, Sketch
 
 remarks = logging.getLogger(__name__)
 
@@ -28,11 +28,11 @@ class Picture:
     """A picture as it goes into the report.
 
     Attributes:
-        sketch: what was drawn.
+        spec: what was drawn.
         png: the file.
     """
 
-    sketch: Sketch[Any]
+    spec: PlotSpec[Any]
     png: bytes
 
 
@@ -44,32 +44,32 @@ class LeftOut:
     reason: str
 
 
-def sketches_of(log: RunLog) -> dict[str, list[Sketch[RunLog]]]:
+def plot_specs_of(log: RunLog) -> dict[str, list[PlotSpec[RunLog]]]:
     """Section → the pictures that it can have."""
-    stage = {} if log.stage is None else {"Pre-training": list(pretraining_pictures.SKETCHES)}
-    training = [*training_pictures.SKETCHES, *training_pictures.weight_decay_sketches(log)]
-    layers = {"Layers": [*layer_pictures.SKETCHES, *layer_pictures.drift_sketches(log)]}
+    stage = {} if log.stage is None else {"Pre-training": list(pretraining_pictures.PLOTS)}
+    training = [*training_pictures.PLOTS, *training_pictures.weight_decay_plots(log)]
+    layers = {"Layers": [*layer_pictures.PLOTS, *layer_pictures.drift_plots(log)]}
     if log.is_stage:
         # its losses and what is validated have pictures of their own, and there are no labels
         of_labels = (training_pictures.losses, training_pictures.validation_metrics)
-        return stage | {"Training": [sketch for sketch in training if sketch.draw not in of_labels]} | layers
+        return stage | {"Training": [spec for spec in training if spec.draw not in of_labels]} | layers
     return {
         **stage,
         "Training": training,
         **layers,
-        "Validation": list(validation_pictures.SKETCHES),
-        "Representations": list(representation_pictures.SKETCHES),
-        "Attention": [*attention_pictures.SKETCHES, *attention_pictures.text_sketches(log)],
+        "Validation": list(validation_pictures.PLOTS),
+        "Representations": list(representation_pictures.PLOTS),
+        "Attention": [*attention_pictures.PLOTS, *attention_pictures.text_plots(log)],
     }
 
 
-def draw(sketches: list[Sketch[Log]], log: Log) -> Iterator[Picture | LeftOut]:
+def draw(plots: list[PlotSpec[Log]], log: Log) -> Iterator[Picture | LeftOut]:
     """Each of them drawn, or why it can't be; one by one, for a figure is larger than its file."""
-    for sketch in sketches:
+    for spec in plots:
         try:
-            yield Picture(sketch, png(sketch.draw(log)))
+            yield Picture(spec, png(spec.draw(log)))
         except NotLogged as reason:
-            yield LeftOut(sketch.title, str(reason))
+            yield LeftOut(spec.title, str(reason))
         except Exception as error:  # whatever it is, it mustn't cost the other pictures
-            remarks.exception("report: %s couldn't be drawn", sketch.name)
-            yield LeftOut(sketch.title, f"it couldn't be drawn: {type(error).__name__}: {error}")
+            remarks.exception("report: %s couldn't be drawn", spec.name)
+            yield LeftOut(spec.title, f"it couldn't be drawn: {type(error).__name__}: {error}")

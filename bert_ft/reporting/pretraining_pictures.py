@@ -8,10 +8,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bert_ft.drawing.curves import Line, Panel, draw_curves
-from bert_ft.reporting.missing import NotLogged
+from bert_ft.reporting.not_logged import NotLogged
+from bert_ft.reporting.plot_spec import PlotSpec
 from bert_ft.reporting.run_log import RunLog
 from bert_ft.reporting.scalars import Series
-from bert_ft.reporting.sketch import Sketch
 from bert_ft.reporting.smoothing import smoothed
 
 
@@ -84,22 +84,22 @@ def _of_stage(draw: Callable[[RunLog], Figure]) -> Callable[[RunLog], Figure]:
     return drawn
 
 
-SKETCHES = (
-    Sketch(
+PLOTS = (
+    PlotSpec(
         "pretraining_losses",
         "Loss",
         "The stage's own steps; the star is the checkpoint that is handed over. Where the held-out loss rises, the encoder "
         "learns the texts by heart.",
         _of_stage(losses),
     ),
-    Sketch(
-        "pretraining_guesses",
+    PlotSpec(
+        "pretraining_predictions",
         "Masked tokens",
         "Of held-out texts, the same tokens masked in each validation. A perplexity of n is the uncertainty of a choice among "
         "n tokens.",
         _of_stage(guesses),
     ),
-    Sketch(
+    PlotSpec(
         "pretraining_geometry",
         "Vectors of texts",
         "Alignment near 0: two views of a text coincide. Uniformity near 0: all texts do, a collapse; spread texts have -2 to "

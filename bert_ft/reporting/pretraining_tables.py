@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bert_ft.reporting.missing import NotLogged
+from bert_ft.reporting.not_logged import NotLogged
 from bert_ft.reporting.run_log import RunLog
 from bert_ft.reporting.table import Cell, Table, number
 

@@ -10,9 +10,9 @@ import yaml
 from bert_ft.reporting import data_tables, pretraining_tables, run_tables, validation_tables
 from bert_ft.reporting.command import repeat_command, working_folder
 from bert_ft.reporting.html import Page, Section, render
-from bert_ft.reporting.missing import NotLogged
 from bert_ft.reporting.monitor_files import Snapshot
-from bert_ft.reporting.pictures import LeftOut, Picture, draw, sketches_of
+from bert_ft.reporting.not_logged import NotLogged
+from bert_ft.reporting.pictures import LeftOut, Picture, draw, plot_specs_of
 from bert_ft.reporting.run_log import RunLog, read_run
 from bert_ft.reporting.table import Table
 
@@ -35,8 +35,8 @@ TABLES: dict[str, list[tuple[str, Callable[[RunLog], Table]]]] = {
     "Environment": [("Machine and versions", run_tables.environment)],
     "Logged values": [("Everything that was logged", run_tables.all_scalars)],
 }
-OF_STAGE = ("Pre-training",)
-OF_LABELS = ("Validation", "Data")  # what a stage alone hasn't
+STAGE_SECTIONS = ("Pre-training",)
+LABEL_SECTIONS = ("Validation", "Data")  # what a stage alone hasn't
 OF_TASKS = ("Validation", "Representations")  # whether they apply, the task says
 
 
@@ -59,15 +59,15 @@ def write_page(log: RunLog) -> Path:
 
 
 def _sections(log: RunLog) -> Iterator[Section]:
-    sketches = sketches_of(log)
-    for title in dict.fromkeys([*sketches, *TABLES]):
+    plots = plot_specs_of(log)
+    for title in dict.fromkeys([*plots, *TABLES]):
         if title in OF_TASKS and log.task is not None and title not in log.task["report_sections"]:
             continue
-        if title not in sketches and title in (
-            OF_STAGE if log.stage is None else OF_LABELS if log.is_stage else ()
+        if title not in plots and title in (
+            STAGE_SECTIONS if log.stage is None else LABEL_SECTIONS if log.is_stage else ()
         ):
             continue
-        parts: list[Picture | Table | LeftOut] = [*draw(sketches.get(title, []), log)]
+        parts: list[Picture | Table | LeftOut] = [*draw(plots.get(title, []), log)]
         parts += [_table(name, make, log) for name, make in TABLES.get(title, [])]
         yield Section(title, _note(title, log), parts)
 
@@ -130,4 +130,4 @@ def _write_pictures(folder: Path, parts: Iterable[Picture | Table | LeftOut]) ->
         path.unlink()
     for part in parts:
         if isinstance(part, Picture):
-            (folder / f"{part.sketch.name}.png").write_bytes(part.png)
+            (folder / f"{part.spec.name}.png").write_bytes(part.png)

@@ -7,10 +7,10 @@ from matplotlib.figure import Figure
 
 from bert_ft.drawing.curves import Line, Panel, draw_curves
 from bert_ft.drawing.representations import draw_plane
-from bert_ft.reporting.missing import NotLogged
+from bert_ft.reporting.not_logged import NotLogged
+from bert_ft.reporting.plot_spec import PlotSpec
 from bert_ft.reporting.projection import principal_plane
 from bert_ft.reporting.run_log import RunLog
-from bert_ft.reporting.sketch import Sketch
 
 
 def plane(log: RunLog) -> Figure:
@@ -46,14 +46,14 @@ def separation(log: RunLog) -> Figure:
     return draw_curves(panels)
 
 
-SKETCHES = (
-    Sketch(
+PLOTS = (
+    PlotSpec(
         "representations",
         "The plane of most variance",
         "Each point is a text; classes that lie apart are easy to tell apart. Two dimensions hide some of the distance.",
         plane,
     ),
-    Sketch(
+    PlotSpec(
         "separation",
         "Separation of the classes over training",
         "Rising silhouette and distance: the classes move apart. A falling effective rank is normal, one near 1 is a "

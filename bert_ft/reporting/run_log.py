@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 import yaml
 
 from bert_ft.errors import ConfigError
-from bert_ft.reporting.missing import NotLogged
 from bert_ft.reporting.monitor_files import (
     Arrays,
     DamagedFileError,
@@ -20,6 +19,7 @@ from bert_ft.reporting.monitor_files import (
     read_arrays,
     read_top_losses,
 )
+from bert_ft.reporting.not_logged import NotLogged
 from bert_ft.reporting.scalars import Series, read_scalars
 
 Read = TypeVar("Read")

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from bert_ft.reporting.missing import NotLogged
+from bert_ft.reporting.not_logged import NotLogged
 from bert_ft.reporting.objective import best_so_far, objective_of
 from bert_ft.reporting.run_log import RunLog
 from bert_ft.reporting.table import Cell, Table, number, share

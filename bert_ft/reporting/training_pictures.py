@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 
 from bert_ft.drawing.curves import Line, Panel, draw_curves
 from bert_ft.reporting.layer_grid import LAYER, depth
-from bert_ft.reporting.missing import NotLogged
+from bert_ft.reporting.not_logged import NotLogged
 from bert_ft.reporting.objective import kept_point, objective_of
+from bert_ft.reporting.plot_spec import PlotSpec
 from bert_ft.reporting.run_log import RunLog
 from bert_ft.reporting.scalars import Series
-from bert_ft.reporting.sketch import Sketch
 from bert_ft.reporting.smoothing import smoothed
 
 MAX_RAW = 60  # readings that are drawn as they are; of more the smoothed course is drawn in front
@@ -83,12 +83,14 @@ def learning_rates(log: RunLog) -> Figure:
     return draw_curves([Panel(title, "learning rate", lines, from_zero=True)])
 
 
-def weight_decay_sketches(log: RunLog) -> list[Sketch]:
+def weight_decay_plots(log: RunLog) -> list[PlotSpec]:
     """One, where the weight decay changes."""
     decays = _by_layer(log, "-weight_decay")
     if all(np.ptp(series.values) == 0 for series in decays.values()):
         return []
-    return [Sketch("weight_decay", "Weight decay", "Of matrices; biases and norms have none.", weight_decay)]
+    return [
+        PlotSpec("weight_decay", "Weight decay", "Of matrices; biases and norms have none.", weight_decay)
+    ]
 
 
 def weight_decay(log: RunLog) -> Figure:
@@ -160,34 +162,34 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-SKETCHES = (
-    Sketch(
+PLOTS = (
+    PlotSpec(
         "losses",
         "Loss",
         "A validation loss that rises while the training loss still falls is overfitting; the star is the checkpoint "
         "that is tested and saved. Training loss includes what it is regularized by, validation is the plain loss.",
         losses,
     ),
-    Sketch(
+    PlotSpec(
         "validation_metrics",
         "Validation metrics",
         "One point for each validation; the star is the checkpoint that is kept. Where the best value is the last one, "
         "longer training might still help.",
         validation_metrics,
     ),
-    Sketch(
+    PlotSpec(
         "learning_rates",
         "Learning rate of each layer",
         "From the embeddings (dark) to the head (light); warm-up rises, then the schedule falls.",
         learning_rates,
     ),
-    Sketch(
+    PlotSpec(
         "gradient_norms",
         "Gradient norm",
         "Above the dotted line the gradient is scaled down to it; peaks that grow late in training are a warning.",
         gradient_norms,
     ),
-    Sketch(
+    PlotSpec(
         "throughput",
         "Speed",
         "Real tokens without padding; validation, and what is saved after it, isn't counted.",

@@ -14,9 +14,9 @@ from bert_ft.drawing.heat_maps import HeatMap, draw_heat_maps
 from bert_ft.drawing.style import plain
 from bert_ft.reporting.calibration import NUM_BINS, reliability_bins
 from bert_ft.reporting.layer_grid import layer_grid
-from bert_ft.reporting.missing import NotLogged
+from bert_ft.reporting.not_logged import NotLogged
+from bert_ft.reporting.plot_spec import PlotSpec
 from bert_ft.reporting.run_log import RunLog
-from bert_ft.reporting.sketch import Sketch
 from bert_ft.tasks.confidence import TopProbabilities, top_probabilities
 
 SURE = 0.9
@@ -67,19 +67,19 @@ def counts_of(log: RunLog) -> NDArray[np.int64]:
 def confidence(log: RunLog) -> Figure:
     """How sure the classifier was where it was right, and where it was wrong."""
     _, top, names = outputs_of(log)
-    title = f"{100 * top.is_right.mean():.1f}% of {len(top.is_right):,} rows are right"
-    wrong = top.probabilities[~top.is_right]
+    title = f"{100 * top.is_correct.mean():.1f}% of {len(top.is_correct):,} rows are right"
+    wrong = top.probabilities[~top.is_correct]
     if len(wrong):
         sure = np.count_nonzero(wrong > SURE) or "none"
         title += f"; wrong: {len(wrong):,}, of them {sure} with a probability above {SURE:g}"
-    return draw_top_probabilities(top.probabilities, top.is_right, len(names), title)
+    return draw_top_probabilities(top.probabilities, top.is_correct, len(names), title)
 
 
 def reliability(log: RunLog) -> Figure:
     """Whether the probabilities can be believed."""
     top = outputs_of(log).top
     bins = reliability_bins(top, log.setting("monitor.confidence.num_bins") or NUM_BINS)
-    sure, right = top.probabilities.mean(), top.is_right.mean()
+    sure, right = top.probabilities.mean(), top.is_correct.mean()
     title = (
         f"Mean confidence {sure:.3f}, accuracy {right:.3f}; expected calibration error (ECE) {bins.ece:.3f}"
     )
@@ -96,7 +96,7 @@ def confusion(log: RunLog) -> Figure:
 def confidence_over_training(log: RunLog) -> Figure:
     """Calibration at each validation."""
     names = {
-        "mean_right": "mean probability where right",
+        "mean_correct": "mean probability where right",
         "mean_wrong": "mean probability where wrong",
         "ece": "calibration error (ECE)",
         "brier": "Brier score",
@@ -132,33 +132,33 @@ def class_f1_over_training(log: RunLog) -> Figure:
     return draw_heat_maps([each], "F1", limits=(0, 1))
 
 
-SKETCHES = (
-    Sketch(
+PLOTS = (
+    PlotSpec(
         "confidence",
         "Confidence, right and wrong",
         "Right rows should pile up at 1, wrong ones further left; wrong rows near 1 are mistakes that the model won't "
         "notice, or wrong labels.",
         confidence,
     ),
-    Sketch(
+    PlotSpec(
         "reliability",
         "Calibration",
         "Bars below the dashed line: the model is surer than it is right. Bins with few rows say little.",
         reliability,
     ),
-    Sketch(
+    PlotSpec(
         "confidence_over_training",
         "Calibration over training",
         "A calibration error that rises while accuracy stays is overconfidence: label smoothing or fewer steps help.",
         confidence_over_training,
     ),
-    Sketch(
+    PlotSpec(
         "confusion",
         "Confusion matrix",
         "Rows are labels, columns predictions; the diagonal is right. Colours are shares of a row, numbers are counts, where they fit.",
         confusion,
     ),
-    Sketch(
+    PlotSpec(
         "class_f1_over_training",
         "F1 of each class over training",
         "Sorted by the last validation, best below; a class that stays dark is never learnt.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bert_ft.reporting.confusion import class_scores, mistakes
-from bert_ft.reporting.missing import NotLogged
+from bert_ft.reporting.not_logged import NotLogged
 from bert_ft.reporting.run_log import RunLog
 from bert_ft.reporting.table import Cell, Table, number, share
 from bert_ft.reporting.validation_pictures import counts_of, outputs_of

@@ -64,7 +64,7 @@ def confidence_scores(
             probabilities, labels, len(names), n_bins=num_bins, norm="l1"
         ),
         "confidence/brier": brier_score(probabilities, labels),
-        "confidence/mean_right": right.mean(),
+        "confidence/mean_correct": right.mean(),
         "confidence/mean_wrong": wrong.mean(),
     }
     counts = multiclass_stat_scores(predictions, labels, len(names), average=None)
@@ -80,12 +80,12 @@ class TopProbabilities(NamedTuple):
     Attributes:
         probabilities: ``(rows,)``.
         predictions: ``(rows,)``.
-        is_right: ``(rows,)``.
+        is_correct: ``(rows,)``.
     """
 
     probabilities: NDArray[np.float64]
     predictions: NDArray[np.int64]
-    is_right: NDArray[np.bool_]
+    is_correct: NDArray[np.bool_]
 
 
 def top_probabilities(logits: NDArray, labels: NDArray) -> TopProbabilities:

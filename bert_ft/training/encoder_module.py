@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel
 
 from bert_ft.compat.lightning import end_epoch, is_fitting
-from bert_ft.kernels.used_rows import decay_unused_rows
+from bert_ft.kernels.used_embedding_rows import decay_unused_rows
 from bert_ft.models.encoding import num_encoder_layers
 from bert_ft.models.layer_names import layer_names
 from bert_ft.optim.layerwise import LayerwiseOptimizer

@@ -12,7 +12,7 @@ from typing import Any
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from bert_ft.models.bundle import save_bundle
-from bert_ft.models.handover import hand_over
+from bert_ft.models.weight_transfer import hand_over
 from bert_ft.training.data_module import TextDataModule
 from bert_ft.training.encoder_module import split_metrics
 from bert_ft.training.module import ClassificationModule

@@ -10,7 +10,7 @@ from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
 from bert_ft.data.packing import TextBatch
-from bert_ft.kernels.used_rows import trained_rows
+from bert_ft.kernels.used_embedding_rows import trained_rows
 from bert_ft.models.classifier import Classifier
 from bert_ft.optim.layerwise import LayerwiseOptimizer
 from bert_ft.tasks.task import Task

@@ -86,7 +86,7 @@ class PretrainingModule(EncoderModule):
             seen |= {"train/loss_mlm": masked.loss.detach()}
             assert batch.masked is not None
             if num_targets := len(batch.masked.targets):  # of this process
-                seen |= {"train/masked_accuracy": masked.num_right / num_targets}
+                seen |= {"train/masked_accuracy": masked.num_correct / num_targets}
         if views is not None:
             first, second = views.first.detach(), views.second.detach()
             seen |= {"train/loss_contrastive": views.loss.detach()}
@@ -172,7 +172,7 @@ def _sums(masked: MaskedTokens | None, views: Views | None, num_rows: int, zero:
     nats = right = targets = contrastive = aligned = potential = zero
     num_pairs = num_rows * (num_rows - 1) // 2
     if masked is not None:
-        nats, right, targets = masked.loss * masked.num_targets, masked.num_right, masked.num_targets
+        nats, right, targets = masked.loss * masked.num_targets, masked.num_correct, masked.num_targets
     if views is not None:
         contrastive, aligned = views.loss * num_rows, alignment(views.first, views.second) * num_rows
         if num_pairs:

@@ -30,13 +30,13 @@ class MaskedTokens:
 
     Attributes:
         loss: scalar, the sum of their cross entropies in nats over ``num_targets``; 0 where there are none.
-        num_right: scalar, how many were guessed.
+        num_correct: scalar, how many were guessed.
         num_targets: scalar, how many there are, of the loss's type; the mean over the processes, so that the mean of the
             processes' losses is that of all tokens.
     """
 
     loss: Tensor
-    num_right: Tensor
+    num_correct: Tensor
     num_targets: Tensor
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bert_ft.data.checks import DataReport
+from bert_ft.data.data_report import DataReport
 from bert_ft.data.pretraining_texts import PretrainingTexts
 from bert_ft.optim.groups import GroupRow
 

@@ -56,7 +56,7 @@ def expected_scalars(logits, labels, num_bins=15):
     scalars = {
         "confidence/ece": calibration_error(probabilities, labels, num_bins),
         "confidence/brier": brier_score_loss(labels, probabilities, labels=range(3), scale_by_half=False),
-        "confidence/mean_right": top[right].mean() if right.any() else math.nan,
+        "confidence/mean_correct": top[right].mean() if right.any() else math.nan,
         "confidence/mean_wrong": top[~right].mean() if (~right).any() else math.nan,
     }
     scores = precision_recall_fscore_support(
@@ -175,7 +175,7 @@ class TestOnGivenLogits:
         values["logits"] = 4 * torch.eye(3)[values["labels"]]
         scalars = fitted(tmp_path, Given(values, NAMES), ConfidenceMonitor(tmp_path / "monitor")).scalars[2]
         assert "confidence/mean_wrong" not in scalars
-        assert scalars["confidence/mean_right"] == pytest.approx(1 / (1 + 2 * math.exp(-4)))
+        assert scalars["confidence/mean_correct"] == pytest.approx(1 / (1 + 2 * math.exp(-4)))
         assert events(tmp_path / "tensorboard").Tags()["histograms"] == ["confidence/right"]
 
     def test_rows_that_are_not_finite_count_apart(self, tmp_path):

@@ -19,7 +19,7 @@ def rows():
 
 def test_texts_masks_and_keys_are_in_one_order():
     split = split_of(rows())
-    batch = PretrainingSplit(split, MaskedSplit(split, Masking(probability=0.5), vocabulary(), seed=1))[
+    batch = PretrainingSplit(split, MaskedSplit(split, Masking(mlm_probability=0.5), vocabulary(), seed=1))[
         2, [4, 0, 2]
     ]
     assert len(batch) == 3
@@ -55,7 +55,7 @@ def test_it_moves_as_one():
 
 def test_pieces_of_masked_texts_are_the_whole():
     split = split_of(rows())
-    whole = MaskedSplit(split, Masking(probability=0.5), vocabulary(), seed=1)[0, list(range(5))]
+    whole = MaskedSplit(split, Masking(mlm_probability=0.5), vocabulary(), seed=1)[0, list(range(5))]
     pieces = whole.split(9)
     assert len(pieces) > 1
     assert torch.equal(torch.cat([piece.targets for piece in pieces]), whole.targets)

@@ -23,9 +23,9 @@ def test_top_probabilities_are_counted_apart():
     assert found.count("chance: 1 of 3") == 2
 
 
-@pytest.mark.parametrize("is_right", [True, False])
-def test_top_probabilities_of_rows_that_are_all_right_or_wrong(is_right):
-    figure = draw_top_probabilities(np.array([0.9, 0.8]), np.full(2, is_right), 2, "title")
+@pytest.mark.parametrize("is_correct", [True, False])
+def test_top_probabilities_of_rows_that_are_all_right_or_wrong(is_correct):
+    figure = draw_top_probabilities(np.array([0.9, 0.8]), np.full(2, is_correct), 2, "title")
     assert_readable(figure)
 
 

@@ -17,7 +17,7 @@ from bert_ft.kernels.dropout import Dropout
 from bert_ft.kernels.linear import Linear
 from bert_ft.kernels.split_embedding import SplitEmbedding
 from bert_ft.kernels.switch import choose_kernels, is_fast
-from bert_ft.kernels.used_rows import train_used_rows_only
+from bert_ft.kernels.used_embedding_rows import train_used_rows_only
 from bert_ft.models import attention
 from bert_ft.models.bundle import load_bundle, save_bundle
 from bert_ft.models.classifier import build_linear
@@ -149,7 +149,7 @@ def test_a_reloaded_folder(tmp_path, tiny_encoder, monkeypatch, caplog, works):
     tokenizer = SimpleNamespace(save_pretrained=lambda _: None)
     save_bundle(tmp_path, classifier_with(tiny_encoder), TASK, tokenizer, max_length=16)
     monkeypatch.setattr("bert_ft.models.bundle.load_tokenizer", lambda _: tokenizer)
-    dropout.is_right()
+    dropout.is_correct()
     caplog.clear()
     if not works:
         monkeypatch.setattr(linear, "_product", fails)

@@ -15,7 +15,7 @@ from bert_ft.data.packing import pad, padding_mask
 from bert_ft.kernels import linear as linear_module
 from bert_ft.kernels.linear import Linear
 from bert_ft.kernels.split_embedding import SplitEmbedding
-from bert_ft.kernels.used_rows import decay_unused_rows
+from bert_ft.kernels.used_embedding_rows import decay_unused_rows
 from bert_ft.models.classifier import build_linear
 from bert_ft.models.encoder import EncoderSpec, empty_sequence_classifier
 from bert_ft.models.first_token import computes_first_tokens

@@ -159,7 +159,7 @@ def validation_scalars(size: Size) -> list[tuple[str, int, float]]:
             ("val/f1_macro", step, 0.94 - 0.45 * np.exp(-4 * done)),
             ("confidence/ece", step, 0.08 - 0.05 * done + abs(rng.normal(0, 0.005))),
             ("confidence/brier", step, 0.3 - 0.2 * done),
-            ("confidence/mean_right", step, 0.7 + 0.2 * done),
+            ("confidence/mean_correct", step, 0.7 + 0.2 * done),
             ("confidence/mean_wrong", step, 0.5 + 0.2 * done),
             ("representations/silhouette", step, 0.6 * done),
             ("representations/centroid_distance", step, 2 + 3 * done),

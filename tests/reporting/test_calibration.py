@@ -21,13 +21,13 @@ def test_top_probabilities(outputs):
     expected = softmax(logits.astype(float), axis=1)
     np.testing.assert_allclose(top.probabilities, expected.max(axis=1))
     np.testing.assert_array_equal(top.predictions, expected.argmax(axis=1))
-    np.testing.assert_array_equal(top.is_right, expected.argmax(axis=1) == labels)
+    np.testing.assert_array_equal(top.is_correct, expected.argmax(axis=1) == labels)
 
 
 def test_large_logits_do_not_overflow():
     top = top_probabilities(np.array([[3e4, -3e4], [0, 0]], dtype=np.float16), np.array([1, 0]))
     assert top.probabilities.tolist() == [1, 0.5]
-    assert top.is_right.tolist() == [False, True]
+    assert top.is_correct.tolist() == [False, True]
 
 
 @pytest.mark.parametrize("num_bins", [1, 10, NUM_BINS])
@@ -35,7 +35,7 @@ def test_bins_are_those_of_scikit_learn(outputs, num_bins):
     top = top_probabilities(*outputs)
     bins = reliability_bins(top, num_bins)
     accuracy, confidence = calibration_curve(
-        top.is_right, top.probabilities, n_bins=num_bins, strategy="uniform"
+        top.is_correct, top.probabilities, n_bins=num_bins, strategy="uniform"
     )
     filled = bins.counts > 0
     np.testing.assert_allclose(bins.accuracy[filled], accuracy)

@@ -13,8 +13,8 @@ from bert_ft.reporting import (
     training_pictures,
     validation_pictures,
 )
-from bert_ft.reporting.missing import NotLogged
-from bert_ft.reporting.pictures import LeftOut, Picture, draw, sketches_of
+from bert_ft.reporting.not_logged import NotLogged
+from bert_ft.reporting.pictures import LeftOut, Picture, draw, plot_specs_of
 from bert_ft.reporting.run_log import RunLog, read_run
 from bert_ft.reporting.scalars import Series
 from tests.drawing.texts import assert_readable
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 SIZE = Size(num_rows=20, num_steps=8)
 EMPTY = RunLog(folder=None)
-EVERY_SKETCH = [sketch for sketches in sketches_of(EMPTY).values() for sketch in sketches]
+EVERY_PLOT = [spec for plots in plot_specs_of(EMPTY).values() for spec in plots]
 
 
 @pytest.fixture(scope="module")
@@ -50,46 +50,46 @@ def lines(figure, axes: int = 0) -> dict[str, list[float]]:
     return {line.get_label(): list(line.get_ydata()) for line in figure.axes[axes].get_lines()}
 
 
-@pytest.mark.parametrize("sketch", EVERY_SKETCH, ids=lambda sketch: sketch.name)
-def test_every_picture_can_be_drawn(sketch, log):
-    assert_readable(sketch.draw(log), least=4.5)
+@pytest.mark.parametrize("spec", EVERY_PLOT, ids=lambda spec: spec.name)
+def test_every_picture_can_be_drawn(spec, log):
+    assert_readable(spec.draw(log), least=4.5)
 
 
 def test_weight_decay_is_drawn_where_it_changes(log):
     still = {f"lr-AdamW/{layer}-weight_decay": series(0.1, 0.1) for layer in ("embeddings", "head")}
-    assert not training_pictures.weight_decay_sketches(replace(log, scalars=log.scalars | still))
+    assert not training_pictures.weight_decay_plots(replace(log, scalars=log.scalars | still))
     falling = {tag: series(0.1, 0.05) for tag in still}
     changed = replace(log, scalars=log.scalars | falling)
-    (sketch,) = training_pictures.weight_decay_sketches(changed)
-    figure = sketch.draw(changed)
+    (spec,) = training_pictures.weight_decay_plots(changed)
+    figure = spec.draw(changed)
     assert_readable(figure)
     assert lines(figure)["head"] == [0.1, 0.05]
     assert title(figure) == "Weight decay: 0.1 at first, 0.05 at the end"
 
 
 def test_drift_is_drawn_where_weights_were_averaged(log):
-    assert not layer_pictures.drift_sketches(log)
+    assert not layer_pictures.drift_plots(log)
     drifting = {f"weights/{layer}/averaging_drift": series(0.5, 0.25) for layer in ("embeddings", "head")}
     averaged = replace(log, scalars=log.scalars | drifting)
-    (sketch,) = layer_pictures.drift_sketches(averaged)
-    assert_readable(sketch.draw(averaged), least=4.5)
+    (spec,) = layer_pictures.drift_plots(averaged)
+    assert_readable(spec.draw(averaged), least=4.5)
 
 
-@pytest.mark.parametrize("sketch", EVERY_SKETCH, ids=lambda sketch: sketch.name)
-def test_every_picture_says_what_it_lacks(sketch):
+@pytest.mark.parametrize("spec", EVERY_PLOT, ids=lambda spec: spec.name)
+def test_every_picture_says_what_it_lacks(spec):
     with pytest.raises(NotLogged, match=r"logged|kept|log "):
-        sketch.draw(EMPTY)
+        spec.draw(EMPTY)
 
 
 def test_names_are_unique_and_texts_are_sentences(log):
-    sketches = [sketch for sketches in sketches_of(log).values() for sketch in sketches]
-    assert len({sketch.name for sketch in sketches}) == len(sketches)
-    assert all(sketch.reading.endswith(".") and sketch.title[0].isupper() for sketch in sketches)
+    plots = [spec for plots in plot_specs_of(log).values() for spec in plots]
+    assert len({spec.name for spec in plots}) == len(plots)
+    assert all(spec.reading.endswith(".") and spec.title[0].isupper() for spec in plots)
 
 
 def test_drawn_or_left_out(log):
     picture, left_out = draw(
-        [training_pictures.SKETCHES[0], layer_pictures.SKETCHES[0]],
+        [training_pictures.PLOTS[0], layer_pictures.PLOTS[0]],
         replace(log, scalars={"val/loss": series(1)}),
     )
     assert isinstance(picture, Picture)
@@ -261,8 +261,8 @@ def test_a_picture_that_fails_costs_no_other(log, caplog):
     def fail(_):
         raise ZeroDivisionError("by nothing")
 
-    broken = replace(training_pictures.SKETCHES[0], draw=fail)
-    left_out, picture = draw([broken, training_pictures.SKETCHES[0]], log)
+    broken = replace(training_pictures.PLOTS[0], draw=fail)
+    left_out, picture = draw([broken, training_pictures.PLOTS[0]], log)
     assert left_out == LeftOut("Loss", "it couldn't be drawn: ZeroDivisionError: by nothing")
     assert isinstance(picture, Picture)
     assert "losses couldn't be drawn" in caplog.text
@@ -319,8 +319,8 @@ def test_each_kept_text_has_its_picture(log):
         "text_1_attention": np.ones((2, 2, 1, 1)),
     }
     two = replace(log, attention=replace(log.attention, content=content))
-    names = [sketch.name for sketch in attention_pictures.text_sketches(two)]
+    names = [spec.name for spec in attention_pictures.text_plots(two)]
     assert names == ["attention_text_0", "attention_text_1"]
-    assert attention_pictures.text_sketches(EMPTY) == []
-    figure = attention_pictures.text_sketches(two)[1].draw(two)
+    assert attention_pictures.text_plots(EMPTY) == []
+    figure = attention_pictures.text_plots(two)[1].draw(two)
     assert figure.texts[0].get_text() == "1 tokens, 2 layers of 2 heads: each row looks at columns"

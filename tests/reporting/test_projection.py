@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bert_ft.reporting.missing import NotLogged
+from bert_ft.reporting.not_logged import NotLogged
 from bert_ft.reporting.projection import principal_plane
 
 

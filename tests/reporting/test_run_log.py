@@ -1,7 +1,7 @@
 import pytest
 
 from bert_ft.errors import ConfigError
-from bert_ft.reporting.missing import NotLogged
+from bert_ft.reporting.not_logged import NotLogged
 from bert_ft.reporting.run_log import RunLog, read_run
 from tests.reporting.synthetic import Size, write_json, write_run, write_scalars
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from bert_ft.reporting import data_tables, run_tables, validation_tables
-from bert_ft.reporting.missing import NotLogged
 from bert_ft.reporting.monitor_files import Snapshot
+from bert_ft.reporting.not_logged import NotLogged
 from bert_ft.reporting.run_log import RunLog, read_run
 from bert_ft.reporting.scalars import Series
 from bert_ft.reporting.table import LONG, Cell, Table, number, share

@@ -60,7 +60,7 @@ def test_masked_tokens_are_those_of_transformers(max_tokens):
     assert found.loss.dtype == torch.float64
     torch.testing.assert_close(found.loss, expected.loss, rtol=1e-9, atol=0)
     guesses = expected.logits.argmax(-1)[padding_mask(batch.text)]
-    assert found.num_right == (guesses == batch.text.input_ids)[batch.is_target].sum()
+    assert found.num_correct == (guesses == batch.text.input_ids)[batch.is_target].sum()
     assert found.num_targets == batch.is_target.sum()
     found.loss.backward()
     expected.loss.backward()

@@ -109,11 +109,11 @@ def test_the_folder_loads_in_transformers_and_has_what_was_reported(alone):
 def test_its_report(alone):
     folder, _, _ = alone
     page = write_report(folder).read_text(encoding="utf-8")
-    for shown in ("Pre-training", "pretraining_guesses", "perplexity", "Vectors of texts"):
+    for shown in ("Pre-training", "pretraining_predictions", "perplexity", "Vectors of texts"):
         assert shown in page or (folder / f"report/{shown}.png").exists(), shown
     for name in (
         "pretraining_losses",
-        "pretraining_guesses",
+        "pretraining_predictions",
         "pretraining_geometry",
         "activation_sd",
         "update_ratio",
@@ -291,7 +291,7 @@ class TestHandOver:
         page = write_report(folder).read_text(encoding="utf-8")
         assert page.index('id="pre-training"') < page.index('id="training"')
         assert "taken from the cache" in page
-        for name in ("pretraining_losses", "pretraining_guesses", "losses"):
+        for name in ("pretraining_losses", "pretraining_predictions", "losses"):
             assert (folder / f"report/{name}.png").stat().st_size > 5000
         write_report(runs["none"][0])
         assert not list((runs["none"][0] / "report").glob("pretraining*"))

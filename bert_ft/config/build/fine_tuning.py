@@ -19,7 +19,7 @@ from bert_ft.config.instantiate import build, entries
 from bert_ft.data.augmentation import Augmentation, AugmentedSplit
 from bert_ft.data.prepare import PreparedData
 from bert_ft.errors import ConfigError
-from bert_ft.kernels.used_rows import train_used_rows_only
+from bert_ft.kernels.used_embedding_rows import train_used_rows_only
 from bert_ft.models.classifier import Classifier
 from bert_ft.models.compilation import compile_encoder
 from bert_ft.tasks.task import Task

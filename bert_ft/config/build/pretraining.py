@@ -36,8 +36,13 @@ from bert_ft.training.resume import PRETRAINING, is_of_pretraining
 from bert_ft.trust import TARGET
 
 # of `pretrain`, those that change how the stage is watched or kept, and not its result
-_ASIDE = ("num_cached",)
-_TRAINER_ASIDE = ("log_every_n_steps", "profiler", "enable_progress_bar", "enable_model_summary")
+_UNRELATED_TO_WEIGHTS = ("num_cached",)
+_TRAINER_UNRELATED_TO_WEIGHTS = (
+    "log_every_n_steps",
+    "profiler",
+    "enable_progress_bar",
+    "enable_model_summary",
+)
 
 log = logging.getLogger(__name__)
 
@@ -167,8 +172,10 @@ def _with_masks(
 
 def _settings(config: DictConfig) -> dict[str, Any]:
     """What determines the stage's result, besides its texts and what it starts from."""
-    found = entries(config.pretrain, without=_ASIDE)
-    found["trainer"] = {key: value for key, value in found["trainer"].items() if key not in _TRAINER_ASIDE}
+    found = entries(config.pretrain, without=_UNRELATED_TO_WEIGHTS)
+    found["trainer"] = {
+        key: value for key, value in found["trainer"].items() if key not in _TRAINER_UNRELATED_TO_WEIGHTS
+    }
     encoder = config.encoder
     own_attention = {TARGET: encoder.attn_implementation} if "." in encoder.attn_implementation else {}
     return {

@@ -17,8 +17,8 @@ from bert_ft.drawing.trial_curves import draw_trial_curves
 from bert_ft.drawing.trial_history import draw_history
 from bert_ft.drawing.trial_slices import draw_slices
 from bert_ft.drawing.worker_timeline import draw_timeline
-from bert_ft.reporting.missing import NotLogged
-from bert_ft.reporting.sketch import Sketch
+from bert_ft.reporting.not_logged import NotLogged
+from bert_ft.reporting.plot_spec import PlotSpec
 from bert_ft.search.results import plot_data
 from bert_ft.search.results.importance import Importances
 from bert_ft.search.results.ranking import front, ranked
@@ -46,11 +46,11 @@ class StudyView:
     importances: list[Importances]
 
 
-def sketches(view: StudyView) -> dict[str, list[Sketch[StudyView]]]:
+def plots(view: StudyView) -> dict[str, list[PlotSpec[StudyView]]]:
     """Section → the pictures that it can have."""
     several = len(view.log.objectives) > 1
     slices = [
-        Sketch(
+        PlotSpec(
             "slices" if place == 0 else f"slices_{place}",
             f"Each parameter alone: {name}" if several else "Each parameter alone",
             "The star is the best trial. A flat cloud is a parameter that doesn't matter; dark points on one side say "
@@ -198,45 +198,45 @@ def _left_out(count: int) -> str:
     return f" ({count} far off {'is' if count == 1 else 'are'} not shown)" if count else ""
 
 
-HISTORY = Sketch(
+HISTORY = PlotSpec(
     "history",
     "Optimization history",
     "The line is the best value so far: where it stays level, more trials bring little.",
     history,
 )
-FRONT = Sketch(
+FRONT = PlotSpec(
     "pareto_front",
     "Objectives against each other",
     "Of the diamonds none is beaten in everything: to choose among them is yours.",
     pareto_fronts,
 )
-CURVES = Sketch(
+CURVES = PlotSpec(
     "intermediate_values",
     "Values while training",
     "A cross is where a trial was pruned: its line should lie among the worse ones of that step.",
     curves,
 )
-IMPORTANCE = Sketch(
+IMPORTANCE = PlotSpec(
     "importance",
     "Importance of the parameters",
     "fANOVA: the share of the value's variance over the whole range, bad regions included. PED-ANOVA: the share in "
     "being among the best trials. A parameter that both put last can be left at its default.",
     importance,
 )
-PAIRS = Sketch(
+PAIRS = PlotSpec(
     "rank_pairs",
     "Parameters in pairs",
     "The most important parameters. Dark points in a band aslant are two parameters that go together, such as a rate "
     "and a batch size.",
     rank_pairs,
 )
-COORDINATES = Sketch(
+COORDINATES = PlotSpec(
     "parallel_coordinates",
     "All settings together",
     "A line is a trial. Where the dark lines meet, the good trials agree.",
     parallel_coordinates,
 )
-TIMELINE = Sketch(
+TIMELINE = PlotSpec(
     "timeline",
     "Workers",
     "White between the bars is time without a trial.",

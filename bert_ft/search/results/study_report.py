@@ -11,12 +11,12 @@ from optuna.study import Study
 
 from bert_ft.errors import ConfigError
 from bert_ft.reporting.html import Page, Section, render
-from bert_ft.reporting.missing import NotLogged
+from bert_ft.reporting.not_logged import NotLogged
 from bert_ft.reporting.pictures import LeftOut, Picture, draw
 from bert_ft.reporting.table import Table
 from bert_ft.search.results import best_settings, tables
 from bert_ft.search.results.importance import importances
-from bert_ft.search.results.pictures import StudyView, sketches
+from bert_ft.search.results.pictures import StudyView, plots
 from bert_ft.search.results.ranking import ranked
 from bert_ft.search.results.statistics import statistics_of
 from bert_ft.search.results.study_log import StudyLog, read_study, sweep_folder
@@ -97,7 +97,7 @@ def _sections(view: StudyView) -> list[Section]:
             ("All trials", lambda: tables.all_trials(log)),
         ],
     }
-    drawn = sketches(view)
+    drawn = plots(view)
     return [
         Section(
             title,
@@ -141,7 +141,7 @@ def _write_best(folder: Path, settings: str) -> None:
 
 def _write_pictures(folder: Path, parts: Iterable[Picture | Table | LeftOut]) -> None:
     folder.mkdir(exist_ok=True)
-    pictures = {f"{part.sketch.name}.png": part.png for part in parts if isinstance(part, Picture)}
+    pictures = {f"{part.spec.name}.png": part.png for part in parts if isinstance(part, Picture)}
     for path in folder.glob("*.png"):  # of an earlier report, which may have had others
         if path.name not in pictures:
             path.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bert_ft.reporting.missing import NotLogged
+from bert_ft.reporting.not_logged import NotLogged
 from bert_ft.reporting.table import Cell, Table, number, share
 from bert_ft.search.results.importance import Importances
 from bert_ft.search.results.range_edges import Edge, edges

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from bert_ft.reporting.missing import NotLogged
+from bert_ft.reporting.not_logged import NotLogged
 from bert_ft.search.results.importance import Importances, importances
-from bert_ft.search.results.pictures import StudyView, sketches
+from bert_ft.search.results.pictures import StudyView, plots
 from bert_ft.search.results.study_log import read_study
 from tests.drawing.texts import assert_readable, texts
 from tests.search.results.studies import kinds, searched
@@ -21,11 +21,11 @@ def view_of(study, found=None) -> StudyView:
 def figures(view: StudyView, *names: str) -> dict[str, Figure]:
     """Those of these names, or all."""
     found = {}
-    for sketch in (each for section in sketches(view).values() for each in section):
-        if names and sketch.name not in names:
+    for spec in (each for section in plots(view).values() for each in section):
+        if names and spec.name not in names:
             continue
         try:
-            found[sketch.name] = sketch.draw(view)
+            found[spec.name] = spec.draw(view)
         except NotLogged:
             continue
     return found

@@ -1,7 +1,7 @@
 import pytest
 from optuna.distributions import FloatDistribution
 
-from bert_ft.reporting.missing import NotLogged
+from bert_ft.reporting.not_logged import NotLogged
 from bert_ft.search.results import tables
 from bert_ft.search.results.importance import Importances
 from bert_ft.search.results.statistics import statistics_of

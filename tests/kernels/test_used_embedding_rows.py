@@ -16,7 +16,7 @@ from bert_ft.data.dataset import TokenizedSplit
 from bert_ft.data.tokenization import TokenizedColumns
 from bert_ft.errors import CheckpointError
 from bert_ft.kernels.split_embedding import SplitEmbedding
-from bert_ft.kernels.used_rows import train_used_rows_only
+from bert_ft.kernels.used_embedding_rows import train_used_rows_only
 from bert_ft.models.encoder import empty_encoder
 from bert_ft.optim.layerwise import LayerwiseOptimizer
 from bert_ft.training.module import ClassificationModule

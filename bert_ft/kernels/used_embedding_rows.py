@@ -11,7 +11,7 @@ from torch.optim import AdamW
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from bert_ft.data.dataset import TokenizedSplit
-from bert_ft.kernels.split_embedding import SplitEmbedding, is_right
+from bert_ft.kernels.split_embedding import SplitEmbedding, is_correct
 from bert_ft.kernels.switch import is_fast
 from bert_ft.optim.layerwise import LayerwiseOptimizer
 
@@ -39,7 +39,7 @@ def train_used_rows_only(
     # the encoder's own padding, which its tokenizer may know under another id, is what padded families see
     special = [*tokenizer.all_special_ids, encoder.config.pad_token_id or 0]
     used[[token for token in special if token < len(used)]] = True
-    if not used.all() and is_right():
+    if not used.all() and is_correct():
         encoder.set_input_embeddings(SplitEmbedding(embedding, used))
 
 

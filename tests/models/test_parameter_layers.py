@@ -8,9 +8,9 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification
 
 from bert_ft.kernels.split_embedding import SplitEmbedding
-from bert_ft.models.anatomy import Layers, encoder_of
 from bert_ft.models.encoding import num_encoder_layers
 from bert_ft.models.frozen import freeze
+from bert_ft.models.parameter_layers import Layers, encoder_of
 from bert_ft.optim.groups import parameter_groups
 from bert_ft.tasks.single_label import SingleLabel
 

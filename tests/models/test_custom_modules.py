@@ -8,8 +8,8 @@ from torch import nn
 
 from bert_ft.errors import ConfigError
 from bert_ft.models.classifier import ResidualClassifier
+from bert_ft.models.custom_modules import build_part
 from bert_ft.models.encoder import empty_encoder
-from bert_ft.models.parts import build_part
 from bert_ft.nn.pooling import AttentionPooling, ClsPooling
 from bert_ft.tasks.single_label import SingleLabel
 

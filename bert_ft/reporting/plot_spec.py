@@ -12,7 +12,7 @@ Log = TypeVar("Log")  # what it is drawn from: a run, or a search
 
 
 @dataclass(frozen=True)
-class Sketch(Generic[Log]):
+class PlotSpec(Generic[Log]):
     """A picture that isn't drawn yet.
 
     Attributes:

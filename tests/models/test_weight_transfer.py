@@ -8,8 +8,8 @@ from bert_ft.errors import CheckpointError
 from bert_ft.kernels.split_embedding import SplitEmbedding
 from bert_ft.models.classifier import build_linear, build_residual
 from bert_ft.models.encoder import EncoderSpec
-from bert_ft.models.handover import hand_over
 from bert_ft.models.pretrainer import Pretrainer
+from bert_ft.models.weight_transfer import hand_over
 from bert_ft.tasks.single_label import SingleLabel
 
 LABELS = ["a", "b"]
