@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+
+from bert_ft import layout
 
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -27,9 +28,8 @@ def save_records(path: Path, records: list[dict[str, Any]]) -> None:
 
 def drop_later(folder: Path, kind: str, step: int) -> None:
     """Remove files ``<kind>_<step>.*`` of later steps than ``step``: a run that goes on from there did others."""
-    for path in folder.glob(f"{kind}_*"):
-        match = re.fullmatch(rf"{kind}_(\d+)\.\w+", path.name)
-        if match and int(match[1]) > step:
+    for written, path in layout.monitor_files(folder, kind).items():
+        if written > step:
             path.unlink()
 
 

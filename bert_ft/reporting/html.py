@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import jinja2
 
+from bert_ft import layout
 from bert_ft.reporting.pictures import LeftOut, Picture
 from bert_ft.reporting.table import Table
 
@@ -69,8 +70,8 @@ class Page:
     damaged: Sequence[str]
     subject: str = "the run"
     config_name: str = "All settings"
-    no_config: str = "the run kept no .hydra/config.yaml"
-    no_command: str = "the run kept no .hydra/overrides.yaml"
+    no_config: str = f"the run kept no {layout.CONFIG_FILE}"
+    no_command: str = f"the run kept no {layout.OVERRIDES_FILE}"
 
 
 def render(page: Page) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from bert_ft import layout
 from bert_ft.reporting import data_tables, pretraining_tables, run_tables, validation_tables
 from bert_ft.reporting.command import repeat_command, working_folder
 from bert_ft.reporting.html import Page, Section, render
@@ -15,9 +16,6 @@ from bert_ft.reporting.monitor_files import Snapshot
 from bert_ft.reporting.pictures import LeftOut, Picture, draw, sketches_of
 from bert_ft.reporting.run_log import RunLog, read_run
 from bert_ft.reporting.table import Table
-
-REPORT_FILE = "report.html"
-PICTURES_FOLDER = "report"
 
 # section → its tables, behind its pictures
 TABLES: dict[str, list[tuple[str, Callable[[RunLog], Table]]]] = {
@@ -52,8 +50,10 @@ def write_report(folder: Path) -> Path:
 def write_page(log: RunLog) -> Path:
     """Write ``report.html`` and the pictures in ``report/`` into the run's folder; the page's path."""
     sections = list(_sections(log))
-    _write_pictures(log.folder / PICTURES_FOLDER, [part for section in sections for part in section.parts])
-    path = log.folder / REPORT_FILE
+    _write_pictures(
+        log.folder / layout.REPORT_PICTURE_FOLDER, [part for section in sections for part in section.parts]
+    )
+    path = log.folder / layout.REPORT_FILE
     path.write_text(render(_page(log, sections)), encoding="utf-8")
     return path
 
@@ -120,7 +120,7 @@ def _page(log: RunLog, sections: list[Section]) -> Page:
 
 
 def _where(log: RunLog) -> dict[str, str]:
-    model = log.folder / "model"
+    model = log.folder / layout.MODEL_FOLDER
     return {"run": str(log.folder.resolve())} | ({"model": str(model.resolve())} if model.is_dir() else {})
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from bert_ft import layout
 from bert_ft.drawing.confidence import draw_confusion, draw_reliability, draw_top_probabilities
 from bert_ft.drawing.curves import Line, Panel, draw_curves
 from bert_ft.drawing.heat_maps import HeatMap, draw_heat_maps
@@ -96,15 +97,15 @@ def confusion(log: RunLog) -> Figure:
 def confidence_over_training(log: RunLog) -> Figure:
     """Calibration at each validation."""
     names = {
-        "mean_right": "mean probability where right",
-        "mean_wrong": "mean probability where wrong",
-        "ece": "calibration error (ECE)",
-        "brier": "Brier score",
+        layout.MEAN_RIGHT: "mean probability where right",
+        layout.MEAN_WRONG: "mean probability where wrong",
+        layout.ECE: "calibration error (ECE)",
+        layout.BRIER: "Brier score",
     }
     lines = [
         Line(name, *log.scalars[tag])
         for key, name in names.items()
-        if (tag := f"confidence/{key}") in log.scalars
+        if (tag := f"{layout.CONFIDENCE}{key}") in log.scalars
     ]
     if not lines:
         raise NotLogged("no confidence/… was logged (monitor confidence)")
@@ -116,7 +117,7 @@ def confidence_over_training(log: RunLog) -> Figure:
 
 def class_f1_over_training(log: RunLog) -> Figure:
     """The F1 of each class at each validation."""
-    grid = layer_grid(log.scalars, r"(?s)class/(.+)/f1")
+    grid = layer_grid(log.scalars, "(?s)" + layout.tag(layout.CLASS, "(.+)", layout.F1))
     if grid is None:
         raise NotLogged("no class/<label>/f1 was logged (monitor confidence)")
     if len(grid.steps) < 2:

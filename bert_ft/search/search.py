@@ -22,6 +22,7 @@ from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from bert_ft import layout
 from bert_ft.compat.hydra import is_basic_launcher, keep_files, quoted
 from bert_ft.compat.optuna import engine_of
 from bert_ft.errors import ConfigError, SearchError, UserError
@@ -40,8 +41,6 @@ from bert_ft.search.trials.kept_configuration import read_choices
 from bert_ft.search.trials.resources import divide, usable_threads, visible_gpus
 from bert_ft.search.trials.trial_process import Sweep
 from bert_ft.search.trials.workers import Workers
-
-RESULTS = "optimization_results.yaml"  # the plugin's name for it
 
 log = logging.getLogger(__name__)
 
@@ -248,7 +247,7 @@ def _conclude(opened: OpenedStudy, settings: SearchSettings) -> None:
     if found is None:
         log.info("No trial has been completed")
     else:
-        OmegaConf.save(OmegaConf.create(found), Path(opened.folder, RESULTS))
+        OmegaConf.save(OmegaConf.create(found), Path(opened.folder, layout.RESULTS_FILE))
         if "best_value" in found:
             log.info(f"Best {opened.objective}: {found['best_value']:.6g} by {found['best_params']}")
         else:

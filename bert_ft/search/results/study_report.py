@@ -9,6 +9,7 @@ from pathlib import Path
 
 from optuna.study import Study
 
+from bert_ft import layout
 from bert_ft.errors import ConfigError
 from bert_ft.reporting.html import Page, Section, render
 from bert_ft.reporting.missing import NotLogged
@@ -21,10 +22,6 @@ from bert_ft.search.results.ranking import ranked
 from bert_ft.search.results.statistics import statistics_of
 from bert_ft.search.results.study_log import StudyLog, read_study, sweep_folder
 from bert_ft.search.results.trials_csv import trials_csv
-
-PAGE = "study.html"
-PICTURES = "study"
-TABLE = "trials.csv"
 
 
 def folder_of(study: Study, given: str | None) -> Path:
@@ -54,7 +51,7 @@ def write_study_report(study: Study, folder: Path) -> Path:
     log = read_study(study)
     view = StudyView(log, importances(study))
     sections = _sections(view)
-    _write(folder / TABLE, trials_csv(log).encode())
+    _write(folder / layout.TRIALS_FILE, trials_csv(log).encode())
     best = ranked(log)[:1]
     settings = command = None
     if best:
@@ -62,7 +59,9 @@ def write_study_report(study: Study, folder: Path) -> Path:
         command = best_settings.repeat_command(best[0], record)
         settings = best_settings.experiment(log, best[0], record, folder.resolve())
         _write_best(folder, settings)
-    _write_pictures(folder / PICTURES, [part for section in sections for part in section.parts])
+    _write_pictures(
+        folder / layout.STUDY_PICTURE_FOLDER, [part for section in sections for part in section.parts]
+    )
     page = Page(
         title=f"Search {log.name}",
         facts=tables.facts(log, statistics_of(log)) | _where(log, folder),
@@ -74,11 +73,11 @@ def write_study_report(study: Study, folder: Path) -> Path:
         notes=[],
         damaged=[],
         subject=f"the best trial{f', {best[0].number}' if best else ''}",
-        config_name="best.yaml",
+        config_name=layout.BEST_FILE,
         no_config="no trial is complete yet",
         no_command="no trial is complete yet",
     )
-    path = folder / PAGE
+    path = folder / layout.STUDY_FILE
     _write(path, render(page).encode())
     return path
 
@@ -132,11 +131,11 @@ def _where(log: StudyLog, folder: Path) -> dict[str, str]:
 
 def _write_best(folder: Path, settings: str) -> None:
     """Where Hydra looks for it, and a link beside the page."""
-    (folder / best_settings.FOLDER).mkdir(exist_ok=True)
-    _write(folder / best_settings.FOLDER / best_settings.FILE, settings.encode())
-    link = folder / best_settings.FILE
+    (folder / layout.EXPERIMENT_FOLDER).mkdir(exist_ok=True)
+    _write(folder / layout.EXPERIMENT_FOLDER / layout.BEST_FILE, settings.encode())
+    link = folder / layout.BEST_FILE
     if not link.is_symlink() and not link.exists():
-        link.symlink_to(Path(best_settings.FOLDER) / best_settings.FILE)
+        link.symlink_to(Path(layout.EXPERIMENT_FOLDER) / layout.BEST_FILE)
 
 
 def _write_pictures(folder: Path, parts: Iterable[Picture | Table | LeftOut]) -> None:
