@@ -17,8 +17,10 @@ ROOT = Path(bert_ft.__file__).parent
 BELOW = {
     "errors": set(),
     "layout": set(),
+    "nested": set(),
+    "atomic_file": set(),
     "compat": {"errors"},
-    "data": {"errors"},
+    "data": {"errors", "atomic_file"},
     "nn": {"errors", "compat"},
     "optim": {"errors", "compat"},
     "kernels": {
@@ -27,16 +29,36 @@ BELOW = {
         "nn",
         "optim",
     },  # data, optim: the types of what says which rows are trained
-    "trust": set(),
+    "trust": {"nested"},
     "drawing": set(),
     "tasks": {"errors", "layout", "trust", "data", "nn"},
-    "reporting": {"errors", "layout", "drawing", "tasks"},
+    "reporting": {"errors", "atomic_file", "layout", "drawing", "tasks"},
     "models": {"errors", "layout", "compat", "trust", "data", "nn", "optim", "kernels", "tasks"},
-    "inference": {"errors", "compat", "data", "nn", "optim", "tasks", "models"},
-    "training": {"errors", "layout", "compat", "data", "nn", "optim", "kernels", "tasks", "models"},
-    "search": {"errors", "layout", "compat", "drawing", "reporting"},  # the pictures and the page of a study
+    "inference": {"errors", "atomic_file", "compat", "data", "nn", "optim", "tasks", "models"},
+    "training": {
+        "errors",
+        "atomic_file",
+        "layout",
+        "compat",
+        "data",
+        "nn",
+        "optim",
+        "kernels",
+        "tasks",
+        "models",
+    },
+    "search": {
+        "errors",
+        "atomic_file",
+        "nested",
+        "layout",
+        "compat",
+        "drawing",
+        "reporting",
+    },  # the pictures and the page of a study
     "callbacks": {
         "errors",
+        "atomic_file",
         "layout",
         "compat",
         "data",
@@ -50,6 +72,7 @@ BELOW = {
     },
     "config": {
         "errors",
+        "nested",
         "layout",
         "compat",
         "trust",
