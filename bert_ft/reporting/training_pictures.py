@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from bert_ft import layout
 from bert_ft.drawing.curves import Line, Panel, draw_curves
+from bert_ft.drawing.style import capitalized
 from bert_ft.reporting.layer_grid import LAYER, depth
 from bert_ft.reporting.missing import NotLogged
 from bert_ft.reporting.objective import kept_point, objective_of
@@ -39,7 +40,7 @@ def losses(log: RunLog) -> Figure:
             )
     if not lines:
         raise NotLogged(f"neither {layout.TRAIN_LOSS} nor {layout.VAL_LOSS} was logged")
-    title = _sentence("; ".join(says) or "no loss is finite")
+    title = capitalized("; ".join(says) or "no loss is finite")
     unit = "nats" if log.task is None else log.task["loss_unit"]
     axis = f"loss ({unit})" if unit else "loss"
     return draw_curves([Panel(title, axis, lines, marked=kept_point(log, layout.VAL_LOSS))])
@@ -155,10 +156,6 @@ def throughput(log: RunLog) -> Figure:
     if not panels:
         raise NotLogged("no throughput was logged (monitor curves)")
     return draw_curves(panels)
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 SKETCHES = (

@@ -12,7 +12,7 @@ from bert_ft import layout
 from bert_ft.drawing.confidence import draw_confusion, draw_reliability, draw_top_probabilities
 from bert_ft.drawing.curves import Line, Panel, draw_curves
 from bert_ft.drawing.heat_maps import HeatMap, draw_heat_maps
-from bert_ft.drawing.style import plain
+from bert_ft.drawing.style import capitalized, one_line
 from bert_ft.reporting.calibration import NUM_BINS, reliability_bins
 from bert_ft.reporting.layer_grid import layer_grid
 from bert_ft.reporting.missing import NotLogged
@@ -112,7 +112,7 @@ def confidence_over_training(log: RunLog) -> Figure:
     if max(len(line.steps) for line in lines) < 2:
         raise NotLogged("there was one validation")
     title = ", ".join(f"{line.name} {line.values[-1]:.3f}" for line in lines[-2:]) + " at the end"
-    return draw_curves([Panel(title[0].upper() + title[1:], "probability, or score", lines, from_zero=True)])
+    return draw_curves([Panel(capitalized(title), "probability, or score", lines, from_zero=True)])
 
 
 def class_f1_over_training(log: RunLog) -> Figure:
@@ -127,7 +127,7 @@ def class_f1_over_training(log: RunLog) -> Figure:
     title = "F1 of each class"
     if np.isfinite(last).any():
         worst = int(np.nanargmin(last))
-        title += f"; lowest at the end: {plain(grid.names[worst])}, {last[worst]:.2f}"
+        title += f"; lowest at the end: {one_line(grid.names[worst])}, {last[worst]:.2f}"
     rows = [grid.names[row] for row in order]
     each = HeatMap(title, rows, grid.steps, grid.values[order], y="label")
     return draw_heat_maps([each], "F1", limits=(0, 1))
