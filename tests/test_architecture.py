@@ -114,13 +114,13 @@ PRIVATE_CALLS = {
 }
 # room of the search → the rooms, and files beside them, that it may import; ``search.py`` puts the rooms together
 SEARCH_ROOMS = {
-    "space": set(),
+    "space": {"settings"},
     "study": {"settings", "space"},
     "trials": {"settings", "space", "study"},
     "results": set(),  # it knows a study by what is in the database
     "settings": set(),
     "search": {"settings", "space", "study", "trials", "results"},
-    "sweeper": {"search"},
+    "sweeper": {"search", "settings"},
 }
 FOUR_ROOMS = {"space", "study", "trials", "results"}
 MOST_ARROWS = 10  # imports of a file of one room by a file of another

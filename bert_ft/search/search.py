@@ -27,9 +27,9 @@ from bert_ft.compat.hydra import is_basic_launcher, keep_files, quoted
 from bert_ft.compat.optuna import engine_of
 from bert_ft.errors import ConfigError, SearchError, UserError
 from bert_ft.search.results import outputs
-from bert_ft.search.settings import SearchSettings, direction_names
+from bert_ft.search.settings import SearchSettings
 from bert_ft.search.space.first_trial import configured
-from bert_ft.search.space.samplers import build_pruner, build_sampler, is_grid, plain_values
+from bert_ft.search.space.samplers import build_pruner, build_sampler, is_grid
 from bert_ft.search.space.sampling import Sampling, extension, value_problems
 from bert_ft.search.space.space import Space, as_written, grid, space_of, text_key
 from bert_ft.search.study.opened_study import OpenedStudy, open_study
@@ -65,7 +65,7 @@ def search(
     gc.enable()  # a command of this package has it off until its heavy imports, which are the trials' here
     keep_files(hydra_context.config_loader)
     _check_choice(config, hydra_context)
-    settings = SearchSettings(**{name: plain_values(value) for name, value in _named(given).items()})
+    settings = SearchSettings.of(given)
     space = space_of(settings.params, arguments)
     if not space.distributions and settings.custom_search_space is None:
         log.warning(
@@ -111,10 +111,6 @@ def _check_choice(config: DictConfig, context: HydraContext) -> None:
     if names and choice is not None and choice not in (*names, config.hydra.runtime.choices["hydra/sweeper"]):
         shown = [name for name in names if name != config.hydra.runtime.choices["hydra/sweeper"]]
         raise ConfigError(f"search={choice}: must be one of {', '.join(shown)}")
-
-
-def _named(given: Mapping[str, Any]) -> dict[str, Any]:
-    return {**given, "direction": direction_names(given["direction"])}
 
 
 def _num_trials(settings: SearchSettings, space: Space) -> int:

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from bert_ft.compat.optuna import is_in_range
-from bert_ft.search.space.samplers import plain_values
+from bert_ft.search.settings import plain_values
 from bert_ft.search.space.space import Space, parsed
 
 _ABSENT = object()
