@@ -177,15 +177,17 @@ def tokenized(folder: Path) -> Any:
     """``texts.csv`` as ids; from the cache in ``folder`` after the first time."""
     import datasets
 
+    from bert_ft import layout
     from bert_ft.data.dataset import TokenizedSplit
     from bert_ft.data.sources import read_rows
     from bert_ft.data.tokenization import load_tokenizer, tokenize
-    from bert_ft.models.bundle import SPECIFICATION
 
     datasets.disable_progress_bars()
     import yaml
 
-    specification = yaml.safe_load((folder / "bundle" / SPECIFICATION).read_text(encoding="utf-8"))
+    specification = yaml.safe_load(
+        (folder / "bundle" / layout.SPECIFICATION_FILE).read_text(encoding="utf-8")
+    )
     texts = read_rows(folder / "texts.csv", "text", cache_dir=folder)
     tokenizer = load_tokenizer(folder / "bundle")
     columns = tokenize(texts, tokenizer, specification["max_length"], folder)

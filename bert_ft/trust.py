@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from bert_ft.nested import walk
 
 TARGET = "_target_"  # names a class, in Hydra's way
 # Patterns are Hydra's: a full name, or a package and `.*` for all that is in it.
@@ -42,3 +45,15 @@ def refusal(key: str, target: str) -> str:
     """What is wrong with a name that isn't trusted, and what to do."""
     package = target.rpartition(".")[0] or target
     return f"{key}={target}: isn't among the trusted classes; if it is your own, add trust=[{package}.*]"
+
+
+def targets(node: Any) -> Iterator[tuple[str, str]]:
+    """Yield the dotted key and value of each ``_target_`` in plain values that is given as it is."""
+    for key, value in walk(node):
+        if (
+            key.rpartition(".")[2] == TARGET
+            and isinstance(value, str)
+            and value != "???"
+            and "${" not in value
+        ):
+            yield key, value

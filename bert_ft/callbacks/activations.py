@@ -12,6 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from bert_ft import layout
 from bert_ft.callbacks.health import sick_blocks
 from bert_ft.callbacks.monitor import HistogramMonitor
 from bert_ft.callbacks.monitored import caches_frozen_states
@@ -85,7 +86,7 @@ class ActivationMonitor(HistogramMonitor):
             self._warned.add("")
             log.warning("monitor: no activation can be seen; torch.compile may have passed over the hooks")
         self.keep_samples(
-            trainer, ((f"activations/{name}", sample) for name, sample in self._samples.items())
+            trainer, ((f"{layout.ACTIVATIONS}{name}", sample) for name, sample in self._samples.items())
         )
         self._clear()
 
@@ -109,7 +110,7 @@ class ActivationMonitor(HistogramMonitor):
                 self._warned.add(name)
                 log.warning("step %d: %s %s", step, name, complaint)
         return {
-            f"activations/{name}/{statistic}": value
+            layout.tag(layout.ACTIVATIONS, name, statistic): value
             for name, values in blocks.items()
             for statistic, value in zip(STATISTICS, values, strict=True)
         }

@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from bert_ft import layout
 from bert_ft.callbacks.monitor import log_scalars
 from bert_ft.callbacks.monitor_files import drop_later, save_arrays
 from bert_ft.callbacks.monitored import tokenizer_of, validation_split
@@ -74,9 +75,9 @@ class AttentionMonitor(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:
-            drop_later(self.folder, "attention", trainer.global_step)
+            drop_later(self.folder, layout.ATTENTION_MAPS, trainer.global_step)
         # a resumed run has looked at this step, and perhaps at an average that isn't in the module now
-        if not (self.folder / f"attention_{trainer.global_step}.npz").exists():
+        if not (self.folder / layout.monitor_file(layout.ATTENTION_MAPS, trainer.global_step)).exists():
             self._look(trainer, pl_module)
 
     def on_validation_batch_start(
@@ -152,7 +153,7 @@ class AttentionMonitor(Callback):
         statistics = _means([attention_statistics(one) for one in maps])
         arrays = {name: values.cpu().numpy().astype(np.float32) for name, values in statistics.items()}
         scalars = {
-            f"attention/layer.{layer}/{name}": float(heads.mean())
+            layout.tag(layout.ATTENTION, f"layer.{layer}", name): float(heads.mean())
             for name, values in arrays.items()
             for layer, heads in enumerate(values)
         }
@@ -160,7 +161,7 @@ class AttentionMonitor(Callback):
         for number, (names, attention) in enumerate(zip(tokens, pictured, strict=True)):
             arrays[f"text_{number}_tokens"] = np.array(names)
             arrays[f"text_{number}_attention"] = attention.half().cpu().numpy()
-        save_arrays(self.folder / f"attention_{trainer.global_step}.npz", arrays)
+        save_arrays(self.folder / layout.monitor_file(layout.ATTENTION_MAPS, trainer.global_step), arrays)
 
 
 def _encoder(pl_module: LightningModule) -> Any:

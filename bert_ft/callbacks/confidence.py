@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
+from bert_ft import layout
 from bert_ft.callbacks.monitor import log_scalars, writers
 from bert_ft.callbacks.monitor_files import drop_later, save_arrays, save_records
 from bert_ft.callbacks.validation_outputs import (
@@ -65,7 +66,7 @@ class ConfidenceMonitor(ValidationMonitor):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:
-            for kind in ("validation", "top_losses"):
+            for kind in (layout.VALIDATION_ROWS, layout.TOP_LOSSES):
                 drop_later(self.folder, kind, trainer.global_step)
 
     def look(self, trainer: Trainer, pl_module: LightningModule, seen: Arrays) -> None:
@@ -74,7 +75,7 @@ class ConfidenceMonitor(ValidationMonitor):
         logits, labels = torch.from_numpy(seen["logits"]).double(), torch.from_numpy(seen["labels"])
         finite = finite_rows(logits)
         self._save(step, seen, task.names, task.confusion(logits[finite], labels[finite]))
-        scalars = {} if finite.all() else {"confidence/rows_not_finite": float((~finite).sum())}
+        scalars = {} if finite.all() else {f"{layout.CONFIDENCE}rows_not_finite": float((~finite).sum())}
         logits, labels, rows = logits[finite], labels[finite], seen["rows"][finite.numpy()]
         if len(rows):
             scalars |= task.confidence(logits, labels, self.num_bins)
@@ -82,16 +83,16 @@ class ConfidenceMonitor(ValidationMonitor):
         if scalars:
             log_scalars(trainer, scalars)
         losses = self._top_losses(trainer, logits, labels, rows, task)
-        save_records(self.folder / f"top_losses_{step}.json", losses)
+        save_records(self.folder / layout.monitor_file(layout.TOP_LOSSES, step), losses)
         for writer in writers(trainer):
-            writer.add_text("confidence/top_losses", markdown_table(losses), step)
+            writer.add_text(f"{layout.CONFIDENCE}top_losses", markdown_table(losses), step)
 
     def _save(self, step: int, seen: Arrays, names: Sequence[str], confusion: Tensor) -> None:
         num_rows = len(seen["rows"])
         kept = np.unique(np.linspace(0, num_rows - 1, min(num_rows, self.max_rows)).round().astype(int))
         arrays = {name: seen[name][kept] for name in ("logits", "labels", "rows")}
         arrays |= {"names": np.array(names), "confusion": confusion.numpy(), "num_rows": np.array(num_rows)}
-        save_arrays(self.folder / f"validation_{step}.npz", arrays)
+        save_arrays(self.folder / layout.monitor_file(layout.VALIDATION_ROWS, step), arrays)
 
     def _top_losses(
         self, trainer: Trainer, logits: Tensor, labels: Tensor, rows: np.ndarray, task: JudgesConfidence
@@ -140,4 +141,6 @@ def _write_histograms(trainer: Trainer, probabilities: Tensor, labels: Tensor) -
     for writer in writers(trainer):
         for name, values in parts.items():
             if len(values):
-                writer.add_histogram(f"confidence/{name}", values, trainer.global_step, bins=HISTOGRAM_BINS)
+                writer.add_histogram(
+                    f"{layout.CONFIDENCE}{name}", values, trainer.global_step, bins=HISTOGRAM_BINS
+                )

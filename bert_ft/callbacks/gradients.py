@@ -12,6 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from bert_ft import layout
 from bert_ft.callbacks.monitor import HistogramMonitor
 from bert_ft.callbacks.monitored import clipped_gradients, tells_clipping
 from bert_ft.callbacks.noise_scale import NoiseScale
@@ -117,17 +118,18 @@ class GradientMonitor(HistogramMonitor):
         before, after = readings[0, 5 : 5 + 2 * len(names)].view(2, -1)
         self._warn(bad, first_step, parameter)
         scalars = {
-            "gradients/norm": float(before.square().sum().sqrt()),
-            "gradients/norm_clipped": float(after.square().sum().sqrt()),
-            "gradients/clipped_ratio": clipped / steps,
-            "gradients/nonfinite_steps": bad,
+            f"{layout.GRADIENTS}{layout.NORM}": float(before.square().sum().sqrt()),
+            f"{layout.GRADIENTS}{layout.NORM_CLIPPED}": float(after.square().sum().sqrt()),
+            f"{layout.GRADIENTS}clipped_ratio": clipped / steps,
+            f"{layout.GRADIENTS}nonfinite_steps": bad,
         }
         for name, norm, norm_clipped in zip(names, before.tolist(), after.tolist(), strict=True):
-            scalars |= {f"gradients/{name}/norm": norm, f"gradients/{name}/norm_clipped": norm_clipped}
+            scalars[layout.tag(layout.GRADIENTS, name, layout.NORM)] = norm
+            scalars[layout.tag(layout.GRADIENTS, name, layout.NORM_CLIPPED)] = norm_clipped
         if self._noise is not None:
             noise, signal = readings[:, -2:].mean(dim=0).tolist()  # each process has a first batch of its own
             if signal > 0:
-                scalars["gradients/noise_scale"] = noise / signal
+                scalars[f"{layout.GRADIENTS}noise_scale"] = noise / signal
         return scalars
 
     def _warn(self, num_bad: float, first_step: float, parameter: float) -> None:
@@ -172,7 +174,7 @@ class GradientMonitor(HistogramMonitor):
                 parameter: parameter.grad for parameter in seen.parameters if parameter.grad is not None
             }
             samples = self._layers.samples(gradients)
-            self.keep_samples(trainer, ((f"gradients/{name}", sample) for name, sample in samples))
+            self.keep_samples(trainer, ((f"{layout.GRADIENTS}{name}", sample) for name, sample in samples))
 
     def _judge(self, seen: ClippedGradients, after: Tensor, step: int) -> None:
         """Count the step, on the device: nothing waits for it."""

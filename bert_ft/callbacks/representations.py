@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from lightning.pytorch import LightningModule, Trainer
 
+from bert_ft import layout
 from bert_ft.callbacks.monitor import log_scalars, writers
 from bert_ft.callbacks.monitor_files import drop_later, save_arrays
 from bert_ft.callbacks.validation_outputs import Arrays, ValidationMonitor, class_task, validation_texts
@@ -46,7 +47,7 @@ class RepresentationMonitor(ValidationMonitor):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:
-            drop_later(self.folder, "representations", trainer.global_step)
+            drop_later(self.folder, layout.VECTORS, trainer.global_step)
 
     def look(self, trainer: Trainer, pl_module: LightningModule, seen: Arrays) -> None:
         step = trainer.global_step
@@ -58,7 +59,7 @@ class RepresentationMonitor(ValidationMonitor):
             "rows": seen["rows"],
             "names": np.array(task.names),
         }
-        save_arrays(self.folder / f"representations_{step}.npz", arrays)
+        save_arrays(self.folder / layout.monitor_file(layout.VECTORS, step), arrays)
         self._last = step, arrays
         finite = np.isfinite(arrays["vectors"]).all(1)
         scalars = _scalars(arrays["vectors"][finite], arrays["labels"][finite])
@@ -92,7 +93,7 @@ class RepresentationMonitor(ValidationMonitor):
                 arrays["vectors"][shown],
                 metadata=metadata,
                 metadata_header=list(columns),
-                tag="representations",
+                tag=layout.VECTORS,
                 global_step=step,
             )
 
@@ -102,9 +103,9 @@ def _scalars(vectors: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         return {}
     points, classes = torch.from_numpy(vectors).double(), torch.from_numpy(labels)
     scalars = {
-        "representations/silhouette": silhouette(points, classes),
-        "representations/centroid_distance": centroid_distance(points, classes),
-        "representations/effective_rank": effective_rank(points),
+        f"{layout.REPRESENTATIONS}{layout.SILHOUETTE}": silhouette(points, classes),
+        f"{layout.REPRESENTATIONS}{layout.CENTROID_DISTANCE}": centroid_distance(points, classes),
+        f"{layout.REPRESENTATIONS}{layout.EFFECTIVE_RANK}": effective_rank(points),
     }
     return {name: value for name, value in scalars.items() if math.isfinite(value)}
 

@@ -12,6 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.data import extract_batch_size
 from torch import Tensor
 
+from bert_ft import layout
 from bert_ft.callbacks.monitor import Monitor, log_scalars
 from bert_ft.callbacks.monitored import batch_loss, max_tokens
 from bert_ft.data.packing import TextBatch
@@ -101,7 +102,8 @@ class TrainingCurves(Monitor):
         self._end(self._between)
         if trainer.is_global_zero:
             log_scalars(
-                trainer, {f"seconds_after/{phase}": seconds for phase, seconds in self._seconds.items()}
+                trainer,
+                {f"{layout.SECONDS_AFTER}{phase}": seconds for phase, seconds in self._seconds.items()},
             )
 
     def scalars(self, readings: Tensor, step: int) -> dict[str, float]:
@@ -111,12 +113,12 @@ class TrainingCurves(Monitor):
         spent = dict(zip(PHASES, seconds, strict=True))
         training = sum(spent.values()) - spent["validation"]
         return {
-            **({"train/loss_smoothed": loss / weight} if weight else {}),
-            **({"throughput/tokens_per_second": tokens / training} if places else {}),
-            "throughput/sequences_per_second": sequences / training,
-            **({"throughput/padding_ratio": 1 - tokens / places} if places else {}),
-            "throughput/peak_memory_mb": float(readings[:, -1].max()),
-            **{f"seconds/{phase}": value for phase, value in spent.items()},
+            **({layout.TRAIN_LOSS_SMOOTHED: loss / weight} if weight else {}),
+            **({layout.TOKENS_PER_SECOND: tokens / training} if places else {}),
+            layout.SEQUENCES_PER_SECOND: sequences / training,
+            **({layout.PADDING_RATIO: 1 - tokens / places} if places else {}),
+            layout.PEAK_MEMORY: float(readings[:, -1].max()),
+            **{f"{layout.SECONDS}{phase}": value for phase, value in spent.items()},
         }
 
     def _add_loss(self, loss: Tensor | None) -> None:

@@ -10,6 +10,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
+from bert_ft import layout
 from bert_ft.callbacks.averaging import Averaging
 from bert_ft.callbacks.monitor import HistogramMonitor, callbacks_of
 from bert_ft.callbacks.monitored import has_initial_weights
@@ -83,10 +84,12 @@ class WeightMonitor(HistogramMonitor):
     def scalars(self, readings: Tensor, step: int) -> dict[str, float]:
         assert self._layers is not None
         kinds = (
-            ["norm", "update_ratio"] + ["distance"] * self._has_origin + ["averaging_drift"] * self._has_drift
+            [layout.NORM, layout.UPDATE_RATIO]
+            + [layout.DISTANCE] * self._has_origin
+            + [layout.AVERAGING_DRIFT] * self._has_drift
         )
         return {
-            f"weights/{name}/{kind}": value
+            layout.tag(layout.WEIGHTS, name, kind): value
             for kind, values in zip(kinds, readings[0].view(len(kinds), -1).tolist(), strict=True)
             for name, value in zip(self._layers.names, values, strict=True)
         }
@@ -111,7 +114,7 @@ class WeightMonitor(HistogramMonitor):
         self.reading = torch.cat(seen)
         if self.wants_histograms(trainer.global_step):
             samples = self._layers.samples(dict(zip(parameters, weights, strict=True)))
-            self.keep_samples(trainer, ((f"weights/{name}", sample) for name, sample in samples))
+            self.keep_samples(trainer, ((f"{layout.WEIGHTS}{name}", sample) for name, sample in samples))
 
 
 def _copied(module: LightningModule) -> list[Tensor]:

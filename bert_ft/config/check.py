@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from bert_ft.config.check_pretraining import pretraining_problems
 from bert_ft.config.check_task import task_problems
 from bert_ft.config.rules import RULES
-from bert_ft.trust import IN_CONFIGURATIONS, PATTERN, TARGET, is_trusted, refusal
+from bert_ft.trust import IN_CONFIGURATIONS, PATTERN, TARGET, is_trusted, refusal, targets
 
 FILE_KEYS = (
     "data.train_file",
@@ -34,7 +34,7 @@ def problems(config: DictConfig) -> list[str]:
         return None if key in wrong_keys else _select(config, key)
 
     found += _between_keys(get)
-    found += task_problems(get, dict(_plain(get("metrics"))))
+    found += task_problems(get, dict(_entries(get("metrics"))))
     found += pretraining_problems(config, get)
     found += _own_classes(config, get)
     found += _run_or_study(config)
@@ -132,7 +132,7 @@ def _output_dir(config: DictConfig) -> Iterator[str]:
 
 def _own_classes(config: DictConfig, get: Any) -> Iterator[str]:
     """Names of classes that aren't trusted, and metrics that can't be had."""
-    for name, metric in _plain(get("metrics")):
+    for name, metric in _entries(get("metrics")):
         if metric is not None and not (isinstance(metric, dict) and TARGET in metric):
             yield f"metrics.{name}={metric}: must name a class; give metrics.{name}.{TARGET}, or null"
     trust = get("trust") or ()
@@ -145,19 +145,9 @@ def _own_classes(config: DictConfig, get: Any) -> Iterator[str]:
     attention = get("encoder.attn_implementation")
     if attention and "." in attention and not wrong and not is_trusted(attention, ("bert_ft.*", *trust)):
         yield refusal("encoder.attn_implementation", attention)
-    for key, target in _targets({name: node for name, node in _plain(config) if name != "hydra"}):
+    for key, target in targets({name: node for name, node in _entries(config) if name != "hydra"}):
         if not wrong and not is_trusted(target, (*IN_CONFIGURATIONS, *trust)):
             yield refusal(key, target)
-
-
-def _targets(node: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Key and value of each ``_target_`` that is given as it is."""
-    children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
-    for name, value in children:
-        key = f"{path}.{name}" if path else str(name)
-        if name == TARGET and isinstance(value, str) and value != "???" and "${" not in value:
-            yield key, value
-        yield from _targets(value, key)
 
 
 def _against_cache(get: Any) -> Iterator[str]:
@@ -175,7 +165,7 @@ def _against_cache(get: Any) -> Iterator[str]:
         )
 
 
-def _plain(node: Any) -> list[tuple[Any, Any]]:
+def _entries(node: Any) -> list[tuple[Any, Any]]:
     """The entries of a mapping, interpolations as they are written; none for what isn't a mapping."""
     plain = OmegaConf.to_container(node, resolve=False) if isinstance(node, DictConfig) else {}
     return list(plain.items()) if isinstance(plain, dict) else []

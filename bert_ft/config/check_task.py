@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from bert_ft import layout
 from bert_ft.errors import ConfigError
 from bert_ft.tasks.saved import task_class
 from bert_ft.tasks.task import OPTIONAL_KEYS, Task, unsupported
@@ -43,9 +44,9 @@ def task_problems(get: Get, metrics: Mapping[Any, Any]) -> Iterator[str]:
 
 def _modes(task: type[Task], metrics: Mapping[Any, Any]) -> dict[str, str | None]:
     """Return what ``objective.metric`` may name → ``max`` or ``min``, ``None`` where the user says which."""
-    own: dict[str, str | None] = {f"val/{name}": mode for name, mode in task.objectives.items()}
+    own: dict[str, str | None] = {f"{layout.VAL}{name}": mode for name, mode in task.objectives.items()}
     return own | {
-        f"val/{name}": None
+        f"{layout.VAL}{name}": None
         for name, node in metrics.items()
         if node is not None and name not in task.objectives
     }

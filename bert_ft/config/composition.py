@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -16,6 +15,7 @@ from bert_ft.config.check_pretraining import unread
 from bert_ft.config.paths import conf_dir
 from bert_ft.config.renamed_keys import move_renamed, with_new_names
 from bert_ft.errors import ConfigError
+from bert_ft.nested import walk
 
 SEARCH = "optuna"  # of hydra/sweeper
 
@@ -38,7 +38,7 @@ def judged(config_name: str, overrides: Sequence[str], *, sweep: bool = False) -
     found = [*unread(config_name, overrides), *problems(config)]
     for job in rest:
         other = _compose(config_name, job)
-        found += problems(other) if isinstance(other, DictConfig) else [_sentence(other)]
+        found += problems(other) if isinstance(other, DictConfig) else [_one_line(other)]
     if found:
         raise ConfigError(listed(list(dict.fromkeys(found))))
     return config
@@ -56,7 +56,7 @@ def _jobs(config_name: str, overrides: Sequence[str]) -> tuple[list[str], list[l
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
     except CompactHydraException as error:
-        raise ConfigError(_sentence(error)) from error
+        raise ConfigError(_one_line(error)) from error
     choices = []
     drawn: dict[str, str] = {}  # override → its key, where trials may lack that
     is_search = any(each.key_or_group == "hydra/sweeper" and each.value() == SEARCH for each in parsed)
@@ -89,7 +89,7 @@ def _jobs(config_name: str, overrides: Sequence[str]) -> tuple[list[str], list[l
         if others not in keys:
             config = _compose(config_name, others)
             plain = OmegaConf.to_container(config, resolve=False) if isinstance(config, DictConfig) else {}
-            keys[others] = set(_all_keys(plain))
+            keys[others] = {name for name, _ in walk(plain)}
         return [override for override in job if override not in drawn or drawn[override] in keys[others]]
 
     return as_drawn(first), [as_drawn(job) for job in rest]
@@ -99,7 +99,7 @@ def _composition_problems(error: Exception, config_name: str, overrides: Sequenc
     """All overrides that Hydra refuses, where it names only the first, and what is wrong with the others."""
     config = _compose(config_name, [])
     if not isinstance(config, DictConfig):  # a broken file under conf/, which no override could mend
-        return [_sentence(error)]
+        return [_one_line(error)]
     accepted: list[str] = []
     found: list[str] = []
     for override in overrides:
@@ -125,8 +125,8 @@ def _compose(config_name: str, overrides: Sequence[str]) -> DictConfig | Excepti
 def _refused(override: str, error: Exception, config: DictConfig) -> str:
     key = override.split("=")[0].lstrip("+~")
     if "not in struct" not in str(error) and "Could not override" not in str(error):
-        return f"{override}: {_sentence(error)}"
-    names = list(_all_keys(OmegaConf.to_container(config, resolve=False)))
+        return f"{override}: {_one_line(error)}"
+    names = [name for name, _ in walk(OmegaConf.to_container(config, resolve=False))]
     same_leaf = [name for name in names if name.rpartition(".")[2] == key.rpartition(".")[2]]
     suggested = difflib.get_close_matches(key, same_leaf, n=1, cutoff=0) or difflib.get_close_matches(
         key, names, n=1, cutoff=0.6
@@ -135,11 +135,5 @@ def _refused(override: str, error: Exception, config: DictConfig) -> str:
     return f"{override}: there is no key {key}{hint}"
 
 
-def _sentence(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     return " ".join(line.strip() for line in str(error).splitlines() if line.strip())
-
-
-def _all_keys(node: Any, prefix: str = "") -> Iterator[str]:
-    for name, child in node.items() if isinstance(node, dict) else ():
-        yield f"{prefix}{name}"
-        yield from _all_keys(child, f"{prefix}{name}.")

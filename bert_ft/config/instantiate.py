@@ -16,7 +16,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
 from bert_ft.errors import ConfigError, UserError
-from bert_ft.trust import IN_CONFIGURATIONS, TARGET, is_trusted
+from bert_ft.trust import IN_CONFIGURATIONS, is_trusted, targets
 
 # patterns that `trust` adds to what may be constructed, while a configuration is built
 _trusted: ContextVar[tuple[str, ...]] = ContextVar("trusted", default=())
@@ -71,14 +71,8 @@ def entries(node: DictConfig, *, without: Collection[str] = ()) -> dict[str, Any
 def own_code(settings: Any) -> dict[str, str]:
     """Each class in ``settings`` that ``trust`` alone allows → a digest of the file that it stands in."""
     found: dict[str, str] = {}
-    if isinstance(settings, dict):
-        target = settings.get(TARGET)
-        if target is not None and not is_trusted(target, IN_CONFIGURATIONS):
+    for _, target in targets(settings):
+        if not is_trusted(target, IN_CONFIGURATIONS):
             file = inspect.getsourcefile(get_object(target))
             found[target] = "" if file is None else sha256(Path(file).read_bytes()).hexdigest()
-    children = (
-        settings.values() if isinstance(settings, dict) else settings if isinstance(settings, list) else ()
-    )
-    for child in children:
-        found |= own_code(child)
     return found

@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 from omegaconf import DictConfig
 
+from bert_ft import layout
 from bert_ft.config.renamed_keys import with_new_names
 from bert_ft.errors import ConfigError
 from bert_ft.training.resume import run_of
@@ -69,7 +70,7 @@ def check_folder(folder: Path, resume_from: str | None) -> None:
     Raises:
         ConfigError: it holds a finished run, or not the one that is to be continued.
     """
-    if (folder / "metrics.json").exists():
+    if (folder / layout.METRICS_FILE).exists():
         raise ConfigError(f"hydra.run.dir={folder}: holds a finished run already; give another folder")
     if resume_from is not None:
         _check_own_folder(folder, resume_from)
@@ -98,7 +99,7 @@ def _check_own_folder(folder: Path, resume_from: str) -> None:
 
 
 def _check_same_settings(checkpoint: Path, overrides: Sequence[str]) -> None:
-    record = run_of(checkpoint) / ".hydra" / "overrides.yaml"
+    record = run_of(checkpoint) / layout.OVERRIDES_FILE
     if not record.is_file():
         return
     before = set(with_new_names(yaml.safe_load(record.read_text(encoding="utf-8")) or ()))

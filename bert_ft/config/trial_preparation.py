@@ -6,15 +6,13 @@ import contextlib
 import importlib
 import multiprocessing
 import sys
-from collections.abc import Iterator
 from multiprocessing.connection import Connection
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from bert_ft.config.startup import heavy_imports
 from bert_ft.errors import UserError
-from bert_ft.trust import IN_CONFIGURATIONS, TARGET, is_trusted
+from bert_ft.trust import IN_CONFIGURATIONS, is_trusted, targets
 
 # imported late by those that need them
 IMPORTED_AHEAD = (
@@ -49,7 +47,7 @@ def prepare_for_trials(config: DictConfig) -> None:
     with heavy_imports(compiles=config.trainer.compile, kernels=config.encoder.kernels):
         for name in IMPORTED_AHEAD:
             importlib.import_module(name)
-        for target in _targets(OmegaConf.to_container(config, resolve=False)):
+        for _, target in targets(OmegaConf.to_container(config, resolve=False)):
             if is_trusted(target, (*IN_CONFIGURATIONS, *config.trust)):
                 with contextlib.suppress(ImportError, ValueError):  # which a trial will tell
                     importlib.import_module(target.rpartition(".")[0])
@@ -60,15 +58,6 @@ def prepare_for_trials(config: DictConfig) -> None:
                     importlib.import_module(name)
     if problem is not None:
         raise UserError(problem)
-
-
-def _targets(node: Any) -> Iterator[str]:
-    for name, child in (
-        node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
-    ):
-        if name == TARGET and isinstance(child, str) and "${" not in child:
-            yield child
-        yield from _targets(child)
 
 
 def _rehearsed(config: DictConfig) -> tuple[str | None, list[str]]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
-from uuid import uuid4
 
 import pyarrow as pa
 from datasets import Dataset
 
+from bert_ft.atomic_file import put_in_place, temporary_file
 from bert_ft.errors import DataError
 
 # What an Arrow stream ends with: a file cut short (a full disk, a copy that was broken off) lacks it.
@@ -39,25 +38,24 @@ def _default_folder() -> Path:
     return (Path(shared) if shared else Path.home() / ".cache") / "bert_ft"
 
 
+def check_writable(folder: Path) -> None:
+    """Refuse a folder that no file can be written into, before there is any work that would be lost.
+
+    Raises:
+        DataError: a file can't be made there.
+    """
+    try:
+        with temporary_file(folder):
+            pass
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
 def _unwritable(folder: Path, error: OSError) -> DataError:
     return DataError(
         f"data.cache_dir={folder}: can't be written ({error.strerror}); give another folder there or in "
         "the environment variable BERT_FT_CACHE"
     )
-
-
-@contextmanager
-def temporary_file(folder: Path) -> Iterator[Path]:
-    """A new file in ``folder`` to be written and then moved; whatever is left there is removed."""
-    path = folder / f".{uuid4().hex}.tmp"
-    try:
-        path.touch()
-    except OSError as error:
-        raise _unwritable(folder, error) from error
-    try:
-        yield path
-    finally:
-        path.unlink(missing_ok=True)
 
 
 def write_stream(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
@@ -86,11 +84,12 @@ def stored_dataset(
     which costs little beside tokenization, and no stale copy of it can ever be taken.
     """
     folder = cache_folder(cache_dir)
+    check_writable(folder)
     with temporary_file(folder) as unfinished:
         write_stream(unfinished, schema, batches)
         with unfinished.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         path = folder / f"rows-{digest[:40]}.arrow"
         if not is_complete(path):
-            os.replace(unfinished, path)
+            put_in_place(unfinished, path)
     return Dataset.from_file(str(path))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -18,7 +17,8 @@ from tokenizers import Encoding, Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
-from bert_ft.data.arrow_cache import cache_folder, is_complete, temporary_file, write_stream
+from bert_ft.atomic_file import replaced
+from bert_ft.data.arrow_cache import cache_folder, check_writable, is_complete, write_stream
 from bert_ft.data.texts import iterate_texts, text_columns, texts_digest
 from bert_ft.errors import CheckpointError, ConfigError, DataError
 
@@ -124,9 +124,9 @@ def tokenize(
     folder = cache_folder(cache_dir)
     path = folder / f"tokens-{key[:40]}.arrow"
     if not is_complete(path):
-        with temporary_file(folder) as unfinished:
+        check_writable(folder)
+        with replaced(path) as unfinished:
             _write_tokens(dataset, encoder, unfinished)
-            os.replace(unfinished, path)
     return _read_tokens(path)
 
 

@@ -27,7 +27,7 @@ from bert_ft.drawing.style import (
     dress,
     label_ticks,
     new_figure,
-    plain,
+    one_line,
 )
 
 MAX_TOKEN = 14  # characters of a token's label
@@ -99,7 +99,7 @@ def draw_text_attention(tokens: Sequence[str], attention: NDArray, title: str) -
     least, each, most = KEY
     side = min(max(least, each * len(tokens)), most)
     names = 0.1 + TOKEN_LETTER * max(
-        len(plain(token, MAX_TOKEN)) for token in tokens
+        len(one_line(token, MAX_TOKEN)) for token in tokens
     )  # inches that they take
     key = Box(names + 0.1, TOP, side, side)
     right = key.left + side + 0.3

@@ -30,7 +30,7 @@ from bert_ft.drawing.style import (
     legend_beside,
     new_figure,
     num_columns,
-    plain,
+    one_line,
     show_nothing,
 )
 
@@ -114,7 +114,7 @@ def draw_confusion(counts: NDArray, labels: Sequence[str], title: str) -> Figure
 
     A number that doesn't fit into its cell is left out.
     """
-    names = LETTER * max(num_columns(plain(label)) for label in labels)  # inches that the labels take
+    names = LETTER * max(num_columns(one_line(label)) for label in labels)  # inches that the labels take
     left, top = 0.45 + names, 0.4
     side = min(max(2.4, 0.55 * len(labels)), WIDTH - left - BAR)
     across = {"rotation": 90} if names > 0.9 * side / len(labels) else {}

@@ -22,7 +22,7 @@ from bert_ft.drawing.style import (
     legend_beside,
     log_ticks,
     new_figure,
-    plain,
+    one_line,
     plain_ticks,
     steps_along,
 )
@@ -89,7 +89,7 @@ def _draw_panel(axes: Axes, panel: Panel, is_lowest: bool) -> None:
     labelled = _labelled(panel.lines)
     place = 0
     for line in panel.lines:
-        name = plain(line.name, 30) if line.name in labelled else "_nolegend_"
+        name = one_line(line.name, 30) if line.name in labelled else "_nolegend_"
         values = np.where(line.values > 0, line.values, np.nan) if panel.is_log else line.values
         axes.plot(line.steps, values, label=name, **_look(line, place))
         place += not line.is_faint

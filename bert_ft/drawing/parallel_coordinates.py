@@ -23,7 +23,7 @@ from bert_ft.drawing.style import (
     WIDTH,
     axes_at,
     new_figure,
-    plain,
+    one_line,
 )
 from bert_ft.drawing.trials import WIDE_DIGIT, dark_is_better
 
@@ -62,7 +62,7 @@ def draw_parallel_coordinates(
         title: what is seen.
     """
     width = WIDTH - LEFT - RIGHT
-    longest = max(len(plain(each.name, MOST)) for each in coordinates)
+    longest = max(len(one_line(each.name, MOST)) for each in coordinates)
     top = 0.65 + math.sin(math.radians(ASLANT)) * longest * WIDE_DIGIT * TICK_SIZE / 72
     figure = new_figure(top + HEIGHT + 0.35)
     figure.set_layout_engine("none")  # the places are given
@@ -87,7 +87,7 @@ def draw_parallel_coordinates(
         axes.text(
             place,
             1.05,
-            plain(each.name, MOST),
+            one_line(each.name, MOST),
             rotation=ASLANT,
             fontsize=TICK_SIZE,
             color=INK,
@@ -95,7 +95,7 @@ def draw_parallel_coordinates(
         )
         for share, label in _fitting(each.labels):
             text = axes.text(
-                place + 0.03, share, plain(label, max(4, int(room))), fontsize=SMALL_SIZE, va="center", color=INK,
+                place + 0.03, share, one_line(label, max(4, int(room))), fontsize=SMALL_SIZE, va="center", color=INK,
                 zorder=6,
             )  # fmt: skip
             text.set_bbox({"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.6})

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from bert_ft.drawing.style import LABEL_SIZE, TICK_SIZE, TITLE_SIZE, dress, new_figure, plain
+from bert_ft.drawing.style import LABEL_SIZE, TICK_SIZE, TITLE_SIZE, dress, new_figure, one_line
 from bert_ft.drawing.trials import ON_END, STAR, Scale, dark_is_better, scale_along, stands_on_end
 
 PANEL = 2.0  # inches
@@ -39,8 +39,8 @@ def draw_rank_pairs(scales: Sequence[Scale], places: NDArray, ranks: NDArray, ti
             across, up = scales[column], scales[row + 1]
             dress(
                 axes,
-                x=plain(across.name, 26) if row == size - 1 else "",
-                y=plain(up.name, 24) if column == 0 else "",
+                x=one_line(across.name, 26) if row == size - 1 else "",
+                y=one_line(up.name, 24) if column == 0 else "",
             )
             x, y = places[order, column], places[order, row + 1]
             spread = _spread(across, len(x)), _spread(up, len(x), 1)  # choices would lie on each other

@@ -18,7 +18,7 @@ from bert_ft.drawing.style import (
     dress,
     legend_beside,
     new_figure,
-    plain,
+    one_line,
 )
 
 MAX_NAMED = 10  # classes with a marker of their own; colours come back
@@ -63,7 +63,7 @@ def draw_plane(
         name = f"{present - len(named)} other labels"
         axes.scatter(across[others], up[others], s=0.5 * size, color=NOTHING, linewidths=0, label=name)
     for place, index in enumerate(named):
-        own, name = labels == index, plain(str(names[index]))
+        own, name = labels == index, one_line(str(names[index]))
         look: dict[str, Any] = {
             "color": HUES[place % len(HUES)],
             "marker": MARKERS[place],

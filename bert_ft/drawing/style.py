@@ -124,13 +124,18 @@ def legend_beside(axes: Axes, **settings: Any) -> None:
     )
 
 
-def plain(text: str, most: int = MAX_TEXT) -> str:
+def one_line(text: str, most: int = MAX_TEXT) -> str:
     """A text of the user's on one line, with its middle left out if it is too long, and no dollar sign read as math."""
     text = " ".join(text.split())
     if len(text) > most:
         ahead = (most - 1) * 2 // 3
         text = f"{text[:ahead]}…{text[len(text) - (most - 1 - ahead) :]}"
     return text.replace("$", r"\$")
+
+
+def capitalized(text: str) -> str:
+    """Return the text with a capital at its start, the rest as it is."""
+    return text[:1].upper() + text[1:]
 
 
 def num_columns(text: str) -> int:
@@ -171,5 +176,5 @@ def label_ticks(
     fitting = inches * 72 / max(len(labels), 1) / LINE
     size = min(TICK_SIZE, max(least, fitting))
     step = every_nth(len(labels), inches, size)
-    shown = [plain(label, most) for label in labels[::step]]
+    shown = [one_line(label, most) for label in labels[::step]]
     axis.set_ticks(range(0, len(labels), step), shown, fontsize=size, **text)

@@ -15,7 +15,7 @@ from bert_ft.drawing.style import (
     dress,
     legend_beside,
     new_figure,
-    plain,
+    one_line,
     steps_along,
 )
 from bert_ft.drawing.trials import MARKS, value_ticks
@@ -53,7 +53,7 @@ def draw_trial_curves(
     """A line for each trial; a cross stands where one was pruned."""
     figure = new_figure(3.9)
     axes = figure.subplots()
-    dress(axes, title=title, x="optimizer steps", y=plain(y))
+    dress(axes, title=title, x="optimizer steps", y=one_line(y))
     named: set[str] = set()
     for curve in sorted(curves, key=lambda curve: (curve.is_best, curve.state != "complete")):
         look = dict(LOOKS[curve.state])

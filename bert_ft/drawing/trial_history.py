@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bert_ft.drawing.style import COLOURS, dress, legend_beside, new_figure, plain
+from bert_ft.drawing.style import COLOURS, dress, legend_beside, new_figure, one_line
 from bert_ft.drawing.trials import MARKS, STAR, trial_numbers, value_ticks
 
 Points = Sequence[tuple[float, float]]
@@ -50,7 +50,7 @@ def draw_history(panels: Sequence[History]) -> Figure:
 
 
 def _draw(axes: Axes, panel: History) -> None:
-    dress(axes, title=panel.title, y=plain(panel.y))
+    dress(axes, title=panel.title, y=one_line(panel.y))
     axes.set_ymargin(0.12)
     if panel.best:
         numbers, values = zip(*panel.best, strict=True)

@@ -10,7 +10,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from bert_ft.drawing.style import LABEL_SIZE, TICK_SIZE, dress, new_figure, plain
+from bert_ft.drawing.style import LABEL_SIZE, TICK_SIZE, dress, new_figure, one_line
 from bert_ft.drawing.trials import (
     ON_END,
     STAR,
@@ -71,7 +71,7 @@ def draw_slices(
     norm = Normalize(numbers.min(), max(numbers.max(), numbers.min() + 1))
     points = None
     for axes, each in zip(grid.flat, slices, strict=False):
-        dress(axes, x=plain(each.scale.name, 34), y=plain(y) if axes in grid[:, 0] else "")
+        dress(axes, x=one_line(each.scale.name, 34), y=one_line(y) if axes in grid[:, 0] else "")
         look = {"c": each.numbers, "norm": norm, "cmap": dark_is_better().reversed()}
         points = axes.scatter(each.places, each.values, s=20, linewidths=0.4, edgecolors="white", **look)
         chosen = each.numbers == best

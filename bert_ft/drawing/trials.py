@@ -19,7 +19,7 @@ from bert_ft.drawing.style import (
     TICK_SIZE,
     label_ticks,
     log_ticks,
-    plain,
+    one_line,
     plain_ticks,
 )
 
@@ -99,7 +99,7 @@ def scale_along(axis: Axis, scale: Scale, inches: float) -> None:
 def stands_on_end(scale: Scale, inches: float) -> bool:
     """Whether the choices' names, along so many inches, don't fit beside each other even if they are cut."""
     most = _room(scale, inches)
-    shown = {plain(choice, most) for choice in scale.choices}
+    shown = {one_line(choice, most) for choice in scale.choices}
     is_cut = any(len(choice) > most for choice in scale.choices)
     return is_cut and (most < LEAST_CUT or len(shown) < len(scale.choices))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 
+from bert_ft.atomic_file import replaced
 from bert_ft.data.dataset import TokenizedSplit
 from bert_ft.data.sources import read_rows
 from bert_ft.data.tokenization import tokenize
@@ -102,12 +102,8 @@ def check_target(source: Path, target: Path) -> None:
 
 def write_rows(rows: Dataset, target: Path) -> None:
     """Write a table by the suffix of ``target``, which is replaced at once when all is written."""
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
+    with replaced(target) as unfinished:
         WRITERS[target.suffix.lower()](rows, unfinished)
-        os.replace(unfinished, target)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _tokenized(

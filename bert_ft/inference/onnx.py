@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -13,6 +12,7 @@ from typing import Any
 
 import torch
 
+from bert_ft.atomic_file import replaced
 from bert_ft.compat.transformers import attention_of
 from bert_ft.errors import ConfigError, DataError
 from bert_ft.models.attention import is_own
@@ -75,16 +75,11 @@ def export_onnx(bundle: Bundle, path: Path | str, *, optimize: bool = False) -> 
             f"optimize=true: ONNX Runtime has no operators for the layers of {config.model_type!r} (but for those of "
             f"{model_types('ort_attention')}); set optimize=false"
         )
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with _quiet():
-            if config.model_type in FAMILIES:
-                _write(bundle, unfinished, optimize)
-            else:
-                _try(bundle, unfinished)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with replaced(path) as unfinished, _quiet():
+        if config.model_type in FAMILIES:
+            _write(bundle, unfinished, optimize)
+        else:
+            _try(bundle, unfinished)
     return path
 
 

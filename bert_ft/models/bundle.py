@@ -23,6 +23,7 @@ from transformers import (
 )
 
 import bert_ft
+from bert_ft import layout
 from bert_ft.compat.transformers import attention_of, class_of
 from bert_ft.data.tokenization import load_tokenizer
 from bert_ft.errors import CheckpointError
@@ -38,8 +39,6 @@ from bert_ft.tasks.task import Task
 FORMAT = 2
 # format 1 had no task: all were of this one
 FORMATS = {1: {"task": {"name": "single_label"}}, 2: {}}
-SPECIFICATION = "bert_ft.yaml"
-WEIGHTS = "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ def save_bundle(
     config.save_pretrained(folder)
     tokenizer.save_pretrained(str(folder))
     state = {name: value.detach().cpu().contiguous() for name, value in classifier.saved_state().items()}
-    save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+    save_file(state, folder / layout.WEIGHTS_FILE, metadata={"format": "pt"})
     specification = {
         "format": FORMAT,
         "bert_ft": bert_ft.__version__,
@@ -105,7 +104,9 @@ def save_bundle(
         "text_pair_column": text_pair_column,
         "training": training or {},
     }
-    (folder / SPECIFICATION).write_text(yaml.safe_dump(specification, sort_keys=False), encoding="utf-8")
+    (folder / layout.SPECIFICATION_FILE).write_text(
+        yaml.safe_dump(specification, sort_keys=False), encoding="utf-8"
+    )
     return folder
 
 
@@ -122,7 +123,7 @@ def load_bundle(folder: Path | str, trust: Sequence[str] = ()) -> Bundle:
     folder = Path(folder)
     specification = _read_specification(folder)
     try:
-        state = load_file(folder / WEIGHTS)
+        state = load_file(folder / layout.WEIGHTS_FILE)
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"bundle={folder} is damaged: {error}") from error
@@ -135,7 +136,9 @@ def load_bundle(folder: Path | str, trust: Sequence[str] = ()) -> Bundle:
     try:
         classifier.load_saved_state(state)
     except RuntimeError as error:
-        raise CheckpointError(f"bundle={folder}: {WEIGHTS} doesn't fit {SPECIFICATION}: {error}") from error
+        raise CheckpointError(
+            f"bundle={folder}: {layout.WEIGHTS_FILE} doesn't fit {layout.SPECIFICATION_FILE}: {error}"
+        ) from error
     mend_half_precision(classifier.encoder)
     replace_linear(classifier.encoder)
     return Bundle(
@@ -150,17 +153,17 @@ def load_bundle(folder: Path | str, trust: Sequence[str] = ()) -> Bundle:
 
 
 def _read_specification(folder: Path) -> dict[str, Any]:
-    path = folder / SPECIFICATION
+    path = folder / layout.SPECIFICATION_FILE
     if not path.is_file():
         raise CheckpointError(
-            f"bundle={folder} isn't a saved folder: it has no {SPECIFICATION}; "
+            f"bundle={folder} isn't a saved folder: it has no {layout.SPECIFICATION_FILE}; "
             "give the folder `model` of a finished run"
         )
     try:
         specification = yaml.safe_load(path.read_text(encoding="utf-8"))
         found = specification["format"]
     except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError) as error:
-        raise CheckpointError(f"bundle={folder}: {SPECIFICATION} is damaged: {error}") from error
+        raise CheckpointError(f"bundle={folder}: {layout.SPECIFICATION_FILE} is damaged: {error}") from error
     if found not in FORMATS:
         raise CheckpointError(
             f"bundle={folder} has format {found}; this version of bert_ft reads formats "

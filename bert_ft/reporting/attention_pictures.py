@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 from matplotlib.figure import Figure
 
+from bert_ft import layout
 from bert_ft.drawing.attention import HeadMap, draw_head_maps, draw_text_attention
 from bert_ft.drawing.heat_maps import HeatMap, draw_heat_maps
 from bert_ft.reporting.layer_grid import finite_mean, layer_grid
@@ -39,7 +40,7 @@ def head_maps(log: RunLog) -> Figure:
 
 def entropy_over_training(log: RunLog) -> Figure:
     """The entropy of each layer's heads at each validation."""
-    grid = layer_grid(log.scalars, r"attention/(layer\.\d+)/entropy")
+    grid = layer_grid(log.scalars, layout.tag(layout.ATTENTION, r"(layer\.\d+)", layout.ENTROPY))
     if grid is None:
         raise NotLogged("no attention/<layer>/entropy was logged (monitor attention)")
     means = finite_mean(grid.values, axis=0)

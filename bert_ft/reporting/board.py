@@ -10,6 +10,7 @@ from pathlib import Path
 from matplotlib.image import imread
 from torch.utils.tensorboard import SummaryWriter
 
+from bert_ft import layout
 from bert_ft.drawing.style import png
 from bert_ft.reporting.monitor_files import read_arrays, steps_of
 from bert_ft.reporting.not_logged import NotLogged
@@ -41,15 +42,15 @@ def add_pictures(run: RunLog) -> None:
     """Add the pictures of the report that was written, and the plane of the vectors at each validation."""
     folder = run.folder
     step = max((int(series.steps[-1]) for series in run.scalars.values()), default=0)
-    with SummaryWriter(str(folder / "tensorboard")) as writer:
-        for path in sorted((folder / "report").glob("*.png")):
-            writer.add_image(f"pictures/{path.stem}", imread(path), step, dataformats="HWC")
-        for validated in steps_of(folder / "monitor", "representations"):
+    with SummaryWriter(str(folder / layout.TENSORBOARD_FOLDER)) as writer:
+        for path in sorted((folder / layout.REPORT_PICTURE_FOLDER).glob("*.png")):
+            writer.add_image(f"{layout.PICTURES}{path.stem}", imread(path), step, dataformats="HWC")
+        for validated in steps_of(folder / layout.MONITOR_FOLDER, layout.VECTORS):
             at_that_step = replace(
-                run, representations=read_arrays(folder / "monitor", "representations", validated)
+                run, representations=read_arrays(folder / layout.MONITOR_FOLDER, layout.VECTORS, validated)
             )
             try:
                 picture = imread(io.BytesIO(png(plane(at_that_step))))
             except NotLogged:
                 continue
-            writer.add_image("representations/plane", picture, validated, dataformats="HWC")
+            writer.add_image(f"{layout.REPRESENTATIONS}plane", picture, validated, dataformats="HWC")

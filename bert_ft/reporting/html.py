@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import jinja2
 
+from bert_ft import layout
+from bert_ft.atomic_file import write
+from bert_ft.reporting.not_logged import NotLogged
 from bert_ft.reporting.pictures import LeftOut, Picture
 from bert_ft.reporting.table import Table
 
@@ -69,8 +74,38 @@ class Page:
     damaged: Sequence[str]
     subject: str = "the run"
     config_name: str = "All settings"
-    no_config: str = "the run kept no .hydra/config.yaml"
-    no_command: str = "the run kept no .hydra/overrides.yaml"
+    no_config: str = f"the run kept no {layout.CONFIG_FILE}"
+    no_command: str = f"the run kept no {layout.OVERRIDES_FILE}"
+
+
+def write_page(page: Page, path: Path, pictures: Path) -> Path:
+    """Write the page, and its pictures into a folder of their own; return the page's path.
+
+    Files are replaced as a whole, so that nobody who looks while a run or search goes on finds a half-written one.
+
+    Args:
+        page: what to write.
+        path: where to.
+        pictures: the folder; pictures of an earlier report that this one doesn't have are removed from it.
+    """
+    parts = [part for section in page.sections for part in section.parts]
+    drawn = {f"{part.spec.name}.png": part.png for part in parts if isinstance(part, Picture)}
+    pictures.mkdir(exist_ok=True)
+    for earlier in pictures.glob("*.png"):
+        if earlier.name not in drawn:
+            earlier.unlink(missing_ok=True)
+    for name, png in drawn.items():
+        write(pictures / name, png)
+    write(path, render(page).encode())
+    return path
+
+
+def table_or_reason(title: str, make: Callable[..., Table], *of: Any) -> Table | LeftOut:
+    """Return the table, or what takes its place where nothing was logged for it."""
+    try:
+        return make(*of)
+    except NotLogged as reason:
+        return LeftOut(title, str(reason))
 
 
 def render(page: Page) -> str:

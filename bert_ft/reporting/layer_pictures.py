@@ -7,13 +7,14 @@ from dataclasses import replace
 import numpy as np
 from matplotlib.figure import Figure
 
+from bert_ft import layout
 from bert_ft.drawing.heat_maps import HeatMap, draw_heat_maps
 from bert_ft.reporting.layer_grid import LAYER, LayerGrid, finite_mean, layer_grid
 from bert_ft.reporting.not_logged import NotLogged
 from bert_ft.reporting.plot_spec import PlotSpec
 from bert_ft.reporting.run_log import RunLog
 
-DRIFT = f"weights/({LAYER})/averaging_drift"
+DRIFT = layout.tag(layout.WEIGHTS, f"({LAYER})", layout.AVERAGING_DRIFT)
 # title → the part of a tag that names a layer's sub-block
 BLOCKS = {
     "attention output": r"(layer\.\d+)\.attention",
@@ -36,20 +37,28 @@ def activation_near_zero(log: RunLog) -> Figure:
 
 def gradient_norm(log: RunLog) -> Figure:
     """The norm of each layer's gradients."""
-    grid = _grid(log, f"gradients/({LAYER})/norm", "the layers' gradient norms (monitor gradients)")
+    grid = _grid(
+        log,
+        layout.tag(layout.GRADIENTS, f"({LAYER})", layout.NORM),
+        "the layers' gradient norms (monitor gradients)",
+    )
     return _one_map(grid, "Gradient norm before clipping", "norm", is_log=True)
 
 
 def update_ratio(log: RunLog) -> Figure:
     """How far a step moves each layer's weights."""
-    grid = _grid(log, f"weights/({LAYER})/update_ratio", "the layers' update ratios (monitor weights)")
+    grid = _grid(
+        log,
+        layout.tag(layout.WEIGHTS, f"({LAYER})", layout.UPDATE_RATIO),
+        "the layers' update ratios (monitor weights)",
+    )
     return _one_map(grid, "Update of one step / weights", "ratio of the norms", is_log=True)
 
 
 def distance(log: RunLog) -> Figure:
     """How far each layer's weights have come."""
     what = "the layers' distances from the first weights (monitor.weights.distance=true)"
-    grid = _grid(log, f"weights/({LAYER})/distance", what)
+    grid = _grid(log, layout.tag(layout.WEIGHTS, f"({LAYER})", layout.DISTANCE), what)
     return _one_map(grid, "Distance from the first weights", "L2 norm", is_log=False)
 
 
@@ -72,7 +81,7 @@ def drift(log: RunLog) -> Figure:
 def _activations(log: RunLog, statistic: str) -> list[HeatMap]:
     maps = []
     for title, block in BLOCKS.items():
-        grid = layer_grid(log.scalars, f"activations/{block}/{statistic}")
+        grid = layer_grid(log.scalars, layout.tag(layout.ACTIVATIONS, block, statistic))
         if grid is not None:
             maps.append(_map(grid, title) if title != "head" else replace(_map(grid, title), y="part"))
     if not maps:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from bert_ft import layout
 from bert_ft.reporting.run_log import RunLog
 
 
@@ -26,7 +27,7 @@ def best_so_far(log: RunLog) -> tuple[int, float] | None:
 def kept_point(log: RunLog, tag: str) -> tuple[int, float, str] | None:
     """The point of the kept checkpoint on the curve of ``tag``; without one that of the best validation so far."""
     if log.metrics is not None:
-        value = (log.metrics.get("val") or {}).get(tag.removeprefix("val/"))
+        value = (log.metrics.get("val") or {}).get(tag.removeprefix(layout.VAL))
         if log.kept_step is None or value is None:
             return None
         return log.kept_step, value, "kept checkpoint"

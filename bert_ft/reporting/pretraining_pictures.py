@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from matplotlib.figure import Figure
 
+from bert_ft import layout
 from bert_ft.drawing.curves import Line, Panel, draw_curves
 from bert_ft.reporting.not_logged import NotLogged
 from bert_ft.reporting.plot_spec import PlotSpec
@@ -18,22 +19,25 @@ from bert_ft.reporting.smoothing import smoothed
 def losses(stage: RunLog) -> Figure:
     """What is minimized, in training and on the held-out texts."""
     lines, says = [], "Pre-training loss"
-    if "train/loss" in stage.scalars:
-        raw = stage.scalars["train/loss"]
-        course = stage.scalars.get("train/loss_smoothed", Series(raw.steps, smoothed(raw.values)))
+    if layout.TRAIN_LOSS in stage.scalars:
+        raw = stage.scalars[layout.TRAIN_LOSS]
+        course = stage.scalars.get(layout.TRAIN_LOSS_SMOOTHED, Series(raw.steps, smoothed(raw.values)))
         lines += [Line("training", *raw, is_faint=True), Line("training, smoothed", *course)]
-    if "val/loss" in stage.scalars:
-        held_out = stage.scalars["val/loss"]
+    if layout.VAL_LOSS in stage.scalars:
+        held_out = stage.scalars[layout.VAL_LOSS]
         lines.append(Line("held out", *held_out))
         says = f"Held-out loss {held_out.values[0]:.3g} → {held_out.values[-1]:.3g}"
     if not lines:
-        raise NotLogged("neither train/loss nor val/loss was logged")
-    return draw_curves([Panel(says, "loss (nats)", lines, marked=_kept(stage, "val/loss"))])
+        raise NotLogged(f"neither {layout.TRAIN_LOSS} nor {layout.VAL_LOSS} was logged")
+    return draw_curves([Panel(says, "loss (nats)", lines, marked=_kept(stage, layout.VAL_LOSS))])
 
 
 def guesses(stage: RunLog) -> Figure:
     """How well masked tokens of held-out texts are guessed."""
-    perplexity, accuracy = stage.series("val/perplexity"), stage.series("val/masked_accuracy")
+    perplexity, accuracy = (
+        stage.series(f"{layout.VAL}{layout.PERPLEXITY}"),
+        stage.series(f"{layout.VAL}{layout.MASKED_ACCURACY}"),
+    )
     first, last = (
         f"{value:,.0f}" if value >= 100 else f"{value:.3g}" for value in perplexity.values[[0, -1]]
     )
@@ -46,7 +50,7 @@ def guesses(stage: RunLog) -> Figure:
                 "perplexity",
                 [Line("held out", *perplexity)],
                 is_log=True,
-                marked=_kept(stage, "val/perplexity"),
+                marked=_kept(stage, f"{layout.VAL}{layout.PERPLEXITY}"),
             ),
             Panel(right, "share of masked tokens", [Line("held out", *accuracy)], from_zero=True),
         ]
@@ -55,14 +59,17 @@ def guesses(stage: RunLog) -> Figure:
 
 def geometry(stage: RunLog) -> Figure:
     """How close two views of a text are, and how spread the texts."""
-    alignment, uniformity = stage.series("val/alignment"), stage.series("val/uniformity")
+    alignment, uniformity = (
+        stage.series(f"{layout.VAL}{layout.ALIGNMENT}"),
+        stage.series(f"{layout.VAL}{layout.UNIFORMITY}"),
+    )
     panels = []
     for name, unit, held_out in (
         ("Alignment", "squared distance", alignment),
         ("Uniformity", "log mean potential", uniformity),
     ):
         lines = [Line("held out", *held_out)]
-        if (training := stage.scalars.get(f"train/{name.lower()}")) is not None:
+        if (training := stage.scalars.get(f"{layout.TRAIN}{name.lower()}")) is not None:
             course = training.values if np.isnan(training.values).all() else smoothed(training.values)
             lines.insert(0, Line("training, smoothed", training.steps, course))
         title = f"{name} {held_out.values[0]:.3g} → {held_out.values[-1]:.3g}"
@@ -71,7 +78,7 @@ def geometry(stage: RunLog) -> Figure:
 
 
 def _kept(stage: RunLog, tag: str) -> tuple[int, float, str] | None:
-    value = ((stage.metrics or {}).get("val") or {}).get(tag.removeprefix("val/"))
+    value = ((stage.metrics or {}).get("val") or {}).get(tag.removeprefix(layout.VAL))
     return None if value is None or stage.kept_step is None else (stage.kept_step, value, "handed over")
 
 

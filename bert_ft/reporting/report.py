@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import yaml
 
-from bert_ft.reporting import data_tables, pretraining_tables, run_tables, validation_tables
+from bert_ft import layout
+from bert_ft.reporting import data_tables, html, pretraining_tables, run_tables, validation_tables
 from bert_ft.reporting.command import repeat_command, working_folder
-from bert_ft.reporting.html import Page, Section, render
+from bert_ft.reporting.html import Page, Section, table_or_reason
 from bert_ft.reporting.monitor_files import Snapshot
-from bert_ft.reporting.not_logged import NotLogged
 from bert_ft.reporting.pictures import LeftOut, Picture, draw, plot_specs_of
 from bert_ft.reporting.run_log import RunLog, read_run
 from bert_ft.reporting.table import Table
-
-REPORT_FILE = "report.html"
-PICTURES_FOLDER = "report"
 
 # section → its tables, behind its pictures
 TABLES: dict[str, list[tuple[str, Callable[[RunLog], Table]]]] = {
@@ -51,11 +48,8 @@ def write_report(folder: Path) -> Path:
 
 def write_page(log: RunLog) -> Path:
     """Write ``report.html`` and the pictures in ``report/`` into the run's folder; the page's path."""
-    sections = list(_sections(log))
-    _write_pictures(log.folder / PICTURES_FOLDER, [part for section in sections for part in section.parts])
-    path = log.folder / REPORT_FILE
-    path.write_text(render(_page(log, sections)), encoding="utf-8")
-    return path
+    page = _page(log, list(_sections(log)))
+    return html.write_page(page, log.folder / layout.REPORT_FILE, log.folder / layout.REPORT_PICTURE_FOLDER)
 
 
 def _sections(log: RunLog) -> Iterator[Section]:
@@ -68,15 +62,8 @@ def _sections(log: RunLog) -> Iterator[Section]:
         ):
             continue
         parts: list[Picture | Table | LeftOut] = [*draw(plots.get(title, []), log)]
-        parts += [_table(name, make, log) for name, make in TABLES.get(title, [])]
+        parts += [table_or_reason(name, make, log) for name, make in TABLES.get(title, [])]
         yield Section(title, _note(title, log), parts)
-
-
-def _table(title: str, make: Callable[[RunLog], Table], log: RunLog) -> Table | LeftOut:
-    try:
-        return make(log)
-    except NotLogged as reason:
-        return LeftOut(title, str(reason))
 
 
 def _note(title: str, log: RunLog) -> str:
@@ -107,7 +94,7 @@ def _page(log: RunLog, sections: list[Section]) -> Page:
     return Page(
         title=f"Run {log.folder.resolve().name}",
         facts=run_tables.facts(log) | _where(log),
-        results=_table("Metrics", run_tables.results, log),
+        results=table_or_reason("Metrics", run_tables.results, log),
         sections=sections,
         config=None
         if log.config is None
@@ -120,14 +107,5 @@ def _page(log: RunLog, sections: list[Section]) -> Page:
 
 
 def _where(log: RunLog) -> dict[str, str]:
-    model = log.folder / "model"
+    model = log.folder / layout.MODEL_FOLDER
     return {"run": str(log.folder.resolve())} | ({"model": str(model.resolve())} if model.is_dir() else {})
-
-
-def _write_pictures(folder: Path, parts: Iterable[Picture | Table | LeftOut]) -> None:
-    folder.mkdir(exist_ok=True)
-    for path in folder.glob("*.png"):  # of an earlier report, which may have had others
-        path.unlink()
-    for part in parts:
-        if isinstance(part, Picture):
-            (folder / f"{part.spec.name}.png").write_bytes(part.png)

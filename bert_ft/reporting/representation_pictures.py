@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
+from bert_ft import layout
 from bert_ft.drawing.curves import Line, Panel, draw_curves
 from bert_ft.drawing.representations import draw_plane
 from bert_ft.reporting.not_logged import NotLogged
@@ -29,11 +30,13 @@ def plane(log: RunLog) -> Figure:
 def separation(log: RunLog) -> Figure:
     """How far the classes are apart at each validation."""
     shown = {
-        "silhouette": ("Silhouette", "1: apart, 0: mixed"),
-        "centroid_distance": ("Distance of the classes' centres", "distance"),
-        "effective_rank": ("Effective rank", "dimensions"),
+        layout.SILHOUETTE: ("Silhouette", "1: apart, 0: mixed"),
+        layout.CENTROID_DISTANCE: ("Distance of the classes' centres", "distance"),
+        layout.EFFECTIVE_RANK: ("Effective rank", "dimensions"),
     }
-    found = {key: log.scalars[tag] for key in shown if (tag := f"representations/{key}") in log.scalars}
+    found = {
+        key: log.scalars[tag] for key in shown if (tag := f"{layout.REPRESENTATIONS}{key}") in log.scalars
+    }
     if not found:
         raise NotLogged("no representations/… was logged (monitor representations)")
     if max(len(series.steps) for series in found.values()) < 2:

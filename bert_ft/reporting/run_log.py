@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import yaml
 
+from bert_ft import layout
 from bert_ft.errors import ConfigError
 from bert_ft.reporting.monitor_files import (
     Arrays,
@@ -127,23 +128,23 @@ def _read(folder: Path) -> RunLog:
             damaged.append(str(error))
             return None
 
-    metrics = try_to(lambda: _json(folder / "metrics.json"))
+    metrics = try_to(lambda: _json(folder / layout.METRICS_FILE))
     kept_step = None if metrics is None else metrics.get("checkpoint", {}).get("step")
-    monitor = folder / "monitor"
-    before = folder / "pretraining"
+    monitor = folder / layout.MONITOR_FOLDER
+    before = folder / layout.PRETRAINING_FOLDER
     pretraining = _read(before) if before.is_dir() else None
     return RunLog(
         folder=folder,
         scalars=read_scalars(folder),
         metrics=metrics,
-        data_report=try_to(lambda: _json(folder / "data_report.json")),
-        environment=try_to(lambda: _json(folder / "environment.json")),
-        config=try_to(lambda: _yaml(folder / ".hydra/config.yaml", dict)),
-        overrides=try_to(lambda: _yaml(folder / ".hydra/overrides.yaml", list)),
-        hydra=try_to(lambda: _yaml(folder / ".hydra/hydra.yaml", dict)),
-        validation=try_to(lambda: read_arrays(monitor, "validation", kept_step)),
-        representations=try_to(lambda: read_arrays(monitor, "representations", kept_step)),
-        attention=try_to(lambda: read_arrays(monitor, "attention", kept_step)),
+        data_report=try_to(lambda: _json(folder / layout.DATA_REPORT_FILE)),
+        environment=try_to(lambda: _json(folder / layout.ENVIRONMENT_FILE)),
+        config=try_to(lambda: _yaml(folder / layout.CONFIG_FILE, dict)),
+        overrides=try_to(lambda: _yaml(folder / layout.OVERRIDES_FILE, list)),
+        hydra=try_to(lambda: _yaml(folder / layout.HYDRA_FILE, dict)),
+        validation=try_to(lambda: read_arrays(monitor, layout.VALIDATION_ROWS, kept_step)),
+        representations=try_to(lambda: read_arrays(monitor, layout.VECTORS, kept_step)),
+        attention=try_to(lambda: read_arrays(monitor, layout.ATTENTION_MAPS, kept_step)),
         top_losses=try_to(lambda: read_top_losses(monitor, kept_step)),
         pretraining=pretraining,
         # the last: it fills while the others are read
@@ -166,7 +167,7 @@ def _json(path: Path) -> dict[str, Any] | None:
 def _yaml(path: Path, kind: type[Read]) -> Read | None:
     if not path.exists():
         return None
-    name = f".hydra/{path.name}"
+    name = f"{layout.HYDRA_FOLDER}/{path.name}"
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:

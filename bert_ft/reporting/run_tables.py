@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from bert_ft import layout
 from bert_ft.reporting.not_logged import NotLogged
 from bert_ft.reporting.objective import best_so_far, objective_of
 from bert_ft.reporting.run_log import RunLog
@@ -55,7 +56,7 @@ def phases(log: RunLog) -> Table:
     seconds: dict[str, float] = {}
     for tag, series in log.scalars.items():
         kind, _, phase = tag.partition("/")
-        if kind in ("seconds", "seconds_after"):  # at each reading, and after the last
+        if f"{kind}/" in (layout.SECONDS, layout.SECONDS_AFTER):  # at each reading, and after the last
             seconds[phase] = seconds.get(phase, 0.0) + float(np.nansum(series.values))
     if not sum(seconds.values()):
         raise NotLogged("no seconds/<phase> was logged (monitor curves)")

@@ -13,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from tensorboard.backend.event_processing import event_accumulator
 
+from bert_ft import layout
+
 # Lightning stamps these with the steps before the one that they belong to; validations, our monitors and `metrics.json`
 # have the steps done.
-FROM_ZERO = ("train/", "lr-")
-OF_MONITORS = {"train/loss_smoothed"}  # all the same
+FROM_ZERO = (layout.TRAIN, layout.LEARNING_RATE)
+OF_MONITORS = {layout.TRAIN_LOSS_SMOOTHED}  # all the same
 # logged in training only: a file that has them belongs to a start, or a resume, of it
-OF_TRAINING = ("train/", "lr-")
+OF_TRAINING = (layout.TRAIN, layout.LEARNING_RATE)
 # all scalars; of what else is in a file no more than must be
 SIZES = {
     event_accumulator.SCALARS: 0,
@@ -51,7 +53,7 @@ def read_scalars(folder: Path) -> dict[str, Series]:
     one goes on from belong to no weights that are left: they are dropped, in all tags.
     """
     logged: Logged = {}
-    for later in _event_files(folder / "tensorboard") or _csv_files(folder / "csv"):
+    for later in _event_files(folder / layout.TENSORBOARD_FOLDER) or _csv_files(folder / layout.CSV_FOLDER):
         logged = merged(logged, later)
     return {tag: _series(points) for tag, points in logged.items() if points}
 
@@ -101,7 +103,7 @@ def _event_files(folder: Path) -> list[Logged]:
 
 def _csv_files(folder: Path) -> list[Logged]:
     """The same from ``version_0/metrics.csv``, ``version_1/metrics.csv``, …"""
-    paths = sorted(folder.glob("version_*/metrics.csv"), key=_version)
+    paths = sorted(folder.glob(layout.CSV_FILES), key=_version)
     found = []
     for path in paths:
         with path.open(encoding="utf-8", newline="") as file:

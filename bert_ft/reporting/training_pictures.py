@@ -7,7 +7,9 @@ import re
 import numpy as np
 from matplotlib.figure import Figure
 
+from bert_ft import layout
 from bert_ft.drawing.curves import Line, Panel, draw_curves
+from bert_ft.drawing.style import capitalized
 from bert_ft.reporting.layer_grid import LAYER, depth
 from bert_ft.reporting.not_logged import NotLogged
 from bert_ft.reporting.objective import kept_point, objective_of
@@ -22,14 +24,14 @@ MAX_RAW = 60  # readings that are drawn as they are; of more the smoothed course
 def losses(log: RunLog) -> Figure:
     """Training loss, raw and smoothed, and validation loss."""
     lines, says = [], []
-    if "train/loss" in log.scalars:
-        raw = log.scalars["train/loss"]
-        course = log.scalars.get("train/loss_smoothed", Series(raw.steps, smoothed(raw.values)))
+    if layout.TRAIN_LOSS in log.scalars:
+        raw = log.scalars[layout.TRAIN_LOSS]
+        course = log.scalars.get(layout.TRAIN_LOSS_SMOOTHED, Series(raw.steps, smoothed(raw.values)))
         lines += [Line("training", *raw, is_faint=True), Line("training, smoothed", *course)]
         if (finite := course.values[np.isfinite(course.values)]).size:
             says.append(f"training loss {finite[0]:.3g} → {finite[-1]:.3g}")
-    if "val/loss" in log.scalars:
-        validation = log.scalars["val/loss"]
+    if layout.VAL_LOSS in log.scalars:
+        validation = log.scalars[layout.VAL_LOSS]
         lines.append(Line("validation", *validation))
         if np.isfinite(validation.values).any():
             lowest = int(np.nanargmin(validation.values))
@@ -37,16 +39,16 @@ def losses(log: RunLog) -> Figure:
                 f"validation {validation.values[lowest]:.3g} at its lowest, step {validation.steps[lowest]:,}"
             )
     if not lines:
-        raise NotLogged("neither train/loss nor val/loss was logged")
-    title = _sentence("; ".join(says) or "no loss is finite")
+        raise NotLogged(f"neither {layout.TRAIN_LOSS} nor {layout.VAL_LOSS} was logged")
+    title = capitalized("; ".join(says) or "no loss is finite")
     unit = "nats" if log.task is None else log.task["loss_unit"]
     axis = f"loss ({unit})" if unit else "loss"
-    return draw_curves([Panel(title, axis, lines, marked=kept_point(log, "val/loss"))])
+    return draw_curves([Panel(title, axis, lines, marked=kept_point(log, layout.VAL_LOSS))])
 
 
 def validation_metrics(log: RunLog) -> Figure:
     """What validation measured beside its loss."""
-    tags = [tag for tag in log.scalars if tag.startswith("val/") and tag != "val/loss"]
+    tags = [tag for tag in log.scalars if tag.startswith(layout.VAL) and tag != layout.VAL_LOSS]
     if not tags:
         raise NotLogged("no metric of a validation was logged")
     objective = objective_of(log)[0]
@@ -55,7 +57,7 @@ def validation_metrics(log: RunLog) -> Figure:
     title = f"{shown} after {len(values)} validation{'s' * (len(values) > 1)}: {values[-1]:.4f}"
     if marked := kept_point(log, shown):
         title = f"{shown} is {marked[1]:.4f} at step {marked[0]:,}: {marked[2]}"
-    lines = [Line(tag.removeprefix("val/"), *log.scalars[tag]) for tag in tags]
+    lines = [Line(tag.removeprefix(layout.VAL), *log.scalars[tag]) for tag in tags]
     return draw_curves([Panel(title, "validation metric", lines, marked=marked)])
 
 
@@ -67,9 +69,9 @@ def learning_rates(log: RunLog) -> Figure:
         rates |= {f"{name}, trained": series for name, series in _by_layer(log, f"/trained{kind}").items()}
     if not rates:  # an optimizer without layers
         rates = {
-            tag.removeprefix("lr-"): series
+            tag.removeprefix(layout.LEARNING_RATE): series
             for tag, series in log.scalars.items()
-            if tag.startswith("lr-") and not re.search(r"-(weight_decay|momentum)$", tag)
+            if tag.startswith(layout.LEARNING_RATE) and not re.search(r"-(weight_decay|momentum)$", tag)
         }
     if not rates:
         raise NotLogged("no learning rate was logged (callback lr_monitor)")
@@ -107,15 +109,15 @@ def _by_layer(log: RunLog, suffix: str) -> dict[str, Series]:
     return {
         match[1]: series
         for tag, series in log.scalars.items()
-        if (match := re.fullmatch(rf"lr-[^/]+/({LAYER}){suffix}", tag))
+        if (match := re.fullmatch(rf"{layout.LEARNING_RATE}[^/]+/({LAYER}){suffix}", tag))
     }
 
 
 def gradient_norms(log: RunLog) -> Figure:
     """The norm of all gradients before and after clipping."""
-    tags = ("train/grad_norm", "train/grad_norm_clipped")
+    tags = (layout.GRAD_NORM, layout.GRAD_NORM_CLIPPED)
     if tags[0] not in log.scalars:
-        tags = ("gradients/norm", "gradients/norm_clipped")
+        tags = (f"{layout.GRADIENTS}{layout.NORM}", f"{layout.GRADIENTS}{layout.NORM_CLIPPED}")
     before = log.series(tags[0])
     after = log.scalars.get(tags[1], before)
     lines = []
@@ -141,9 +143,9 @@ def throughput(log: RunLog) -> Figure:
     """Speed, padding and memory."""
     panels = []
     for tag, what, unit in (
-        ("throughput/tokens_per_second", "Speed", "tokens per second"),
-        ("throughput/padding_ratio", "Padding", "share of places"),
-        ("throughput/peak_memory_mb", "Peak memory", "MB"),
+        (layout.TOKENS_PER_SECOND, "Speed", "tokens per second"),
+        (layout.PADDING_RATIO, "Padding", "share of places"),
+        (layout.PEAK_MEMORY, "Peak memory", "MB"),
     ):
         series = log.scalars.get(tag)
         if series is None or not np.nanmax(series.values, initial=0) > 0:  # packed batches have no padding
@@ -156,10 +158,6 @@ def throughput(log: RunLog) -> Figure:
     if not panels:
         raise NotLogged("no throughput was logged (monitor curves)")
     return draw_curves(panels)
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 PLOTS = (

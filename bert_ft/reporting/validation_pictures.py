@@ -8,10 +8,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from bert_ft import layout
 from bert_ft.drawing.confidence import draw_confusion, draw_reliability, draw_top_probabilities
 from bert_ft.drawing.curves import Line, Panel, draw_curves
 from bert_ft.drawing.heat_maps import HeatMap, draw_heat_maps
-from bert_ft.drawing.style import plain
+from bert_ft.drawing.style import capitalized, one_line
 from bert_ft.reporting.calibration import NUM_BINS, reliability_bins
 from bert_ft.reporting.layer_grid import layer_grid
 from bert_ft.reporting.not_logged import NotLogged
@@ -96,27 +97,27 @@ def confusion(log: RunLog) -> Figure:
 def confidence_over_training(log: RunLog) -> Figure:
     """Calibration at each validation."""
     names = {
-        "mean_correct": "mean probability where right",
-        "mean_wrong": "mean probability where wrong",
-        "ece": "calibration error (ECE)",
-        "brier": "Brier score",
+        layout.MEAN_CORRECT: "mean probability where right",
+        layout.MEAN_WRONG: "mean probability where wrong",
+        layout.ECE: "calibration error (ECE)",
+        layout.BRIER: "Brier score",
     }
     lines = [
         Line(name, *log.scalars[tag])
         for key, name in names.items()
-        if (tag := f"confidence/{key}") in log.scalars
+        if (tag := f"{layout.CONFIDENCE}{key}") in log.scalars
     ]
     if not lines:
         raise NotLogged("no confidence/… was logged (monitor confidence)")
     if max(len(line.steps) for line in lines) < 2:
         raise NotLogged("there was one validation")
     title = ", ".join(f"{line.name} {line.values[-1]:.3f}" for line in lines[-2:]) + " at the end"
-    return draw_curves([Panel(title[0].upper() + title[1:], "probability, or score", lines, from_zero=True)])
+    return draw_curves([Panel(capitalized(title), "probability, or score", lines, from_zero=True)])
 
 
 def class_f1_over_training(log: RunLog) -> Figure:
     """The F1 of each class at each validation."""
-    grid = layer_grid(log.scalars, r"(?s)class/(.+)/f1")
+    grid = layer_grid(log.scalars, "(?s)" + layout.tag(layout.CLASS, "(.+)", layout.F1))
     if grid is None:
         raise NotLogged("no class/<label>/f1 was logged (monitor confidence)")
     if len(grid.steps) < 2:
@@ -126,7 +127,7 @@ def class_f1_over_training(log: RunLog) -> Figure:
     title = "F1 of each class"
     if np.isfinite(last).any():
         worst = int(np.nanargmin(last))
-        title += f"; lowest at the end: {plain(grid.names[worst])}, {last[worst]:.2f}"
+        title += f"; lowest at the end: {one_line(grid.names[worst])}, {last[worst]:.2f}"
     rows = [grid.names[row] for row in order]
     each = HeatMap(title, rows, grid.steps, grid.values[order], y="label")
     return draw_heat_maps([each], "F1", limits=(0, 1))

@@ -22,13 +22,14 @@ from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from bert_ft import layout
 from bert_ft.compat.hydra import is_basic_launcher, keep_files, quoted
 from bert_ft.compat.optuna import engine_of
 from bert_ft.errors import ConfigError, SearchError, UserError
 from bert_ft.search.results import outputs
-from bert_ft.search.settings import SearchSettings, direction_names
+from bert_ft.search.settings import SearchSettings
 from bert_ft.search.space.first_trial import configured
-from bert_ft.search.space.samplers import build_pruner, build_sampler, is_grid, plain_values
+from bert_ft.search.space.samplers import build_pruner, build_sampler, is_grid
 from bert_ft.search.space.sampling import Sampling, extension, value_problems
 from bert_ft.search.space.space import Space, as_written, grid, space_of, text_key
 from bert_ft.search.study.opened_study import OpenedStudy, open_study
@@ -40,8 +41,6 @@ from bert_ft.search.trials.kept_configuration import read_choices
 from bert_ft.search.trials.resources import divide, usable_threads, visible_gpus
 from bert_ft.search.trials.trial_process import Sweep
 from bert_ft.search.trials.workers import Workers
-
-RESULTS = "optimization_results.yaml"  # the plugin's name for it
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +65,7 @@ def search(
     gc.enable()  # a command of this package has it off until its heavy imports, which are the trials' here
     keep_files(hydra_context.config_loader)
     _check_choice(config, hydra_context)
-    settings = SearchSettings(**{name: plain_values(value) for name, value in _named(given).items()})
+    settings = SearchSettings.of(given)
     space = space_of(settings.params, arguments)
     if not space.distributions and settings.custom_search_space is None:
         log.warning(
@@ -112,10 +111,6 @@ def _check_choice(config: DictConfig, context: HydraContext) -> None:
     if names and choice is not None and choice not in (*names, config.hydra.runtime.choices["hydra/sweeper"]):
         shown = [name for name in names if name != config.hydra.runtime.choices["hydra/sweeper"]]
         raise ConfigError(f"search={choice}: must be one of {', '.join(shown)}")
-
-
-def _named(given: Mapping[str, Any]) -> dict[str, Any]:
-    return {**given, "direction": direction_names(given["direction"])}
 
 
 def _num_trials(settings: SearchSettings, space: Space) -> int:
@@ -248,7 +243,7 @@ def _conclude(opened: OpenedStudy, settings: SearchSettings) -> None:
     if found is None:
         log.info("No trial has been completed")
     else:
-        OmegaConf.save(OmegaConf.create(found), Path(opened.folder, RESULTS))
+        OmegaConf.save(OmegaConf.create(found), Path(opened.folder, layout.RESULTS_FILE))
         if "best_value" in found:
             log.info(f"Best {opened.objective}: {found['best_value']:.6g} by {found['best_params']}")
         else:

@@ -16,7 +16,27 @@ OF_MODE = {"max": "maximize", "min": "minimize"}
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """What ``hydra.sweeper`` says; see ``conf/hydra/sweeper/optuna.yaml``."""
+    """The keys of ``hydra.sweeper``.
+
+    Attributes:
+        sampler: configuration of Optuna's sampler.
+        pruner: configuration of Optuna's pruner.
+        direction: ``minimize`` or ``maximize``, or one for each objective; ``None``: as ``objective.mode`` says.
+        storage: address of the database; ``None``: a SQLite file in the sweep's folder.
+        study_name: the study, continued if it exists; ``None``: the name of the sweep's folder.
+        n_trials: trials in all, over all processes and machines that work on the study.
+        n_jobs: trials at a time on this machine.
+        max_failure_rate: the search ends when more fail.
+        timeout: seconds after which no more trials are started.
+        retry: how often a trial whose process was killed is run again.
+        keep_best: number of best trials whose folders are kept whole; ``None``: all.
+        begin_as_configured: the first trial is the configuration as it stands.
+        report: draw the study's page during the search and at its end.
+        only_with: parameter → key or keys without which (0, null or false) it means nothing, and isn't drawn.
+        params: key → override that is searched.
+        custom_search_space: name of a function ``(config, trial)`` that draws more.
+        trial_overrides: overrides of trials only.
+    """
 
     sampler: Any
     pruner: Any = None
@@ -35,6 +55,18 @@ class SearchSettings:
     params: Mapping[str, Any] = field(default_factory=dict)
     custom_search_space: str | None = None
     trial_overrides: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> SearchSettings:
+        """Return the settings from values as Hydra gives them: nodes, members of enumerations, null for nothing.
+
+        Raises:
+            ConfigError: one of them is wrong.
+        """
+        values = {name: plain_values(value) for name, value in given.items()}
+        values["direction"] = direction_names(values.get("direction"))
+        values |= {name: values.get(name) or {} for name in ("params", "only_with")}
+        return cls(**values)
 
     def __post_init__(self) -> None:
         wrong = [f"hydra.sweeper.{problem}" for problem in self._problems()]
@@ -104,8 +136,13 @@ def objectives_of(config: DictConfig) -> list[str] | None:
     return None if metric is None or others is None else [str(name) for name in (metric, *others)]
 
 
+def plain_values(node: Any) -> Any:
+    """Return a node of the configuration as Python's own mappings and lists."""
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+
+
 def direction_names(direction: Any) -> Any:
     """Directions as text, where Hydra's plugin has members of an enumeration."""
-    if OmegaConf.is_list(direction) or isinstance(direction, list):
+    if isinstance(direction, list):
         return [direction_names(each) for each in direction]
     return getattr(direction, "name", direction)

@@ -5,7 +5,7 @@ Hydra imports this file at each start, whatever is to be done, so what is heavy 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
 from typing import Any
 
 from hydra.core.plugins import Plugins
@@ -14,70 +14,16 @@ from hydra.types import HydraContext, TaskFunction
 from hydra_plugins.hydra_optuna_sweeper.optuna_sweeper import OptunaSweeper as PluginSweeper
 from omegaconf import DictConfig
 
+from bert_ft.search.settings import SearchSettings
+
 
 class OptunaSweeper(PluginSweeper):
-    """Searches hyper-parameters; the keys are those of the plugin that it extends, and some more.
+    """Searches hyper-parameters; the keys are those of the plugin that it extends, and some more: see ``SearchSettings``."""
 
-    Args:
-        sampler: configuration of Optuna's sampler.
-        direction: ``minimize`` or ``maximize``, or one for each objective; ``None``: as ``objective.mode`` says.
-        storage: address of the database; ``None``: a SQLite file in the sweep's folder.
-        study_name: what is continued when it is there; ``None``: the name of the sweep's folder.
-        n_trials: trials in all, over all processes and machines that work on the study.
-        n_jobs: trials at a time on this machine.
-        max_failure_rate: the search ends when more fail.
-        custom_search_space: name of a function ``(config, trial)`` that draws more.
-        params: key → override that is searched.
-        pruner: configuration of Optuna's pruner.
-        timeout: seconds after which no more trials are begun.
-        retry: how often a trial whose process was killed is run again.
-        keep_best: of how many of the best trials the folders are kept whole; ``None``: all.
-        begin_as_configured: the first trial is the configuration as it stands.
-        report: draw the study's page while the search runs and at its end.
-        only_with: parameter → key or keys without which (0, null or false) it means nothing, and isn't drawn.
-        trial_overrides: what is set in trials only.
-    """
-
-    def __init__(
-        self,
-        sampler: Any,
-        direction: Any = None,
-        storage: Any | None = None,
-        study_name: str | None = None,
-        n_trials: int = 20,
-        n_jobs: int = 2,
-        max_failure_rate: float = 0.5,
-        custom_search_space: str | None = None,
-        params: DictConfig | None = None,
-        pruner: Any | None = None,
-        timeout: float | None = None,
-        retry: int = 3,
-        keep_best: int | None = 3,
-        begin_as_configured: bool = False,
-        report: bool = True,
-        only_with: DictConfig | None = None,
-        trial_overrides: Sequence[str] = (),
-    ) -> None:
+    def __init__(self, **settings: Any) -> None:
         # not the plugin's own, which builds the sampler before there is a space
-        self.settings = {
-            "sampler": sampler,
-            "pruner": pruner,
-            "direction": direction,
-            "storage": storage,
-            "study_name": study_name,
-            "n_trials": n_trials,
-            "n_jobs": n_jobs,
-            "max_failure_rate": max_failure_rate,
-            "timeout": timeout,
-            "retry": retry,
-            "keep_best": keep_best,
-            "params": params or {},
-            "begin_as_configured": begin_as_configured,
-            "report": report,
-            "only_with": only_with or {},
-            "custom_search_space": custom_search_space,
-            "trial_overrides": trial_overrides,
-        }
+        inspect.signature(SearchSettings).bind(**settings)
+        self.settings = settings
         self.launcher: Launcher | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
+from bert_ft import layout
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -60,17 +62,19 @@ def confidence_scores(
     probabilities = logits.softmax(1)
     right, wrong = right_and_wrong(probabilities, labels)
     scalars = {
-        "confidence/ece": multiclass_calibration_error(
+        f"{layout.CONFIDENCE}{layout.ECE}": multiclass_calibration_error(
             probabilities, labels, len(names), n_bins=num_bins, norm="l1"
         ),
-        "confidence/brier": brier_score(probabilities, labels),
-        "confidence/mean_correct": right.mean(),
-        "confidence/mean_wrong": wrong.mean(),
+        f"{layout.CONFIDENCE}{layout.BRIER}": brier_score(probabilities, labels),
+        f"{layout.CONFIDENCE}{layout.MEAN_CORRECT}": right.mean(),
+        f"{layout.CONFIDENCE}{layout.MEAN_WRONG}": wrong.mean(),
     }
     counts = multiclass_stat_scores(predictions, labels, len(names), average=None)
     tp, fp, _, fn, _ = counts.unbind(1)
     for score, values in class_scores(tp, fp, fn).items():
-        scalars |= {f"class/{name}/{score}": value for name, value in zip(names, values, strict=True)}
+        scalars |= {
+            layout.tag(layout.CLASS, name, score): value for name, value in zip(names, values, strict=True)
+        }
     return {name: float(value) for name, value in scalars.items() if math.isfinite(value)}
 
 

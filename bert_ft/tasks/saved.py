@@ -25,11 +25,11 @@ def described(task: Task) -> dict[str, Any]:
         ConfigError: a setting can't be written.
     """
     if TASKS.get(task.name) is type(task):
-        return {"name": task.name, **_plain(task.settings())}
+        return {"name": task.name, **_settings_as_yaml(task.settings())}
     return {
         "name": task.name,
         TARGET: f"{type(task).__module__}.{type(task).__qualname__}",
-        **_plain(task.settings()),
+        **_settings_as_yaml(task.settings()),
     }
 
 
@@ -84,22 +84,22 @@ def task_class(target: str, trust: Sequence[str] = ()) -> type[Task]:
     return found
 
 
-def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _settings_as_yaml(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings in types that YAML has.
 
     Raises:
         ConfigError: one of them can't be written.
     """
-    return {name: _plain_value(name, value) for name, value in settings.items()}
+    return {name: _as_yaml(name, value) for name, value in settings.items()}
 
 
-def _plain_value(name: str, value: Any) -> Any:
+def _as_yaml(name: str, value: Any) -> Any:
     if hasattr(value, "tolist"):  # numpy's numbers and arrays
         value = value.tolist()
     if isinstance(value, list | tuple):
-        return [_plain_value(name, each) for each in value]
+        return [_as_yaml(name, each) for each in value]
     if isinstance(value, dict):
-        return {str(key): _plain_value(name, each) for key, each in value.items()}
+        return {str(key): _as_yaml(name, each) for key, each in value.items()}
     if value is None or isinstance(value, str | bool | int | float):
         return value
     raise ConfigError(

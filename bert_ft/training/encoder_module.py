@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel
 
+from bert_ft import layout
 from bert_ft.compat.lightning import end_epoch, is_fitting
 from bert_ft.kernels.used_embedding_rows import decay_unused_rows
 from bert_ft.models.encoding import num_encoder_layers
@@ -95,7 +96,7 @@ class EncoderModule(LightningModule):
         """
         if "optimizer_states" in checkpoint and self.trainer.world_size == 1:
             checkpoint[WINDOW_KEY] = self._window.state(self.trained.named_parameters())
-        checkpoint[VAL_METRICS_KEY] = split_metrics(self.trainer.callback_metrics, "val/")
+        checkpoint[VAL_METRICS_KEY] = split_metrics(self.trainer.callback_metrics, layout.VAL)
         checkpoint[WEIGHTS_KEY] = self.weights_name
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -182,7 +183,7 @@ class EncoderModule(LightningModule):
         clipped = clip_gradients(
             parameters_of(optimizer), gradient_clip_val, gradient_clip_algorithm or "norm"
         )
-        self.log_dict({"train/grad_norm": clipped.before, "train/grad_norm_clipped": clipped.after})
+        self.log_dict({layout.GRAD_NORM: clipped.before, layout.GRAD_NORM_CLIPPED: clipped.after})
         self.clipped_gradients = clipped
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from bert_ft import layout
 from bert_ft.models.bundle import save_bundle
 from bert_ft.models.weight_transfer import hand_over
 from bert_ft.training.data_module import TextDataModule
@@ -105,13 +106,13 @@ class FineTuning(Stage):
         if not self.tests or "test" not in self.data.data.splits:
             return None
         self.trainer.test(self.module, self.data, verbose=False)
-        return split_metrics(self.trainer.callback_metrics, "test/")
+        return split_metrics(self.trainer.callback_metrics, layout.TEST)
 
     def _log_settings(self, record: Mapping[str, Any]) -> None:
         """The run as a line of TensorBoard's table of hyper-parameters."""
         splits = {"val": record["val"], "test": record["test"] or {}}
         metrics = {
-            f"kept/{split}_{name}": value
+            f"{layout.KEPT}{split}_{name}": value
             for split, values in splits.items()
             for name, value in values.items()
             if math.isfinite(value)

@@ -12,6 +12,7 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
+from bert_ft import layout
 from bert_ft.training import resume
 from bert_ft.training.encoder_module import split_metrics
 from bert_ft.training.resume import VAL_METRICS_KEY, WEIGHTS_KEY
@@ -88,7 +89,7 @@ def take_best(
     if best is None:  # training ended before the first validation
         step = trainer.global_step
         trainer.validate(module, data, verbose=False)
-        val = split_metrics(trainer.callback_metrics, "val/")
+        val = split_metrics(trainer.callback_metrics, layout.VAL)
         return KeptWeights(None, _epochs(trainer, step), step, val, name_of_last)
     checkpoint = torch.load(best, map_location="cpu", weights_only=True)
     module.load_state_dict(checkpoint["state_dict"])

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
+from bert_ft import layout
 from bert_ft.data.packing import TextBatch
 from bert_ft.kernels.used_embedding_rows import trained_rows
 from bert_ft.models.classifier import Classifier
@@ -72,8 +73,8 @@ class ClassificationModule(EncoderModule):
         self.objective = objective
         self.max_tokens = max_tokens
         self.frozen_states = frozen_states
-        self.val_metrics = split_metric_collection(task, "val/", metrics)
-        self.test_metrics = split_metric_collection(task, "test/", metrics)
+        self.val_metrics = split_metric_collection(task, layout.VAL, metrics)
+        self.test_metrics = split_metric_collection(task, layout.TEST, metrics)
 
     @property
     def trained(self) -> Classifier:
@@ -86,16 +87,18 @@ class ClassificationModule(EncoderModule):
         batch = self._with_states(batch, "train")
         assert batch.labels is not None
         loss, terms = self.objective(self.classifier, batch, self.max_tokens)
-        self.log("train/loss", loss.detach(), batch_size=len(batch), prog_bar=True)
-        self.log_dict({f"train/loss_{name}": value for name, value in terms.items()}, batch_size=len(batch))
+        self.log(layout.TRAIN_LOSS, loss.detach(), batch_size=len(batch), prog_bar=True)
+        self.log_dict(
+            {f"{layout.TRAIN_LOSS}_{name}": value for name, value in terms.items()}, batch_size=len(batch)
+        )
         return self.weighed(loss, self.objective.weight(batch.labels), len(batch), batch_index)
 
     def validation_step(self, batch: TextBatch, batch_index: int) -> dict[str, Any]:
         """For callbacks: ``logits``, ``labels`` and ``features`` of the batch, and the ``rows`` of the split that it has."""
-        return self._evaluate(self._with_states(batch, "validation"), "val/loss", self.val_metrics)
+        return self._evaluate(self._with_states(batch, "validation"), layout.VAL_LOSS, self.val_metrics)
 
     def test_step(self, batch: TextBatch, batch_index: int) -> dict[str, Any]:
-        return self._evaluate(self._with_states(batch, "test"), "test/loss", self.test_metrics)
+        return self._evaluate(self._with_states(batch, "test"), layout.TEST_LOSS, self.test_metrics)
 
     def _with_states(self, batch: TextBatch, split: str) -> TextBatch:
         return batch if self.frozen_states is None else self.frozen_states.attach(batch, split)

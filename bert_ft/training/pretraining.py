@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bert_ft import layout
 from bert_ft.data.pretraining_texts import PretrainingTexts
 from bert_ft.training.encoder_module import split_metrics
 from bert_ft.training.environment import package_versions
@@ -18,11 +19,13 @@ from bert_ft.training.json_file import write_json
 from bert_ft.training.pretraining_cache import made_once, stage_key
 from bert_ft.training.pretraining_data import PretrainingDataModule
 from bert_ft.training.pretraining_module import PretrainingModule
-from bert_ft.training.stage import METRICS_FILE, MODEL, Stage
+from bert_ft.training.stage import Stage
 from bert_ft.training.summary import print_texts
 
-METRIC = "val/loss"  # held-out; what the stage is judged by where no checkpoint is kept by another metric
-LOGS = ("tensorboard", "csv")  # what the cache keeps with the encoder and its metrics
+METRIC = (
+    layout.VAL_LOSS
+)  # held-out; what the stage is judged by where no checkpoint is kept by another metric
+LOGS = (layout.TENSORBOARD_FOLDER, layout.CSV_FOLDER)  # what the cache keeps with the encoder and its metrics
 
 log = logging.getLogger(__name__)
 
@@ -67,18 +70,18 @@ class Pretraining(Stage):
         if cache is None:
             self.train(self.folder)
             self.trainer.strategy.barrier()
-            yield self.folder / MODEL
+            yield self.folder / layout.MODEL_FOLDER
             return
         with made_once(cache, self._key(), self._make, num_kept=self.num_cached) as (entry, is_new):
             if keep:
-                _copy_folder(entry / MODEL, self.folder / MODEL)
+                _copy_folder(entry / layout.MODEL_FOLDER, self.folder / layout.MODEL_FOLDER)
             self._take_over(entry, is_new)
-            yield entry / MODEL
+            yield entry / layout.MODEL_FOLDER
 
     @property
     def record(self) -> dict[str, Any]:
         """What ``metrics.json`` of the stage says, which is written when all else is."""
-        return json.loads((self.folder / METRICS_FILE).read_text(encoding="utf-8"))
+        return json.loads((self.folder / layout.METRICS_FILE).read_text(encoding="utf-8"))
 
     def begin(self) -> None:
         """Measure the held-out texts before training."""
@@ -86,7 +89,7 @@ class Pretraining(Stage):
         self.seed_all()
         if self.resume_from is None:
             self.trainer.validate(self.module, self.data, verbose=False)
-            self._before = split_metrics(self.trainer.callback_metrics, "val/")
+            self._before = split_metrics(self.trainer.callback_metrics, layout.VAL)
             if self.trainer.is_global_zero:
                 write_json(self._before_file, self._before)
         elif self._before_file.exists():
@@ -126,19 +129,19 @@ class Pretraining(Stage):
         _copy_logs(self.folder, entry)
 
     def _take_over(self, entry: Path, is_new: bool) -> None:
-        record = json.loads((entry / METRICS_FILE).read_text(encoding="utf-8"))
+        record = json.loads((entry / layout.METRICS_FILE).read_text(encoding="utf-8"))
         if not is_new:
             _copy_logs(entry, self.folder)
             # the texts that were left out are no part of what the stage is known by, and its checkpoint isn't kept
             own = {"texts": self.texts.to_dict(), "checkpoint": record["checkpoint"] | {"path": None}}
             record |= own | {"from_cache": str(entry)}
             log.info("pre-training: the same was done before, and is taken from %s", entry)
-        write_json(self.folder / METRICS_FILE, record)
+        write_json(self.folder / layout.METRICS_FILE, record)
 
     @property
     def _before_file(self) -> Path:
         """The held-out metrics before training, which a resumed stage can't measure any more."""
-        return self.folder / "before.json"
+        return self.folder / layout.BEFORE_FILE
 
     def _key(self) -> str:
         config = self.module.pretrainer.config.to_dict()

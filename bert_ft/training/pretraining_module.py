@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, distributed
 
+from bert_ft import layout
 from bert_ft.compat.lightning import is_fitting
 from bert_ft.data.pretraining_batches import PretrainingBatch
 from bert_ft.models.pretrainer import Pretrainer
@@ -81,17 +82,20 @@ class PretrainingModule(EncoderModule):
             weight = masked.num_targets
             if views is not None:
                 weight = torch.where(weight > 0, weight, 1.0)
-        seen = {"train/loss": loss.detach()}
+        seen = {layout.TRAIN_LOSS: loss.detach()}
         if masked is not None:
-            seen |= {"train/loss_mlm": masked.loss.detach()}
+            seen |= {f"{layout.TRAIN_LOSS}_mlm": masked.loss.detach()}
             assert batch.masked is not None
             if num_targets := len(batch.masked.targets):  # of this process
-                seen |= {"train/masked_accuracy": masked.num_correct / num_targets}
+                seen |= {f"{layout.TRAIN}{layout.MASKED_ACCURACY}": masked.num_correct / num_targets}
         if views is not None:
             first, second = views.first.detach(), views.second.detach()
-            seen |= {"train/loss_contrastive": views.loss.detach()}
-            seen |= {"train/alignment": alignment(first, second), "train/uniformity": uniformity(first)}
-        self.log("train/loss", seen.pop("train/loss"), batch_size=len(batch), prog_bar=True)
+            seen |= {f"{layout.TRAIN_LOSS}_contrastive": views.loss.detach()}
+            seen |= {
+                f"{layout.TRAIN}{layout.ALIGNMENT}": alignment(first, second),
+                f"{layout.TRAIN}{layout.UNIFORMITY}": uniformity(first),
+            }
+        self.log(layout.TRAIN_LOSS, seen.pop(layout.TRAIN_LOSS), batch_size=len(batch), prog_bar=True)
         self.log_dict(seen, batch_size=len(batch))
         return self.weighed(loss, weight, len(batch), batch_index)
 
@@ -112,7 +116,7 @@ class PretrainingModule(EncoderModule):
         if self.trainer.world_size > 1:
             distributed.all_reduce(self._sums)
         found = held_out_metrics(dict(zip(_SUMS, self._sums.tolist(), strict=True)), self.objective)
-        self.log_dict({f"val/{name}": value for name, value in found.items()}, sync_dist=True)
+        self.log_dict({f"{layout.VAL}{name}": value for name, value in found.items()}, sync_dist=True)
         is_over = is_fitting(self.trainer) and found.get("uniformity", -1.0) > COLLAPSED
         if is_over and not self._has_collapsed:  # once is enough
             self._has_collapsed = True

@@ -34,12 +34,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bert_ft import layout
 from bert_ft.errors import CheckpointError
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
-
-PRETRAINING = "pretraining"  # in a run's folder: that of the stage before it
 
 # keys of a checkpoint, beside Lightning's own
 VAL_METRICS_KEY = "val_metrics"  # the validation values of its weights
@@ -61,7 +60,7 @@ def is_of_pretraining(checkpoint: Path | str | None) -> bool:
 
 def _is_stage(folder: Path) -> bool:
     """Whether it is a folder inside a run's; a run that is called so itself has Hydra's record."""
-    return folder.name == PRETRAINING and not (folder / ".hydra").exists()
+    return folder.name == layout.PRETRAINING_FOLDER and not (folder / layout.HYDRA_FOLDER).exists()
 
 
 def prepare(trainer: Trainer, module: LightningModule, path: str) -> None:

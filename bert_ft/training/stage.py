@@ -12,6 +12,7 @@ from typing import Any
 from lightning.pytorch import Trainer, seed_everything
 from transformers import PreTrainedTokenizerFast
 
+from bert_ft import layout
 from bert_ft.training.encoder_module import EncoderModule
 from bert_ft.training.environment import package_versions
 from bert_ft.training.fitting import Fitted, KeptWeights, fit, take_best
@@ -19,8 +20,6 @@ from bert_ft.training.json_file import write_json
 from bert_ft.training.precision import Precision
 from bert_ft.training.resumable_data import ResumableDataModule
 
-METRICS_FILE = "metrics.json"
-MODEL = "model"
 # the entries of a record, in their order; each kind of stage has some of its own
 RECORD = (
     "val",
@@ -90,8 +89,8 @@ class Stage(ABC):
         kept = take_best(self.trainer, self.module, self.data, self.metric, self.module.weights_name)
         record = self._record(fitted, kept)
         if self.trainer.is_global_zero:
-            self.save(place / MODEL, record)
-            write_json(place / METRICS_FILE, record | {"fit_seconds": round(fitted.seconds, 3)})
+            self.save(place / layout.MODEL_FOLDER, record)
+            write_json(place / layout.METRICS_FILE, record | {"fit_seconds": round(fitted.seconds, 3)})
         return record
 
     def seed_all(self) -> None:
@@ -120,4 +119,4 @@ def reached(record: Mapping[str, Any], name: str) -> float:
 
 
 def _value(val: Mapping[str, float], name: str) -> float:
-    return val.get(name.removeprefix("val/"), math.nan)
+    return val.get(name.removeprefix(layout.VAL), math.nan)

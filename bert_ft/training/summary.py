@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bert_ft import layout
 from bert_ft.data.data_report import DataReport
 from bert_ft.data.pretraining_texts import PretrainingTexts
 from bert_ft.optim.groups import GroupRow
@@ -99,7 +100,7 @@ def print_pretraining(
     console.print(_table("Pre-training, held-out texts", rows, headings=("", "after")))
     from_cache = record["from_cache"]
     facts = {"pre-training": f"taken from {from_cache}" if from_cache else _training(record)}
-    if (folder / "model").is_dir():  # else it is in the cache
+    if (folder / layout.MODEL_FOLDER).is_dir():  # else it is in the cache
         facts |= _places(folder, "encoder")
     _print_facts(console, facts, report)
 
@@ -111,7 +112,7 @@ def _training(record: Mapping[str, Any]) -> str:
 def _places(folder: Path, name_of_model: str) -> dict[str, str]:
     return {
         "run": str(folder),
-        name_of_model: str(folder / "model"),
+        name_of_model: str(folder / layout.MODEL_FOLDER),
         "look inside": f"tensorboard --logdir {folder}",
     }
 

@@ -3,7 +3,8 @@ import os
 import pyarrow as pa
 import pytest
 
-from bert_ft.data.arrow_cache import cache_folder, is_complete, stored_dataset, temporary_file, write_stream
+from bert_ft.atomic_file import temporary_file
+from bert_ft.data.arrow_cache import cache_folder, is_complete, stored_dataset, write_stream
 from bert_ft.errors import DataError
 
 SCHEMA = pa.schema([("text", pa.string())])

@@ -17,7 +17,7 @@ from bert_ft.drawing.style import (
     log_ticks,
     new_figure,
     num_columns,
-    plain,
+    one_line,
     plain_ticks,
     png,
 )
@@ -51,7 +51,7 @@ def test_letters_that_the_font_lacks_give_no_warning():
     ],
 )
 def test_plain(text, shown):
-    assert plain(text) == shown
+    assert one_line(text) == shown
 
 
 def test_letters_of_east_asian_scripts_count_twice():
@@ -61,7 +61,7 @@ def test_letters_of_east_asian_scripts_count_twice():
 
 def test_dollar_signs_are_drawn_and_not_read_as_mathematics():
     figure = new_figure(1.0)
-    drawn = figure.text(0.1, 0.5, plain("$x$"))
+    drawn = figure.text(0.1, 0.5, one_line("$x$"))
     assert drawn._preprocess_math(drawn.get_text()) == ("$x$", False)
 
 

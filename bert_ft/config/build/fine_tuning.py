@@ -9,6 +9,7 @@ from typing import Any, cast
 from lightning.pytorch import Callback, Trainer
 from omegaconf import DictConfig
 
+from bert_ft import layout
 from bert_ft.config.build.data import prepared_data
 from bert_ft.config.build.pretraining import PretrainingRecipe
 from bert_ft.config.build.stage import Recipe, build_run, build_stage
@@ -29,7 +30,7 @@ from bert_ft.training.frozen_cache import FrozenStates
 from bert_ft.training.json_file import write_json
 from bert_ft.training.module import ClassificationModule
 from bert_ft.training.pretraining import Pretraining
-from bert_ft.training.resume import PRETRAINING, is_of_pretraining
+from bert_ft.training.resume import is_of_pretraining
 from bert_ft.training.summary import print_data_report
 
 
@@ -85,7 +86,7 @@ class FineTuningRecipe(Recipe):
         """The pre-training stage, in a folder inside the run's."""
         if self.config.get("pretrain"):
             recipe = PretrainingRecipe(self.config, self.inputs, self.data.splits)
-            self.pretraining = build_stage(recipe, folder / PRETRAINING)
+            self.pretraining = build_stage(recipe, folder / layout.PRETRAINING_FOLDER)
 
     def module(self, trainer: Trainer, *, optimizer: Any, schedule: Any) -> ClassificationModule:
         config, train = self.config, self.data.splits["train"]
@@ -117,7 +118,7 @@ class FineTuningRecipe(Recipe):
     def report(self, folder: Path) -> None:
         report, notes = self.data.report, self.data.notes
         print_data_report(report, notes)
-        write_json(folder / "data_report.json", {**report.to_dict(), "notes": list(notes)})
+        write_json(folder / layout.DATA_REPORT_FILE, {**report.to_dict(), "notes": list(notes)})
 
     def stage(self, **parts: Any) -> FineTuning:
         config = self.config

@@ -7,6 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, open_dict
 
+from bert_ft import layout
 from bert_ft.config.instantiate import build
 
 
@@ -28,5 +29,5 @@ def in_folder(node: DictConfig, folder: Path, config: DictConfig) -> Any:
     if "save_dir" in node and Path(node.save_dir) == Path(config.output_dir):
         places["save_dir"] = str(folder)
     if "dirpath" in node and node.dirpath is None:
-        places["dirpath"] = str(folder / "checkpoints")
+        places["dirpath"] = str(folder / layout.CHECKPOINT_FOLDER)
     return build(node, **places)

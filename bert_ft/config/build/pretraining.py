@@ -11,6 +11,7 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer
 from omegaconf import DictConfig
 
+from bert_ft import layout
 from bert_ft.config.build.data import TextInputs
 from bert_ft.config.build.folder import in_folder
 from bert_ft.config.build.pretraining_texts import Splits, splits_without_fine_tuning, texts_of_stage
@@ -32,7 +33,7 @@ from bert_ft.training.pretraining import METRIC, Pretraining
 from bert_ft.training.pretraining_data import PretrainingDataModule
 from bert_ft.training.pretraining_module import PretrainingModule
 from bert_ft.training.pretraining_objective import PretrainingObjective
-from bert_ft.training.resume import PRETRAINING, is_of_pretraining
+from bert_ft.training.resume import is_of_pretraining
 from bert_ft.trust import TARGET
 
 # of `pretrain`, those that change how the stage is watched or kept, and not its result
@@ -136,7 +137,9 @@ class PretrainingRecipe(Recipe):
             data=data,
             metric=next(kept_by(parts["trainer"]), METRIC),
             texts=self.texts,
-            cache=cache_folder(config.data.cache_dir) / PRETRAINING if settings.num_cached else None,
+            cache=cache_folder(config.data.cache_dir) / layout.PRETRAINING_FOLDER
+            if settings.num_cached
+            else None,
             num_cached=settings.num_cached,
             settings=_settings(config),
             **parts,

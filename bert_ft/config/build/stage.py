@@ -18,6 +18,7 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer, seed_everything
 from omegaconf import DictConfig
 
+from bert_ft import layout
 from bert_ft.compat.lightning import set_max_epochs
 from bert_ft.config.build.data import TextInputs, text_inputs
 from bert_ft.config.build.folder import in_folder, writing_to
@@ -107,7 +108,9 @@ def build_run(kind: Callable[[DictConfig], Recipe], config: DictConfig, folder: 
         check_folder(folder, config.resume_from)
         stage = build_stage(kind(config), folder)
         if stage.trainer.is_global_zero:
-            write_json(folder / "environment.json", environment(stage.trainer, stage.precision, config.seed))
+            write_json(
+                folder / layout.ENVIRONMENT_FILE, environment(stage.trainer, stage.precision, config.seed)
+            )
         return stage
 
 

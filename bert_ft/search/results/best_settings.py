@@ -11,12 +11,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, QuotedString
 from omegaconf import DictConfig, OmegaConf
 
+from bert_ft import layout
 from bert_ft.reporting.command import repeat_command as command_of
 from bert_ft.reporting.run_log import RunLog
 from bert_ft.search.results.study_log import StudyLog, TrialLog
 
-FOLDER = "experiment"  # Hydra looks for experiment=best there
-FILE = "best.yaml"
 SEARCH_ONLY = ("hydra.", "hydra/", "search=", "+search=")  # what a single run has no use for
 
 
@@ -41,7 +40,7 @@ def read_record(folder: str | None) -> JobRecord:
     """What is in ``.hydra`` of the job's folder; nothing where that isn't there or can't be read."""
     if folder is None:
         return JobRecord()
-    hydra = _yaml(Path(folder) / ".hydra/hydra.yaml").get("hydra", {})
+    hydra = _yaml(Path(folder) / layout.HYDRA_FILE).get("hydra", {})
     runtime = hydra.get("runtime", {})
     return JobRecord(
         choices=runtime.get("choices") or {},
@@ -50,7 +49,7 @@ def read_record(folder: str | None) -> JobRecord:
             for source in runtime.get("config_sources") or []
             if source.get("provider") == "command-line"
         ],
-        seed=_yaml(Path(folder) / ".hydra/config.yaml").get("seed"),
+        seed=_yaml(Path(folder) / layout.CONFIG_FILE).get("seed"),
         entry=hydra.get("job", {}).get("config_name") or "train",
     )
 
@@ -94,7 +93,7 @@ def experiment(log: StudyLog, trial: TrialLog, record: JobRecord, folder: Path) 
         command = repeat_command(trial, record)
     else:
         own = JobRecord(own_folders=[str(folder)], entry=record.entry)
-        command = _command([f"{FOLDER}={Path(FILE).stem}", *beside], own)
+        command = _command([f"{layout.EXPERIMENT_FOLDER}={Path(layout.BEST_FILE).stem}", *beside], own)
     values = ", ".join(
         f"{name} {value:.4f}" for name, value in zip(log.objectives, trial.values or (), strict=True)
     )
@@ -122,14 +121,17 @@ def _last_of_each(defaults: list[Any]) -> list[Any]:
 
 def _is_earlier(override: Override) -> bool:
     """Whether it takes an earlier search's file, which has the name of the one that is written."""
-    return override.get_key_element().lstrip("+") == FOLDER and _unquoted(override.value()) == Path(FILE).stem
+    return (
+        override.get_key_element().lstrip("+") == layout.EXPERIMENT_FOLDER
+        and _unquoted(override.value()) == Path(layout.BEST_FILE).stem
+    )
 
 
 def _earlier(overrides: list[Override], record: JobRecord) -> tuple[list[Any], dict[str, Any]] | None:
     """Defaults and settings of an earlier search's file, if it is there: to name it would name the new one."""
     if any(_is_earlier(override) for override in overrides):
         for folder in record.own_folders:
-            if content := _yaml(Path(folder) / FOLDER / FILE):
+            if content := _yaml(Path(folder) / layout.EXPERIMENT_FOLDER / layout.BEST_FILE):
                 return [each for each in content.pop("defaults", []) if each != "_self_"], content
     return None
 
@@ -145,7 +147,9 @@ def _is_group(override: Override, choices: dict[str, Any]) -> bool:
 def _default(override: Override) -> Any:
     group = override.get_key_element().lstrip("+")
     choice = _unquoted(override.value())
-    if group == FOLDER:  # the file itself takes this group's place, so it brings the other in
+    if (
+        group == layout.EXPERIMENT_FOLDER
+    ):  # the file itself takes this group's place, so it brings the other in
         return choice
     return {f"/{group}" if override.is_add() else f"override /{group}": choice}
 

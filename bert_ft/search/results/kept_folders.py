@@ -8,13 +8,14 @@ import socket
 from collections.abc import Iterable
 from pathlib import Path
 
+from bert_ft import layout
 from bert_ft.search.results.ranking import ranked
 from bert_ft.search.results.study_log import StudyLog, TrialLog
 
 # of a run's folder; what is logged stays
-STAGE_FOLDERS = ("pretraining/model", "pretraining/checkpoints")
-HEAVY = ("model", "checkpoints", *STAGE_FOLDERS)
-LINK = "model"
+WEIGHTS = (layout.MODEL_FOLDER, layout.CHECKPOINT_FOLDER)
+STAGE_FOLDERS = tuple(f"{layout.PRETRAINING_FOLDER}/{name}" for name in WEIGHTS)
+HEAVY = (*WEIGHTS, *STAGE_FOLDERS)
 
 
 def keep_only_best(log: StudyLog, folder: Path) -> None:
@@ -31,7 +32,7 @@ def keep_only_best(log: StudyLog, folder: Path) -> None:
         if str(own) not in in_use:
             for name in HEAVY:
                 shutil.rmtree(own / name, ignore_errors=True)
-    _link(folder / LINK, _best_model(kept))
+    _link(folder / layout.MODEL_FOLDER, _best_model(kept))
 
 
 def kept_trials(log: StudyLog) -> list[TrialLog]:
@@ -47,7 +48,7 @@ def _best_model(kept: Iterable[TrialLog]) -> Path | None:
     """Of trials, the best first; one of this machine that has none any more is passed over."""
     for trial in kept:
         if trial.folder is not None:
-            model = Path(trial.folder) / "model"
+            model = Path(trial.folder) / layout.MODEL_FOLDER
             if model.is_dir():
                 return model
             if trial.host not in (None, socket.gethostname()):

@@ -10,6 +10,7 @@ from typing import Any
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
+from bert_ft import layout
 from bert_ft.search.results.kept_folders import keep_only_best
 from bert_ft.search.results.study_log import TrialLog, read_study
 
@@ -52,7 +53,7 @@ def _add_to_hparams(trial: TrialLog, objectives: Any) -> None:
     """A complete trial has written its own line, if it logs to TensorBoard."""
     if trial.folder is None or trial.host not in (None, socket.gethostname()):
         return
-    events = Path(trial.folder) / "tensorboard"
+    events = Path(trial.folder) / layout.TENSORBOARD_FOLDER
     if trial.state not in ("complete", "pruned", "failed", "lost"):
         return
     if trial.state == "complete" and any(events.glob("events.*")):
@@ -61,8 +62,8 @@ def _add_to_hparams(trial: TrialLog, objectives: Any) -> None:
         return
     from bert_ft.reporting.hparams import write_hparams
 
-    values = dict(zip((f"search/{name}" for name in objectives), trial.values or (), strict=False))
+    values = dict(zip((f"{layout.SEARCH}{name}" for name in objectives), trial.values or (), strict=False))
     if trial.last_reported is not None:
-        values["search/last_report"] = trial.last_reported[1]
+        values[f"{layout.SEARCH}last_report"] = trial.last_reported[1]
     step = trial.steps or (trial.last_reported or (0,))[0]
     write_hparams(events, trial.params, values, trial.state, step)

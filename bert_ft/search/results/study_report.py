@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from optuna.study import Study
 
+from bert_ft import layout
+from bert_ft.atomic_file import write
 from bert_ft.errors import ConfigError
-from bert_ft.reporting.html import Page, Section, render
-from bert_ft.reporting.not_logged import NotLogged
-from bert_ft.reporting.pictures import LeftOut, Picture, draw
+from bert_ft.reporting.html import Page, Section, table_or_reason, write_page
+from bert_ft.reporting.pictures import draw
 from bert_ft.reporting.table import Table
 from bert_ft.search.results import best_settings, tables
 from bert_ft.search.results.importance import importances
@@ -21,10 +21,6 @@ from bert_ft.search.results.ranking import ranked
 from bert_ft.search.results.statistics import statistics_of
 from bert_ft.search.results.study_log import StudyLog, read_study, sweep_folder
 from bert_ft.search.results.trials_csv import trials_csv
-
-PAGE = "study.html"
-PICTURES = "study"
-TABLE = "trials.csv"
 
 
 def folder_of(study: Study, given: str | None) -> Path:
@@ -54,7 +50,7 @@ def write_study_report(study: Study, folder: Path) -> Path:
     log = read_study(study)
     view = StudyView(log, importances(study))
     sections = _sections(view)
-    _write(folder / TABLE, trials_csv(log).encode())
+    write(folder / layout.TRIALS_FILE, trials_csv(log).encode())
     best = ranked(log)[:1]
     settings = command = None
     if best:
@@ -62,11 +58,10 @@ def write_study_report(study: Study, folder: Path) -> Path:
         command = best_settings.repeat_command(best[0], record)
         settings = best_settings.experiment(log, best[0], record, folder.resolve())
         _write_best(folder, settings)
-    _write_pictures(folder / PICTURES, [part for section in sections for part in section.parts])
     page = Page(
         title=f"Search {log.name}",
         facts=tables.facts(log, statistics_of(log)) | _where(log, folder),
-        results=_table("Best trials", lambda: tables.best_trials(log)),
+        results=table_or_reason("Best trials", tables.best_trials, log),
         sections=sections,
         config=settings,
         command=command,
@@ -74,13 +69,11 @@ def write_study_report(study: Study, folder: Path) -> Path:
         notes=[],
         damaged=[],
         subject=f"the best trial{f', {best[0].number}' if best else ''}",
-        config_name="best.yaml",
+        config_name=layout.BEST_FILE,
         no_config="no trial is complete yet",
         no_command="no trial is complete yet",
     )
-    path = folder / PAGE
-    _write(path, render(page).encode())
-    return path
+    return write_page(page, folder / layout.STUDY_FILE, folder / layout.STUDY_PICTURE_FOLDER)
 
 
 def _sections(view: StudyView) -> list[Section]:
@@ -104,18 +97,11 @@ def _sections(view: StudyView) -> list[Section]:
             "",
             [
                 *draw(drawn.get(title, []), view),
-                *(_table(name, make) for name, make in behind.get(title, [])),
+                *(table_or_reason(name, make) for name, make in behind.get(title, [])),
             ],
         )
         for title in dict.fromkeys([*drawn, *behind])
     ]
-
-
-def _table(title: str, make: Callable[[], Table]) -> Table | LeftOut:
-    try:
-        return make()
-    except NotLogged as reason:
-        return LeftOut(title, str(reason))
 
 
 _PASSWORD = re.compile(r"(://[^:/@\s]+:)[^@\s]+(@)")  # of an address within a command
@@ -132,24 +118,8 @@ def _where(log: StudyLog, folder: Path) -> dict[str, str]:
 
 def _write_best(folder: Path, settings: str) -> None:
     """Where Hydra looks for it, and a link beside the page."""
-    (folder / best_settings.FOLDER).mkdir(exist_ok=True)
-    _write(folder / best_settings.FOLDER / best_settings.FILE, settings.encode())
-    link = folder / best_settings.FILE
+    (folder / layout.EXPERIMENT_FOLDER).mkdir(exist_ok=True)
+    write(folder / layout.EXPERIMENT_FOLDER / layout.BEST_FILE, settings.encode())
+    link = folder / layout.BEST_FILE
     if not link.is_symlink() and not link.exists():
-        link.symlink_to(Path(best_settings.FOLDER) / best_settings.FILE)
-
-
-def _write_pictures(folder: Path, parts: Iterable[Picture | Table | LeftOut]) -> None:
-    folder.mkdir(exist_ok=True)
-    pictures = {f"{part.spec.name}.png": part.png for part in parts if isinstance(part, Picture)}
-    for path in folder.glob("*.png"):  # of an earlier report, which may have had others
-        if path.name not in pictures:
-            path.unlink(missing_ok=True)
-    for name, content in pictures.items():
-        _write(folder / name, content)
-
-
-def _write(path: Path, content: bytes) -> None:
-    new = path.with_name(f".{path.name}.{os.getpid()}")
-    new.write_bytes(content)
-    new.replace(path)
+        link.symlink_to(Path(layout.EXPERIMENT_FOLDER) / layout.BEST_FILE)

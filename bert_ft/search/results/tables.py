@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bert_ft.drawing.style import capitalized
 from bert_ft.reporting.not_logged import NotLogged
 from bert_ft.reporting.table import Cell, Table, number, share
 from bert_ft.search.results.importance import Importances
@@ -124,7 +125,7 @@ def importance(log: StudyLog, found: Sequence[Importances]) -> Table:
             first = [Cell(log.objectives[each.objective])] if len(log.objectives) > 1 else []
             values = (each.fanova.get(name, math.nan), each.ped_anova.get(name, math.nan))
             rows.append([*first, Cell(name), *(share(value) for value in values)])
-    reasons = ". ".join(dict.fromkeys(_sentence(reason) for each in found for reason in each.missing))
+    reasons = ". ".join(dict.fromkeys(capitalized(reason) for each in found for reason in each.missing))
     if not rows:
         raise NotLogged(reasons[:1].lower() + reasons[1:])
     heading = ["objective"] if len(log.objectives) > 1 else []
@@ -254,7 +255,3 @@ def _setting(trial: TrialLog, name: str) -> Cell:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return Cell(str(value))
     return Cell(f"{value:.4g}" if isinstance(value, float) else str(value), is_number=True)
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]

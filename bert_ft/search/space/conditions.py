@@ -16,6 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
+from bert_ft.nested import walk
 from bert_ft.search.space.space import parsed
 
 Compose = Callable[[list[str]], DictConfig]
@@ -182,11 +183,4 @@ def _values_of(config: DictConfig) -> dict[str, Any]:
     """Key → value, of mappings and lists too, Hydra's part left out."""
     plain = OmegaConf.to_container(config, resolve=False)
     assert isinstance(plain, dict)
-    return dict(_walk({name: node for name, node in plain.items() if name != "hydra"}))
-
-
-def _walk(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
-    for name, child in children:
-        yield f"{prefix}{name}", child
-        yield from _walk(child, f"{prefix}{name}.")
+    return dict(walk({name: node for name, node in plain.items() if name != "hydra"}))

@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from bert_ft.compat.optuna import is_in_range
+from bert_ft.search.settings import plain_values
 from bert_ft.search.space.space import Space, parsed
 
 _ABSENT = object()
@@ -28,7 +29,7 @@ def _value(name: str, config: DictConfig) -> Any:
     if name in choices:
         return choices[name]
     value = OmegaConf.select(config, name, default=_ABSENT)
-    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+    return plain_values(value)
 
 
 def _in_range(distribution: BaseDistribution, value: Any) -> Any:

@@ -10,7 +10,6 @@ from typing import Any
 import optuna
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, NopPruner
@@ -65,11 +64,6 @@ def build_pruner(node: Any) -> BasePruner:
     if not isinstance(pruner, BasePruner):
         raise ConfigError(f"hydra.sweeper.pruner: gives a {type(pruner).__name__}, not a pruner")
     return pruner
-
-
-def plain_values(node: Any) -> Any:
-    """A node of the configuration as Python's own mappings and lists."""
-    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
 def _built(key: str, node: Any) -> Any:

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.exceptions import DuplicatedStudyError
 from optuna.pruners import BasePruner
 
+from bert_ft import layout
 from bert_ft.compat.optuna import CachedStorage
 from bert_ft.errors import ConfigError
 from bert_ft.search.settings import SearchSettings, objectives_of
@@ -61,7 +62,7 @@ def open_study(
         ConfigError: the database can't be used, or holds another search under this name.
     """
     sweep = Path(config.hydra.sweep.dir).absolute()
-    storage_url = settings.storage or f"sqlite:///{sweep / 'study.db'}"
+    storage_url = settings.storage or f"sqlite:///{sweep / layout.STUDY_DATABASE}"
     url = absolute_url(storage_url, Path(OmegaConf.select(config, "hydra.runtime.cwd") or Path.cwd()))
     storage = open_storage(url, create=True)
     name = settings.study_name or sweep.name

@@ -17,7 +17,8 @@ from optuna.pruners import BasePruner
 from optuna.samplers import RandomSampler
 
 from bert_ft.compat.optuna import running_trial
-from bert_ft.search.space.samplers import build_pruner, plain_values
+from bert_ft.search.settings import plain_values
+from bert_ft.search.space.samplers import build_pruner
 from bert_ft.search.study.storage import open_storage
 from bert_ft.search.trials.trial_pruning import should_prune
 

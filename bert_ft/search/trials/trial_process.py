@@ -15,13 +15,12 @@ from hydra.core.utils import JobStatus, run_job
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from bert_ft import layout
 from bert_ft.compat.hydra import returned, set_hydra_config
 from bert_ft.search.trials.failures import objective_values, reason_of_error
 from bert_ft.search.trials.fork_server import Send
 from bert_ft.search.trials.resources import Slot
 from bert_ft.search.trials.trial_link import VARIABLE, TrialAddress
-
-CONSOLE = "console.log"  # what the trial prints
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class Sweep:
                 config.hydra.job.num = number
             folder = claim_folder(config)
             send({"folder": str(folder), "pid": os.getpid()})
-            _print_into(folder / CONSOLE)
+            _print_into(folder / layout.CONSOLE_FILE)
             send(self._outcome(config))
         except BaseException as error:
             traceback.print_exc()
