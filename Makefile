@@ -5,12 +5,13 @@ SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+LATEST := .venv-latest
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help setup train test test-fast lint bench clean
+.PHONY: help setup train test test-fast test-latest lint bench clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: $(INSTALLED) ## create the environment (.venv) and install the package with its exact tested versions
 
@@ -28,6 +29,15 @@ test: $(INSTALLED) lint ## check style and types, then run every test
 
 test-fast: $(INSTALLED) ## the tests that take no more than a moment each
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+
+# The constraints file stays out, so that pip takes the newest versions that pyproject's ranges allow; --upgrade renews an
+# environment that an earlier call left. What differs from the constraints file is printed before the tests.
+test-latest: ## the fast tests with the newest versions that pyproject allows, in .venv-latest (fetches gigabytes)
+	$(PYTHON) -m venv $(LATEST)
+	$(LATEST)/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager --editable '.[demo,dev]'
+	@echo 'Versions tested, where they differ from constraints.txt:'
+	@$(LATEST)/bin/python -m pip freeze --exclude-editable | grep -vixFf constraints.txt || echo 'none'
+	HF_HUB_OFFLINE=1 $(LATEST)/bin/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 lint: $(INSTALLED) ## ruff (rules and format) and mypy
 	$(BIN)/ruff check .
@@ -49,6 +59,6 @@ bench: $(INSTALLED) ## measure against the Hugging Face Trainer, ONNX Runtime an
 	$(BIN)/python -m benchmarks.pretraining_perplexity
 	$(BIN)/python -m benchmarks.search # with five searches of each side
 
-clean: ## remove the environment, runs and caches
-	rm -rf $(VENV) outputs multirun dist build .pytest_cache .mypy_cache .ruff_cache
+clean: ## remove the environments, runs and caches
+	rm -rf $(VENV) $(LATEST) outputs multirun dist build .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -8,9 +8,22 @@ from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
-from torch.nn import functional as F
 
 from bert_ft.nn.precision import at_least_float32, autocast_off
+
+# The length below which a vector has no direction, the same as in torch.nn.functional.normalize
+_SHORTEST = 1e-12
+
+
+def on_unit_sphere(vectors: Tensor) -> Tensor:
+    """Return ``(..., hidden_size)`` scaled to length 1, in float32 at least.
+
+    A vector shorter than 1e-12 has no direction: it becomes zeros, with a gradient of zero. torch's ``normalize`` would
+    multiply its gradient by 1e12, and leaves the derivative at that length to ``clamp`` at its bound.
+    """
+    vectors = at_least_float32(vectors)
+    lengths = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    return vectors / lengths.masked_fill(lengths < _SHORTEST, torch.inf)
 
 
 def contrastive_loss(
@@ -31,8 +44,7 @@ def contrastive_loss(
         ignored: likewise, those that aren't even negatives.
         temperature: that similarities are divided by.
     """
-    anchors = F.normalize(at_least_float32(anchors), dim=-1)
-    candidates = F.normalize(at_least_float32(candidates), dim=-1)
+    anchors, candidates = on_unit_sphere(anchors), on_unit_sphere(candidates)
     with autocast_off(anchors):
         similarity = anchors @ candidates.T / temperature
     # with -inf the only row of a batch would pass through NaN, which detect_anomaly stops at
@@ -105,11 +117,7 @@ def alignment(first: Tensor, second: Tensor) -> Tensor:
 
     Source: Wang and Isola 2020, arXiv 2005.10242.
     """
-    first, second = (
-        F.normalize(at_least_float32(first), dim=-1),
-        F.normalize(at_least_float32(second), dim=-1),
-    )
-    return (first - second).square().sum(-1).mean()
+    return (on_unit_sphere(first) - on_unit_sphere(second)).square().sum(-1).mean()
 
 
 def uniformity(vectors: Tensor) -> Tensor:
@@ -117,7 +125,7 @@ def uniformity(vectors: Tensor) -> Tensor:
 
     NaN for fewer than two. Source: Wang and Isola 2020, arXiv 2005.10242.
     """
-    vectors = F.normalize(at_least_float32(vectors), dim=-1)
+    vectors = on_unit_sphere(vectors)
     if len(vectors) < 2:
         return vectors.new_tensor(float("nan"))
     return torch.pdist(vectors).square().mul(-2).exp().mean().log()

@@ -105,7 +105,8 @@ class Focal(ClassificationLoss):
 
     def per_row(self, logits: Tensor, labels: Tensor) -> Tensor:
         cross_entropy = F.cross_entropy(logits, labels, reduction="none")
-        # expm1 keeps 1 - p exact for p near 1; at 0 the power has no finite slope for gamma below 1
+        # expm1 keeps 1 - p exact for p near 1; at 0 the power has no finite slope for gamma below 1. No row lies at the
+        # bound of the clamp, where its derivative would matter: a cross entropy is 0 or at least some 1e-7.
         missed = -torch.expm1(-cross_entropy)
         return missed.clamp(min=torch.finfo(missed.dtype).tiny) ** self.gamma * cross_entropy
 

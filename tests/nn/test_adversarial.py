@@ -30,6 +30,17 @@ def test_the_scale_of_the_gradient_cancels():
     )
 
 
+@pytest.mark.parametrize("scale", [2.0**-140, 2.0**-80, 2.0**100], ids=["denormal", "tiny", "huge"])
+def test_squares_that_float32_does_not_hold(scale):
+    """Tiny: as of a focal loss, for a text that is certain. One sequence beside others of ordinary size."""
+    gradient = random_gradient().float()
+    gradient[3:] = (1024 * gradient[3:]).round() / 1024  # exact as denormals
+    expected = fgm_perturbation(gradient, 0.5, CU_SEQLENS)
+    gradient[3:] *= scale
+    found = fgm_perturbation(gradient, 0.5, CU_SEQLENS)
+    torch.testing.assert_close(found, expected, rtol=1e-2 if scale == 2.0**-140 else 0, atol=0)
+
+
 def test_a_zero_gradient_perturbs_nothing():
     for epsilon in (1.0, 100.0):
         perturbation = fgm_perturbation(torch.zeros(7, 5), epsilon, CU_SEQLENS)

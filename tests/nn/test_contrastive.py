@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 from torch import distributed, nn
+from torch.nn import functional as F
 
 from bert_ft.nn.contrastive import (
     Projection,
     alignment,
     gathered,
+    on_unit_sphere,
     simcse_loss,
     supervised_loss,
     uniformity,
@@ -114,6 +116,43 @@ def test_a_single_text_is_zero_with_a_gradient(loss, by_hand, groups):
         value.backward()
     assert value.item() == pytest.approx(0, abs=1e-12)
     assert first.grad.abs().max() < 1e-12
+
+
+@CASES
+def test_a_vector_of_zeros_gets_no_gradient(loss, by_hand, groups):
+    """It has no direction; the others' gradients are of the size that they have without it."""
+    inputs = views()
+    for view in inputs:
+        view[2] = 0
+        view.requires_grad_()
+    with torch.autograd.set_detect_anomaly(True):
+        loss(*inputs, *groups, 0.5).backward()
+    for view in inputs:
+        assert not view.grad[2].any()
+        assert all(0 < row.abs().max() < 1 for row in view.grad[[0, 1, 3, 4, 5]])
+
+
+class TestOnUnitSphere:
+    def test_equals_torch(self):
+        first, second = views()
+        vectors = first.requires_grad_()
+        outputs = F.normalize(vectors, dim=-1), on_unit_sphere(vectors)
+        assert torch.equal(*outputs)
+        assert torch.equal(*(torch.autograd.grad(output, vectors, second)[0] for output in outputs))
+
+    @pytest.mark.parametrize("length", [0.0, 1e-30, 0.9e-12])
+    def test_too_short(self, length):
+        vector = torch.tensor([length, 0, 0], requires_grad=True)
+        unit = on_unit_sphere(vector)
+        unit.sum().backward()
+        assert unit.tolist() == [0, 0, 0]
+        assert vector.grad.tolist() == [0, 0, 0]
+
+    def test_at_the_shortest_length_the_derivative_is_that_of_a_direction(self):
+        """Which is 0 along the vector and 1 / length across it."""
+        vector = torch.tensor([1e-12, 0], dtype=torch.float64, requires_grad=True)
+        jacobian = torch.autograd.functional.jacobian(on_unit_sphere, vector)
+        torch.testing.assert_close(jacobian, torch.tensor([[0, 0], [0, 1e12]], dtype=torch.float64))
 
 
 @CASES

@@ -163,6 +163,13 @@ class TestSymmetricKl:
         a, b = random_logits(seed=0).requires_grad_(), random_logits(seed=1).requires_grad_()
         assert torch.autograd.gradcheck(symmetric_kl, (a, b))
 
+    def test_equal_logits_have_no_gradient(self):
+        a, b = random_logits().requires_grad_(), random_logits().requires_grad_()
+        assert torch.autograd.gradcheck(symmetric_kl, (a, b))
+        symmetric_kl(a, b).sum().backward()
+        assert not a.grad.any()
+        assert not b.grad.any()
+
 
 @pytest.mark.parametrize(
     "loss",

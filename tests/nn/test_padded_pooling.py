@@ -37,6 +37,21 @@ def test_equals_packed(name, lengths, extra):
     torch.testing.assert_close(pool_padded(pooling, *padded), pooling(*packed))
 
 
+@pytest.mark.parametrize("lengths", [(1, 3, 3, 6), (0, 2, 0, 3), (0, 1)])
+@pytest.mark.parametrize("name", POOLINGS)
+def test_gradients_equal_packed(name, lengths):
+    """Rounded, so that many values of a sequence are equal; of single tokens and of none as well."""
+    pooling = new_pooling(name)
+    (hidden, mask), (tokens, cu_seqlens) = padded_and_packed(lengths)
+    hidden, tokens = hidden.round().requires_grad_(), tokens.round().requires_grad_()
+    weights = torch.randn(len(lengths), HIDDEN_SIZE, dtype=torch.float64)
+    with torch.autograd.set_detect_anomaly(True):
+        (padded,) = torch.autograd.grad(pool_padded(pooling, hidden, mask), hidden, weights)
+        (packed,) = torch.autograd.grad(pooling(tokens, cu_seqlens), tokens, weights)
+    torch.testing.assert_close(padded[mask == 1], packed)
+    assert not padded[mask == 0].any()
+
+
 @pytest.mark.parametrize("name", POOLINGS)
 def test_sums_in_float32_and_answers_in_the_dtype_it_got(name):
     pooling = new_pooling(name, torch.bfloat16)

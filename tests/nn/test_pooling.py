@@ -110,6 +110,16 @@ def test_attention_survives_large_scores():
     torch.testing.assert_close(pooled, torch.tensor([[1.0], [-3.0]]).expand(2, HIDDEN_SIZE))
 
 
+def test_gradients_of_attention_at_equal_scores():
+    """Where the highest score is subtracted, and where a sequence's total is exactly 1."""
+    pooling = new_pooling("attention")
+    hidden = random_hidden((1,)).expand(sum(LENGTHS), -1).clone().requires_grad_()
+    cu_seqlens = offsets(LENGTHS)
+    assert torch.autograd.gradcheck(
+        lambda hidden, _: pooling(hidden, cu_seqlens), (hidden, pooling.query.weight)
+    )
+
+
 def test_equal_maxima_share_the_gradient():
     hidden = torch.tensor([[2.0], [2.0], [1.0]], requires_grad=True)
     build_pooling("max", 1)(hidden, offsets((3,))).sum().backward()

@@ -62,6 +62,34 @@ def test_gradients(function, num_rows, cu_seqlens):
     assert torch.autograd.gradcheck(finite, values)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_equal_maxima_share_the_gradient(sign, dtype):
+    """torch gives each of them the whole, if it is negative."""
+    values = torch.tensor([[2, 2], [2, 1], [2, 0], [1, 3], [1, 5]], dtype=dtype, requires_grad=True)
+    highest = segment_max(values, torch.tensor([0, 3, 3, 5], dtype=torch.int32))
+    gradient = sign * torch.tensor([[3, 6], [12, 24], [2, 8]], dtype=dtype)
+    (found,) = torch.autograd.grad(highest, values, gradient)
+    assert found.dtype == dtype
+    assert (sign * found).tolist() == [[1, 6], [1, 0], [1, 0], [1, 0], [1, 8]]
+
+
+def test_many_equal_maxima_in_16_bits():
+    """Counted in float32: bfloat16 can't hold 257."""
+    values = torch.ones(257, 1, dtype=torch.bfloat16, requires_grad=True)
+    segment_max(values, torch.tensor([0, 257], dtype=torch.int32)).backward(
+        torch.full((1, 1), 257.0).bfloat16()
+    )
+    assert values.grad.flatten().tolist() == [pytest.approx(1, abs=1e-2)] * 257
+
+
+def test_gradient_of_a_maximum_that_is_nan():
+    """Handed on, not made NaN in the other sequences."""
+    values = torch.tensor([[1.0], [torch.nan], [2.0]], requires_grad=True)
+    segment_max(values, torch.tensor([0, 2, 3], dtype=torch.int32)).sum().backward()
+    assert values.grad.flatten().tolist() == [0.5, 0.5, 1.0]
+
+
 def test_gradients_of_a_plain_sum():
     """What it hands back is one number for all, in a tensor without memory of its own."""
     values = random_values(6)
