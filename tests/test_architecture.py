@@ -18,6 +18,7 @@ BELOW = {
     "errors": set(),
     "layout": set(),
     "nested": set(),
+    "renamed_keys": set(),
     "atomic_file": set(),
     "compat": {"errors"},
     "data": {"errors", "atomic_file"},
@@ -49,6 +50,7 @@ BELOW = {
     },
     "search": {
         "errors",
+        "renamed_keys",
         "atomic_file",
         "nested",
         "layout",
@@ -72,6 +74,7 @@ BELOW = {
     },
     "config": {
         "errors",
+        "renamed_keys",
         "nested",
         "layout",
         "compat",

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from bert_ft.config.check import problems
 from bert_ft.config.check_pretraining import unread
 from bert_ft.config.paths import conf_dir
-from bert_ft.config.renamed_keys import move_renamed, with_new_names
+from bert_ft.renamed_keys import move_renamed, with_new_names
 from bert_ft.errors import ConfigError
 from bert_ft.nested import walk
 

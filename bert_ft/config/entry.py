@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 
 from bert_ft.compat.hydra import command_line, quoted
 from bert_ft.config.paths import conf_dir
-from bert_ft.config.renamed_keys import move_renamed, old_names, with_new_names
+from bert_ft.renamed_keys import move_renamed, old_names, with_new_names
 from bert_ft.config.run_folder import RunFolder, claim
 from bert_ft.errors import ConfigError, UserError
 from bert_ft.trust import IN_HYDRA

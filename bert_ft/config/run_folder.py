@@ -11,7 +11,7 @@ import yaml
 from omegaconf import DictConfig
 
 from bert_ft import layout
-from bert_ft.config.renamed_keys import with_new_names
+from bert_ft.renamed_keys import with_new_names
 from bert_ft.errors import ConfigError
 from bert_ft.training.resume import run_of
 

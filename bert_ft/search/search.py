@@ -78,7 +78,7 @@ def search(
     n_trials = _num_trials(settings, space)
     sweep = Sweep(config, hydra_context, task, len(directions))
     typed = [text_key(word) for word in arguments]
-    draw = Sampling(space, sweep.compose, config, typed, settings.only_with, extend)
+    draw = Sampling(space, sweep.compose, config, typed, settings.conditions, extend)
     fixed = [*space.fixed_overrides(), *settings.trial_overrides]
     composed = _check_values(sweep, space, fixed)
     read_choices(sweep.compose, fixed, space.distributions, composed.hydra.runtime.choices)

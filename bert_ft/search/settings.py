@@ -29,10 +29,10 @@ class SearchSettings:
         max_failure_rate: the search ends when more fail.
         timeout: seconds after which no more trials are started.
         retry: how often a trial whose process was killed is run again.
-        keep_best: number of best trials whose folders are kept whole; ``None``: all.
+        keep_top_k: number of best trials whose folders are kept whole; ``None``: all.
         begin_as_configured: the first trial is the configuration as it stands.
         report: draw the study's page during the search and at its end.
-        only_with: parameter → key or keys without which (0, null or false) it means nothing, and isn't drawn.
+        conditions: parameter → key or keys without which (0, null or false) it means nothing, and isn't drawn.
         params: key → override that is searched.
         custom_search_space: name of a function ``(config, trial)`` that draws more.
         trial_overrides: overrides of trials only.
@@ -48,10 +48,10 @@ class SearchSettings:
     max_failure_rate: float = 0.5
     timeout: float | None = None
     retry: int = 3
-    keep_best: int | None = 3
+    keep_top_k: int | None = 3
     begin_as_configured: bool = False
     report: bool = True
-    only_with: Mapping[str, Any] = field(default_factory=dict)
+    conditions: Mapping[str, Any] = field(default_factory=dict)
     params: Mapping[str, Any] = field(default_factory=dict)
     custom_search_space: str | None = None
     trial_overrides: Sequence[str] = ()
@@ -65,7 +65,7 @@ class SearchSettings:
         """
         values = {name: plain_values(value) for name, value in given.items()}
         values["direction"] = direction_names(values.get("direction"))
-        values |= {name: values.get(name) or {} for name in ("params", "only_with")}
+        values |= {name: values.get(name) or {} for name in ("params", "conditions")}
         return cls(**values)
 
     def __post_init__(self) -> None:
@@ -87,8 +87,10 @@ class SearchSettings:
                 found.append(f"{name}={value}: must be true or false")
         if self.timeout is not None and not (isinstance(self.timeout, int | float) and self.timeout > 0):
             found.append(f"timeout={self.timeout}: must be seconds above 0, or null")
-        if self.keep_best is not None and not (isinstance(self.keep_best, int) and self.keep_best >= 1):
-            found.append(f"keep_best={self.keep_best}: must be an integer of at least 1, or null to keep all")
+        if self.keep_top_k is not None and not (isinstance(self.keep_top_k, int) and self.keep_top_k >= 1):
+            found.append(
+                f"keep_top_k={self.keep_top_k}: must be an integer of at least 1, or null to keep all"
+            )
         if self.storage is not None and not isinstance(self.storage, str):
             found.append(
                 f"storage={self.storage}: must be the address of a database, e.g. sqlite:///optuna.db"

@@ -14,6 +14,7 @@ from hydra.types import HydraContext, TaskFunction
 from hydra_plugins.hydra_optuna_sweeper.optuna_sweeper import OptunaSweeper as PluginSweeper
 from omegaconf import DictConfig
 
+from bert_ft.renamed_keys import sweeper_settings
 from bert_ft.search.settings import SearchSettings
 
 
@@ -22,8 +23,8 @@ class OptunaSweeper(PluginSweeper):
 
     def __init__(self, **settings: Any) -> None:
         # not the plugin's own, which builds the sampler before there is a space
-        inspect.signature(SearchSettings).bind(**settings)
-        self.settings = settings
+        self.settings = sweeper_settings(settings)
+        inspect.signature(SearchSettings).bind(**self.settings)
         self.launcher: Launcher | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:

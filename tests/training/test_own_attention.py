@@ -156,7 +156,7 @@ def test_a_search_chooses_between_it_and_another(tmp_path, tiny_encoder, reviews
         "logger=none",
         "trainer.max_epochs=1",
         "hydra.sweeper.n_trials=3",
-        "hydra.sweeper.keep_best=null",
+        "hydra.sweeper.keep_top_k=null",
         "hydra.sweeper.report=false",
         f"hydra.sweep.dir={folder}",
     ]

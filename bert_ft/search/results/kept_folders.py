@@ -19,7 +19,7 @@ HEAVY = (*WEIGHTS, *STAGE_FOLDERS)
 
 
 def keep_only_best(log: StudyLog, folder: Path) -> None:
-    """Remove the weights of every ended trial but the best ``log.keep_best`` (``None``: all); link the best one's ``model/`` at the top.
+    """Remove the weights of every ended trial but the best ``log.keep_top_k`` (``None``: all); link the best one's ``model/`` at the top.
 
     Trials that didn't complete keep none. Folders of other machines are left to them; where the best one's can't be seen
     from here there is no link.
@@ -37,7 +37,7 @@ def keep_only_best(log: StudyLog, folder: Path) -> None:
 
 def kept_trials(log: StudyLog) -> list[TrialLog]:
     """The trials that keep their weights, the best first."""
-    return ranked(log)[: log.keep_best]
+    return ranked(log)[: log.keep_top_k]
 
 
 def _own_folders(trials: Iterable[TrialLog]) -> list[Path]:

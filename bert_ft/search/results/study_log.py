@@ -101,7 +101,7 @@ class StudyLog:
         command: that the search was started with.
         folder: the sweep's.
         storage: its URL; ``None`` where it lies in memory.
-        keep_best: how many trials keep their model; ``None``: all.
+        keep_top_k: how many trials keep their model; ``None``: all.
         now: the moment.
     """
 
@@ -115,7 +115,7 @@ class StudyLog:
     command: str | None = None
     folder: str | None = None
     storage: str | None = None
-    keep_best: int | None = 3
+    keep_top_k: int | None = 3
     now: datetime = field(default_factory=datetime.now)
 
     def of_state(self, *states: str) -> list[TrialLog]:
@@ -128,7 +128,7 @@ class StudyLog:
         return self.of_state("complete")
 
 
-KEEP_BEST = 3
+KEEP_TOP_K = 3
 STATES = {
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "pruned",
@@ -156,14 +156,17 @@ def read_study(study: Study, now: datetime | None = None) -> StudyLog:
         command=_words(attributes.get("command")),
         folder=attributes.get("folder"),
         storage=url_of(study),
-        keep_best=keep_best_of(study),
+        keep_top_k=keep_top_k_of(study),
         now=now,
     )
 
 
-def keep_best_of(study: Study) -> int | None:
-    """How many of the study's trials keep their model; ``None``: all."""
-    keep: int | None = study.user_attrs.get("keep_best", KEEP_BEST)
+def keep_top_k_of(study: Study) -> int | None:
+    """Return how many of the study's trials keep their model; ``None``: all."""
+    attributes = study.user_attrs
+    keep: int | None = attributes.get(
+        "keep_top_k", attributes.get("keep_best", KEEP_TOP_K)
+    )  # its earlier name
     return keep
 
 

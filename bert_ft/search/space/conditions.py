@@ -2,7 +2,7 @@
 
 A parameter is drawn where the trial's configuration has its key: ``pretrain=none`` has no ``pretrain.optimizer.lr``,
 ``loss=cross_entropy`` no ``loss.gamma``. Where a key is there but means nothing, a table says what it goes with:
-``only_with={"loss.contrastive_temperature": "loss.contrastive_weight"}`` draws the temperature where the weight isn't 0.
+``conditions={"loss.contrastive_temperature": "loss.contrastive_weight"}`` draws the temperature where the weight isn't 0.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from bert_ft.nested import walk
 from bert_ft.search.space.space import parsed
 
 Compose = Callable[[list[str]], DictConfig]
-KEY = "hydra.sweeper.only_with"
+KEY = "hydra.sweeper.conditions"
 
 
 class Conditions:
@@ -33,7 +33,7 @@ class Conditions:
         space: Mapping[str, BaseDistribution],
         *,
         typed: Collection[str] = (),
-        only_with: Mapping[str, str | Sequence[str]] | None = None,
+        conditions: Mapping[str, str | Sequence[str]] | None = None,
         options: Callable[[str], Sequence[str]] | None = None,
     ) -> None:
         """Compose the configuration once, and further ones only as they are needed.
@@ -44,7 +44,7 @@ class Conditions:
             space: parameter → its range; what chooses a group is categorical.
             typed: the parameters that were given on the command line, where one that no trial has is a mistake; in a
                 file it may be meant for other choices.
-            only_with: parameter → the keys that must be neither 0, false nor null in a trial that has it; its own key
+            conditions: parameter → the keys that must be neither 0, false nor null in a trial that has it; its own key
                 stands for the value that is configured.
             options: the choices that a group has; ``None``: as Hydra knows them.
         """
@@ -53,8 +53,8 @@ class Conditions:
         self._space = space
         self._typed = typed
         self._options = options or _options
-        self._only_with = {
-            name: [keys] if isinstance(keys, str) else list(keys) for name, keys in (only_with or {}).items()
+        self._conditions = {
+            name: [keys] if isinstance(keys, str) else list(keys) for name, keys in (conditions or {}).items()
         }
         config = compose(self._fixed)
         self._values: dict[tuple[str, ...], dict[str, Any]] = {(): _values_of(config)}
@@ -89,7 +89,7 @@ class Conditions:
                 found.append(
                     f"{name}: to be searched, but no trial has it; it belongs to {', '.join(elsewhere)}; add one of them"
                 )
-        for name, keys in self._only_with.items():
+        for name, keys in self._conditions.items():
             found += [
                 f"{KEY}.{name}={key}: {self._no_key(key)}"
                 for key in keys
@@ -105,7 +105,7 @@ class Conditions:
             return "drawn"
         if name not in self._space or not _is_key(name, values):
             return "off"
-        needed = self._only_with.get(name, [])
+        needed = self._conditions.get(name, [])
         others = [other for other in needed if other != name]
         states = [self._state(other, drawn, values) for other in others]
         if any(state in ("next", "later") for state in states):
@@ -115,14 +115,14 @@ class Conditions:
 
     def _goes_with_itself(self, name: str) -> bool:
         seen: set[str] = set()
-        todo = [other for other in self._only_with.get(name, []) if other != name]
+        todo = [other for other in self._conditions.get(name, []) if other != name]
         while todo:
             other = todo.pop()
             if other == name:
                 return True
             if other not in seen:
                 seen.add(other)
-                todo += self._only_with.get(other, [])
+                todo += self._conditions.get(other, [])
         return False
 
     def _values_under(self, overrides: Sequence[str]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class Sampling:
         compose: gives the configuration of a trial by its overrides.
         config: that of the sweep, for ``extend``.
         typed: the parameters that were given on the command line.
-        only_with: as of ``Conditions``.
+        conditions: as of ``Conditions``.
         extend: a function of the user's own that draws more.
 
     Raises:
@@ -42,7 +42,7 @@ class Sampling:
         compose: Callable[[Sequence[str]], DictConfig],
         config: DictConfig,
         typed: Sequence[str] = (),
-        only_with: Mapping[str, Any] | None = None,
+        conditions: Mapping[str, Any] | None = None,
         extend: Extend | None = None,
     ) -> None:
         self._space = space
@@ -54,7 +54,7 @@ class Sampling:
                 space.fixed_overrides(),
                 space.distributions,
                 typed=frozenset(typed),
-                only_with=only_with,
+                conditions=conditions,
             )
             problems = self._conditions.problems()
         except (HydraException, OmegaConfBaseException) as error:

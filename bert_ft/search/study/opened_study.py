@@ -88,7 +88,7 @@ def open_study(
         "space": space.to_json(),
         "n_trials": n_trials,
         "n_jobs": settings.n_jobs,
-        "keep_best": settings.keep_best,
+        "keep_top_k": settings.keep_top_k,
         "command": command(),
         "folder": attributes.get("folder", str(folder)),
         "host": attributes.get("host", socket.gethostname()),

@@ -52,7 +52,7 @@ class Sweep:
 
 
 def test_only_the_best_keep_their_weights(tmp_path):
-    sweep = Sweep(tmp_path, keep_best=2)
+    sweep = Sweep(tmp_path, keep_top_k=2)
     kept = []
     for value in (0.5, 0.6, 0.4, 0.7, 0.6):
         sweep.ended(value=value)
@@ -62,7 +62,7 @@ def test_only_the_best_keep_their_weights(tmp_path):
 
 
 def test_all_are_kept_where_that_is_wanted(tmp_path):
-    sweep = Sweep(tmp_path, keep_best=None)
+    sweep = Sweep(tmp_path, keep_top_k=None)
     for value in range(5):
         sweep.ended(value=value)
     assert sweep.with_weights() == [0, 1, 2, 3, 4]
@@ -76,14 +76,14 @@ def test_three_are_kept_where_nothing_is_said(tmp_path):
 
 
 def test_less_can_be_better(tmp_path):
-    sweep = Sweep(tmp_path, ["minimize"], keep_best=1)
+    sweep = Sweep(tmp_path, ["minimize"], keep_top_k=1)
     for value in (0.5, 0.6, 0.4):
         sweep.ended(value=value)
     assert sweep.with_weights() == [2]
 
 
 def test_of_several_objectives_the_undominated_are_kept(tmp_path):
-    sweep = Sweep(tmp_path, ["maximize", "minimize"], keep_best=2)
+    sweep = Sweep(tmp_path, ["maximize", "minimize"], keep_top_k=2)
     for values in ((1, 5), (3, 6), (2, 4)):
         sweep.ended(value=values)
     assert sweep.with_weights() == [1, 2]
@@ -98,7 +98,7 @@ def test_what_did_not_complete_keeps_none(tmp_path, state):
 
 
 def test_a_trial_that_still_runs_is_left_alone(tmp_path):
-    sweep = Sweep(tmp_path, keep_best=1)
+    sweep = Sweep(tmp_path, keep_top_k=1)
     running = sweep.ended("running", pid=os.getpid())
     sweep.ended(value=1.0)
     assert (running / "checkpoints/weights").exists()
@@ -116,7 +116,7 @@ def test_a_trial_whose_process_has_just_ended_is_left_alone(tmp_path):
 
 
 def test_folders_of_another_machine_are_left_to_it(tmp_path):
-    sweep = Sweep(tmp_path, keep_best=1)
+    sweep = Sweep(tmp_path, keep_top_k=1)
     for value in (0.1, 0.2):
         sweep.ended(value=value, host="another")
     assert sweep.with_weights() == [0, 1]

@@ -44,10 +44,12 @@ def test_what_a_trial_has_is_read():
 
 
 def test_what_the_search_noted_is_read():
-    study = new_study(objective="val/f1", n_trials=20, n_jobs=2, command="python x", folder="/s", keep_best=5)
+    study = new_study(
+        objective="val/f1", n_trials=20, n_jobs=2, command="python x", folder="/s", keep_top_k=5
+    )
     log = read_study(study)
     assert (log.name, log.objectives, log.maximize) == ("a search", ["val/f1"], [True])
-    assert (log.num_wanted, log.num_workers, log.command, log.folder, log.keep_best) == (
+    assert (log.num_wanted, log.num_workers, log.command, log.folder, log.keep_top_k) == (
         20,
         2,
         "python x",
@@ -59,7 +61,7 @@ def test_what_the_search_noted_is_read():
 
 def test_a_study_of_somebody_else_notes_nothing():
     log = read_study(new_study(["minimize"]))
-    assert (log.objectives, log.maximize, log.num_wanted, log.keep_best) == (["value"], [False], None, 3)
+    assert (log.objectives, log.maximize, log.num_wanted, log.keep_top_k) == (["value"], [False], None, 3)
 
 
 def test_names_of_several_objectives():

@@ -106,14 +106,14 @@ WEIGHT, TEMPERATURE = "loss.contrastive_weight", "loss.contrastive_temperature"
 
 
 def test_a_parameter_that_goes_with_a_drawn_one():
-    found = conditions({TEMPERATURE: RANGE, WEIGHT: [0.0, 0.5]}, only_with={TEMPERATURE: WEIGHT})
+    found = conditions({TEMPERATURE: RANGE, WEIGHT: [0.0, 0.5]}, conditions={TEMPERATURE: WEIGHT})
     assert drawn_in(found) == [[WEIGHT], [TEMPERATURE]]
     assert drawn_in(found, **{WEIGHT: 0.0}) == [[WEIGHT]]
     assert found.problems() == []
 
 
 def test_a_null_is_drawn_as_it_is_written():
-    found = conditions({TEMPERATURE: RANGE, WEIGHT: ["null", "0.5"]}, only_with={TEMPERATURE: WEIGHT})
+    found = conditions({TEMPERATURE: RANGE, WEIGHT: ["null", "0.5"]}, conditions={TEMPERATURE: WEIGHT})
     assert drawn_in(found, **{WEIGHT: "null"}) == [[WEIGHT]]
     assert drawn_in(found, **{WEIGHT: "0.5"}) == [[WEIGHT], [TEMPERATURE]]
 
@@ -121,34 +121,34 @@ def test_a_null_is_drawn_as_it_is_written():
 def test_a_parameter_that_goes_with_a_configured_one():
     for fixed, expected in (("loss=cross_entropy", []), ("loss=supervised_contrastive", [[TEMPERATURE]])):
         assert (
-            drawn_in(conditions({TEMPERATURE: RANGE}, fixed, only_with={TEMPERATURE: [WEIGHT]})) == expected
+            drawn_in(conditions({TEMPERATURE: RANGE}, fixed, conditions={TEMPERATURE: [WEIGHT]})) == expected
         )
 
 
 def test_a_parameter_that_goes_with_its_own_configured_value():
     own = {WEIGHT: [WEIGHT], TEMPERATURE: WEIGHT}
     space = {TEMPERATURE: RANGE, WEIGHT: RANGE}
-    assert drawn_in(conditions(space, only_with=own)) == []
-    assert drawn_in(conditions(space, "loss=supervised_contrastive", only_with=own)) == [
+    assert drawn_in(conditions(space, conditions=own)) == []
+    assert drawn_in(conditions(space, "loss=supervised_contrastive", conditions=own)) == [
         [WEIGHT],
         [TEMPERATURE],
     ]
 
 
 def test_a_table_for_parameters_that_are_not_searched_is_no_fault():
-    found = conditions({"optimizer.lr": RANGE}, only_with={TEMPERATURE: WEIGHT, "of.another": "space"})
+    found = conditions({"optimizer.lr": RANGE}, conditions={TEMPERATURE: WEIGHT, "of.another": "space"})
     assert (drawn_in(found), found.problems()) == ([["optimizer.lr"]], [])
 
 
 def test_faults_of_the_table():
     (problem,) = conditions(
-        {TEMPERATURE: RANGE}, only_with={TEMPERATURE: "loss.contrastive_wight"}, options=two_losses
+        {TEMPERATURE: RANGE}, conditions={TEMPERATURE: "loss.contrastive_wight"}, options=two_losses
     ).problems()
     assert problem == (
-        f"hydra.sweeper.only_with.{TEMPERATURE}=loss.contrastive_wight: there is no key loss.contrastive_wight; "
+        f"hydra.sweeper.conditions.{TEMPERATURE}=loss.contrastive_wight: there is no key loss.contrastive_wight; "
         "did you mean loss.contrastive_weight?"
     )
     circle = conditions(
-        {TEMPERATURE: RANGE, WEIGHT: RANGE}, only_with={TEMPERATURE: WEIGHT, WEIGHT: TEMPERATURE}
+        {TEMPERATURE: RANGE, WEIGHT: RANGE}, conditions={TEMPERATURE: WEIGHT, WEIGHT: TEMPERATURE}
     )
     assert [problem.endswith("goes round in a circle") for problem in circle.problems()] == [True, True]

@@ -79,11 +79,11 @@ def test_every_parameter_is_a_key_and_each_of_its_values_is_allowed(name):
         def compose(overrides):
             return hydra.compose("train", overrides, return_hydra_config=True)
 
-        only_with = content(name).get("only_with", {})
-        conditions = Conditions(compose, stage, found, only_with=only_with)
+        needed = content(name).get("conditions", {})
+        conditions = Conditions(compose, stage, found, conditions=needed)
         assert conditions.problems() == []
         assert conditions.left_out() == []
-        assert all({key, other} <= set(found) for key, other in only_with.items())
+        assert all({key, other} <= set(found) for key, other in needed.items())
         for position in range(5):
             values = {
                 key: values_of(each)[min(position, len(values_of(each)) - 1)] for key, each in found.items()
@@ -114,8 +114,8 @@ def test_the_sweeper_gets_the_space(overrides, name):
     assert config.hydra.sweeper.params == {
         key: text for file in files for key, text in file["params"].items()
     }
-    expected = {key: other for file in files for key, other in file.get("only_with", {}).items()}
-    assert config.hydra.sweeper.only_with == expected
+    expected = {key: other for file in files for key, other in file.get("conditions", {}).items()}
+    assert config.hydra.sweeper.conditions == expected
     assert config.hydra.sweeper.n_trials == 20
 
 

@@ -39,7 +39,7 @@ def searched(tmp_path_factory, tiny_encoder, reviews) -> tuple[Path, optuna.Stud
         "logger=none",
         "hydra.sweeper.n_trials=8",
         "hydra.sweeper.sampler.seed=0",
-        "hydra.sweeper.keep_best=null",
+        "hydra.sweeper.keep_top_k=null",
         "hydra.sweeper.report=false",
         f"hydra.sweep.dir={folder}",
         *PRUNING,

@@ -12,6 +12,8 @@ RENAMED: Mapping[str, str] = {
     "data.augmentation.span_masking": "data.augmentation.span_mask_ratio",
     "data.augmentation.token_dropout": "data.augmentation.token_deletion_prob",
     "data.augmentation.token_swap": "data.augmentation.token_swap_prob",
+    "hydra.sweeper.keep_best": "hydra.sweeper.keep_top_k",
+    "hydra.sweeper.only_with": "hydra.sweeper.conditions",
     "pretrain.masking.mask_share": "pretrain.masking.mask_replace_prob",
     "pretrain.masking.probability": "pretrain.masking.mlm_probability",
     "pretrain.masking.random_share": "pretrain.masking.random_replace_prob",
@@ -19,6 +21,7 @@ RENAMED: Mapping[str, str] = {
     "trainer.at_least_steps": "trainer.min_train_steps",
 }
 
+SWEEPER = "hydra.sweeper"
 _OVERRIDE = re.compile(r"(?P<sign>\+{0,2}|~)(?P<key>[\w.]+)(?P<value>=.*)?", re.DOTALL)
 
 
@@ -64,3 +67,16 @@ def move_renamed(config: DictConfig) -> list[str]:
             OmegaConf.update(config, new, plain[name], merge=False, force_add=True)
         moved.append(_line(old, new))
     return moved
+
+
+def sweeper_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings of ``hydra.sweeper`` with renamed keys under their new names, also inside ``params`` and ``conditions``."""
+    found = dict(settings)
+    for old, new in RENAMED.items():
+        parent, _, name = old.rpartition(".")
+        if parent == SWEEPER and name in found:
+            found[new.rpartition(".")[2]] = found.pop(name)
+    for name in ("params", "conditions"):
+        if isinstance(found.get(name), Mapping):
+            found[name] = {RENAMED.get(key, key): value for key, value in found[name].items()}
+    return found

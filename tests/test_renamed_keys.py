@@ -2,7 +2,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from bert_ft.config.composition import judged
-from bert_ft.config.renamed_keys import RENAMED, move_renamed, old_names, with_new_names
+from bert_ft.renamed_keys import RENAMED, move_renamed, old_names, sweeper_settings, with_new_names
 
 
 @pytest.mark.parametrize(
@@ -53,3 +53,19 @@ def test_a_file_without_old_names_is_left_as_it_is():
     config = OmegaConf.create({"trainer": {"min_train_steps": "???"}})
     assert move_renamed(config) == []
     assert config == OmegaConf.create({"trainer": {"min_train_steps": "???"}})
+
+
+def test_a_search_space_with_old_names_is_searched_by_the_new_ones():
+    given = {
+        "keep_best": 5,
+        "keep_top_k": 3,  # as shipped
+        "n_trials": 4,
+        "params": OmegaConf.create({"trainer.at_least_steps": "range(5,9)", "optimizer.lr": "1e-4,2e-4"}),
+        "only_with": {"pretrain.masking.probability": "pretrain.masking.mask_share"},
+    }
+    assert sweeper_settings(given) == {
+        "keep_top_k": 5,
+        "n_trials": 4,
+        "params": {"trainer.min_train_steps": "range(5,9)", "optimizer.lr": "1e-4,2e-4"},
+        "conditions": {"pretrain.masking.mlm_probability": "pretrain.masking.mask_share"},
+    }
