@@ -3,7 +3,8 @@
 import pytest
 
 from bert_ft.config.check import problems
-from bert_ft.config.rules import RULES, Rule
+from bert_ft.config.rules import RULES
+from bert_ft.limits import Rule
 
 from .test_conf import compose
 
@@ -227,8 +228,8 @@ def test_all_problems_are_found_together():
     found = problems(compose("optimizer.lr=-1", "model.pooling=x", "data.batch_size=0"))
     assert [problem.split("=")[0] for problem in found] == [
         "model.pooling",
-        "data.batch_size",
         "optimizer.lr",
+        "data.batch_size",
     ]
 
 

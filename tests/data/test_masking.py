@@ -131,9 +131,9 @@ def found_words(tokens):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"probability": 0}, r"pretrain\.masking\.probability=0 must be above 0"),
-        ({"probability": 1}, "below 1"),
-        ({"mask_share": 1.1}, r"pretrain\.masking\.mask_share=1\.1 must be from 0 to 1"),
+        ({"probability": 0}, r"pretrain\.masking\.probability=0: must be a number > 0 and < 1"),
+        ({"probability": 1}, "probability=1: must be a number > 0 and < 1"),
+        ({"mask_share": 1.1}, r"pretrain\.masking\.mask_share=1\.1: must be a number ≥ 0 and ≤ 1"),
         ({"mask_share": 0.9, "random_share": 0.2}, "more than 1"),
     ],
 )
