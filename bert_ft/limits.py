@@ -58,7 +58,7 @@ class Rule:
         if self.own_class and isinstance(value, Mapping) and "_target_" in value:
             return True  # its constructor judges it
         if self.choices:
-            return not isinstance(value, Mapping | list) and value in self.choices
+            return value in self.choices
         if self.kind in LISTS:
             return isinstance(value, list | tuple) and all(
                 _is_kind(LISTS[self.kind], entry) and self._in_range(entry) for entry in value

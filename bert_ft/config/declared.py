@@ -7,13 +7,11 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import bert_ft
 from bert_ft.limits import Rule, rule_of
-
-LIGHT = ("bert_ft.limits",)  # modules whose names are imported
 
 
 @cache
@@ -36,12 +34,11 @@ class _Source(dict[str, Any]):
 
     def __init__(self, module: str) -> None:
         super().__init__()
-        spec = find_spec(module)
-        path = spec.origin if spec is not None else None
+        path = Path(bert_ft.__file__).parent.joinpath(*module.split(".")[1:]).with_suffix(".py")
         self.name = module
         self.definitions: dict[str, ast.stmt] = {}
         self.imports: dict[str, tuple[str, str]] = {}  # name → module and name there
-        for node in ast.parse(Path(path).read_text(encoding="utf-8")).body if path else ():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body if path.is_file() else ():
             match node:
                 case ast.ClassDef(name=name) | ast.FunctionDef(name=name):
                     self.definitions[name] = node
@@ -53,7 +50,7 @@ class _Source(dict[str, Any]):
     def __missing__(self, name: str) -> Any:
         if name in self.imports:
             module, original = self.imports[name]
-            if module in LIGHT or module.partition(".")[0] in sys.stdlib_module_names:
+            if module == "bert_ft.limits" or module.partition(".")[0] in sys.stdlib_module_names:
                 return getattr(import_module(module), original)
             if module.startswith("bert_ft."):
                 return _source(module)[original]

@@ -16,10 +16,10 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from bert_ft.compat.hydra import command_line, quoted
-from bert_ft.config.paths import conf_dir
+from bert_ft.config.paths import choices, conf_dir
 from bert_ft.config.run_folder import RunFolder, claim
 from bert_ft.errors import ConfigError, UserError
 from bert_ft.trust import IN_HYDRA
@@ -81,6 +81,7 @@ def _run(task: Task, config_name: str, keys: type | None) -> None:
     # printed and the exit code
     os.environ["HYDRA_FULL_ERROR"] = "1"
     gc.disable()  # until the heavy imports are done: bert_ft.config.startup
+    OmegaConf.register_resolver("choices", choices, replace=True)  # of help texts
     sys.argv[1:] = [_as_choice(word) for word in sys.argv[1:]]
     try:
         folder = _before(config_name, command_line(), keys)
