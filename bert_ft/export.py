@@ -5,7 +5,15 @@ from omegaconf import DictConfig
 from bert_ft.config.entry import entry_point
 
 
-@entry_point("export")
+class Keys:
+    """What ``conf/export.yaml`` has."""
+
+    bundle: str
+    output: str
+    optimize: bool
+
+
+@entry_point("export", keys=Keys)
 def main(config: DictConfig) -> None:
     """Write the bundle's classifier as an ONNX graph."""
     from pathlib import Path

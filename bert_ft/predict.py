@@ -1,11 +1,27 @@
 """``python -m bert_ft.predict``: label the rows of a file with a saved model."""
 
+from typing import Annotated
+
 from omegaconf import DictConfig
 
 from bert_ft.config.entry import entry_point
+from bert_ft.limits import Count, one_of
 
 
-@entry_point("predict")
+class Keys:
+    """What ``conf/predict.yaml`` has."""
+
+    bundle: str
+    input: str
+    output: str
+    text_column: str | None
+    text_pair_column: str | None
+    batch_size: Count
+    max_tokens: Count
+    accelerator: Annotated[str, one_of(("auto", "cpu", "cuda"))]
+
+
+@entry_point("predict", keys=Keys)
 def main(config: DictConfig) -> None:
     """Write the input's rows with their labels and probabilities."""
     from pathlib import Path

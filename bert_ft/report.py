@@ -5,7 +5,16 @@ from omegaconf import DictConfig
 from bert_ft.config.entry import entry_point
 
 
-@entry_point("report")
+class Keys:
+    """What ``conf/report.yaml`` has."""
+
+    run: str | None
+    study_name: str | None
+    storage: str | None
+    folder: str | None
+
+
+@entry_point("report", keys=Keys)
 def main(config: DictConfig) -> None:
     """Write ``report.html`` into the run's folder, or ``study.html`` into the search's."""
     from pathlib import Path

@@ -17,6 +17,7 @@ from bert_ft.callbacks.health import sick_blocks
 from bert_ft.callbacks.monitor import HistogramMonitor
 from bert_ft.callbacks.monitored import caches_frozen_states
 from bert_ft.compat.torch import is_in_backward
+from bert_ft.limits import Count, NotNegative, within_limits
 from bert_ft.models.parameter_layers import encoder_of
 from bert_ft.models.sub_blocks import SubBlock, encoder_sub_blocks, head_sub_blocks
 from bert_ft.nn.statistics import RAW, STATISTICS, merged, raw_moments, sampled, statistics
@@ -38,8 +39,13 @@ class ActivationMonitor(HistogramMonitor):
         near_zero: values of at most this size count as near zero.
     """
 
+    @within_limits("monitor.activations")
     def __init__(
-        self, *, every_n_steps: int, histogram_every_n_steps: int | None = None, near_zero: float = 1e-3
+        self,
+        *,
+        every_n_steps: Count,
+        histogram_every_n_steps: Count | None = None,
+        near_zero: NotNegative = 1e-3,
     ) -> None:
         super().__init__(every_n_steps=every_n_steps, histogram_every_n_steps=histogram_every_n_steps)
         self.near_zero = near_zero

@@ -20,6 +20,7 @@ from bert_ft.callbacks.monitored import tokenizer_of, validation_split
 from bert_ft.callbacks.validation_outputs import in_training
 from bert_ft.data.packing import TextBatch, pack
 from bert_ft.errors import ConfigError
+from bert_ft.limits import Count, CountOrZero, TwoOrMore, within_limits
 from bert_ft.models.attention_maps import attention_maps, eager_twin
 from bert_ft.models.parameter_layers import encoder_of
 from bert_ft.nn.attention_statistics import attention_statistics
@@ -50,22 +51,16 @@ class AttentionMonitor(Callback):
         max_tokens: a longer text is cut to so many, its last token (``[SEP]``) kept.
     """
 
+    @within_limits("monitor.attention")
     def __init__(
         self,
         folder: Path | str,
         *,
-        num_texts: int = 8,
-        num_pictured: int = 2,
+        num_texts: Count = 8,
+        num_pictured: CountOrZero = 2,
         sentences: Sequence[str] | None = None,
-        max_tokens: int = 48,
+        max_tokens: TwoOrMore = 48,
     ) -> None:
-        for name, value, least in (
-            ("num_texts", num_texts, 1),
-            ("num_pictured", num_pictured, 0),
-            ("max_tokens", max_tokens, 2),
-        ):
-            if value < least:
-                raise ConfigError(f"monitor: {name}={value} must be at least {least}")
         self.folder = Path(folder)
         self.num_texts = num_texts
         self.num_pictured = num_pictured

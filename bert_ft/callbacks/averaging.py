@@ -14,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from bert_ft.errors import ConfigError
 from bert_ft.kernels.used_embedding_rows import settle_unused_rows
+from bert_ft.limits import BelowOne, Count, Positive, Ratio, TwoOrMore, within_limits
 from bert_ft.optim.averaging import AveragingTail, first_averaged_step, move_towards
 from bert_ft.optim.schedules import Schedule
 
@@ -38,11 +39,8 @@ class Averaging(Callback, ABC):
 
     name: str
 
-    def __init__(self, *, start_ratio: float, every_n_steps: int = 1) -> None:
-        if not 0 <= start_ratio <= 1:
-            raise ConfigError(f"averaging.start_ratio={start_ratio} must be between 0 and 1")
-        if every_n_steps < 1:
-            raise ConfigError(f"averaging.every_n_steps={every_n_steps} must be at least 1")
+    @within_limits("averaging")
+    def __init__(self, *, start_ratio: Ratio, every_n_steps: Count = 1) -> None:
         self.start_ratio = start_ratio
         self.every_n_steps = every_n_steps
         self.average: AveragedModel | None = None
@@ -174,14 +172,15 @@ class StochasticAveraging(Averaging):
 
     name = "swa"
 
+    @within_limits("averaging")
     def __init__(
         self,
         *,
-        start_ratio: float = 0.5,
-        every_n_steps: int = 1,
-        lr_ratio: float | None = None,
-        cycle_steps: int | None = None,
-        cycle_end_ratio: float = 0.1,
+        start_ratio: Ratio = 0.5,
+        every_n_steps: Count = 1,
+        lr_ratio: Positive | None = None,
+        cycle_steps: TwoOrMore | None = None,
+        cycle_end_ratio: Ratio = 0.1,
         follow_schedule: bool = False,
     ) -> None:
         super().__init__(start_ratio=start_ratio, every_n_steps=cycle_steps or every_n_steps)
@@ -219,10 +218,9 @@ class ExponentialAveraging(Averaging):
 
     name = "ema"
 
-    def __init__(self, *, decay: float = 0.99, start_ratio: float = 0.0, every_n_steps: int = 1) -> None:
+    @within_limits("averaging")
+    def __init__(self, *, decay: BelowOne = 0.99, start_ratio: Ratio = 0.0, every_n_steps: Count = 1) -> None:
         super().__init__(start_ratio=start_ratio, every_n_steps=every_n_steps)
-        if not 0 <= decay < 1:
-            raise ConfigError(f"averaging.decay={decay} must be at least 0 and below 1")
         self.decay = decay
 
     def weight(self, num_averaged: int) -> float:

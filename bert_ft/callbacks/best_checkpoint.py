@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bert_ft.callbacks.standard_error import CountsValidationRows
 from bert_ft.callbacks.validated_checkpoint import ValidatedCheckpoint
+from bert_ft.limits import NotNegative, within_limits
 
 
 class BestCheckpoint(CountsValidationRows, ValidatedCheckpoint):
@@ -28,7 +29,8 @@ class BestCheckpoint(CountsValidationRows, ValidatedCheckpoint):
         settings: those of ``ModelCheckpoint``.
     """
 
-    def __init__(self, *, standard_errors: float = 1.0, **settings: Any) -> None:
+    @within_limits("callbacks.best_checkpoint")
+    def __init__(self, *, standard_errors: NotNegative = 1.0, **settings: Any) -> None:
         super().__init__(**settings)
         self.standard_errors = standard_errors
         self._best = -math.inf  # of all validations, whether their checkpoint is still kept or not

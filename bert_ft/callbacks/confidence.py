@@ -22,7 +22,7 @@ from bert_ft.callbacks.validation_outputs import (
     validation_sources,
     validation_texts,
 )
-from bert_ft.errors import ConfigError
+from bert_ft.limits import Count, within_limits
 from bert_ft.nn.confidence import finite_rows, highest_losses, right_and_wrong
 from bert_ft.tasks.confidence import JudgesConfidence
 
@@ -48,17 +48,16 @@ class ConfidenceMonitor(ValidationMonitor):
         num_bins: of equal width, for the expected calibration error.
     """
 
+    @within_limits("monitor.confidence")
     def __init__(
-        self, folder: Path | str, *, num_top_losses: int = 20, max_rows: int = 10_000, num_bins: int = 15
+        self,
+        folder: Path | str,
+        *,
+        num_top_losses: Count = 20,
+        max_rows: Count = 10_000,
+        num_bins: Count = 15,
     ) -> None:
         super().__init__()
-        for name, value in {
-            "num_top_losses": num_top_losses,
-            "max_rows": max_rows,
-            "num_bins": num_bins,
-        }.items():
-            if value < 1:
-                raise ConfigError(f"monitor: {name}={value} must be at least 1")
         self.folder = Path(folder)
         self.num_top_losses = num_top_losses
         self.max_rows = max_rows

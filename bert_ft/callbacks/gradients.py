@@ -16,6 +16,7 @@ from bert_ft import layout
 from bert_ft.callbacks.monitor import HistogramMonitor
 from bert_ft.callbacks.monitored import clipped_gradients, tells_clipping
 from bert_ft.callbacks.noise_scale import NoiseScale
+from bert_ft.limits import Count, within_limits
 from bert_ft.models.parameter_layers import Layers
 from bert_ft.nn.precision import widest
 from bert_ft.training.accumulation import ends_window
@@ -38,11 +39,12 @@ class GradientMonitor(HistogramMonitor):
         noise_scale: estimate the gradient noise scale (see ``NoiseScale``).
     """
 
+    @within_limits("monitor.gradients")
     def __init__(
         self,
         *,
-        every_n_steps: int,
-        histogram_every_n_steps: int | None = None,
+        every_n_steps: Count,
+        histogram_every_n_steps: Count | None = None,
         noise_scale: bool = False,
     ) -> None:
         super().__init__(every_n_steps=every_n_steps, histogram_every_n_steps=histogram_every_n_steps)

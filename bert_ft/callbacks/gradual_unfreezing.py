@@ -13,6 +13,7 @@ from torch import nn
 
 from bert_ft.compat.lightning import finds_unused_parameters
 from bert_ft.errors import ConfigError
+from bert_ft.limits import Count, CountOrZero, within_limits
 from bert_ft.models.classifier import Classifier
 from bert_ft.models.encoding import num_encoder_layers
 from bert_ft.models.layer_names import layer_names
@@ -32,11 +33,8 @@ class GradualUnfreezing(Callback):
         layers_at_start: how many layers are trained from the first epoch on.
     """
 
-    def __init__(self, *, epochs_per_layer: int = 1, layers_at_start: int = 0) -> None:
-        if epochs_per_layer < 1:
-            raise ConfigError(f"unfreezing.epochs_per_layer={epochs_per_layer} must be at least 1")
-        if layers_at_start < 0:
-            raise ConfigError(f"unfreezing.layers_at_start={layers_at_start} must be at least 0")
+    @within_limits("unfreezing")
+    def __init__(self, *, epochs_per_layer: Count = 1, layers_at_start: CountOrZero = 0) -> None:
         self.epochs_per_layer = epochs_per_layer
         self.layers_at_start = layers_at_start
         self._waiting: list[tuple[int, nn.Parameter]] = []

@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, distributed
 
 from bert_ft.errors import ConfigError
+from bert_ft.limits import Count, within_limits
 from bert_ft.training.accumulation import ends_window
 
 if TYPE_CHECKING:  # it takes a while to import, and the logger that needs it does
@@ -33,9 +34,8 @@ class Monitor(Callback, ABC):
         samples: ``(tag, (num_values,) float32)``, values of that step that TensorBoard gets as histograms.
     """
 
-    def __init__(self, *, every_n_steps: int) -> None:
-        if every_n_steps < 1:
-            raise ConfigError(f"monitor: every_n_steps={every_n_steps} must be at least 1")
+    @within_limits("monitor")
+    def __init__(self, *, every_n_steps: Count) -> None:
         self.every_n_steps = every_n_steps
         self.reading: Tensor | None = None
         self.samples: list[tuple[str, Tensor]] = []
@@ -72,7 +72,8 @@ class HistogramMonitor(Monitor):
             of the other, divides; ``None`` = never.
     """
 
-    def __init__(self, *, every_n_steps: int, histogram_every_n_steps: int | None = None) -> None:
+    @within_limits("monitor")
+    def __init__(self, *, every_n_steps: Count, histogram_every_n_steps: Count | None = None) -> None:
         super().__init__(every_n_steps=every_n_steps)
         if histogram_every_n_steps is not None and histogram_every_n_steps % every_n_steps:
             raise ConfigError(

@@ -14,7 +14,7 @@ from bert_ft import layout
 from bert_ft.callbacks.monitor import log_scalars, writers
 from bert_ft.callbacks.monitor_files import drop_later, save_arrays
 from bert_ft.callbacks.validation_outputs import Arrays, ValidationMonitor, class_task, validation_texts
-from bert_ft.errors import ConfigError
+from bert_ft.limits import Count, within_limits
 from bert_ft.nn.representations import centroid_distance, effective_rank, silhouette
 
 SHOWN_CHARACTERS = 80  # of a text, in the projector
@@ -37,9 +37,8 @@ class RepresentationMonitor(ValidationMonitor):
 
     reads: ClassVar[tuple[str, ...]] = ("features", "logits", "labels")
 
-    def __init__(self, folder: Path | str, *, num_texts: int = 500, projector: bool = True) -> None:
-        if num_texts < 1:
-            raise ConfigError(f"monitor: num_texts={num_texts} must be at least 1")
+    @within_limits("monitor.representations")
+    def __init__(self, folder: Path | str, *, num_texts: Count = 500, projector: bool = True) -> None:
         super().__init__(max_rows=num_texts)
         self.folder = Path(folder)
         self.projector = projector

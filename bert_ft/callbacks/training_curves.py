@@ -17,7 +17,7 @@ from bert_ft.callbacks.monitor import Monitor, log_scalars
 from bert_ft.callbacks.monitored import batch_loss, max_tokens
 from bert_ft.data.packing import TextBatch
 from bert_ft.data.pretraining_batches import PretrainingBatch
-from bert_ft.errors import ConfigError
+from bert_ft.limits import BelowOne, Count, within_limits
 from bert_ft.models.encoding import is_packed
 from bert_ft.models.parameter_layers import encoder_of
 from bert_ft.nn.precision import widest
@@ -39,10 +39,9 @@ class TrainingCurves(Monitor):
         smoothing: weight of the past in the smoothed loss, at each batch.
     """
 
-    def __init__(self, *, every_n_steps: int, smoothing: float = 0.95) -> None:
+    @within_limits("monitor.curves")
+    def __init__(self, *, every_n_steps: Count, smoothing: BelowOne = 0.95) -> None:
         super().__init__(every_n_steps=every_n_steps)
-        if not 0 <= smoothing < 1:
-            raise ConfigError(f"monitor.curves.smoothing={smoothing} must be at least 0 and below 1")
         self.smoothing = smoothing
         self._loss: Tensor | None = None  # the weighted sum of the losses, and of their weights
         self._sizes: Any = 0  # tokens, places for tokens and sequences since the last reading

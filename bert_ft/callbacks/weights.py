@@ -16,6 +16,7 @@ from bert_ft.callbacks.monitor import HistogramMonitor, callbacks_of
 from bert_ft.callbacks.monitored import has_initial_weights
 from bert_ft.compat.torch import differences
 from bert_ft.kernels.used_embedding_rows import settled_parameters
+from bert_ft.limits import Count, within_limits
 from bert_ft.models.parameter_layers import Layers
 from bert_ft.training.clipping import norms_of
 
@@ -34,8 +35,9 @@ class WeightMonitor(HistogramMonitor):
         histogram_every_n_steps: see ``HistogramMonitor``.
     """
 
+    @within_limits("monitor.weights")
     def __init__(
-        self, *, every_n_steps: int, distance: bool = False, histogram_every_n_steps: int | None = None
+        self, *, every_n_steps: Count, distance: bool = False, histogram_every_n_steps: Count | None = None
     ) -> None:
         super().__init__(every_n_steps=every_n_steps, histogram_every_n_steps=histogram_every_n_steps)
         self.distance = distance

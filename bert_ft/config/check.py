@@ -11,7 +11,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bert_ft.config.check_pretraining import pretraining_problems
 from bert_ft.config.check_task import task_problems
-from bert_ft.config.rules import RULES
+from bert_ft.config.rules import rules_for
+from bert_ft.limits import Rule
 from bert_ft.trust import IN_CONFIGURATIONS, PATTERN, TARGET, is_trusted, refusal, targets
 
 FILE_KEYS = (
@@ -24,9 +25,13 @@ FILE_KEYS = (
 AUGMENTATION = "bert_ft.data.augmentation.Augmentation"
 
 
-def problems(config: DictConfig) -> list[str]:
-    """One sentence for each thing that is wrong; empty if the configuration can be run."""
-    found = [problem for key, rule in RULES.items() for problem in _value_problems(config, key, rule)]
+def problems(config: DictConfig, keys: type | None = None) -> list[str]:
+    """One sentence for each thing that is wrong; empty if the configuration can be run.
+
+    ``keys`` are those of a command of its own, as annotations of a class.
+    """
+    rules = rules_for(sections(config), keys)
+    found = [problem for key, rule in rules.items() for problem in _value_problems(config, key, rule)]
     wrong_keys = {problem.split("=")[0].split(":")[0] for problem in found}
 
     def get(key: str) -> Any:
@@ -47,7 +52,7 @@ def problems(config: DictConfig) -> list[str]:
     return found
 
 
-def _value_problems(config: DictConfig, key: str, rule: Any) -> Iterator[str]:
+def _value_problems(config: DictConfig, key: str, rule: Rule) -> Iterator[str]:
     parent_key, _, name = key.rpartition(".")
     parent = OmegaConf.select(config, parent_key) if parent_key else config
     if not isinstance(parent, DictConfig) or name not in parent.keys():  # noqa: SIM118 ("in" hides "???")
@@ -60,12 +65,10 @@ def _value_problems(config: DictConfig, key: str, rule: Any) -> Iterator[str]:
     except OmegaConfBaseException as error:
         yield f"{key}: {error}"
         return
-    if isinstance(value, DictConfig) and rule.own_class and TARGET in value:  # its constructor judges it
-        return
     if isinstance(value, DictConfig | ListConfig):
         value = OmegaConf.to_container(value)
-    if not rule.accepts(value):
-        yield f"{key}={'null' if value is None else value}: must be {rule}"
+    if problem := rule.problem(key, value):
+        yield problem
 
 
 def _between_keys(get: Any) -> Iterator[str]:
@@ -76,9 +79,6 @@ def _between_keys(get: Any) -> Iterator[str]:
             f"callbacks.best_checkpoint.monitor={kept_by}: what is kept is chosen by objective.metric={metric}; set that "
             f"to {kept_by}, or add a checkpoint under another name"
         )
-    ratio, steps = get("schedule.warmup_ratio"), get("schedule.warmup_steps")
-    if ratio is not None and steps is not None:
-        yield f"schedule.warmup_steps={steps}: schedule.warmup_ratio={ratio} is set too; set one of them to null"
     if get("encoder.cache_frozen") and get("encoder.freeze_layers") is None:
         yield "encoder.cache_frozen=True: needs a number of frozen layers; give encoder.freeze_layers"
     if get("trainer.compile") and (epsilon := get("loss.adversarial_epsilon")):
@@ -89,24 +89,32 @@ def _between_keys(get: Any) -> Iterator[str]:
     if get("encoder.cache_frozen"):
         yield from _against_cache(get)
     for stage in ("", "pretrain."):
+        yield from _number_of_steps(stage, get)
         batches = get(f"{stage}trainer.accumulate_grad_batches")
         if get("monitor.gradients.noise_scale") and batches is not None and batches < 2:
             yield (
                 f"monitor.gradients.noise_scale=True: compares gradients of several batches; set "
                 f"{stage}trainer.accumulate_grad_batches to 2 at least"
             )
-    max_steps = get("trainer.max_steps")
-    if steps is not None and max_steps is not None and 0 < max_steps < steps:
-        yield f"schedule.warmup_steps={steps}: exceeds trainer.max_steps={max_steps}; lower it or raise the other"
     validation, test = get("data.validation_ratio"), get("data.test_ratio")
     both_used = get("data.validation_file") is None and get("data.test_file") is None
     if both_used and validation and test and validation + test >= 1:
         yield f"data.validation_ratio={validation}: with data.test_ratio={test} it leaves no training rows"
-    if get("trainer.max_epochs") == -1 and max_steps == -1:
-        yield "trainer.max_epochs=-1: no end is set, which a schedule needs; give it or trainer.max_steps"
     length, tokens = get("data.max_length"), get("data.max_tokens")
     if length and tokens and length > tokens:
         yield f"data.max_tokens={tokens}: less than data.max_length={length}; raise it"
+
+
+def _number_of_steps(stage: str, get: Any) -> Iterator[str]:
+    ratio, steps = get(f"{stage}schedule.warmup_ratio"), get(f"{stage}schedule.warmup_steps")
+    warmup = f"{stage}schedule.warmup_steps={steps}"
+    if ratio is not None and steps is not None:
+        yield f"{warmup}: {stage}schedule.warmup_ratio={ratio} is set too; set one of them to null"
+    max_steps = get(f"{stage}trainer.max_steps")
+    if steps is not None and max_steps is not None and 0 < max_steps < steps:
+        yield f"{warmup}: exceeds {stage}trainer.max_steps={max_steps}; lower it or raise the other"
+    if get(f"{stage}trainer.max_epochs") == -1 and max_steps == -1:
+        yield f"{stage}trainer.max_epochs=-1: no end is set, which a schedule needs; give it or {stage}trainer.max_steps"
 
 
 def _run_or_study(config: DictConfig) -> Iterator[str]:
@@ -145,9 +153,15 @@ def _own_classes(config: DictConfig, get: Any) -> Iterator[str]:
     attention = get("encoder.attn_implementation")
     if attention and "." in attention and not wrong and not is_trusted(attention, ("bert_ft.*", *trust)):
         yield refusal("encoder.attn_implementation", attention)
-    for key, target in targets({name: node for name, node in _entries(config) if name != "hydra"}):
+    for section, target in sections(config):
         if not wrong and not is_trusted(target, (*IN_CONFIGURATIONS, *trust)):
-            yield refusal(key, target)
+            yield refusal(f"{section}.{TARGET}", target)
+
+
+def sections(config: DictConfig) -> Iterator[tuple[str, str]]:
+    """Yield each section that has a ``_target_``, given as it is, with that."""
+    for key, target in targets({name: node for name, node in _entries(config) if name != "hydra"}):
+        yield key.rpartition(".")[0], target
 
 
 def _against_cache(get: Any) -> Iterator[str]:

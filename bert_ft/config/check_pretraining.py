@@ -39,7 +39,6 @@ def pretraining_problems(config: DictConfig, get: Callable[[str], Any]) -> Itera
         return
     yield from _losses(get)
     yield from _labels(get)
-    yield from _length(get)
 
 
 def _losses(get: Callable[[str], Any]) -> Iterator[str]:
@@ -74,23 +73,6 @@ def _labels(get: Callable[[str], Any]) -> Iterator[str]:
         yield (
             "pretrain.supervised=True: pretrain.include_evaluation_texts=true takes texts without labels; set one off"
         )
-
-
-def _length(get: Callable[[str], Any]) -> Iterator[str]:
-    ratio, steps = get("pretrain.schedule.warmup_ratio"), get("pretrain.schedule.warmup_steps")
-    if ratio is not None and steps is not None:
-        yield (
-            f"pretrain.schedule.warmup_steps={steps}: pretrain.schedule.warmup_ratio={ratio} is set too; set one of "
-            "them to null"
-        )
-    max_steps = get("pretrain.trainer.max_steps")
-    if steps is not None and max_steps is not None and 0 < max_steps < steps:
-        yield (
-            f"pretrain.schedule.warmup_steps={steps}: exceeds pretrain.trainer.max_steps={max_steps}; lower it or "
-            "raise the other"
-        )
-    if get("pretrain.trainer.max_epochs") == -1 and max_steps == -1:
-        yield "pretrain.trainer.max_epochs=-1: no end is set; give it or pretrain.trainer.max_steps"
 
 
 def unread(config_name: str, overrides: Sequence[str]) -> list[str]:

@@ -13,18 +13,21 @@ from omegaconf import DictConfig, OmegaConf
 from bert_ft.config.check import problems
 from bert_ft.config.check_pretraining import unread
 from bert_ft.config.paths import conf_dir
-from bert_ft.renamed_keys import move_renamed, with_new_names
 from bert_ft.errors import ConfigError
 from bert_ft.nested import walk
+from bert_ft.renamed_keys import move_renamed, with_new_names
 
 SEARCH = "optuna"  # of hydra/sweeper
 
 
-def judged(config_name: str, overrides: Sequence[str], *, sweep: bool = False) -> DictConfig:
+def judged(
+    config_name: str, overrides: Sequence[str], *, sweep: bool = False, keys: type | None = None
+) -> DictConfig:
     """The composed configuration, Hydra's own part included; of a sweep that of its first job.
 
     In a sweep every value of every override is judged, one at a time beside the first of the others. A trial of this
-    package's search is only given the keys that it has, by the groups that are drawn.
+    package's search is only given the keys that it has, by the groups that are drawn. ``keys``: see
+    ``problems``.
 
     Raises:
         ConfigError: naming everything that is wrong.
@@ -33,12 +36,12 @@ def judged(config_name: str, overrides: Sequence[str], *, sweep: bool = False) -
     config = _compose(config_name, first)
     if not isinstance(config, DictConfig):
         others = [override for override in first if not unread(config_name, [override])]
-        found = [*unread(config_name, first), *_composition_problems(config, config_name, others)]
+        found = [*unread(config_name, first), *_composition_problems(config, config_name, others, keys)]
         raise ConfigError(listed(found))
-    found = [*unread(config_name, overrides), *problems(config)]
+    found = [*unread(config_name, overrides), *problems(config, keys)]
     for job in rest:
         other = _compose(config_name, job)
-        found += problems(other) if isinstance(other, DictConfig) else [_one_line(other)]
+        found += problems(other, keys) if isinstance(other, DictConfig) else [_one_line(other)]
     if found:
         raise ConfigError(listed(list(dict.fromkeys(found))))
     return config
@@ -95,7 +98,9 @@ def _jobs(config_name: str, overrides: Sequence[str]) -> tuple[list[str], list[l
     return as_drawn(first), [as_drawn(job) for job in rest]
 
 
-def _composition_problems(error: Exception, config_name: str, overrides: Sequence[str]) -> list[str]:
+def _composition_problems(
+    error: Exception, config_name: str, overrides: Sequence[str], keys: type | None
+) -> list[str]:
     """All overrides that Hydra refuses, where it names only the first, and what is wrong with the others."""
     config = _compose(config_name, [])
     if not isinstance(config, DictConfig):  # a broken file under conf/, which no override could mend
@@ -109,7 +114,7 @@ def _composition_problems(error: Exception, config_name: str, overrides: Sequenc
             config = attempt
         else:
             found.append(_refused(override, attempt, config))
-    return found + problems(config)
+    return found + problems(config, keys)
 
 
 def _compose(config_name: str, overrides: Sequence[str]) -> DictConfig | Exception:

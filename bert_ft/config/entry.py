@@ -16,13 +16,13 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from bert_ft.compat.hydra import command_line, quoted
-from bert_ft.config.paths import conf_dir
-from bert_ft.renamed_keys import move_renamed, old_names, with_new_names
+from bert_ft.config.paths import choices, conf_dir
 from bert_ft.config.run_folder import RunFolder, claim
 from bert_ft.errors import ConfigError, UserError
+from bert_ft.renamed_keys import move_renamed, old_names, with_new_names
 from bert_ft.trust import IN_HYDRA
 
 Task = Callable[[DictConfig], Any]
@@ -33,20 +33,23 @@ ADDED_GROUPS = ("+experiment=", "+debug=")  # null in the list of defaults, wher
 
 
 def entry_point(
-    config_name: str, *, warm: Callable[[DictConfig], None] | None = None
+    config_name: str, *, keys: type | None = None, warm: Callable[[DictConfig], None] | None = None
 ) -> Callable[[Task], Callable[..., Any]]:
     """Make ``task(config)`` a command: called without arguments it reads the command line.
 
-    Called with a configuration it runs the task and returns its result. ``warm(config)`` imports what the task needs, for
+    Called with a configuration it runs the task and returns its result. ``keys`` is a class whose annotations say what the
+    command's own keys may hold. ``warm(config)`` imports what the task needs, for
     a search that forks its trials from a process that has done so.
     """
 
     def decorate(task: Task) -> Callable[..., Any]:
+        problems = functools.partial(_problems, keys=keys)
+
         @functools.wraps(task)
         def checked(config: DictConfig) -> Any:
             for line in move_renamed(config):
                 log.info(line)
-            found = _problems(config)
+            found = problems(config)
             if found:
                 from bert_ft.config.composition import listed
 
@@ -54,12 +57,12 @@ def entry_point(
             return task(config)
 
         # what a sweeper asks of its task
-        checked.problems = _problems  # type: ignore[attr-defined]
+        checked.problems = problems  # type: ignore[attr-defined]
         checked.warm = warm  # type: ignore[attr-defined]
 
         @functools.wraps(task)
         def command(config: DictConfig | None = None) -> Any:
-            return _run(checked, config_name) if config is None else checked(config)
+            return _run(checked, config_name, keys) if config is None else checked(config)
 
         return command
 
@@ -71,24 +74,25 @@ def job_folder() -> Path:
     return Path(HydraConfig.get().runtime.output_dir)
 
 
-def _problems(config: DictConfig) -> list[str]:
+def _problems(config: DictConfig, keys: type | None) -> list[str]:
     """Return what is wrong with a configuration; what judges it isn't imported by a command that only shows it."""
     from bert_ft.config.check import problems
 
-    return problems(config)
+    return problems(config, keys)
 
 
-def _run(task: Task, config_name: str) -> None:
+def _run(task: Task, config_name: str, keys: type | None) -> None:
     # Hydra hands exceptions through instead of ending the process itself, so that we choose what is
     # printed and the exit code
     os.environ["HYDRA_FULL_ERROR"] = "1"
     gc.disable()  # until the heavy imports are done: bert_ft.config.startup
+    OmegaConf.register_resolver("choices", choices, replace=True)  # of help texts
     words = [_as_choice(word) for word in sys.argv[1:]]
     sys.argv[1:] = with_new_names(words)
     for line in old_names(words, sys.argv[1:]):
         print(line, file=sys.stderr)
     try:
-        folder = _before(config_name, command_line())
+        folder = _before(config_name, command_line(), keys)
         wrapped = hydra.main(
             config_path=str(conf_dir()), config_name=config_name, execution_whitelist=IN_HYDRA
         )
@@ -105,7 +109,7 @@ def _as_choice(word: str) -> str:
     return word[1:] if word.startswith(ADDED_GROUPS) else word
 
 
-def _before(config_name: str, arguments: argparse.Namespace) -> RunFolder | None:
+def _before(config_name: str, arguments: argparse.Namespace, keys: type | None) -> RunFolder | None:
     """Judge the command and claim its folder, before Hydra writes anything; ``None`` where it has no own."""
     only_shows = arguments.cfg or arguments.help or arguments.hydra_help or arguments.info
     # with other files in place of ours the job itself is left to judge its configuration
@@ -120,7 +124,7 @@ def _before(config_name: str, arguments: argparse.Namespace) -> RunFolder | None
         overrides.insert(0, f"hydra.searchpath=[{quoted(f'file://{own}')}]")
     from bert_ft.config.composition import judged
 
-    config = judged(config_name, overrides, sweep=arguments.multirun)
+    config = judged(config_name, overrides, sweep=arguments.multirun, keys=keys)
     if arguments.multirun or config.hydra.output_subdir is None:
         return None
     folder = claim(config, arguments.overrides)

@@ -11,8 +11,8 @@ import yaml
 from omegaconf import DictConfig
 
 from bert_ft import layout
-from bert_ft.renamed_keys import with_new_names
 from bert_ft.errors import ConfigError
+from bert_ft.renamed_keys import with_new_names
 from bert_ft.training.resume import run_of
 
 

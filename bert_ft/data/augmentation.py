@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from bert_ft.data.dataset import TokenizedSplit
 from bert_ft.data.packing import TextBatch, pack
-from bert_ft.errors import ConfigError
+from bert_ft.limits import BelowOne, Rule, check_limits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,21 +28,13 @@ class Augmentation:
         mean_span_length: of the spans, in tokens; their lengths are geometric, cut at 10.
     """
 
-    token_deletion_prob: float = 0.0
-    token_swap_prob: float = 0.0
-    span_mask_ratio: float = 0.0
-    mean_span_length: float = 3.0
+    token_deletion_prob: BelowOne = 0.0
+    token_swap_prob: BelowOne = 0.0
+    span_mask_ratio: BelowOne = 0.0
+    mean_span_length: Annotated[float, Rule("number", at_least=1)] = 3.0
 
     def __post_init__(self) -> None:
-        for name in ("token_deletion_prob", "token_swap_prob", "span_mask_ratio"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(
-                    f"data.augmentation.{name}={getattr(self, name)} must be at least 0 and below 1"
-                )
-        if not self.mean_span_length >= 1:
-            raise ConfigError(
-                f"data.augmentation.mean_span_length={self.mean_span_length} must be at least 1"
-            )
+        check_limits("data.augmentation", self)
 
     def __bool__(self) -> bool:
         """Whether it changes anything."""

@@ -17,6 +17,7 @@ from bert_ft.data.dataset import TokenizedSplit
 from bert_ft.data.packing import TextBatch, pack
 from bert_ft.data.tokenization import FastTokenizer
 from bert_ft.errors import ConfigError
+from bert_ft.limits import BetweenZeroAndOne, Ratio, check_limits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,20 +32,14 @@ class Masking:
         at_least_one: choose a token (or word) of a text that would have none: few texts to be judged by must have some.
     """
 
-    mlm_probability: float = 0.15
-    mask_replace_prob: float = 0.8
-    random_replace_prob: float = 0.1
+    mlm_probability: BetweenZeroAndOne = 0.15
+    mask_replace_prob: Ratio = 0.8
+    random_replace_prob: Ratio = 0.1
     whole_words: bool = False
     at_least_one: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 < self.mlm_probability < 1:
-            raise ConfigError(
-                f"pretrain.masking.mlm_probability={self.mlm_probability} must be above 0 and below 1"
-            )
-        for name in ("mask_replace_prob", "random_replace_prob"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"pretrain.masking.{name}={getattr(self, name)} must be from 0 to 1")
+        check_limits("pretrain.masking", self)
         if self.mask_replace_prob + self.random_replace_prob > 1 + 1e-9:
             raise ConfigError(
                 f"pretrain.masking.mask_replace_prob={self.mask_replace_prob}: with random_replace_prob={self.random_replace_prob} it is more than 1"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bert_ft.errors import ConfigError
+from bert_ft.limits import BelowOne, within_limits
 
 SPLIT_NAMES = ("train", "validation", "test")
 
@@ -14,8 +15,9 @@ def first_occurrences(keys: np.ndarray) -> np.ndarray:
     return np.sort(np.unique(keys, return_index=True)[1])
 
 
+@within_limits("data")
 def split(
-    strata: np.ndarray, keys: np.ndarray, *, validation_ratio: float, test_ratio: float, seed: int
+    strata: np.ndarray, keys: np.ndarray, *, validation_ratio: BelowOne, test_ratio: BelowOne, seed: int
 ) -> dict[str, np.ndarray]:
     """Return sorted row indices for ``train``, ``validation`` and ``test``, stratified.
 
@@ -60,9 +62,6 @@ def split(
 
 
 def _check_ratios(ratios: dict[str, float]) -> None:
-    for name, ratio in ratios.items():
-        if not 0 <= ratio < 1:
-            raise ConfigError(f"data.{name}_ratio={ratio}: must be at least 0 and below 1")
     if sum(ratios.values()) >= 1:
         given = ", ".join(f"data.{name}_ratio={ratio}" for name, ratio in ratios.items())
         raise ConfigError(f"{given}: together they must be below 1, so that training keeps rows")

@@ -6,14 +6,18 @@ A kernel that fails its check at that point (``bert_ft.kernels.self_check``) is 
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from torch import nn
 
-from bert_ft.errors import ConfigError
 from bert_ft.kernels.dropout import replace_dropout
 from bert_ft.kernels.linear import replace_linear
 from bert_ft.kernels.packed_attention import is_correct as attention_is_correct
+from bert_ft.limits import one_of, require
 
-FAST, PLAIN = "fast", "plain"
+FAST = "fast"
+PLAIN = "plain"
+Kernels = Annotated[str, one_of((FAST, PLAIN))]
 _CHOICE = "bert_ft_kernels"  # the attribute of an encoder
 
 
@@ -23,8 +27,7 @@ def choose_kernels(encoder: nn.Module, choice: str) -> None:
     Raises:
         ConfigError: there is no such choice.
     """
-    if choice not in (FAST, PLAIN):
-        raise ConfigError(f"encoder.kernels={choice}: must be one of {FAST}, {PLAIN}")
+    require(Kernels, "encoder.kernels", choice)
     setattr(encoder, _CHOICE, choice)
     if choice == FAST:
         replace_dropout(encoder)

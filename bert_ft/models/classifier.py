@@ -10,6 +10,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from bert_ft.data.packing import TextBatch
 from bert_ft.errors import ConfigError
+from bert_ft.limits import BelowOne, Count
 from bert_ft.models.custom_modules import build_part
 from bert_ft.models.encoder import EncoderSpec
 from bert_ft.models.encoding import encode, encode_first_tokens
@@ -17,7 +18,7 @@ from bert_ft.models.families import family_of, model_types
 from bert_ft.models.first_token import prepare_first_tokens
 from bert_ft.models.frozen import check_pooling_layers
 from bert_ft.nn.head import ResidualHead
-from bert_ft.nn.pooling import ClsPooling, MeanPooling, build_pooling, mean_of_layers
+from bert_ft.nn.pooling import ClsPooling, MeanPooling, PoolingName, build_pooling, mean_of_layers
 from bert_ft.trust import TARGET
 
 
@@ -193,8 +194,8 @@ def build_residual(
     encoder: EncoderSpec,
     entries: Mapping[str, Any],
     *,
-    pooling: str | Mapping[str, Any],
-    pooling_layers: int,
+    pooling: PoolingName | Mapping[str, Any],
+    pooling_layers: Count,
     head: Mapping[str, Any],
     trust: Sequence[str] = (),
 ) -> ResidualClassifier:
@@ -212,7 +213,7 @@ def build_residual(
 
 
 def build_linear(
-    encoder: EncoderSpec, entries: Mapping[str, Any], *, dropout: float | None, trust: Sequence[str] = ()
+    encoder: EncoderSpec, entries: Mapping[str, Any], *, dropout: BelowOne | None, trust: Sequence[str] = ()
 ) -> LinearClassifier:
     """Return a ``LinearClassifier`` on the loaded encoder, its head fresh (``model=bert_linear``).
 

@@ -25,7 +25,8 @@ from transformers.utils import logging as transformers_logging
 
 from bert_ft.errors import CheckpointError, ConfigError
 from bert_ft.kernels.linear import replace_linear
-from bert_ft.kernels.switch import choose_kernels, is_fast
+from bert_ft.kernels.switch import Kernels, choose_kernels, is_fast
+from bert_ft.limits import BelowOne, CountOrZero, check_limits
 from bert_ft.models.encoder_config import attention_name, set_dropout, type_of_model, without_pooler
 from bert_ft.models.families import FAMILIES, family_of
 from bert_ft.models.frozen import check_freezing, freeze
@@ -61,14 +62,17 @@ class EncoderSpec:
     name_or_path: str
     revision: str | None = None
     attn_implementation: str = "sdpa"
-    hidden_dropout: float | None = None
-    attention_dropout: float | None = None
+    hidden_dropout: BelowOne | None = None
+    attention_dropout: BelowOne | None = None
     gradient_checkpointing: bool = False
-    reinit_layers: int = 0
-    freeze_layers: int | None = None
+    reinit_layers: CountOrZero = 0
+    freeze_layers: CountOrZero | None = None
     cache_frozen: bool = False
-    kernels: str = "fast"
+    kernels: Kernels = "fast"
     trust: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        check_limits("encoder", self)
 
     def resolve(self) -> str:
         """The hub name or folder that transformers is asked for."""

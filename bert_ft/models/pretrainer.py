@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Annotated, cast
 
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from bert_ft.data.masking import MaskedBatch
 from bert_ft.data.packing import TextBatch
+from bert_ft.limits import Count, one_of
 from bert_ft.models.encoder import EncoderSpec, without_progress_bars
 from bert_ft.models.encoding import encode
 from bert_ft.models.masked_lm import check_head, head_of, token_logits
 from bert_ft.nn.contrastive import Projection
-from bert_ft.nn.pooling import build_pooling
+from bert_ft.nn.pooling import WITHOUT_WEIGHTS, build_pooling
 
 
 class Pretrainer(nn.Module):
@@ -36,8 +37,8 @@ class Pretrainer(nn.Module):
         encoder: PreTrainedModel,
         language_model: PreTrainedModel | None = None,
         *,
-        pooling: str = "mean",
-        projection_sizes: Sequence[int] = (),
+        pooling: Annotated[str, one_of(WITHOUT_WEIGHTS)] = "mean",
+        projection_sizes: Sequence[Count] = (),
     ) -> None:
         super().__init__()
         hidden_size = int(encoder.config.hidden_size)

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from bert_ft.errors import ConfigError
+from bert_ft.limits import BelowOne, Count, within_limits
 
 
 class ResidualBlock(nn.Module):
@@ -45,11 +45,11 @@ class ResidualHead(nn.Module):
         ConfigError: a hidden size is not a positive integer, or the dropout is out of range.
     """
 
+    @within_limits("model.head")
     def __init__(
-        self, in_features: int, num_labels: int, hidden_sizes: Sequence[int], dropout: float
+        self, in_features: int, num_labels: int, hidden_sizes: Sequence[Count], dropout: BelowOne
     ) -> None:
         super().__init__()
-        _check(hidden_sizes, dropout)
         widths = [in_features, *hidden_sizes]
         self.blocks = nn.Sequential(*(ResidualBlock(*pair, dropout) for pair in pairwise(widths)))
         self.dropout = nn.Dropout(dropout)
@@ -59,12 +59,3 @@ class ResidualHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         return self.classifier(self.dropout(self.blocks(features)))
-
-
-def _check(hidden_sizes: Sequence[int], dropout: float) -> None:
-    if not all(isinstance(size, int) and size > 0 for size in hidden_sizes):
-        raise ConfigError(
-            f"model.head.hidden_sizes={list(hidden_sizes)} must be whole numbers above 0, or [] for a plain head"
-        )
-    if not 0 <= dropout < 1:
-        raise ConfigError(f"model.head.dropout={dropout} must be at least 0 and below 1")

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from bert_ft.compat.torch import KeepsFloat32
 from bert_ft.errors import ConfigError
+from bert_ft.limits import BelowOne, NotNegative, Positive, require, within_limits
 from bert_ft.nn.contrastive import contrastive_loss
 from bert_ft.nn.precision import at_least_float32
 
@@ -51,13 +52,12 @@ class ClassificationLoss(KeepsFloat32, RowLoss):
     # training in 16 bits converts the module, and would round them
     in_float32 = ("class_weights",)
 
-    def __init__(self, class_weights: Sequence[float] | None = None) -> None:
+    @within_limits("loss")
+    def __init__(self, class_weights: Sequence[Positive] | None = None) -> None:
         super().__init__()
         weights = None
         if class_weights is not None:
             weights = torch.tensor(list(class_weights), dtype=torch.float32)
-            if not (weights.isfinite() & (weights > 0)).all():
-                raise ConfigError(f"loss.class_weights={list(class_weights)} must be finite and above 0")
         # not persistent: the weights come from the configuration, and validation's plain loss has none
         self.register_buffer("class_weights", weights, persistent=False)
 
@@ -81,10 +81,11 @@ class CrossEntropy(ClassificationLoss):
     spread by class weight (pytorch #104776), so that rare classes are smoothed toward themselves.
     """
 
-    def __init__(self, label_smoothing: float = 0.0, class_weights: Sequence[float] | None = None) -> None:
+    @within_limits("loss")
+    def __init__(
+        self, label_smoothing: BelowOne = 0.0, class_weights: Sequence[Positive] | None = None
+    ) -> None:
         super().__init__(class_weights)
-        if not 0 <= label_smoothing < 1:
-            raise ConfigError(f"loss.label_smoothing={label_smoothing} must be at least 0 and below 1")
         self.label_smoothing = label_smoothing
 
     def per_row(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -97,10 +98,9 @@ class Focal(ClassificationLoss):
     Source: Lin et al. 2017, arXiv 1708.02002; ours is the mean over all rows.
     """
 
-    def __init__(self, gamma: float = 2.0, class_weights: Sequence[float] | None = None) -> None:
+    @within_limits("loss")
+    def __init__(self, gamma: NotNegative = 2.0, class_weights: Sequence[Positive] | None = None) -> None:
         super().__init__(class_weights)
-        if not gamma >= 0:
-            raise ConfigError(f"loss.gamma={gamma} must be at least 0")
         self.gamma = gamma
 
     def per_row(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -120,8 +120,7 @@ class SupervisedContrastive(nn.Module):
 
     def __init__(self, temperature: float = 0.1) -> None:
         super().__init__()
-        if not temperature > 0:
-            raise ConfigError(f"loss.contrastive_temperature={temperature} must be above 0")
+        require(Positive, "loss.contrastive_temperature", temperature)
         self.temperature = temperature
 
     def forward(self, features: Tensor, same_label: Tensor) -> Tensor:

@@ -5,17 +5,16 @@ the cumulated lengths, to ``(num_sequences, hidden_size)`` in the dtype of ``hid
 in float32. A sequence without tokens gives zeros.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bert_ft.errors import ConfigError
+from bert_ft.limits import one_of, require
 from bert_ft.nn.precision import at_least_float32, autocast_off
 from bert_ft.nn.segments import per_token, segment_max, segment_sum
-
-POOLINGS = ("cls", "mean", "max", "attention")
 
 
 class ClsPooling(nn.Module):
@@ -69,22 +68,23 @@ class AttentionPooling(nn.Module):
         return (segment_sum(weights * values, cu_seqlens) / total).to(hidden.dtype)
 
 
+WITHOUT_WEIGHTS: dict[str, Callable[[], nn.Module]] = {
+    "cls": ClsPooling,
+    "mean": MeanPooling,
+    "max": MaxPooling,
+}
+POOLINGS: dict[str, Callable[..., nn.Module]] = {**WITHOUT_WEIGHTS, "attention": AttentionPooling}
+PoolingName = Annotated[str, one_of(POOLINGS)]
+
+
 def build_pooling(name: str, hidden_size: int) -> nn.Module:
     """The pooling called ``name``.
 
     Raises:
         ConfigError: there is none of that name.
     """
-    match name:
-        case "cls":
-            return ClsPooling()
-        case "mean":
-            return MeanPooling()
-        case "max":
-            return MaxPooling()
-        case "attention":
-            return AttentionPooling(hidden_size)
-    raise ConfigError(f"model.pooling={name} is unknown; choose one of {', '.join(POOLINGS)}")
+    require(PoolingName, "model.pooling", name)
+    return WITHOUT_WEIGHTS[name]() if name in WITHOUT_WEIGHTS else POOLINGS[name](hidden_size)
 
 
 def mean_of_layers(hidden_states: Sequence[Tensor]) -> Tensor:

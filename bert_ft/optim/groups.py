@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from bert_ft.errors import ConfigError
+from bert_ft.limits import NotNegative, Positive, PositiveRatio, within_limits
 from bert_ft.optim.layers import GENERAL, LayerNames, is_final_norm, layer_of
 
 
@@ -24,14 +25,15 @@ class GroupRow:
     weight_decay: float
 
 
+@within_limits("optimizer")
 def parameter_groups(
     named_parameters: Iterable[tuple[str, nn.Parameter]],
     *,
     num_layers: int,
-    lr: float,
-    layer_decay: float,
-    weight_decay: float,
-    head_lr: float | None = None,
+    lr: Positive,
+    layer_decay: PositiveRatio,
+    weight_decay: NotNegative,
+    head_lr: Positive | None = None,
     trained: Sequence[str] = (),
     names: LayerNames | None = GENERAL,
 ) -> list[dict[str, Any]]:
@@ -52,7 +54,7 @@ def parameter_groups(
         named_parameters: as ``layer_of`` knows them; frozen ones are left out.
         num_layers: of the encoder.
         lr: of the head, where ``head_lr`` is ``None``, and what the layers' lr decay from.
-        layer_decay: above 0, at most 1; 1 gives every layer the same lr.
+        layer_decay: 1 gives every layer the same lr.
         weight_decay: of everything that is decayed.
         head_lr: of the head, the pooling and the encoder's own pooler; ``None`` = ``lr``.
         trained: how the names of parameters begin that stand in the head, but come from the checkpoint: they learn at
@@ -62,7 +64,6 @@ def parameter_groups(
     Raises:
         ConfigError: a value is out of range, or a name unknown (see ``layer_of``).
     """
-    _check(lr, layer_decay, weight_decay, head_lr)
     if names is None and layer_decay < 1:
         raise ConfigError(
             f"optimizer.layer_decay={layer_decay}: the names of this encoder's layers aren't known; set it to 1"
@@ -127,14 +128,3 @@ def _layer_name(depth: int, head_depth: int, is_fresh: bool, names: LayerNames |
     if depth == head_depth:
         return "head" if is_fresh else "head/trained"
     return f"layer.{depth - 1}"
-
-
-def _check(lr: float, layer_decay: float, weight_decay: float, head_lr: float | None) -> None:
-    if not lr > 0:
-        raise ConfigError(f"optimizer.lr={lr} must be above 0")
-    if not 0 < layer_decay <= 1:
-        raise ConfigError(f"optimizer.layer_decay={layer_decay} must be above 0 and at most 1")
-    if not weight_decay >= 0:
-        raise ConfigError(f"optimizer.weight_decay={weight_decay} must be at least 0")
-    if head_lr is not None and not head_lr > 0:
-        raise ConfigError(f"optimizer.head_lr={head_lr} must be above 0, or null for optimizer.lr")

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
+from bert_ft.limits import NotNegative, Positive, PositiveRatio
 from bert_ft.optim.groups import parameter_groups
 from bert_ft.optim.layers import GENERAL, LayerNames
 
@@ -27,10 +28,10 @@ class LayerwiseOptimizer:
     """
 
     algorithm: Callable[..., Optimizer]
-    lr: float
-    layer_decay: float = 1.0
-    weight_decay: float = 0.0
-    head_lr: float | None = None
+    lr: Positive
+    layer_decay: PositiveRatio = 1.0
+    weight_decay: NotNegative = 0.0
+    head_lr: Positive | None = None
 
     @property
     def algorithm_type(self) -> Callable[..., Optimizer]:

@@ -7,8 +7,10 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 from bert_ft.errors import ConfigError
+from bert_ft.limits import Count, CountOrZero, Ratio, check_limits, one_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,18 +21,16 @@ class Schedule(ABC):
     (rounded up, as the Hugging Face Trainer does); with both ``None`` there is none.
     """
 
-    warmup_steps: int | None = None
-    warmup_ratio: float | None = None
+    warmup_steps: CountOrZero | None = None
+    warmup_ratio: Ratio | None = None
 
     def __post_init__(self) -> None:
+        check_limits("schedule", self)
         if self.warmup_steps is not None and self.warmup_ratio is not None:
             raise ConfigError(
                 f"schedule.warmup_steps={self.warmup_steps} and schedule.warmup_ratio={self.warmup_ratio} "
                 "exclude each other; set one of them to null"
             )
-        if self.warmup_steps is not None and self.warmup_steps < 0:
-            raise ConfigError(f"schedule.warmup_steps={self.warmup_steps} must be at least 0")
-        _check_ratio("warmup_ratio", self.warmup_ratio)
 
     def multiplier(self, total_steps: float) -> Callable[[int], float]:
         """The function from an optimizer step, counted from 0, to the multiplier; it stays put after the end.
@@ -89,11 +89,7 @@ class Linear(Schedule):
 class Cosine(Schedule):
     """Down to ``min_lr_ratio`` of the full lr on half a cosine."""
 
-    min_lr_ratio: float = 0.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_ratio("min_lr_ratio", self.min_lr_ratio)
+    min_lr_ratio: Ratio = 0.0
 
     def _after_warmup(self, warmup_steps: int, total_steps: int) -> Callable[[int], float]:
         num_decay_steps = max(1, total_steps - warmup_steps)
@@ -114,14 +110,7 @@ class InverseSqrt(Schedule):
     the full lr. ``None`` = the length of the warm-up, or 10,000 without one.
     """
 
-    timescale: int | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.timescale is not None and not self.timescale > 0:
-            raise ConfigError(
-                f"schedule.timescale={self.timescale} must be above 0, or null for the warm-up's length"
-            )
+    timescale: Count | None = None
 
     def _after_warmup(self, warmup_steps: int, total_steps: int) -> Callable[[int], float]:
         timescale = self.timescale or warmup_steps or 10_000
@@ -143,16 +132,8 @@ class WarmupStableDecay(Schedule):
     et al. 2024, arXiv 2405.18392).
     """
 
-    decay_ratio: float = 0.2
-    shape: str = "1-sqrt"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_ratio("decay_ratio", self.decay_ratio)
-        if self.shape not in _DECAY_SHAPES:
-            raise ConfigError(
-                f"schedule.shape={self.shape} is unknown; choose one of {', '.join(_DECAY_SHAPES)}"
-            )
+    decay_ratio: Ratio = 0.2
+    shape: Annotated[str, one_of(_DECAY_SHAPES)] = "1-sqrt"
 
     def _after_warmup(self, warmup_steps: int, total_steps: int) -> Callable[[int], float]:
         num_decay_steps = int(self.decay_ratio * total_steps)
@@ -164,8 +145,3 @@ class WarmupStableDecay(Schedule):
             )
         decay = _DECAY_SHAPES[self.shape]
         return lambda step: 1.0 if step < start else decay((step - start) / max(1, num_decay_steps))
-
-
-def _check_ratio(key: str, value: float | None) -> None:
-    if value is not None and not 0 <= value <= 1:
-        raise ConfigError(f"schedule.{key}={value} must be between 0 and 1")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from torch.optim import Optimizer
 
-from bert_ft.errors import ConfigError
+from bert_ft.limits import NotNegative, check_limits
 
 
 class WeightDecaySchedule(ABC):
@@ -37,11 +37,10 @@ class _ToEndRatio(WeightDecaySchedule):
     Source: Caron et al. 2021, arXiv 2104.14294, where it grows on a cosine.
     """
 
-    end_ratio: float
+    end_ratio: NotNegative
 
     def __post_init__(self) -> None:
-        if not self.end_ratio >= 0:
-            raise ConfigError(f"weight_decay_schedule.end_ratio={self.end_ratio} must be at least 0")
+        check_limits("weight_decay_schedule", self)
 
     def multiplier(self, total_steps: float) -> Callable[[int], float]:
         def multiplier(step: int) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from bert_ft.errors import ConfigError
+from bert_ft.limits import Count, CountOrZero, Positive, Ratio, hints_of, problems_of
 
 DIRECTIONS = ("minimize", "maximize")
 OF_MODE = {"max": "maximize", "min": "minimize"}
@@ -43,12 +44,12 @@ class SearchSettings:
     direction: Any = None
     storage: str | None = None
     study_name: str | None = None
-    n_trials: int = 20
-    n_jobs: int = 2
-    max_failure_rate: float = 0.5
-    timeout: float | None = None
-    retry: int = 3
-    keep_top_k: int | None = 3
+    n_trials: Count = 20
+    n_jobs: Count = 2
+    max_failure_rate: Ratio = 0.5
+    timeout: Positive | None = None
+    retry: CountOrZero = 3
+    keep_top_k: Count | None = 3
     begin_as_configured: bool = False
     report: bool = True
     conditions: Mapping[str, Any] = field(default_factory=dict)
@@ -69,38 +70,18 @@ class SearchSettings:
         return cls(**values)
 
     def __post_init__(self) -> None:
-        wrong = [f"hydra.sweeper.{problem}" for problem in self._problems()]
-        if wrong:
-            raise ConfigError("\n".join(wrong))
+        if found := self._problems():
+            raise ConfigError("\n".join(found))
 
     def _problems(self) -> list[str]:
-        found = []
-        for name, least in (("n_trials", 1), ("n_jobs", 1), ("retry", 0)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                found.append(f"{name}={value}: must be an integer of at least {least}")
-        rate = self.max_failure_rate
-        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate <= 1:
-            found.append(f"max_failure_rate={rate}: must be a number from 0 to 1")
-        for name in ("begin_as_configured", "report"):
-            if not isinstance(value := getattr(self, name), bool):
-                found.append(f"{name}={value}: must be true or false")
-        if self.timeout is not None and not (isinstance(self.timeout, int | float) and self.timeout > 0):
-            found.append(f"timeout={self.timeout}: must be seconds above 0, or null")
-        if self.keep_top_k is not None and not (isinstance(self.keep_top_k, int) and self.keep_top_k >= 1):
-            found.append(
-                f"keep_top_k={self.keep_top_k}: must be an integer of at least 1, or null to keep all"
-            )
-        if self.storage is not None and not isinstance(self.storage, str):
-            found.append(
-                f"storage={self.storage}: must be the address of a database, e.g. sqlite:///optuna.db"
-            )
+        key = "hydra.sweeper.direction"
+        found = list(problems_of("hydra.sweeper", hints_of(type(self)), vars(self)))
         given = self.direction if isinstance(self.direction, list) else [self.direction]
         for direction in given:
             if direction not in (*DIRECTIONS, None) or (direction is None and len(given) > 1):
-                found.append(f"direction={direction}: must be {' or '.join(DIRECTIONS)}, or a list of them")
+                found.append(f"{key}={direction}: must be {' or '.join(DIRECTIONS)}, or a list of them")
         if not given:
-            found.append("direction=[]: give one at least")
+            found.append(f"{key}=[]: give one at least")
         return found
 
     def directions(self, config: DictConfig) -> list[str]:

@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from bert_ft.data.packing import TextBatch
-from bert_ft.errors import ConfigError
+from bert_ft.limits import NotNegative, Positive, check_limits
 from bert_ft.models.classifier import Classifier
 from bert_ft.nn.adversarial import fgm_perturbation
 from bert_ft.nn.losses import RowLoss, SupervisedContrastive
@@ -36,16 +36,14 @@ class LossTerms:
         adversarial_weight: of the loss of the perturbed texts.
     """
 
-    contrastive_weight: float = 0.0
-    contrastive_temperature: float = 0.1
-    r_drop_weight: float = 0.0
-    adversarial_epsilon: float = 0.0
-    adversarial_weight: float = 1.0
+    contrastive_weight: NotNegative = 0.0
+    contrastive_temperature: Positive = 0.1
+    r_drop_weight: NotNegative = 0.0
+    adversarial_epsilon: NotNegative = 0.0
+    adversarial_weight: NotNegative = 1.0
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if not value >= 0:
-                raise ConfigError(f"loss.{name}={value} must be at least 0")
+        check_limits("loss", self)
 
 
 @dataclass(frozen=True)

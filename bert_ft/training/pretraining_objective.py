@@ -15,6 +15,7 @@ from bert_ft.data.masking import MaskedBatch
 from bert_ft.data.packing import TextBatch
 from bert_ft.data.pretraining_batches import PretrainingBatch
 from bert_ft.errors import ConfigError
+from bert_ft.limits import NotNegative, Positive, check_limits
 from bert_ft.models.pretrainer import Pretrainer
 from bert_ft.nn.contrastive import simcse_loss, supervised_loss
 from bert_ft.nn.precision import at_least_float32
@@ -66,19 +67,15 @@ class PretrainingObjective:
         temperature: that similarities are divided by.
     """
 
-    mlm_weight: float = 1.0
-    contrastive_weight: float = 0.0
+    mlm_weight: NotNegative = 1.0
+    contrastive_weight: NotNegative = 0.0
     supervised: bool = False
-    temperature: float = 0.05
+    temperature: Positive = 0.05
 
     def __post_init__(self) -> None:
-        for name in ("mlm_weight", "contrastive_weight"):
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"{name}={getattr(self, name)} must be at least 0")
+        check_limits("pretrain", self)
         if not self.mlm_weight and not self.contrastive_weight:
             raise ConfigError("mlm_weight=0: contrastive_weight=0 too, so there is nothing to train")
-        if not self.temperature > 0:
-            raise ConfigError(f"temperature={self.temperature} must be above 0")
 
     def masked_tokens(
         self, pretrainer: Pretrainer, batch: MaskedBatch, max_tokens: int, *, alone: bool = False

@@ -254,11 +254,11 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("settings", "message"),
         [
-            ({"num_texts": 0}, "num_texts=0 must be at least 1"),
-            ({"num_pictured": -1}, "num_pictured=-1 must be at least 0"),
-            ({"max_tokens": 1}, "max_tokens=1 must be at least 2"),
+            ({"num_texts": 0}, "num_texts=0: must be an integer ≥ 1"),
+            ({"num_pictured": -1}, "num_pictured=-1: must be an integer ≥ 0"),
+            ({"max_tokens": 1}, "max_tokens=1: must be an integer ≥ 2"),
         ],
     )
     def test_out_of_range(self, tmp_path, settings, message):
-        with pytest.raises(ConfigError, match=f"monitor: {message}"):
+        with pytest.raises(ConfigError, match=rf"monitor\.attention\.{message}"):
             AttentionMonitor(tmp_path, **settings)

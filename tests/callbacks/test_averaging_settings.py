@@ -12,10 +12,14 @@ from .averaged import EMA, PLAIN
 @pytest.mark.parametrize(
     ("kind", "arguments", "message"),
     [
-        (StochasticAveraging, {"start_ratio": 1.5}, r"averaging\.start_ratio=1\.5 must be between 0 and 1"),
-        (ExponentialAveraging, {"start_ratio": -0.1}, r"averaging\.start_ratio=-0\.1 must be"),
-        (StochasticAveraging, {"every_n_steps": 0}, r"averaging\.every_n_steps=0 must be at least 1"),
-        (ExponentialAveraging, {"decay": 1.0}, r"averaging\.decay=1\.0 must be at least 0 and below 1"),
+        (
+            StochasticAveraging,
+            {"start_ratio": 1.5},
+            r"averaging\.start_ratio=1\.5: must be a number ≥ 0 and ≤ 1",
+        ),
+        (ExponentialAveraging, {"start_ratio": -0.1}, r"averaging\.start_ratio=-0\.1: must be"),
+        (StochasticAveraging, {"every_n_steps": 0}, r"averaging\.every_n_steps=0: must be an integer ≥ 1"),
+        (ExponentialAveraging, {"decay": 1.0}, r"averaging\.decay=1\.0: must be a number ≥ 0 and < 1"),
         (
             StochasticAveraging,
             {"follow_schedule": True, "lr_ratio": 0.5},

@@ -302,7 +302,7 @@ class TestErrors:
 
     @pytest.mark.parametrize("name", ["num_top_losses", "max_rows", "num_bins"])
     def test_out_of_range(self, tmp_path, name):
-        with pytest.raises(ConfigError, match=f"monitor: {name}=0 must be at least 1"):
+        with pytest.raises(ConfigError, match=rf"monitor\.confidence\.{name}=0: must be an integer ≥ 1"):
             ConfidenceMonitor(tmp_path, **{name: 0})
 
     def test_labels_of_another_count_are_numbers(self, tmp_path):

@@ -244,8 +244,8 @@ def test_a_resumed_run_equals_the_uninterrupted_one(
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"epochs_per_layer": 0}, r"unfreezing\.epochs_per_layer=0 must be at least 1"),
-        ({"layers_at_start": -1}, r"unfreezing\.layers_at_start=-1 must be at least 0"),
+        ({"epochs_per_layer": 0}, r"unfreezing\.epochs_per_layer=0: must be an integer ≥ 1"),
+        ({"layers_at_start": -1}, r"unfreezing\.layers_at_start=-1: must be an integer ≥ 0"),
     ],
 )
 def test_out_of_range(setting, message):

@@ -80,7 +80,7 @@ class TestConfiguration:
 
     @pytest.mark.parametrize("kind", [type(monitor) for monitor in monitors()])
     def test_every_0_steps_is_refused_in_code(self, kind):
-        with pytest.raises(ConfigError, match="every_n_steps=0 must be at least 1"):
+        with pytest.raises(ConfigError, match=r"monitor\.\w+\.every_n_steps=0: must be an integer ≥ 1"):
             kind(every_n_steps=0)
 
     def test_a_noise_scale_without_accumulation_is_refused(self, tmp_path, tiny_encoder, reviews):

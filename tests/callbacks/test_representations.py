@@ -223,7 +223,9 @@ class TestErrors:
             fitted(tmp_path, Given(values), RepresentationMonitor(tmp_path), num_sanity_val_steps=0)
 
     def test_out_of_range(self, tmp_path):
-        with pytest.raises(ConfigError, match="monitor: num_texts=0 must be at least 1"):
+        with pytest.raises(
+            ConfigError, match=r"monitor\.representations\.num_texts=0: must be an integer ≥ 1"
+        ):
             RepresentationMonitor(tmp_path, num_texts=0)
 
 

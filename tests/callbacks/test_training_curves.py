@@ -120,7 +120,7 @@ class TestLoss:
 
     @pytest.mark.parametrize("smoothing", [-0.1, 1, 2])
     def test_smoothing_has_its_limits(self, smoothing):
-        with pytest.raises(ConfigError, match=rf"monitor\.curves\.smoothing={smoothing} must be"):
+        with pytest.raises(ConfigError, match=rf"monitor\.curves\.smoothing={smoothing}: must be"):
             TrainingCurves(every_n_steps=1, smoothing=smoothing)
 
 

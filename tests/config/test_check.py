@@ -3,7 +3,7 @@
 import pytest
 
 from bert_ft.config.check import problems
-from bert_ft.config.rules import RULES, Rule
+from bert_ft.config.rules import RULES
 
 from .test_conf import compose
 
@@ -227,8 +227,8 @@ def test_all_problems_are_found_together():
     found = problems(compose("optimizer.lr=-1", "model.pooling=x", "data.batch_size=0"))
     assert [problem.split("=")[0] for problem in found] == [
         "model.pooling",
-        "data.batch_size",
         "optimizer.lr",
+        "data.batch_size",
     ]
 
 
@@ -270,16 +270,3 @@ def test_no_rule_takes_anything(key):
     rule = RULES[key]
     if rule.kind != "any" or rule.choices:
         assert not all(rule.accepts(value) for value in (None, -1, "?", 1e9, True, []))
-
-
-@pytest.mark.parametrize(
-    ("rule", "text"),
-    [
-        (Rule("integer", at_least=1, also=(-1,)), "an integer ≥ 1 or -1"),
-        (Rule("number", above=0, below=1, nullable=True), "a number > 0 and < 1 or null"),
-        (Rule("text", choices=("a", "b")), "one of a, b"),
-        (Rule("boolean"), "a boolean"),
-    ],
-)
-def test_rules_read_as_sentences(rule, text):
-    assert str(rule) == text

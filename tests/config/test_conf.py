@@ -2,8 +2,11 @@
 
 import inspect
 import re
+import subprocess
+import sys
 from dataclasses import fields, replace
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import hydra
@@ -16,10 +19,10 @@ from omegaconf import DictConfig, OmegaConf
 from bert_ft.config.build.optimizer import build_optimizer
 from bert_ft.config.build.task import build_loss, build_task, build_terms
 from bert_ft.config.build.trainer import OWN_TRAINER_KEYS
-from bert_ft.config.check import problems
+from bert_ft.config.check import problems, sections
 from bert_ft.config.instantiate import build
 from bert_ft.config.paths import conf_dir
-from bert_ft.config.rules import RULES
+from bert_ft.config.rules import RULES, rules_for
 from bert_ft.errors import ConfigError
 from bert_ft.tasks.single_label import SingleLabel
 from bert_ft.training.objective import LossTerms
@@ -29,7 +32,7 @@ GROUPS = {
     for path in conf_dir().iterdir()
     if path.is_dir() and path.name not in ("hydra", "search")  # of a sweep: tests/search
 }
-JOBS = ("pretrain", "predict", "export", "report")
+COMMANDS = ("predict", "export", "report")  # with keys of their own
 CHOICES = [f"{group}={choice}" for group, choices in GROUPS.items() for choice in choices]
 # groups inside of another, chosen by its place
 CHOICES += [f"schedule@pretrain.schedule={choice}" for choice in GROUPS["schedule"]]
@@ -63,17 +66,21 @@ def leaves(node, prefix: str = ""):
             yield path, value
 
 
+def unruled(config, keys=None):
+    rules = rules_for(sections(config), keys)
+    return [key for key, _ in leaves(config) if not UNRULED.search(key) and key not in rules]
+
+
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_key_has_a_rule_and_every_default_keeps_it(choice):
     config = compose(choice, *NEEDED.get(choice, []))
-    unruled = [key for key, _ in leaves(config) if not UNRULED.search(key) and key not in RULES]
-    assert not unruled
+    assert unruled(config) == []
     assert problems(config) == []
 
 
 def test_every_rule_belongs_to_a_key():
     known = {key for choice in CHOICES for key, _ in leaves(compose(choice, *NEEDED.get(choice, [])))}
-    known |= {key for name in JOBS for key, _ in leaves(compose(name=name))}
+    known |= {key for key, _ in leaves(compose(name="pretrain"))}
     assert set(RULES) <= known
 
 
@@ -133,14 +140,26 @@ def test_the_pretraining_objective_takes_its_keys():
 
 def test_the_stage_alone_is_configured_without_a_problem():
     config = compose(name="pretrain")
-    assert [key for key, _ in leaves(config) if not UNRULED.search(key) and key not in RULES] == []
+    assert unruled(config) == []
     assert problems(config) == []
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_key_of_a_command_has_a_rule(name):
+    keys = import_module(f"bert_ft.{name}").Keys
+    config = compose(name=name)
+    assert unruled(config, keys) == []
+    required = {key for key, value in leaves(config) if value == "???"}
+    assert {
+        problem.split(":")[0] for problem in problems(config, keys) if ": required; give a " in problem
+    } == required
+
+
 def test_the_help_of_the_stage_alone_lists_the_choices_of_its_groups():
-    """By hand: Hydra's own list has the groups of fine-tuning, too."""
-    text = (conf_dir() / "pretrain.yaml").read_text(encoding="utf-8")
-    listed = dict(re.findall(r"^      ([\w@.]+): (\w+(?:, \w+)+)$", text, flags=re.MULTILINE))
+    """Hydra's own list has the groups of fine-tuning, too."""
+    command = [sys.executable, "-m", "bert_ft.pretrain", "--help"]
+    text = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    listed = dict(re.findall(r"^([\w@.]+): (\w+(?:, \w+)+)$", text, flags=re.MULTILINE))
     assert set(listed) == {"data", "encoder", "logger", "monitor", "pretrain", "schedule@pretrain.schedule"}
     for group, choices in listed.items():
         assert choices.split(", ") == [

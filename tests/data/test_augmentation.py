@@ -285,14 +285,14 @@ def test_roberta_pairs_are_two_texts(roberta_tokenizer):
 @pytest.mark.parametrize(
     ("key", "value", "limits"),
     [
-        ("token_deletion_prob", -0.1, "at least 0 and below 1"),
-        ("token_deletion_prob", 1.0, "at least 0 and below 1"),
-        ("token_swap_prob", 2, "at least 0 and below 1"),
-        ("span_mask_ratio", float("nan"), "at least 0 and below 1"),
-        ("mean_span_length", 0.5, "at least 1"),
-        ("mean_span_length", float("nan"), "at least 1"),
+        ("token_deletion_prob", -0.1, "a number ≥ 0 and < 1"),
+        ("token_deletion_prob", 1.0, "a number ≥ 0 and < 1"),
+        ("token_swap_prob", 2, "a number ≥ 0 and < 1"),
+        ("span_mask_ratio", float("nan"), "a number ≥ 0 and < 1"),
+        ("mean_span_length", 0.5, "a number ≥ 1"),
+        ("mean_span_length", float("nan"), "a number ≥ 1"),
     ],
 )
 def test_out_of_range(key, value, limits):
-    with pytest.raises(ConfigError, match=rf"data\.augmentation\.{key}={value} must be {limits}"):
+    with pytest.raises(ConfigError, match=rf"data\.augmentation\.{key}={value}: must be {limits}"):
         Augmentation(**{key: value})

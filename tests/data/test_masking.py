@@ -137,9 +137,12 @@ def found_words(tokens):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"mlm_probability": 0}, r"pretrain\.masking\.mlm_probability=0 must be above 0"),
-        ({"mlm_probability": 1}, "below 1"),
-        ({"mask_replace_prob": 1.1}, r"pretrain\.masking\.mask_replace_prob=1\.1 must be from 0 to 1"),
+        ({"mlm_probability": 0}, r"pretrain\.masking\.mlm_probability=0: must be a number > 0 and < 1"),
+        ({"mlm_probability": 1}, "mlm_probability=1: must be a number > 0 and < 1"),
+        (
+            {"mask_replace_prob": 1.1},
+            r"pretrain\.masking\.mask_replace_prob=1\.1: must be a number ≥ 0 and ≤ 1",
+        ),
         ({"mask_replace_prob": 0.9, "random_replace_prob": 0.2}, "more than 1"),
     ],
 )

@@ -112,11 +112,13 @@ def test_dropout_acts_in_training_only(module):
 
 @pytest.mark.parametrize("dropout", [-0.1, 1.0, float("nan")])
 def test_dropout_out_of_range(dropout):
-    with pytest.raises(ConfigError, match=rf"model\.head\.dropout={dropout} must be at least 0 and below 1"):
+    with pytest.raises(ConfigError, match=rf"model\.head\.dropout={dropout}: must be a number ≥ 0 and < 1"):
         ResidualHead(16, 3, hidden_sizes=[], dropout=dropout)
 
 
 @pytest.mark.parametrize("hidden_sizes", [[0], [16, -1], [16.5]])
 def test_hidden_sizes_out_of_range(hidden_sizes):
-    with pytest.raises(ConfigError, match=r"model\.head\.hidden_sizes=\[.*\] must be whole numbers above 0"):
+    with pytest.raises(
+        ConfigError, match=r"model\.head\.hidden_sizes=\[.*\]: must be a list of integers ≥ 1"
+    ):
         ResidualHead(16, 3, hidden_sizes=hidden_sizes, dropout=0.1)

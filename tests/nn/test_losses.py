@@ -205,15 +205,16 @@ def test_balanced_weights_need_a_row_of_each_label():
 @pytest.mark.parametrize(
     ("loss", "arguments", "message"),
     [
-        (CrossEntropy, {"label_smoothing": 1.0}, r"loss\.label_smoothing=1\.0 must be"),
+        (CrossEntropy, {"label_smoothing": 1.0}, r"loss\.label_smoothing=1\.0: must be"),
         (
             CrossEntropy,
             {"class_weights": [1.0, 0.0]},
-            r"loss\.class_weights=\[1\.0, 0\.0\] must be finite and above 0",
+            r"loss\.class_weights=\[1\.0, 0\.0\]: must be a list of numbers > 0",
         ),
-        (Focal, {"class_weights": [1.0, float("nan")]}, r"loss\.class_weights=\[1\.0, nan\] must be"),
-        (Focal, {"gamma": -1.0}, r"loss\.gamma=-1\.0 must be"),
-        (SupervisedContrastive, {"temperature": 0.0}, r"loss\.contrastive_temperature=0\.0 must be"),
+        (Focal, {"class_weights": [1.0, float("nan")]}, r"loss\.class_weights=\[1\.0, nan\]: must be"),
+        (Focal, {"class_weights": [1.0, float("inf")]}, r"loss\.class_weights=\[1\.0, inf\]: must be"),
+        (Focal, {"gamma": -1.0}, r"loss\.gamma=-1\.0: must be"),
+        (SupervisedContrastive, {"temperature": 0.0}, r"loss\.contrastive_temperature=0\.0: must be"),
     ],
 )
 def test_out_of_range(loss, arguments, message):

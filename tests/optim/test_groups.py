@@ -153,7 +153,7 @@ def test_an_update_moves_each_layer_by_its_own_lr():
     ],
 )
 def test_out_of_range(key, value):
-    with pytest.raises(ConfigError, match=f"optimizer.{key}={value} must be"):
+    with pytest.raises(ConfigError, match=f"optimizer.{key}={value}: must be"):
         groups_of(TinyClassifier(), **{key: value})
 
 

@@ -148,16 +148,16 @@ def test_warmup_and_decay_that_overlap():
 @pytest.mark.parametrize(
     ("schedule", "arguments", "message"),
     [
-        (Linear, {"warmup_steps": -1}, r"schedule\.warmup_steps=-1 must"),
-        (Linear, {"warmup_ratio": 1.5}, r"schedule\.warmup_ratio=1\.5 must"),
-        (Cosine, {"min_lr_ratio": -0.1}, r"schedule\.min_lr_ratio=-0\.1 must"),
-        (Cosine, {"warmup_ratio": float("nan")}, r"schedule\.warmup_ratio=nan must"),
-        (InverseSqrt, {"timescale": 0}, r"schedule\.timescale=0 must"),
-        (WarmupStableDecay, {"decay_ratio": 2}, r"schedule\.decay_ratio=2 must"),
+        (Linear, {"warmup_steps": -1}, r"schedule\.warmup_steps=-1: must"),
+        (Linear, {"warmup_ratio": 1.5}, r"schedule\.warmup_ratio=1\.5: must"),
+        (Cosine, {"min_lr_ratio": -0.1}, r"schedule\.min_lr_ratio=-0\.1: must"),
+        (Cosine, {"warmup_ratio": float("nan")}, r"schedule\.warmup_ratio=nan: must"),
+        (InverseSqrt, {"timescale": 0}, r"schedule\.timescale=0: must"),
+        (WarmupStableDecay, {"decay_ratio": 2}, r"schedule\.decay_ratio=2: must"),
         (
             WarmupStableDecay,
             {"shape": "sqrt"},
-            r"schedule\.shape=sqrt is unknown; choose one of linear, cosine, 1-",
+            r"schedule\.shape=sqrt: must be one of linear, cosine, 1-sqrt",
         ),
     ],
 )

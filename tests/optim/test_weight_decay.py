@@ -102,5 +102,5 @@ def test_a_resumed_run_goes_on_from_the_initial_value():
 
 
 def test_negative_end_ratio():
-    with pytest.raises(ConfigError, match=r"weight_decay_schedule\.end_ratio=-0\.5 must be at least 0"):
+    with pytest.raises(ConfigError, match=r"weight_decay_schedule\.end_ratio=-0\.5: must be a number ≥ 0"):
         Linear(end_ratio=-0.5)

@@ -206,5 +206,5 @@ def test_weight_is_what_the_mean_has_divided_by():
 @pytest.mark.parametrize("name", list(vars(LossTerms())))
 @pytest.mark.parametrize("value", [-0.1, float("nan")])
 def test_terms_out_of_range(name, value):
-    with pytest.raises(ConfigError, match=rf"loss\.{name}={value} must be at least 0"):
+    with pytest.raises(ConfigError, match=rf"loss\.{name}={value}: must be a number"):
         LossTerms(**{name: value})

@@ -129,9 +129,9 @@ def test_the_sum_is_weighted():
     ("settings", "message"),
     [
         ({"mlm_weight": 0.0}, "mlm_weight=0: contrastive_weight=0 too"),
-        ({"mlm_weight": -1.0}, r"mlm_weight=-1\.0 must be at least 0"),
-        ({"contrastive_weight": float("nan")}, "contrastive_weight=nan must be"),
-        ({"temperature": 0.0}, r"temperature=0\.0 must be above 0"),
+        ({"mlm_weight": -1.0}, r"mlm_weight=-1\.0: must be a number ≥ 0"),
+        ({"contrastive_weight": float("nan")}, "contrastive_weight=nan: must be"),
+        ({"temperature": 0.0}, r"temperature=0\.0: must be a number > 0"),
     ],
 )
 def test_what_cannot_be(settings, message):

@@ -1,0 +1,190 @@
+"""What a setting may be, written once as the type of the argument that takes it.
+
+``lr: Positive`` is read twice: by the constructor (``within_limits``, ``check_limits``) and, from the source, by the check of
+a whole configuration (``bert_ft.config.declared``). So nothing here may import torch.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from numbers import Integral, Real
+from typing import Annotated, Any, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from bert_ft.errors import ConfigError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+LISTS = {"list of integers": "integer", "list of numbers": "number", "list of texts": "text"}
+KINDS: Mapping[Any, str] = {bool: "boolean", int: "integer", float: "number", str: "text"}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A type with its limits; ``None`` is allowed only where ``nullable``.
+
+    Attributes:
+        kind: ``integer``, ``number``, ``text``, ``boolean``, ``mapping``, ``any``, or a list (see ``LISTS``).
+        at_least: smallest value (of each entry, in a list).
+        at_most: largest value.
+        above: value that it must exceed.
+        below: value that it must stay under.
+        choices: the only values allowed.
+        nullable: whether ``null`` is allowed.
+        also: other single values allowed beside the kind (``auto``, ``-1``).
+        own_class: whether a class of the user's own is allowed, as a mapping with ``_target_``.
+    """
+
+    kind: str
+    at_least: float | None = None
+    at_most: float | None = None
+    above: float | None = None
+    below: float | None = None
+    choices: tuple[Any, ...] = ()
+    nullable: bool = False
+    also: tuple[Any, ...] = ()
+    own_class: bool = False
+
+    def accepts(self, value: Any) -> bool:
+        if value is None:
+            return self.nullable
+        if any(value == other and type(value) is type(other) for other in self.also):
+            return True
+        if self.own_class and isinstance(value, Mapping) and "_target_" in value:
+            return True  # its constructor judges it
+        if self.choices:
+            return value in self.choices
+        if self.kind in LISTS:
+            return isinstance(value, list | tuple) and all(
+                _is_kind(LISTS[self.kind], entry) and self._in_range(entry) for entry in value
+            )
+        return _is_kind(self.kind, value) and self._in_range(value)
+
+    def problem(self, key: str, value: Any) -> str | None:
+        """Return what is wrong with the value, or ``None``."""
+        return None if self.accepts(value) else f"{key}={'null' if value is None else value}: must be {self}"
+
+    def _in_range(self, value: Any) -> bool:
+        return not (
+            (self.at_least is not None and value < self.at_least)
+            or (self.at_most is not None and value > self.at_most)
+            or (self.above is not None and value <= self.above)
+            or (self.below is not None and value >= self.below)
+        )
+
+    def __str__(self) -> str:
+        if self.choices:
+            parts = ["one of " + ", ".join(map(str, self.choices))]
+        else:
+            signs = (("≥", self.at_least), (">", self.above), ("≤", self.at_most), ("<", self.below))
+            limits = " and ".join(f"{sign} {limit}" for sign, limit in signs if limit is not None)
+            parts = [f"{'an' if self.kind[0] in 'aeiou' else 'a'} {self.kind} {limits}".strip()]
+        parts += [str(other) for other in self.also]
+        if self.own_class:
+            parts.append("a class of your own ({_target_: ...})")
+        if self.nullable:
+            parts.append("null")
+        return " or ".join(parts)
+
+
+def _is_kind(kind: str, value: Any) -> bool:
+    if isinstance(value, bool):
+        return kind in ("boolean", "any")
+    if kind == "number":  # infinity and NaN are none
+        return isinstance(value, Real) and (isinstance(value, Integral) or math.isfinite(value))
+    expected: dict[str, type] = {"integer": Integral, "text": str, "mapping": dict, "any": object}
+    return isinstance(value, expected.get(kind, ()))
+
+
+Count = Annotated[int, Rule("integer", at_least=1)]
+CountOrZero = Annotated[int, Rule("integer", at_least=0)]
+TwoOrMore = Annotated[int, Rule("integer", at_least=2)]
+Positive = Annotated[float, Rule("number", above=0)]
+NotNegative = Annotated[float, Rule("number", at_least=0)]
+Ratio = Annotated[float, Rule("number", at_least=0, at_most=1)]
+PositiveRatio = Annotated[float, Rule("number", above=0, at_most=1)]
+BelowOne = Annotated[float, Rule("number", at_least=0, below=1)]
+BetweenZeroAndOne = Annotated[float, Rule("number", above=0, below=1)]
+
+
+def one_of(names: Iterable[Any]) -> Rule:
+    """Return the rule of a choice, for an annotation: ``Annotated[str, one_of(POOLINGS)]``."""
+    return Rule("text", choices=tuple(names))
+
+
+def rule_of(hint: Any) -> Rule | None:
+    """Return the rule that a type stands for, or ``None`` for types that configurations don't hold as they are.
+
+    A union with ``None`` may be null; one with ``Mapping`` may be a class of the user's own.
+    """
+    arguments = get_args(hint)
+    if get_origin(hint) is Annotated:
+        return next((each for each in arguments if isinstance(each, Rule)), None)
+    if get_origin(hint) in (Union, types.UnionType):
+        rules = [rule for each in arguments if (rule := rule_of(each)) is not None]
+        owns = any(get_origin(each) is Mapping for each in arguments)
+        if len(rules) != 1 or len(arguments) != 1 + owns + (type(None) in arguments):
+            return None
+        return replace(rules[0], nullable=type(None) in arguments, own_class=owns)
+    if get_origin(hint) in (Sequence, list):
+        entry = rule_of(arguments[0])
+        listed = entry and f"list of {entry.kind}s"
+        return replace(entry, kind=listed) if entry and listed in LISTS else None
+    return Rule(KINDS[hint]) if hint in (bool, int, float, str) else None
+
+
+def require(hint: Any, key: str, value: Any) -> None:
+    """Refuse a value that isn't within the limits of a type.
+
+    Raises:
+        ConfigError: naming what is allowed.
+    """
+    rule = rule_of(hint)
+    if rule is not None and (problem := rule.problem(key, value)):
+        raise ConfigError(problem)
+
+
+def problems_of(section: str, hints: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with the values, by their key in the section of a configuration."""
+    for name, value in values.items():
+        rule = rule_of(hints.get(name))
+        if rule is not None and (problem := rule.problem(f"{section}.{name}", value)):
+            yield problem
+
+
+def check_limits(section: str, settings: Any) -> None:
+    """Refuse fields of a dataclass that aren't within the limits of their types.
+
+    Raises:
+        ConfigError: naming each, as a key of that section of a configuration.
+    """
+    if found := list(problems_of(section, hints_of(type(settings)), vars(settings))):
+        raise ConfigError("\n".join(found))
+
+
+def within_limits(section: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Make a function or ``__init__`` refuse arguments that aren't within the limits of their types; see ``check_limits``."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+            given = signature.bind(*args, **kwargs).arguments
+            if found := list(problems_of(section, hints_of(function), given)):
+                raise ConfigError("\n".join(found))
+            return function(*args, **kwargs)
+
+        return checked
+
+    return decorate
+
+
+def hints_of(owner: Any) -> dict[str, Any]:
+    """Return name → type, as a class or function annotates it."""
+    return get_type_hints(owner, include_extras=True)
