@@ -74,10 +74,11 @@ PRIVATE_CALLS = {
 # room of the search → the rooms, and files beside them, that it may import; ``search.py`` puts the rooms together
 SEARCH_ROOMS = {
     "space": {"settings"},
-    "study": {"settings", "space"},
-    "trials": {"settings", "space", "study"},
-    "results": set(),  # it knows a study by what is in the database
+    "study": {"settings", "space", "processes"},
+    "trials": {"settings", "space", "study", "processes"},
+    "results": {"processes"},  # it knows a study by what is in the database
     "settings": set(),
+    "processes": set(),
     "search": {"settings", "space", "study", "trials", "results"},
     "sweeper": {"search", "settings"},
 }

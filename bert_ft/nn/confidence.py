@@ -34,14 +34,6 @@ def highest_losses(losses: Tensor, num_rows: int) -> tuple[Tensor, Tensor]:
     return order, losses[order]
 
 
-def class_scores(
-    true_positives: Tensor, false_positives: Tensor, false_negatives: Tensor
-) -> dict[str, Tensor]:
-    """``precision``, ``recall`` and ``f1`` of each class, ``(classes,)``, from its counts; NaN where it is 0 / 0."""
-    tp, fp, fn = (counts.double() for counts in (true_positives, false_positives, false_negatives))
-    return {"precision": tp / (tp + fp), "recall": tp / (tp + fn), "f1": 2 * tp / (2 * tp + fp + fn)}
-
-
 def finite_rows(logits: Tensor) -> Tensor:
     """``(rows,)`` bool, the rows of ``logits (rows, classes)`` that give probabilities."""
     return torch.isfinite(logits).all(dim=1)

@@ -11,18 +11,11 @@ def smoothed(values: NDArray[np.float64], span: float | None = None) -> NDArray[
 
     Args:
         values: what isn't finite counts as a gap.
-        span: the weight falls by ``1 - 2 / (span + 1)`` a value, as pandas' ``ewm(span, adjust=True)`` counts it;
-            ``None``: a fiftieth of the values, at least 5.
+        span: the weight falls by ``1 - 2 / (span + 1)`` a value; ``None``: a fiftieth of the values, at least 5.
     """
+    import pandas as pd  # takes a moment to import, and not every report has a curve to smooth
+
     if span is None:
         span = max(5, len(values) / 50)
-    keep = 1 - 2 / (span + 1)
-    total = weight = 0.0
-    means = np.full(len(values), np.nan)
-    for index, value in enumerate(values):
-        total, weight = keep * total, keep * weight
-        if np.isfinite(value):
-            total, weight = total + value, weight + 1
-        if weight:
-            means[index] = total / weight
-    return means
+    finite = pd.Series(np.where(np.isfinite(values), values, np.nan), dtype=np.float64)
+    return finite.ewm(span=span).mean().to_numpy()

@@ -13,11 +13,11 @@ from bert_ft.drawing.confidence import draw_confusion, draw_reliability, draw_to
 from bert_ft.drawing.curves import Line, Panel, draw_curves
 from bert_ft.drawing.heat_maps import HeatMap, draw_heat_maps
 from bert_ft.drawing.style import capitalized, one_line
-from bert_ft.reporting.calibration import NUM_BINS, reliability_bins
 from bert_ft.reporting.layer_grid import layer_grid
 from bert_ft.reporting.not_logged import NotLogged
 from bert_ft.reporting.plot_spec import PlotSpec
 from bert_ft.reporting.run_log import RunLog
+from bert_ft.tasks.calibration import NUM_BINS, reliability_bins
 from bert_ft.tasks.confidence import TopProbabilities, top_probabilities
 
 SURE = 0.9
@@ -79,7 +79,8 @@ def confidence(log: RunLog) -> Figure:
 def reliability(log: RunLog) -> Figure:
     """Whether the probabilities can be believed."""
     top = outputs_of(log).top
-    bins = reliability_bins(top, log.setting("monitor.confidence.num_bins") or NUM_BINS)
+    num_bins = log.setting("monitor.confidence.num_bins") or NUM_BINS
+    bins = reliability_bins(top.probabilities, top.is_correct, num_bins)
     sure, right = top.probabilities.mean(), top.is_correct.mean()
     title = (
         f"Mean confidence {sure:.3f}, accuracy {right:.3f}; expected calibration error (ECE) {bins.ece:.3f}"

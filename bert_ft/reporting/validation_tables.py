@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from bert_ft.reporting.confusion import class_scores, mistakes
+import numpy as np
+from numpy.typing import NDArray
+
 from bert_ft.reporting.not_logged import NotLogged
 from bert_ft.reporting.run_log import RunLog
 from bert_ft.reporting.table import Cell, Table, number, share
 from bert_ft.reporting.validation_pictures import counts_of, outputs_of
+from bert_ft.tasks.confidence import class_scores
 
 MAX_MISTAKES = 10
 
 
 def scores_by_class(log: RunLog) -> Table:
     """Precision, recall and F1 of each class."""
-    scores, names = class_scores(counts_of(log)), outputs_of(log).names
+    counts, names = counts_of(log), outputs_of(log).names
     rows = [
         [Cell(name), number(int(support)), *map(share, values)]
-        for name, support, *values in zip(
-            names, scores.support, scores.precision, scores.recall, scores.f1, strict=True
-        )
+        for name, support, *values in zip(names, counts.sum(axis=1), *class_scores(counts), strict=True)
     ]
     reading = (
         "Precision: how many of those predicted as the class are of it. Recall: how many of it were found."
@@ -36,6 +37,18 @@ def frequent_mistakes(log: RunLog) -> Table:
     if not rows:
         raise NotLogged("every validation row is right")
     return Table("Most frequent mistakes", "", ["label", "predicted", "rows"], rows)
+
+
+def mistakes(counts: NDArray[np.int64], most: int) -> list[tuple[int, int, int]]:
+    """``(label, prediction, rows)`` of the most frequent mistakes, at most so many; equal ones in the labels' order."""
+    wrong = counts - np.diag(np.diag(counts))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:most]
+    pairs = [divmod(int(index), len(counts)) for index in order]
+    return [
+        (label, prediction, int(wrong[label, prediction]))
+        for label, prediction in pairs
+        if wrong[label, prediction]
+    ]
 
 
 def top_losses(log: RunLog) -> Table:

@@ -29,7 +29,7 @@ from bert_ft.errors import ConfigError, SearchError, UserError
 from bert_ft.search.results import outputs
 from bert_ft.search.settings import SearchSettings
 from bert_ft.search.space.first_trial import configured
-from bert_ft.search.space.samplers import build_pruner, build_sampler, is_grid
+from bert_ft.search.space.samplers import Callback, build_callbacks, build_pruner, build_sampler, is_grid
 from bert_ft.search.space.sampling import Sampling, extension, value_problems
 from bert_ft.search.space.space import Space, as_written, grid, space_of, text_key
 from bert_ft.search.study.opened_study import OpenedStudy, open_study
@@ -74,6 +74,7 @@ def search(
     directions = settings.directions(config)
     pruner = build_pruner(settings.pruner)
     build_sampler(settings.sampler, space.distributions)
+    callbacks = build_callbacks(settings.callbacks)
     extend = extension(settings.custom_search_space)
     n_trials = _num_trials(settings, space)
     sweep = Sweep(config, hydra_context, task, len(directions))
@@ -93,7 +94,7 @@ def search(
             queue_as_configured(opened.study, opened.storage, values, drawn)
         queue = TrialQueue(opened.study, opened.storage, n_trials=n_trials, retry=settings.retry, draw=draw)
         _announce(opened, queue)
-        _run(settings, opened, queue, server, launcher, sweep, space)
+        _run(settings, opened, queue, server, launcher, sweep, space, callbacks)
         close(opened.storage)
     finally:
         if server is not None:
@@ -191,13 +192,14 @@ def _run(
     launcher: Launcher,
     sweep: Sweep,
     space: Space,
+    callbacks: Sequence[Callback],
 ) -> None:
     def overrides(params: Mapping[str, Any]) -> tuple[list[str], list[str]]:
         shown = space.overrides(params)
         return shown, [*shown, *settings.trial_overrides, f"hydra.sweep.dir={quoted(str(opened.folder))}"]
 
     def trial_ended(trial: FrozenTrial) -> None:
-        outputs.trial_ended(opened.study, trial, opened.folder)
+        outputs.trial_ended(opened.study, trial, opened.folder, callbacks)
 
     opened.folder.mkdir(parents=True, exist_ok=True)
     try:

@@ -33,6 +33,7 @@ class SearchSettings:
         keep_top_k: number of best trials whose folders are kept whole; ``None``: all.
         begin_as_configured: the first trial is the configuration as it stands.
         report: draw the study's page during the search and at its end.
+        callbacks: name → configuration of a callback ``(study, trial)``, called after each trial.
         conditions: parameter → key or keys without which (0, null or false) it means nothing, and isn't drawn.
         params: key → override that is searched.
         custom_search_space: name of a function ``(config, trial)`` that draws more.
@@ -52,6 +53,7 @@ class SearchSettings:
     keep_top_k: Count | None = 3
     begin_as_configured: bool = False
     report: bool = True
+    callbacks: Mapping[str, Any] = field(default_factory=dict)
     conditions: Mapping[str, Any] = field(default_factory=dict)
     params: Mapping[str, Any] = field(default_factory=dict)
     custom_search_space: str | None = None
@@ -66,7 +68,7 @@ class SearchSettings:
         """
         values = {name: plain_values(value) for name, value in given.items()}
         values["direction"] = direction_names(values.get("direction"))
-        values |= {name: values.get(name) or {} for name in ("params", "conditions")}
+        values |= {name: values.get(name) or {} for name in ("params", "callbacks", "conditions")}
         return cls(**values)
 
     def __post_init__(self) -> None:

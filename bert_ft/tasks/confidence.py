@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from bert_ft import layout
+from bert_ft.tasks.calibration import reliability_bins
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,27 +52,51 @@ def confusion_counts(predictions: Tensor, labels: Tensor, num_classes: int) -> T
     return multiclass_confusion_matrix(predictions, labels, num_classes)
 
 
+class ClassScores(NamedTuple):
+    """``(classes,)`` each; NaN where nothing was there to be found, or nothing was predicted.
+
+    Attributes:
+        precision: the share of the rows predicted as this class that have it.
+        recall: the share of the rows with this class that were predicted so.
+        f1: their harmonic mean.
+    """
+
+    precision: NDArray[np.float64]
+    recall: NDArray[np.float64]
+    f1: NDArray[np.float64]
+
+
+def class_scores(counts: NDArray[np.int64]) -> ClassScores:
+    """Return the scores of each class from the number of rows by label and prediction, ``(classes, classes)``."""
+    import numpy as np
+
+    right, support, predicted = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
+
+    def ratio(part: NDArray, whole: NDArray) -> NDArray[np.float64]:
+        return np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
+
+    return ClassScores(ratio(right, predicted), ratio(right, support), ratio(2 * right, support + predicted))
+
+
 def confidence_scores(
     logits: Tensor, predictions: Tensor, labels: Tensor, names: Sequence[str], num_bins: int
 ) -> dict[str, float]:
     """Return tag → scalar; see ``JudgesConfidence.confidence``."""
-    from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_stat_scores
-
-    from bert_ft.nn.confidence import brier_score, class_scores, right_and_wrong
+    from bert_ft.nn.confidence import brier_score, right_and_wrong
 
     probabilities = logits.softmax(1)
     right, wrong = right_and_wrong(probabilities, labels)
-    scalars = {
-        f"{layout.CONFIDENCE}{layout.ECE}": multiclass_calibration_error(
-            probabilities, labels, len(names), n_bins=num_bins, norm="l1"
-        ),
+    highest, predicted = probabilities.max(1)
+    scalars: dict[str, Any] = {
+        f"{layout.CONFIDENCE}{layout.ECE}": reliability_bins(
+            highest.numpy(), (predicted == labels).numpy(), num_bins
+        ).ece,
         f"{layout.CONFIDENCE}{layout.BRIER}": brier_score(probabilities, labels),
         f"{layout.CONFIDENCE}{layout.MEAN_CORRECT}": right.mean(),
         f"{layout.CONFIDENCE}{layout.MEAN_WRONG}": wrong.mean(),
     }
-    counts = multiclass_stat_scores(predictions, labels, len(names), average=None)
-    tp, fp, _, fn, _ = counts.unbind(1)
-    for score, values in class_scores(tp, fp, fn).items():
+    scores = class_scores(confusion_counts(predictions, labels, len(names)).numpy())
+    for score, values in scores._asdict().items():
         scalars |= {
             layout.tag(layout.CLASS, name, score): value for name, value in zip(names, values, strict=True)
         }

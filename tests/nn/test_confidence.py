@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import brier_score_loss, precision_recall_fscore_support
+from sklearn.metrics import brier_score_loss
 from torch.nn import functional as F
 
-from bert_ft.nn.confidence import brier_score, class_scores, finite_rows, highest_losses, right_and_wrong
+from bert_ft.nn.confidence import brier_score, finite_rows, highest_losses, right_and_wrong
 
 CLASSES = 4
 
@@ -69,25 +69,6 @@ class TestHighestLosses:
         positions, values = highest_losses(F.cross_entropy(logits, labels, reduction="none"), 7)
         assert sorted(positions.tolist()) == [0, 1, 2]
         assert values.shape == (3,)
-
-
-@pytest.mark.parametrize("predicted", [range(CLASSES), range(2), range(1)], ids=["all", "two", "one"])
-@pytest.mark.parametrize("present", [range(CLASSES), range(1, 3)], ids=["all", "two"])
-def test_class_scores_equal_scikit_learn(present, predicted):
-    """NaN where scikit-learn, asked to, gives that: with classes nobody has, or nobody predicts."""
-    rng = np.random.default_rng(0)
-    labels, predictions = rng.choice(present, 60), rng.choice(predicted, 60)
-    expected = precision_recall_fscore_support(
-        labels, predictions, labels=range(CLASSES), zero_division=np.nan
-    )
-    tp, fp, fn = (
-        torch.tensor([int(((labels == k) & (predictions == k)).sum()) for k in range(CLASSES)]),
-        torch.tensor([int(((labels != k) & (predictions == k)).sum()) for k in range(CLASSES)]),
-        torch.tensor([int(((labels == k) & (predictions != k)).sum()) for k in range(CLASSES)]),
-    )
-    scores = class_scores(tp, fp, fn)
-    for name, values in zip(("precision", "recall", "f1"), expected, strict=False):
-        np.testing.assert_allclose(scores[name], values, rtol=1e-12, err_msg=name)
 
 
 def test_finite_rows():

@@ -9,6 +9,7 @@ from bert_ft.reporting.not_logged import NotLogged
 from bert_ft.reporting.run_log import RunLog, read_run
 from bert_ft.reporting.scalars import Series
 from bert_ft.reporting.table import LONG, Cell, Table, number, share
+from bert_ft.reporting.validation_tables import mistakes
 from tests.reporting.synthetic import Size, whole_split, write_run
 
 pytestmark = pytest.mark.slow
@@ -221,3 +222,10 @@ def test_data_tables(log):
 def test_what_is_missing_is_said(make):
     with pytest.raises(NotLogged, match="no "):
         make(EMPTY)
+
+
+def test_mistakes_by_frequency_and_then_in_the_order_of_the_labels():
+    counts = np.array([[9, 2, 0], [5, 9, 2], [0, 0, 9]])
+    assert mistakes(counts, most=10) == [(1, 0, 5), (0, 1, 2), (1, 2, 2)]
+    assert mistakes(counts, most=2) == [(1, 0, 5), (0, 1, 2)]
+    assert mistakes(np.eye(3, dtype=int), most=10) == []

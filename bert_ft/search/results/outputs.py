@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,16 @@ from bert_ft.search.results.study_log import TrialLog, read_study
 log = logging.getLogger(__name__)
 
 
-def trial_ended(study: Study, trial: FrozenTrial, folder: Path | str) -> None:
+def trial_ended(
+    study: Study,
+    trial: FrozenTrial,
+    folder: Path | str,
+    callbacks: Sequence[Callable[[Study, FrozenTrial], None]] = (),
+) -> None:
     """Put the folders in order after ``trial`` has ended; quick, and no reason for the search to stop.
 
     The weights of trials that aren't among the best are removed, ``model`` in the sweep's ``folder`` leads to those of
-    the best one, and the trial gets its line in TensorBoard's table of hyper-parameters, if it has none of its own.
+    the best one, and the trial gets its line in TensorBoard's table of hyper-parameters, if it has none of its own. The study's own callbacks follow.
     """
     try:
         known = read_study(study)
@@ -29,6 +35,13 @@ def trial_ended(study: Study, trial: FrozenTrial, folder: Path | str) -> None:
         _add_to_hparams(known.trials[trial.number], known.objectives)
     except Exception:
         log.exception("after trial %s: its folder couldn't be put in order; the search goes on", trial.number)
+    for callback in callbacks:
+        try:
+            callback(study, trial)
+        except Exception:
+            log.exception(
+                "after trial %s: %s failed; the search continues", trial.number, type(callback).__name__
+            )
 
 
 def write(study: Study, folder: Path | str) -> Path | None:

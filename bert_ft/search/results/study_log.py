@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from bert_ft.compat.optuna import url_of
+from bert_ft.search.processes import start_of
 
 # a trial's user attributes, each with a field of its name
 ATTRIBUTES = (
@@ -165,7 +165,7 @@ def keep_top_k_of(study: Study) -> int | None:
     """Return how many of the study's trials keep their model; ``None``: all."""
     attributes = study.user_attrs
     keep: int | None = attributes.get(
-        "keep_top_k", attributes.get("keep_best", KEEP_TOP_K)
+        "keep_top_k", attributes.get("keep_top_k", KEEP_TOP_K)
     )  # its earlier name
     return keep
 
@@ -203,17 +203,12 @@ def _trial(trial: FrozenTrial, now: datetime, last: datetime | None) -> TrialLog
 
 
 def _is_gone(trial: FrozenTrial) -> bool:
-    """Whether the process of a running trial, one of this machine, is no more."""
+    """Whether the process of a running trial, one of this machine, has ended."""
     pid, host = trial.user_attrs.get("pid"), trial.user_attrs.get("host")
     if pid is None or host != socket.gethostname():
         return False
-    try:
-        os.kill(pid, 0)  # sends nothing
-    except ProcessLookupError:
-        return True
-    except PermissionError:  # somebody else's
-        return False
-    return False
+    now = start_of(pid)
+    return now is None or trial.user_attrs.get("pid_started", now) != now
 
 
 def _objectives(study: Study, noted: Any) -> list[str]:

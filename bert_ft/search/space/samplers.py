@@ -1,11 +1,11 @@
-"""The sampler and the pruner that the configuration names."""
+"""The sampler, the pruner and the callbacks of a study that the configuration names."""
 
 from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 import optuna
 from hydra.errors import InstantiationException
@@ -18,7 +18,15 @@ from optuna.samplers import BaseSampler
 from bert_ft.errors import ConfigError
 from bert_ft.search.space.space import grid
 
-TRUSTED = ("optuna.samplers.*", "optuna.pruners.*", "hydra_plugins.hydra_optuna_sweeper.*")
+TRUSTED = (
+    "optuna.samplers.*",
+    "optuna.pruners.*",
+    "optuna_integration.*",
+    "hydra_plugins.hydra_optuna_sweeper.*",
+)
+CALLBACKS = "hydra.sweeper.callbacks"
+
+Callback: TypeAlias = "Callable[[optuna.Study, optuna.trial.FrozenTrial], None]"
 
 
 def build_sampler(node: Any, distributions: Mapping[str, BaseDistribution], turn: int = 0) -> BaseSampler:
@@ -64,6 +72,19 @@ def build_pruner(node: Any) -> BasePruner:
     if not isinstance(pruner, BasePruner):
         raise ConfigError(f"hydra.sweeper.pruner: gives a {type(pruner).__name__}, not a pruner")
     return pruner
+
+
+def build_callbacks(node: Mapping[str, Any]) -> list[Callback]:
+    """Return the callbacks of ``hydra.sweeper.callbacks``, such as those of ``optuna_integration``; null leaves one out.
+
+    Raises:
+        ConfigError: one refuses its arguments, isn't a callback, or needs a package that isn't installed.
+    """
+    built = {name: _built(f"{CALLBACKS}.{name}", each) for name, each in node.items() if each is not None}
+    for name, callback in built.items():
+        if not callable(callback):
+            raise ConfigError(f"{CALLBACKS}.{name}: gives a {type(callback).__name__}, which can't be called")
+    return list(built.values())
 
 
 def _built(key: str, node: Any) -> Any:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from bert_ft.search.processes import start_of
 
 HEARTBEAT_SECONDS = 20.0
 # three are missed before a process on another machine is taken for dead
@@ -34,7 +35,7 @@ class Owner:
     @classmethod
     def this_process(cls) -> Owner:
         pid = os.getpid()
-        return cls(socket.gethostname(), _pid_space(), pid, _start_of(pid) or "")
+        return cls(socket.gethostname(), _pid_space(), pid, start_of(pid) or "")
 
     @classmethod
     def of(cls, record: Any) -> Owner | None:
@@ -63,7 +64,7 @@ def is_alive(owner: Owner, heartbeats: Mapping[str, Any], now: float) -> bool:
     """
     here = Owner.this_process()
     if (owner.host, owner.space) == (here.host, here.space):
-        return _start_of(owner.pid) == owner.started
+        return start_of(owner.pid) == owner.started
     return now - float(heartbeats.get(owner.heartbeat_key, 0.0)) < GRACE_SECONDS
 
 
@@ -73,16 +74,3 @@ def _pid_space() -> str:
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
     except OSError:  # not Linux
         return ""
-
-
-def _start_of(pid: int) -> str | None:
-    """When the process started, ``None`` if there is none of that number or it has ended."""
-    try:
-        # behind the name, which may hold blanks and brackets
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        if Path("/proc/self/stat").exists():
-            return None
-        shown = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True)
-        return shown.stdout.strip() or None
-    return None if fields[0] in ("Z", "X") else fields[19]

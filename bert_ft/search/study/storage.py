@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import sqlite3
 import zlib
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from typing import Any
 
 import optuna
 import sqlalchemy
+from filelock import FileLock
 from optuna.exceptions import OptunaError
 from optuna.storages import RDBStorage
 from sqlalchemy.engine import URL, make_url
@@ -172,7 +172,8 @@ def locked(storage: CachedStorage, study_name: str) -> AbstractContextManager[No
 def _locked(engine: sqlalchemy.Engine, name: str) -> Iterator[None]:
     backend = engine.dialect.name
     if backend == "sqlite":
-        with _file_locked(Path(f"{engine.url.database}.lock")):
+        # the system frees it when its process dies; a fork that happens inside doesn't inherit it
+        with FileLock(f"{engine.url.database}.lock").acquire(poll_interval=0.01):
             yield
         return
     key = zlib.crc32(f"bert_ft {name}".encode())
@@ -191,13 +192,6 @@ def _locked(engine: sqlalchemy.Engine, name: str) -> Iterator[None]:
             yield
         finally:
             connection.exec_driver_sql(give)
-
-
-@contextmanager
-def _file_locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def now(storage: CachedStorage) -> float:

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from bert_ft import layout
 from bert_ft.compat.hydra import returned, set_hydra_config
+from bert_ft.search.processes import start_of
 from bert_ft.search.trials.failures import objective_values, reason_of_error
 from bert_ft.search.trials.fork_server import Send
 from bert_ft.search.trials.resources import Slot
@@ -58,7 +59,7 @@ class Sweep:
                 config.hydra.job.id = str(number)
                 config.hydra.job.num = number
             folder = claim_folder(config)
-            send({"folder": str(folder), "pid": os.getpid()})
+            send({"folder": str(folder), "pid": os.getpid(), "pid_started": start_of(os.getpid())})
             _print_into(folder / layout.CONSOLE_FILE)
             send(self._outcome(config))
         except BaseException as error:

@@ -157,7 +157,7 @@ class Workers:
         elif message.job in self._running:
             running = self._running[message.job]
             running.said |= message.content
-            for name in ("folder", "pid"):
+            for name in ("folder", "pid", "pid_started"):
                 if name in message.content:
                     self._queue.storage.set_trial_user_attr(
                         trial_id(running.trial), name, message.content[name]

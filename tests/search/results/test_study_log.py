@@ -94,10 +94,12 @@ def test_a_running_trial_whose_process_is_gone_is_lost_since_the_last_thing_know
     add(study, "running", span=(10, None), pid=os.getpid(), host=here)
     add(study, "running", span=(10, None), pid=ended.pid, host="elsewhere")
     add(study, "running", span=(40, None), pid=ended.pid, host=here)
-    _, gone, alive, elsewhere, late = read_study(study, now=at(100)).trials
+    add(study, "running", span=(10, None), pid=os.getpid(), pid_started="1", host=here)
+    _, gone, alive, elsewhere, late, reused = read_study(study, now=at(100)).trials
     assert (gone.state, gone.end, gone.reason) == ("lost", at(30), "its process is gone")
     assert (alive.state, alive.end) == (elsewhere.state, elsewhere.end) == ("running", at(100))
     assert (late.state, late.end) == ("lost", at(40))
+    assert reused.state == "lost"  # the number of its process is another's now
 
 
 def test_a_lost_trial_has_ended_when_its_process_was_last_seen():

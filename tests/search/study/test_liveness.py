@@ -2,7 +2,11 @@ import dataclasses
 import os
 import subprocess
 import sys
+from pathlib import Path
 
+import pytest
+
+from bert_ft.search.processes import start_of
 from bert_ft.search.study.liveness import GRACE_SECONDS, Owner, is_alive
 
 
@@ -40,3 +44,19 @@ def test_round_trip():
     assert Owner.of(own.to_dict()) == own
     assert Owner.of(None) is None
     assert Owner.of({"host": "x"}) is None
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="Linux only")
+def test_the_start_is_what_the_system_counts():
+    """A study that an earlier version began has it from there."""
+    fields = Path(f"/proc/{os.getpid()}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    assert Owner.this_process().started == fields[19]
+
+
+def test_a_process_that_nobody_has_waited_for_is_dead():
+    process = subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE)
+    process.stdout.read()  # until it ends
+    while (started := start_of(process.pid)) is not None:
+        assert started.isdecimal()
+    assert process.wait() == 0
+    process.stdout.close()

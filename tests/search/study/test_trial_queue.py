@@ -1,5 +1,7 @@
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -352,3 +354,32 @@ def spread(points: np.ndarray) -> float:
     distances = np.linalg.norm(points[:, None] - points[None], axis=-1)
     np.fill_diagonal(distances, np.inf)
     return float(distances.min(axis=1).mean())
+
+
+def test_the_lock_of_a_killed_process_is_free_though_its_child_lives(tmp_path):
+    """Trials are forked from processes that claim others."""
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    close(open_storage(url, create=True))
+    code = (
+        "import os, sys, time\n"
+        "from bert_ft.search.study.storage import locked, open_storage\n"
+        f"with locked(open_storage({url!r}), 'study'):\n"
+        "    child = os.fork()\n"
+        "    if child:\n"
+        "        print(child, flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", code], stdout=subprocess.PIPE, text=True
+    )
+    child = int(process.stdout.readline())
+    process.kill()
+    process.wait()
+    storage = open_storage(url)
+    try:
+        with locked(storage, "study"):
+            os.kill(child, 0)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        process.stdout.close()
+        close(storage)

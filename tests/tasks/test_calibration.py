@@ -5,8 +5,8 @@ from scipy.special import softmax
 from sklearn.calibration import calibration_curve
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from bert_ft.reporting.calibration import NUM_BINS, reliability_bins
-from bert_ft.tasks.confidence import TopProbabilities, top_probabilities
+from bert_ft.tasks.calibration import NUM_BINS, reliability_bins
+from bert_ft.tasks.confidence import confidence_scores, top_probabilities
 from tests.reporting.synthetic import Size, validation_outputs
 
 
@@ -33,7 +33,7 @@ def test_large_logits_do_not_overflow():
 @pytest.mark.parametrize("num_bins", [1, 10, NUM_BINS])
 def test_bins_are_those_of_scikit_learn(outputs, num_bins):
     top = top_probabilities(*outputs)
-    bins = reliability_bins(top, num_bins)
+    bins = reliability_bins(top.probabilities, top.is_correct, num_bins)
     accuracy, confidence = calibration_curve(
         top.is_correct, top.probabilities, n_bins=num_bins, strategy="uniform"
     )
@@ -50,11 +50,19 @@ def test_error_is_that_of_torchmetrics(outputs):
     expected = multiclass_calibration_error(
         probabilities, torch.from_numpy(labels), 4, n_bins=NUM_BINS, norm="l1"
     )
-    assert reliability_bins(top_probabilities(logits, labels)).ece == pytest.approx(expected.item(), abs=1e-6)
+    top = top_probabilities(logits, labels)
+    assert reliability_bins(top.probabilities, top.is_correct).ece == pytest.approx(expected.item(), abs=1e-6)
 
 
 def test_a_bin_holds_its_upper_edge():
-    top = TopProbabilities(np.array([0.5, 0.51, 1.0]), np.zeros(3, int), np.array([True, False, True]))
-    bins = reliability_bins(top, 2)
+    bins = reliability_bins(np.array([0.5, 0.51, 1.0]), np.array([True, False, True]), 2)
     assert bins.counts.tolist() == [1, 2]
     assert bins.ece == pytest.approx((0.5 + 2 * abs(0.755 - 0.5)) / 3)
+
+
+def test_a_probability_of_exactly_one_is_in_the_last_bin_with_its_neighbors():
+    """torchmetrics 1.9 gives it a bin of its own, where the errors of the two no longer cancel."""
+    logits, labels = torch.tensor([[4.0, 0.0], [800.0, 0.0]], dtype=torch.float64), torch.tensor([0, 1])
+    sure = 1 / (1 + np.exp(-4.0))
+    scores = confidence_scores(logits, logits.argmax(1), labels, ("a", "b"), num_bins=15)
+    assert scores["confidence/ece"] == pytest.approx((sure + 1) / 2 - 0.5)

@@ -1,13 +1,12 @@
-"""How far a classifier's probabilities can be believed."""
+"""How far a classifier's probabilities can be believed: what the monitor logs and the report draws."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from bert_ft.tasks.confidence import TopProbabilities
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 NUM_BINS = 15  # as the monitor's expected calibration error has by default
 
@@ -30,17 +29,25 @@ class ReliabilityBins(NamedTuple):
     ece: float
 
 
-def reliability_bins(top: TopProbabilities, num_bins: int = NUM_BINS) -> ReliabilityBins:
-    """Confidence and accuracy of the rows in each bin."""
+def reliability_bins(
+    probabilities: NDArray[np.float64], is_correct: NDArray[np.bool_], num_bins: int = NUM_BINS
+) -> ReliabilityBins:
+    """Return confidence and accuracy of the rows ``(rows,)`` in each bin.
+
+    Not by torchmetrics, which has a bin of its own for a probability of exactly 1 (as of 1.9), nor by scikit-learn, which
+    counts no rows and takes a second to import in every run.
+    """
+    import numpy as np
+
     edges = np.linspace(0, 1, num_bins + 1)
-    bins = np.searchsorted(edges[1:-1], top.probabilities)
+    bins = np.searchsorted(edges[1:-1], probabilities)
     counts = np.bincount(bins, minlength=num_bins)
 
     def mean(values: NDArray) -> NDArray[np.float64]:
         totals = np.bincount(bins, weights=values, minlength=num_bins)
         return np.divide(totals, counts, out=np.full(num_bins, np.nan), where=counts > 0)
 
-    confidence, accuracy = mean(top.probabilities), mean(top.is_correct)
+    confidence, accuracy = mean(probabilities), mean(is_correct)
     filled = counts > 0
     ece = np.average(np.abs(confidence - accuracy)[filled], weights=counts[filled])
     return ReliabilityBins(edges, counts, confidence, accuracy, float(ece))
