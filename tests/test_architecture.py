@@ -63,9 +63,9 @@ BELOW = {
 # library → the layers that may import it; entry points may import any
 HOMES = {
     "lightning": {"compat", "training", "callbacks", "config"},
-    "torchmetrics": {"tasks", "training", "config"},
+    "torchmetrics": {"compat", "tasks", "training", "config"},
     "hydra": {"compat", "config", "search"},
-    "omegaconf": {"config", "search"},
+    "omegaconf": {"compat", "config", "search"},
     "optuna": {"compat", "search"},
     "matplotlib": {
         "drawing",

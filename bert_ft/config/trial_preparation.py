@@ -46,7 +46,7 @@ def prepare_for_trials(config: DictConfig) -> None:
     Raises:
         UserError: the data or the encoder can't be used.
     """
-    with heavy_imports(compiles=config.trainer.compile, kernels=config.encoder.kernels):
+    with heavy_imports(kernels=config.encoder.kernels):
         for name in LATE:
             importlib.import_module(name)
         for target in _targets(OmegaConf.to_container(config, resolve=False)):

@@ -179,6 +179,6 @@ def test_another_choice_is_refused():
 def test_memory(monkeypatch, kernels):
     asked = []
     monkeypatch.setattr(startup, "keep_freed_memory", lambda: asked.append(1))
-    with startup.heavy_imports(compiles=True, kernels=kernels):
+    with startup.heavy_imports(kernels=kernels):
         pass
     assert bool(asked) == (kernels == "fast")
