@@ -81,9 +81,11 @@ PRIVATE_CALLS = {
     "__init__": set(),
     "hydra": {"hydra"},
     "lightning": {"lightning", "torch"},  # torch: a type
+    "omegaconf": {"omegaconf"},
     "optuna": {"optuna"},
     "optuna_sweeper": {"hydra_plugins", "optuna"},
     "torch": {"torch"},
+    "torchmetrics": {"torchmetrics"},
     "transformers": {"transformers", "torch"},  # torch: a type
 }
 # room of the search → the rooms, and files beside them, that it may import; ``search.py`` puts the rooms together
