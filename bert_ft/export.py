@@ -20,7 +20,7 @@ def main(config: DictConfig) -> None:
 
     from bert_ft.config.startup import heavy_imports
 
-    with heavy_imports(compiles=True):
+    with heavy_imports():
         from bert_ft.inference.onnx import check_export, export_onnx
         from bert_ft.models.bundle import load_bundle
 

@@ -17,7 +17,7 @@ def main(config: DictConfig) -> float | list[float]:
     """Run the main job and return the objective of the checkpoint that was kept, or several with ``objective.others``."""
     from bert_ft.config.startup import heavy_imports
 
-    with heavy_imports(compiles=config.trainer.compile, kernels=config.encoder.kernels):
+    with heavy_imports(kernels=config.encoder.kernels):
         from bert_ft.config.build.fine_tuning import build_fine_tuning
         from bert_ft.training.stage import reached
         from bert_ft.training.summary import print_result

@@ -48,9 +48,9 @@ BELOW: dict[str, set[str]] = {
 # library → the layers that may import it; entry points may import any
 HOMES = {
     "lightning": {"compat", "training", "callbacks", "config"},
-    "torchmetrics": {"tasks", "training", "config"},
+    "torchmetrics": {"compat", "tasks", "training", "config"},
     "hydra": {"compat", "config", "search"},
-    "omegaconf": {"config", "search", "renamed_keys"},
+    "omegaconf": {"compat", "config", "search", "renamed_keys"},
     "optuna": {"compat", "search"},
     "matplotlib": {
         "drawing",
@@ -66,9 +66,11 @@ PRIVATE_CALLS = {
     "__init__": set(),
     "hydra": {"hydra"},
     "lightning": {"lightning", "torch"},  # torch: a type
+    "omegaconf": {"omegaconf"},
     "optuna": {"optuna"},
     "optuna_sweeper": {"hydra_plugins", "optuna"},
     "torch": {"torch"},
+    "torchmetrics": {"torchmetrics"},
     "transformers": {"transformers", "torch"},  # torch: a type
 }
 # room of the search → the rooms, and files beside them, that it may import; ``search.py`` puts the rooms together

@@ -15,6 +15,7 @@ from hydra.utils import execution_whitelist, get_object, instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
+from bert_ft.compat.omegaconf import detached
 from bert_ft.errors import ConfigError, UserError
 from bert_ft.trust import IN_CONFIGURATIONS, is_trusted, targets
 
@@ -40,6 +41,8 @@ def build(node: Any, **arguments: Any) -> Any:
     """
     try:
         with execution_whitelist([*IN_CONFIGURATIONS, *_trusted.get()]):
+            if isinstance(node, DictConfig):
+                node = detached(node)
             return instantiate(node, _convert_="all", **arguments)
     except UserError:
         raise

@@ -7,24 +7,18 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from bert_ft.config.lean_imports import defer_unused_imports, load_deferred
 from bert_ft.kernels.memory import keep_freed_memory
 
 
 @contextmanager
-def heavy_imports(*, compiles: bool = False, kernels: str = "fast") -> Iterator[None]:
+def heavy_imports(*, kernels: str = "fast") -> Iterator[None]:
     """Settings of the process for torch, lightning and transformers, which are imported inside.
 
     Imports make a million objects that all stay, and the garbage collector walks through them time and again:
     a quarter of the seconds until the first step. It rests meanwhile, and what was imported in a process that had
     none of it before is left out of later collections. A command stops it even before, when it begins to compose its
-    configuration. ``compiles``: nothing is deferred for torch's compiler. ``kernels``: with ``plain``, memory is
-    left to the system's own settings.
+    configuration. ``kernels``: with ``plain``, memory is left to the system's own settings.
     """
-    if compiles:
-        load_deferred()  # what an earlier run in the process left, one that compiled nothing
-    else:
-        defer_unused_imports()
     if kernels == "fast":
         keep_freed_memory()
     first = "torch" not in sys.modules

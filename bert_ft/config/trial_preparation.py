@@ -6,7 +6,10 @@ import contextlib
 import importlib
 import multiprocessing
 import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -39,29 +42,62 @@ def prepare_for_trials(config: DictConfig) -> None:
     """Import what a run needs, and have the texts tokenized once, which then lie memory-mapped for all trials.
 
     Tokenization starts threads, which don't survive a fork, so it happens in another process. The weights of the
-    encoder are read there too: they stay in the system's memory, from which trials map them.
+    encoder are read there too: they stay in the system's memory, from which trials map them. So are kernels and padding
+    checked there; what has passed isn't checked in each trial.
 
     Raises:
         UserError: the data or the encoder can't be used.
     """
-    with heavy_imports(compiles=config.trainer.compile, kernels=config.encoder.kernels):
+    with heavy_imports(kernels=config.encoder.kernels):
         for name in IMPORTED_AHEAD:
             importlib.import_module(name)
         for _, target in targets(OmegaConf.to_container(config, resolve=False)):
             if is_trusted(target, (*IN_CONFIGURATIONS, *config.trust)):
                 with contextlib.suppress(ImportError, ValueError):  # which a trial will tell
                     importlib.import_module(target.rpartition(".")[0])
-        problem, imported = _rehearsed(config)
+        problem, imported, checks = _rehearsed(config)
         for name in imported:
             if name.split(".")[0] in PASSIVE:
                 with contextlib.suppress(ImportError):
                     importlib.import_module(name)
+        checks.take_over()
     if problem is not None:
         raise UserError(problem)
 
 
-def _rehearsed(config: DictConfig) -> tuple[str | None, list[str]]:
-    """What is wrong with data and encoder, and the modules that reading them has imported, in another process."""
+@dataclass(frozen=True)
+class Checks:
+    """What has been tried in one process, for others on the same machine.
+
+    Attributes:
+        kernels: those that have passed; one that fails says so in each trial.
+        encoders: those tried on padded batches, with what goes wrong in 16 bits.
+    """
+
+    kernels: Sequence[Any] = ()
+    encoders: Mapping[tuple[str, str | None], str | None] = field(default_factory=dict)
+
+    @classmethod
+    def of_this_process(cls) -> Checks:
+        from bert_ft.kernels.self_check import passed
+        from bert_ft.models.encoder import tried
+
+        return cls(passed(), tried)
+
+    def take_over(self) -> None:
+        """Count them as tried in this process."""
+        from bert_ft.kernels.self_check import take_over
+        from bert_ft.models.encoder import tried
+
+        take_over(self.kernels)
+        tried.update(self.encoders)
+
+
+def _rehearsed(config: DictConfig) -> tuple[str | None, list[str], Checks]:
+    """What is wrong with data and encoder, the modules that reading them has imported, and what was checked.
+
+    All of it happens in another process.
+    """
     fork = multiprocessing.get_context("fork")
     receiver, sender = fork.Pipe(duplex=False)
     process = fork.Process(target=_rehearse, args=(config, sender))
@@ -70,7 +106,7 @@ def _rehearsed(config: DictConfig) -> tuple[str | None, list[str]]:
     try:
         return receiver.recv()
     except EOFError:
-        return None, []  # it crashed, as each trial will, and will say why
+        return None, [], Checks()  # it crashed, as each trial will, and will say why
     finally:
         process.join()
 
@@ -84,4 +120,5 @@ def _rehearse(config: DictConfig, sender: Connection) -> None:
         read_inputs(config)
     except UserError as error:
         problem = str(error)
-    sender.send((problem, [name for name in sys.modules if name not in before]))
+    imported = [name for name in sys.modules if name not in before]
+    sender.send((problem, imported, Checks.of_this_process()))

@@ -1,14 +1,15 @@
 """Whether a kernel still does what torch does: a tiny comparison, once in a process, before it is used.
 
-Kernels call operators that torch doesn't promise to keep, on whatever processor there is.
+Kernels call operators that torch doesn't promise to keep, on whatever processor there is. Processes forked for the
+trials of a search take over what has passed in another one on the same machine. The tensors of a check are too small to
+be split between threads, so their number doesn't matter.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import cache
 
 import torch
 from torch import Tensor
@@ -17,12 +18,15 @@ log = logging.getLogger(__name__)
 
 TOLERANCE = 1e-4  # of float32 sums of a few products of the order of 1; what is wrong is off by far more
 
+Check = tuple[Callable[..., None], tuple[Hashable, ...]]  # a function and its arguments
+
+_results: dict[Check, bool] = {}
+
 
 class DeviationError(Exception):
     """A kernel gave other numbers than torch."""
 
 
-@cache
 def passes(
     kernel: str, check: Callable[..., None], *arguments: Hashable, instead: str = "torch's own"
 ) -> bool:
@@ -36,6 +40,30 @@ def passes(
         arguments: of ``check``.
         instead: what the caller uses after a failure, as the message names it.
     """
+    key = (check, arguments)
+    if key not in _results:
+        _results[key] = _is_passed(kernel, check, arguments, instead)
+    return _results[key]
+
+
+def passed() -> list[Check]:
+    """Return the checks that have been passed in this process, or were taken over."""
+    return [check for check, result in _results.items() if result]
+
+
+def take_over(checks: Iterable[Check]) -> None:
+    """Count checks as passed that were passed in another process on this machine, with the same libraries."""
+    _results.update(dict.fromkeys(checks, True))
+
+
+def forget() -> None:
+    """Check everything once more."""
+    _results.clear()
+
+
+def _is_passed(
+    kernel: str, check: Callable[..., None], arguments: tuple[Hashable, ...], instead: str
+) -> bool:
     try:
         with _set_apart():
             check(*arguments)

@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -205,9 +204,18 @@ class EncoderSpec:
         return encoder.train()
 
 
-@cache
+# (name or path, revision) of an encoder that has been tried → what goes wrong in 16 bits; a search's trials inherit it
+tried: dict[tuple[str, str | None], str | None] = {}
+
+
 def _try(name_or_path: str, revision: str | None) -> str | None:
     """Refuse an encoder that can't run padded, and return what goes wrong in 16 bits: once, since it is loaded for that."""
+    if (name_or_path, revision) not in tried:
+        tried[name_or_path, revision] = _tried(name_or_path, revision)
+    return tried[name_or_path, revision]
+
+
+def _tried(name_or_path: str, revision: str | None) -> str | None:
     spec = EncoderSpec(name_or_path, revision)
     with _loading(name_or_path):
         config = AutoConfig.from_pretrained(spec.resolve(), revision=revision, trust_remote_code=False)

@@ -13,7 +13,16 @@ import pytest
 import bert_ft
 
 ROOT = Path(bert_ft.__file__).parent
-LIBRARIES = {"lightning", "hydra", "hydra_plugins", "omegaconf", "optuna", "torch", "transformers"}
+LIBRARIES = {
+    "lightning",
+    "hydra",
+    "hydra_plugins",
+    "omegaconf",
+    "optuna",
+    "torch",
+    "torchmetrics",
+    "transformers",
+}
 # keys of Hydra's configurations, which its documentation has
 KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 # attributes without an underscore that no page of the libraries' documentation has

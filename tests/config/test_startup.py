@@ -1,8 +1,12 @@
 import gc
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import pytest
+
+from bert_ft import train as command
+from tests.training.running import compose_run, file_overrides
 
 
 def python(code: str) -> str:
@@ -62,3 +66,27 @@ def test_a_command_collects_once_it_has_imported():
     with heavy_imports():
         pass
     assert gc.isenabled()
+
+
+@pytest.mark.parametrize("kernels", ["fast", "plain"])
+def test_the_command_says_by_which_kernels(tmp_path, tiny_encoder, reviews, monkeypatch, kernels):
+    said = []
+
+    @contextmanager
+    def imports(*, kernels):
+        said.append(kernels)
+        raise RuntimeError("broken off")
+        yield
+
+    monkeypatch.setattr("bert_ft.config.startup.heavy_imports", imports)
+    config = compose_run(
+        tmp_path,
+        "data=files",
+        "encoder=any",
+        *file_overrides(reviews),
+        f"encoder.name_or_path={tiny_encoder}",
+        f"encoder.kernels={kernels}",
+    )
+    with pytest.raises(RuntimeError, match="broken off"):
+        command.main(config)
+    assert said == [kernels]

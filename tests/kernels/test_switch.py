@@ -12,7 +12,7 @@ from torch.optim import AdamW
 
 from bert_ft.config import startup
 from bert_ft.errors import ConfigError
-from bert_ft.kernels import dropout, first_token, linear, packed_attention, split_embedding
+from bert_ft.kernels import dropout, first_token, linear, packed_attention, self_check, split_embedding
 from bert_ft.kernels.dropout import Dropout
 from bert_ft.kernels.linear import Linear
 from bert_ft.kernels.split_embedding import SplitEmbedding
@@ -153,7 +153,7 @@ def test_a_reloaded_folder(tmp_path, tiny_encoder, monkeypatch, caplog, works):
     caplog.clear()
     if not works:
         monkeypatch.setattr(linear, "_product", fails)
-        linear.passes.cache_clear()
+        self_check.forget()
     encoder = load_bundle(tmp_path).classifier.encoder
     types = {type(module) for module in encoder.modules() if isinstance(module, nn.Linear)}
     assert types == {Linear if works else nn.Linear}
@@ -179,6 +179,6 @@ def test_another_choice_is_refused():
 def test_memory(monkeypatch, kernels):
     asked = []
     monkeypatch.setattr(startup, "keep_freed_memory", lambda: asked.append(1))
-    with startup.heavy_imports(compiles=True, kernels=kernels):
+    with startup.heavy_imports(kernels=kernels):
         pass
     assert bool(asked) == (kernels == "fast")

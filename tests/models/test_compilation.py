@@ -1,17 +1,12 @@
 """A compiled encoder against the same one uncompiled, on batches of several shapes; by torch's tracing alone."""
 
 import copy
-import subprocess
-import sys
-from contextlib import contextmanager
 
 import pytest
 import torch
 from torch import nn
 from transformers import AttentionInterface
 
-from bert_ft import train as command
-from bert_ft.config import lean_imports
 from bert_ft.models.attention import PACKED_EAGER, PACKED_SDPA
 from bert_ft.models.classifier import ResidualClassifier
 from bert_ft.models.compilation import compile_encoder
@@ -20,7 +15,7 @@ from bert_ft.models.encoder_config import attention_name, set_dropout
 from bert_ft.models.encoding import encode
 from bert_ft.models.frozen import freeze
 from bert_ft.tasks.single_label import SingleLabel
-from tests.training.running import compose_run, file_overrides, train
+from tests.training.running import train
 
 from .families import random_batch, tiny_config
 
@@ -40,7 +35,6 @@ def compiler(monkeypatch):
     """torch's compiler with a backend that runs what was traced as it is; afterwards as if it hadn't been used."""
     import torch._dynamo
 
-    lean_imports.load(torch._dynamo)  # an earlier run of this process may have deferred it
     original = nn.Module.compile
     traced = []
 
@@ -171,59 +165,3 @@ def test_a_run_learns_and_is_saved_as_ever(tmp_path, tiny_encoder, reviews, comp
     assert compiler
     for split in ("val", "test"):
         assert found[0][split] == pytest.approx(found[1][split], abs=1e-3)
-
-
-@pytest.mark.parametrize(("compiles", "kernels"), [(False, "fast"), (True, "plain")])
-def test_the_command_says_whether_it_compiles_and_by_which_kernels(
-    tmp_path, tiny_encoder, reviews, monkeypatch, compiles, kernels
-):
-    said = []
-
-    @contextmanager
-    def imports(*, compiles, kernels):
-        said.append((compiles, kernels))
-        raise RuntimeError("broken off")
-        yield
-
-    monkeypatch.setattr("bert_ft.config.startup.heavy_imports", imports)
-    config = compose_run(
-        tmp_path,
-        "data=files",
-        "encoder=any",
-        *file_overrides(reviews),
-        f"encoder.name_or_path={tiny_encoder}",
-        f"trainer.compile={str(compiles).lower()}",
-        f"encoder.kernels={kernels}",
-    )
-    with pytest.raises(RuntimeError, match="broken off"):
-        command.main(config)
-    assert said == [(compiles, kernels)]
-
-
-def deferred(code: str) -> set[str]:
-    """Which modules of torch's compiler are there without being executed, after ``code``."""
-    code += """
-import sys
-from bert_ft.config import lean_imports
-print(*(name for name, module in sys.modules.items() if isinstance(module, lean_imports._Deferred)))
-"""
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    return {name for name in result.stdout.split() if name.startswith("torch._")}
-
-
-IMPORTS = """
-from bert_ft.config.startup import heavy_imports
-with heavy_imports(compiles={}):
-    import bert_ft.config.build.fine_tuning
-"""
-
-
-def test_nothing_is_deferred_for_the_compiler():
-    assert "torch._dynamo" in deferred(IMPORTS.format(False))
-    assert deferred(IMPORTS.format(True)) == set()
-
-
-def test_nor_after_a_run_in_the_same_process_that_compiled_nothing():
-    """A sweep over trainer.compile: deferred, ``torch.compiler.disable`` would have no effect."""
-    assert deferred(IMPORTS.format(False) + IMPORTS.format(True)) == set()

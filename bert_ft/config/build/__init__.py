@@ -1,1 +1,5 @@
 """From a checked configuration and a folder to a stage of training."""
+
+from bert_ft.compat.torchmetrics import import_without_signals
+
+import_without_signals()  # before Lightning, which imports all of torchmetrics

@@ -15,8 +15,11 @@ from bert_ft.data.sources import LoadedSplits, load_splits
 from bert_ft.data.targets import Targets
 from bert_ft.data.tokenization import FastTokenizer, load_tokenizer
 from bert_ft.errors import ConfigError
+from bert_ft.kernels.split_embedding import is_correct as embedding_is_right
+from bert_ft.kernels.switch import is_fast
 from bert_ft.models.encoder import EncoderSpec
 from bert_ft.models.encoder_config import max_positions
+from bert_ft.models.first_token import prepare_first_tokens
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ def text_inputs(config: DictConfig) -> TextInputs:
 
 
 def read_inputs(config: DictConfig) -> None:
-    """Read the encoder and the data of the main job once: it leaves tokenized data in the cache.
+    """Read the encoder and the data of the main job once: it leaves tokenized data in the cache and kernels checked.
 
     Raises:
         UserError: the data, the encoder or the configuration can't be used.
@@ -58,7 +61,10 @@ def read_inputs(config: DictConfig) -> None:
     with trusting(config.trust):
         quieten()
         inputs = text_inputs(config)
-        inputs.encoder.load(inputs.encoder_config)
+        encoder = inputs.encoder.load(inputs.encoder_config)
+        if is_fast(encoder):  # the checks of those kernels that a run only chooses later
+            prepare_first_tokens(encoder)
+            embedding_is_right()
         prepared_data(config, build_task(config), inputs.tokenizer, inputs.max_length)
 
 

@@ -165,7 +165,7 @@ def keep_top_k_of(study: Study) -> int | None:
     """Return how many of the study's trials keep their model; ``None``: all."""
     attributes = study.user_attrs
     keep: int | None = attributes.get(
-        "keep_top_k", attributes.get("keep_top_k", KEEP_TOP_K)
+        "keep_top_k", attributes.get("keep_best", KEEP_TOP_K)
     )  # its earlier name
     return keep
 
