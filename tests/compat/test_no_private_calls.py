@@ -25,6 +25,8 @@ LIBRARIES = {
 }
 # keys of Hydra's configurations, which its documentation has
 KEYS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
+# a named tuple's methods, public in Python's documentation
+NAMED_TUPLE = {"_asdict", "_replace", "_make", "_fields"}
 # attributes without an underscore that no page of the libraries' documentation has
 UNDOCUMENTED = {
     "fit_loop",
@@ -41,7 +43,7 @@ FILES = sorted(path for path in ROOT.rglob("*.py") if path.relative_to(ROOT).par
 
 def is_private(name: str) -> bool:
     """``_x``, and torch's ``_x_``, which changes a tensor in place; neither Python's ``__x__`` nor a key of Hydra's."""
-    return name.startswith("_") and not name.endswith("__") and name not in KEYS
+    return name.startswith("_") and not name.endswith("__") and name not in KEYS | NAMED_TUPLE
 
 
 def found_in(source: str) -> Iterator[str]:
