@@ -147,7 +147,7 @@ def test_only_rows_in_use_are_trained_and_the_kernels_agree(tmp_path, tiny_encod
 def test_it_resumes_to_the_last_bit(finished, tmp_path, tiny_encoder, films, monkeypatch):
     whole, _ = finished
     arguments = (tmp_path, tiny_encoder, films, *ADDED, "trainer.max_epochs=4")
-    last = interrupted(monkeypatch, "training_step", lambda module: module.global_step == 25, *arguments)
+    last = interrupted(monkeypatch, "on_train_batch_end", lambda module: module.global_step == 25, *arguments)
     train(*arguments, f"resume_from={last}")
     ended = torch.load(tmp_path / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
     expected = torch.load(whole / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
@@ -186,7 +186,7 @@ def test_a_stage_before_hands_the_rows_over(tmp_path, tiny_encoder, films, size,
     assert torch.equal(*handed_over)
     assert json.loads((tmp_path / "1/pretraining/metrics.json").read_text())["from_cache"]
     mean = handed_over[0][:size].mean(0)
-    assert (handed_over[0][size] - mean).abs().max() > 1e-3  # it has learnt
+    assert (handed_over[0][size] - mean).abs().max() > 1e-5  # drawn within 1e-6, it has learnt
     # another tokenizer isn't served what the cache has
     other = [word.replace("turkey", "dud") for word in more]
     config = small_run(tmp_path / "other", tiny_encoder, films, *other, "debug=fast")
@@ -238,7 +238,7 @@ def test_a_search_chooses_among_tokens(tmp_path, tiny_encoder, films):
     overrides = [
         "hydra/sweeper=optuna",
         "search=none",
-        "data.tokenizer.lowercase=choice(null,false)",
+        "data.tokenizer.lowercase=choice(true,false)",
         *ADDED,
         *SMALL,
         *file_overrides(films),
