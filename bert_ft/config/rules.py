@@ -131,6 +131,7 @@ RULES: dict[str, Rule] = {
     "encoder.reinit_layers": Rule("integer", at_least=0),
     "encoder.freeze_layers": Rule("integer", at_least=0, nullable=True),
     "encoder.cache_frozen": FLAG,
+    "encoder.insert": Rule("mapping"),
     "model.pooling": Rule("text", choices=("cls", "mean", "max", "attention"), own_class=True),
     "model.pooling_layers": COUNT,
     "model.head.hidden_sizes": Rule("list of integers", at_least=1),

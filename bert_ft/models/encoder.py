@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from bert_ft.models.families import FAMILIES, family_of
 from bert_ft.models.frozen import check_freezing, freeze
 from bert_ft.models.grown_embedding import grow_embedding
 from bert_ft.models.half_precision import mend_half_precision
+from bert_ft.models.inserted import check_inserted, insert_parts
 from bert_ft.models.loading import loading
 from bert_ft.models.own_attention import check_cache, prepare_attention
 from bert_ft.models.padding_check import check_padding, fault_in_half
@@ -53,8 +54,9 @@ class EncoderSpec:
         cache_frozen: whoever trains shall compute the frozen part's output once for each row and keep it
             (see ``bert_ft.training.frozen_cache``): the frozen part then has no dropout.
         kernels: ``fast`` or ``plain`` (see ``bert_ft.kernels.switch``).
+        insert: modules of the user's own within each layer (see ``bert_ft.models.inserted``).
         num_embeddings: rows that the token embedding grows to, where it has fewer; ``None`` leaves it.
-        trust: patterns of names that ``attn_implementation`` may have, beside this package's.
+        trust: patterns of names that ``attn_implementation`` and ``insert`` may have, beside this package's.
     """
 
     name_or_path: str
@@ -67,6 +69,7 @@ class EncoderSpec:
     freeze_layers: int | None = None
     cache_frozen: bool = False
     kernels: str = "fast"
+    insert: Mapping[str, Any] = field(default_factory=dict)
     num_embeddings: int | None = None
     trust: Sequence[str] = ()
 
@@ -98,6 +101,7 @@ class EncoderSpec:
             )
         check_reinitialization(config, self.reinit_layers)
         check_freezing(config, self.freeze_layers, cache=self.cache_frozen, reinit_layers=self.reinit_layers)
+        check_inserted(config, self.insert, cache_frozen=self.cache_frozen)
         set_dropout(config, self.hidden_dropout, self.attention_dropout)
         prepare_attention(config, self.attn_implementation, self.trust)
         if self.cache_frozen and self.freeze_layers is not None:
@@ -199,6 +203,7 @@ class EncoderSpec:
             encoder.disable_input_require_grads()
         if self.freeze_layers is not None:
             freeze(encoder, self.freeze_layers)
+        insert_parts(encoder, self.insert, self.trust)  # trained in frozen layers, too
         # from_pretrained returns eval mode, and Lightning keeps each module's mode: without this
         # the encoder would train without dropout
         return encoder.train()
