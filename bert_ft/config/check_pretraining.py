@@ -18,6 +18,7 @@ FINE_TUNING_ONLY = {
     "data.augmentation": "has pretrain.masking",
     "encoder.freeze_layers": "trains all layers",
     "encoder.cache_frozen": "trains all layers",
+    "encoder.insert": "trains the encoder as it is",
     "encoder.reinit_layers": "begins with all of the checkpoint's layers",
     **{
         f"monitor.{name}": f"has monitor.{', monitor.'.join(STEP_MONITORS)}"

@@ -73,6 +73,7 @@ RULES: dict[str, Rule] = {
     "resume_from": NULL_OR_TEXT,
     "objective.metric": TEXT,
     "metrics": Rule("mapping"),
+    "encoder.insert": Rule("mapping"),
     "report": FLAG,
     "test": FLAG,
     "trust": TEXTS,

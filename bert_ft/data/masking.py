@@ -98,10 +98,14 @@ class MaskingVocabulary:
         tokens = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
         is_special = np.zeros(len(tokens), dtype=bool)
         is_special[tokenizer.all_special_ids] = True
+        begins_word = _begins_word(tokens, _continuing_mark(tokenizer))
+        # a token of `data.tokenizer.added_tokens` has no mark; the space before a word is part of it
+        added = tokenizer.added_tokens_decoder.items()
+        begins_word[[id_ for id_, token in added if token.lstrip and not is_special[id_]]] = True
         return cls(
             mask_id=int(tokenizer.mask_token_id),
             is_special=is_special,
-            begins_word=_begins_word(tokens, _continuing_mark(tokenizer)),
+            begins_word=begins_word,
             ordinary_ids=np.flatnonzero(~is_special),
         )
 

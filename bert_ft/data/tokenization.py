@@ -29,16 +29,21 @@ _BATCH_ROWS = 2000  # enough to keep the tokenizer's threads busy
 
 
 def load_tokenizer(
-    name_or_path: Path | str, revision: str | None = None, truncation_side: str | None = None
+    name_or_path: Path | str,
+    revision: str | None = None,
+    truncation_side: str | None = None,
+    *,
+    key: str = "encoder.name_or_path",
 ) -> FastTokenizer:
     """The fast tokenizer of an encoder, by hub name or folder.
 
     ``truncation_side`` says where texts that are too long lose tokens, ``left`` or ``right``; ``None``: as the folder says.
+    ``key`` is what messages name.
 
     Raises:
         CheckpointError: there is none, or it has no vocabulary.
     """
-    where = f"encoder.name_or_path={name_or_path}"
+    where = f"{key}={name_or_path}"
     settings = {} if truncation_side is None else {"truncation_side": truncation_side}
     try:
         tokenizer = AutoTokenizer.from_pretrained(

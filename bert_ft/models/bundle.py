@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from safetensors import SafetensorError
@@ -19,6 +19,7 @@ from transformers import (
     AutoModel,
     AutoModelForSequenceClassification,
     PretrainedConfig,
+    PreTrainedModel,
     PreTrainedTokenizerFast,
 )
 
@@ -32,6 +33,7 @@ from bert_ft.models.attention import is_own
 from bert_ft.models.classifier import Classifier, LinearClassifier, ResidualClassifier
 from bert_ft.models.encoder import empty_encoder, empty_sequence_classifier
 from bert_ft.models.half_precision import mend_half_precision
+from bert_ft.models.inserted import insert_parts, inserted_in
 from bert_ft.models.own_attention import prepare_attention
 from bert_ft.tasks.saved import described, restored
 from bert_ft.tasks.task import Task
@@ -98,6 +100,7 @@ def save_bundle(
         "model": "bert_linear" if linear else "bert_residual",
         "architecture": classifier.architecture,
         **({"attention": attention} if is_own(attention) else {}),
+        **({"inserted": inserted} if (inserted := inserted_in(classifier.encoder)) else {}),
         "task": described(task),
         "max_length": max_length,
         "text_column": text_column,
@@ -177,6 +180,11 @@ def _empty_classifier(
 ) -> Classifier:
     attention = specification.get("attention", "sdpa")
     prepare_attention(config, attention, trust)
+    inserted = specification.get("inserted", {})
     if specification["model"] == "bert_linear":
-        return LinearClassifier(empty_sequence_classifier(config, attention))
-    return ResidualClassifier(empty_encoder(config, attention), trust=trust, **specification["architecture"])
+        model = empty_sequence_classifier(config, attention)
+        insert_parts(cast(PreTrainedModel, model.base_model), inserted, trust)
+        return LinearClassifier(model)
+    encoder = empty_encoder(config, attention)
+    insert_parts(encoder, inserted, trust)
+    return ResidualClassifier(encoder, trust=trust, **specification["architecture"])

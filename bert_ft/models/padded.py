@@ -17,6 +17,7 @@ from transformers import (
 from bert_ft.models.classifier import Classifier, LinearClassifier, ResidualClassifier
 from bert_ft.models.encoder_config import without_pooler
 from bert_ft.models.inputs import padded_inputs
+from bert_ft.models.inserted import insert_parts, inserted_in
 from bert_ft.nn.padded_pooling import pool_padded
 from bert_ft.nn.pooling import mean_of_layers
 from bert_ft.trust import TARGET
@@ -62,17 +63,22 @@ def _padded(classifier: Classifier, attn_implementation: str) -> Classifier:
     """A new classifier with the weights of this one, in float32, that takes no part in packing."""
     config = copy.deepcopy(classifier.config)
     copied: Classifier
+    inserted = inserted_in(classifier.encoder)
+    # classes of the given one were trusted when it was built
+    own = [part[TARGET] for part in inserted.values()]
     if isinstance(classifier, LinearClassifier):
-        copied = LinearClassifier(
-            AutoModelForSequenceClassification.from_config(config, attn_implementation=attn_implementation)
+        model = AutoModelForSequenceClassification.from_config(
+            config, attn_implementation=attn_implementation
         )
+        insert_parts(model.base_model, inserted, own)
+        copied = LinearClassifier(model)
     elif isinstance(classifier, ResidualClassifier):
         encoder = AutoModel.from_config(
             config, attn_implementation=attn_implementation, **without_pooler(config)
         )
         architecture: dict[str, Any] = classifier.architecture
-        # those of the given one were trusted when it was built
-        own = [part[TARGET] for part in architecture.values() if isinstance(part, dict)]
+        insert_parts(encoder, inserted, own)
+        own += [part[TARGET] for part in architecture.values() if isinstance(part, dict)]
         copied = ResidualClassifier(encoder, trust=own, **architecture)
     else:
         raise TypeError(f"{type(classifier).__name__} has no form for padded batches")

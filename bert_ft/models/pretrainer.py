@@ -12,8 +12,9 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerF
 from bert_ft.data.masking import MaskedBatch
 from bert_ft.data.packing import TextBatch
 from bert_ft.limits import Count, one_of
-from bert_ft.models.encoder import EncoderSpec, without_progress_bars
+from bert_ft.models.encoder import EncoderSpec
 from bert_ft.models.encoding import encode
+from bert_ft.models.loading import without_progress_bars
 from bert_ft.models.masked_lm import check_head, head_of, token_logits
 from bert_ft.nn.contrastive import Projection
 from bert_ft.nn.pooling import WITHOUT_WEIGHTS, build_pooling

@@ -12,6 +12,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from bert_ft.compat.transformers import draw_as_new, initialize
 from bert_ft.errors import ConfigError
 from bert_ft.models.families import family_of
+from bert_ft.models.inserted import is_inserted
 from bert_ft.models.layer_names import check_layer_names, layer_names
 from bert_ft.optim.layers import layer_of
 
@@ -46,13 +47,14 @@ def reinitialize(encoder: PreTrainedModel, num_layers: int) -> None:
     depth, names = int(encoder.config.num_hidden_layers), layer_names(encoder)
 
     def is_redrawn(name: str) -> bool:
-        return layer_of(f"encoder.{name}", depth, names) > depth - num_layers
+        return not is_inserted(name) and layer_of(f"encoder.{name}", depth, names) > depth - num_layers
 
     for name, parameter in encoder.named_parameters():
         if is_redrawn(name):
             draw_as_new(parameter)
     # children first, as transformers does it: ModernBERT's blocks draw their linear layers once more, narrower
     for module_name, module in reversed(list(encoder.named_modules())):
-        inside = [name for name, _ in module.named_parameters(prefix=module_name)]
+        parameters = module.named_parameters(prefix=module_name)
+        inside = [name for name, _ in parameters if not is_inserted(name)]
         if inside and all(is_redrawn(name) for name in inside):
             initialize(encoder, module)

@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 
 from bert_ft.errors import CheckpointError
 from bert_ft.models.encoder import EncoderSpec
+from bert_ft.models.inserted import is_inserted
 from bert_ft.models.reinitialization import reinitialize
 
 _ABOVE = ("pooler.", "head.")  # of the encoder: the stage has none, and a classifier may
@@ -16,7 +17,7 @@ _ABOVE = ("pooler.", "head.")  # of the encoder: the stage has none, and a class
 def hand_over(folder: Path | str, encoder: PreTrainedModel, *, reinit_layers: int = 0) -> None:
     """Load the encoder saved in ``folder`` into ``encoder``, in place; a tensor too many or too few is an error.
 
-    A pooler, which the stage doesn't train, stays as it is.
+    A pooler and what is inserted, which the stage doesn't train, stay as they are.
 
     Args:
         folder: a Hugging Face folder.
@@ -32,7 +33,7 @@ def hand_over(folder: Path | str, encoder: PreTrainedModel, *, reinit_layers: in
         missing, unexpected = encoder.load_state_dict(state, strict=False)
     except RuntimeError as error:  # shapes
         raise CheckpointError(f"pretrain: the encoder in {folder} is of another shape: {error}") from error
-    lacking = [name for name in missing if not name.startswith(_ABOVE)]
+    lacking = [name for name in missing if not name.startswith(_ABOVE) and not is_inserted(name)]
     if lacking or unexpected:
         raise CheckpointError(
             f"pretrain: the encoder in {folder} has {len(unexpected)} tensors too many and {len(lacking)} too few "

@@ -151,6 +151,8 @@ class Pretraining(Stage):
             **self.settings,
             "encoder_config": config,
             "tokenizer": self.tokenizer.backend_tokenizer.to_str(),
+            "special_ids": sorted(self.tokenizer.all_special_ids),
+            "mask_id": self.tokenizer.mask_token_id,
             "device": self.trainer.strategy.root_device.type,
             "precision": self.precision.effective,
             "seed": self.seed,

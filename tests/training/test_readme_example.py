@@ -1,9 +1,12 @@
 """README's worked example of own classes: its files and its commands, as they stand there."""
 
+import csv
 import json
 import os
 import re
 import shlex
+import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from .running import SMALL, file_overrides
+from .running import SMALL, SMALL_STAGE, file_overrides
 
 README = Path(__file__).parents[2] / "README.md"
 SECTION = re.search(
@@ -39,16 +42,29 @@ def run(folder: Path, module: str, *arguments: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_it_has_three_files_and_four_commands():
-    names = ["my_package/parts.py", "my_conf/model/mine.yaml", "my_package/attention.py"]
-    assert [name for name, _ in FILES] == names
-    modules = ["bert_ft.train", "bert_ft.predict", "bert_ft.train", "bert_ft.train"]
-    assert [module for module, _ in COMMANDS] == modules
+def command_with(text: str) -> list[str]:
+    """The arguments of the only command with that text."""
+    (arguments,) = [arguments for _, arguments in COMMANDS if text in arguments]
+    return shlex.split(arguments)
+
+
+def test_it_has_these_files_and_commands():
+    assert [name for name, _ in FILES] == [
+        "my_package/parts.py",
+        "my_conf/model/mine.yaml",
+        "my_package/attention.py",
+        "my_package/layers.py",
+        "my_package/augmentation.py",
+        "my_package/sources.py",
+        "my_conf/data/reviews.yaml",
+    ]
+    assert [module for module, _ in COMMANDS].count("bert_ft.predict") == 1
+    assert len(COMMANDS) == 9
 
 
 def test_the_commands_run(folder, tiny_encoder, reviews):
     small = [*SMALL, *file_overrides(reviews), f"encoder.name_or_path={tiny_encoder}", "trainer.max_epochs=2"]
-    (_, first), (_, predict), (_, second), (_, third) = COMMANDS
+    (_, first), (_, predict), (_, second), (_, third) = COMMANDS[:4]
     run(folder, "bert_ft.train", *shlex.split(first), *small, "hydra.run.dir=first")
     metrics = json.loads((folder / "first/metrics.json").read_text())
     assert metrics["objective"] == {"metric": "val/kappa", "value": metrics["val"]["kappa"]}
@@ -68,3 +84,69 @@ def test_the_commands_run(folder, tiny_encoder, reviews):
     run(folder, "bert_ft.train", *shlex.split(third), *small, "hydra.run.dir=third", "debug=fast")
     saved = yaml.safe_load((folder / "third/model/bert_ft.yaml").read_text())
     assert saved["attention"] == "my_package.attention.near"
+
+
+def predicts(folder: Path, name: str, files: dict[str, Path], metrics: dict) -> None:
+    """The command line reaches the reported accuracy from the saved folder."""
+    arguments = [f"bundle={name}/model", f"input={files['test']}", f"output={name}.csv"]
+    run(folder, "bert_ft.predict", "trust=[my_package.*]", *arguments)
+    with (folder / f"{name}.csv").open() as file:
+        right = [row["prediction"] == row["label"] for row in csv.DictReader(file)]
+    assert sum(right) / len(right) == pytest.approx(metrics["test"]["accuracy"], abs=1e-6)
+
+
+def trains(folder: Path, name: str, *arguments: str) -> dict:
+    run(folder, "bert_ft.train", *arguments, f"hydra.run.dir={name}")
+    return json.loads((folder / name / "metrics.json").read_text())
+
+
+def test_a_layer(folder, tiny_encoder, reviews):
+    small = [*SMALL, *file_overrides(reviews), f"encoder.name_or_path={tiny_encoder}"]
+    metrics = trains(folder, "layer", *command_with("Adapter"), *small, "encoder.freeze_layers=2")
+    saved = yaml.safe_load((folder / "layer/model/bert_ft.yaml").read_text())["inserted"]
+    assert saved["ffn"] == {"_target_": "my_package.layers.Adapter", "size": 32}
+    predicts(folder, "layer", reviews, metrics)
+
+
+def test_an_augmentation(folder, tiny_encoder, reviews):
+    small = [*SMALL, *file_overrides(reviews), f"encoder.name_or_path={tiny_encoder}"]
+    metrics = trains(folder, "augmentation", *command_with("Crop"), *small)
+    assert metrics["test"]["accuracy"] > 0.6
+    predicts(folder, "augmentation", reviews, metrics)
+
+
+def test_a_source(folder, tiny_encoder, reviews):
+    with reviews["train"].open() as file, sqlite3.connect(folder / "reviews.db") as database:
+        database.execute("CREATE TABLE reviews (text, label)")
+        rows = [(row["text"], row["label"]) for row in csv.DictReader(file)]
+        database.executemany("INSERT INTO reviews VALUES (?, ?)", rows)
+    small = [setting for setting in SMALL if setting != "data=files"]
+    metrics = trains(
+        folder, "source", *command_with("data=reviews"), *small, f"encoder.name_or_path={tiny_encoder}"
+    )
+    assert metrics["test"]["accuracy"] > 0.6
+    run(
+        folder,
+        "bert_ft.predict",
+        "trust=[my_package.*]",
+        "bundle=source/model",
+        f"input={reviews['test']}",
+        "output=source.csv",
+    )
+    assert len((folder / "source.csv").read_text().splitlines()) == 41
+
+
+def test_tokens(folder, tiny_encoder, reviews):
+    small = [*SMALL, *file_overrides(reviews), f"encoder.name_or_path={tiny_encoder}"]
+    metrics = trains(folder, "tokens", *command_with("added_tokens"), *small)
+    assert {"covid19", "<url>"} <= {
+        token["content"]
+        for token in json.loads((folder / "tokens/model/tokenizer.json").read_text())["added_tokens"]
+    }
+    predicts(folder, "tokens", reviews, metrics)
+    (folder / "my_tokenizer").mkdir()
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(folder / "tokens/model" / name, folder / "my_tokenizer")
+    another = command_with("my_tokenizer")
+    trains(folder, "another", *another, *small, "debug=fast", *SMALL_STAGE)
+    assert (folder / "another/pretraining/metrics.json").exists()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from omegaconf import DictConfig
@@ -13,13 +13,15 @@ from bert_ft.config.instantiate import build, trusting
 from bert_ft.data.prepare import PreparedData, prepare
 from bert_ft.data.sources import LoadedSplits, load_splits
 from bert_ft.data.targets import Targets
-from bert_ft.data.tokenization import FastTokenizer, load_tokenizer
+from bert_ft.data.tokenization import FastTokenizer
+from bert_ft.data.tokenizer import TokenizerSpec
 from bert_ft.errors import ConfigError
 from bert_ft.kernels.split_embedding import is_correct as embedding_is_right
 from bert_ft.kernels.switch import is_fast
 from bert_ft.models.encoder import EncoderSpec
 from bert_ft.models.encoder_config import max_positions
 from bert_ft.models.first_token import prepare_first_tokens
+from bert_ft.models.vocabulary import fit_tokenizer
 
 
 @dataclass(frozen=True)
@@ -29,14 +31,18 @@ class TextInputs:
     Attributes:
         encoder: that reads them; its weights aren't loaded yet.
         encoder_config: of it, read once.
-        tokenizer: the encoder's.
+        tokenizer: the encoder's, or what ``data.tokenizer`` makes of it.
         max_length: of a text, in tokens.
+        notes: what the run says of them.
+        warnings: what is likely to be a mistake.
     """
 
     encoder: EncoderSpec
     encoder_config: Any  # transformers' PretrainedConfig
     tokenizer: FastTokenizer
     max_length: int
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def text_inputs(config: DictConfig) -> TextInputs:
@@ -48,8 +54,12 @@ def text_inputs(config: DictConfig) -> TextInputs:
     encoder: EncoderSpec = build(config.encoder, trust=tuple(config.trust))
     encoder_config = encoder.load_config()
     max_length = length_limit_of(config, max_positions(encoder_config))
-    tokenizer = load_tokenizer(encoder.resolve(), encoder.revision, config.data.truncation_side)
-    return TextInputs(encoder, encoder_config, tokenizer, max_length)
+    node = config.data.get("tokenizer")
+    spec: TokenizerSpec = build(node) if node else TokenizerSpec()
+    tokenizer = spec.load(encoder.resolve(), encoder.revision, config.data.truncation_side)
+    fit = fit_tokenizer(spec, tokenizer, encoder, encoder_config)
+    encoder = replace(encoder, num_embeddings=fit.num_embeddings)
+    return TextInputs(encoder, encoder_config, tokenizer, max_length, fit.notes, fit.warnings)
 
 
 def read_inputs(config: DictConfig) -> None:

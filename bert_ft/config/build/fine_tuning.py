@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -85,7 +86,8 @@ class FineTuningRecipe(Recipe):
     def build_stage_before(self, folder: Path) -> None:
         """The pre-training stage, in a folder inside the run's."""
         if self.config.get("pretrain"):
-            recipe = PretrainingRecipe(self.config, self.inputs, self.data.splits)
+            inputs = replace(self.inputs, notes=(), warnings=())  # said for both stages before
+            recipe = PretrainingRecipe(self.config, inputs, self.data.splits)
             self.pretraining = build_stage(recipe, folder / layout.PRETRAINING_FOLDER)
 
     def module(self, trainer: Trainer, *, optimizer: Any, schedule: Any) -> ClassificationModule:

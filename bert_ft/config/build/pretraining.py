@@ -148,8 +148,10 @@ class PretrainingRecipe(Recipe):
     def _pretrainer(self) -> tuple[Pretrainer, bool]:
         """Encoder and head, and whether the latter is fresh."""
         settings, objective = self.settings, self.objective
-        # what is frozen or redrawn afterwards learns here all the same
-        spec = replace(self.inputs.encoder, freeze_layers=None, cache_frozen=False, reinit_layers=0)
+        # what is frozen or redrawn afterwards learns here all the same; what is inserted comes in afterwards
+        spec = replace(
+            self.inputs.encoder, freeze_layers=None, cache_frozen=False, reinit_layers=0, insert={}
+        )
         encoder_config = spec.load_config()
         if objective.contrastive_weight and not objective.supervised and not has_dropout(encoder_config):
             raise ConfigError(

@@ -128,7 +128,11 @@ def build_stage(recipe: Recipe, folder: Path) -> Any:
     loggers = [in_folder(node, folder, config) for node in config.logger.values() if node is not None]
     callbacks = recipe.callbacks(folder)
     trainer = trainer_with(settings.trainer, precision, callbacks=callbacks, loggers=loggers, folder=folder)
-    tokenizer = recipe.inputs.tokenizer
+    inputs = recipe.inputs
+    if trainer.is_global_zero:
+        for level, texts in ((logging.INFO, inputs.notes), (logging.WARNING, inputs.warnings)):
+            for text in texts:
+                log.log(level, text)
     recipe.check_encoder()
     num_train, num_validation = recipe.num_rows()
     length = settings.trainer.max_epochs, settings.trainer.min_train_steps
@@ -148,7 +152,7 @@ def build_stage(recipe: Recipe, folder: Path) -> Any:
     return recipe.stage(
         module=module,
         trainer=trainer,
-        tokenizer=tokenizer,
+        tokenizer=inputs.tokenizer,
         folder=folder,
         seed=config.seed,
         precision=precision,
