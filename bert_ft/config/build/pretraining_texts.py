@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from omegaconf import DictConfig
 
 from bert_ft.config.build.data import TextInputs, loaded_splits, preparation
 from bert_ft.config.build.task import build_task
 from bert_ft.data.dataset import TokenizedSplit
+from bert_ft.data.dialect import DialectSettings
 from bert_ft.data.prepare import is_labelled, prepare, tokenized, without_copies
 from bert_ft.data.pretraining_texts import PretrainingTexts, pretraining_texts
 from bert_ft.data.sources import read_unlabelled
@@ -23,7 +25,8 @@ def texts_of_stage(config: DictConfig, inputs: TextInputs, splits: Splits) -> Pr
     source = splits["train"]
     if data.unlabeled_file is not None:
         columns = (data.get("text_column") or "text", data.get("text_pair_column"))
-        raw = read_unlabelled(data.unlabeled_file, *columns, cache_dir=data.cache_dir)
+        settings = dialect_settings(data).of_unlabeled(Path(data.unlabeled_file))
+        raw = read_unlabelled(data.unlabeled_file, *columns, cache_dir=data.cache_dir, settings=settings)
         source = tokenized("unlabelled", raw, tokenizer, max_length, data.cache_dir)
         if data.deduplicate:
             source = without_copies(source)
@@ -38,6 +41,13 @@ def texts_of_stage(config: DictConfig, inputs: TextInputs, splits: Splits) -> Pr
         compares=config.pretrain.contrastive_weight > 0,
         cache_dir=data.cache_dir,
     )
+
+
+def dialect_settings(data: DictConfig) -> DialectSettings:
+    """Return what ``data`` says of how files are written; nothing where rows come from elsewhere."""
+    given = {name: data.get(name) for name in ("delimiter", "encoding", "quoting", "header", "columns")}
+    columns = given.pop("columns")
+    return DialectSettings(**given, columns=None if columns is None else tuple(columns))
 
 
 def splits_without_fine_tuning(config: DictConfig, inputs: TextInputs) -> tuple[Splits, list[str]]:
