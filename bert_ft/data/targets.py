@@ -6,7 +6,7 @@ Rows, splits and reports are the same for every task; these two interfaces are a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from reprlib import repr  # cuts long values short
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -91,6 +91,11 @@ class Targets(Protocol):
 
     def summary_warnings(self, summary: Mapping[str, int | float]) -> Iterator[str]:
         """Yield what may spoil training or its score, as the end of a sentence about the split."""
+
+    def report_warnings(
+        self, summaries: Mapping[str, Mapping[str, int | float]], set_aside: Collection[str]
+    ) -> Iterator[str]:
+        """Yield what all splits' summaries together say, as whole sentences; ``set_aside`` was cut from training rows."""
 
     def facts(self) -> dict[str, Any]:
         """Return what the data report records of the task, in plain types, for those who read a run's folder."""
