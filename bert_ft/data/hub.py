@@ -35,8 +35,11 @@ _OF_TEXT = ("datasets.packaged_modules.csv.csv", "datasets.packaged_modules.json
 class _Split(Protocol):
     """One split of a data set."""
 
-    columns: Sequence[str]
-    notes: Sequence[str]
+    @property
+    def columns(self) -> Sequence[str]: ...
+
+    @property
+    def notes(self) -> Sequence[str]: ...
 
     def text_columns(self) -> list[str]: ...
 
@@ -208,7 +211,7 @@ class Hub:
         names = {"train": self.train_split, "validation": self.validation_split, "test": self.test_split}
         chosen = {}
         for ours, theirs in names.items():
-            if theirs in found:
+            if theirs is not None and theirs in found:
                 chosen[ours] = found[theirs]
             elif ours == "train" or theirs not in (ours, None):
                 raise DataError(

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TextIO
+from typing import Any, TextIO
 
 import pyarrow as pa
 
@@ -38,7 +38,7 @@ def unpacked_suffix(path: Path | str) -> str:
 
 
 @contextmanager
-def open_bytes(path: Path) -> Iterator[IO[bytes]]:
+def open_bytes(path: Path) -> Iterator[Any]:
     """Open the content of a file, unpacked if its name ends in one of ``PACKED``.
 
     Raises:
