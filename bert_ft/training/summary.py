@@ -26,7 +26,7 @@ def print_data_report(report: DataReport, notes: Sequence[str], console: Console
     if len(labels) > MAX_LABEL_ROWS:
         console.print(f"… and {len(labels) - MAX_LABEL_ROWS} more labels (data_report.json has them all)")
     for sentence in (*notes, *report.warnings):
-        console.print(Text(f"• {sentence}", style="yellow"))
+        console.print(Text(f"• {sentence}", style="yellow"), soft_wrap=True)  # an override is pasted as one line
 
 
 def print_texts_report(

@@ -125,6 +125,7 @@ class PretrainingRecipe(Recipe):
         report = report_on_texts([texts.train, texts.held_out], self.inputs.max_length, tokenizer)
         if self._splits is None:  # otherwise fine-tuning's report has said it
             print_texts_report(report, self._notes)
+        folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "data_report.json", {**report, "notes": list(self._notes)})
 
     def stage(self, **parts: Any) -> Pretraining:
