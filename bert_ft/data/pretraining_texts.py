@@ -36,6 +36,14 @@ class PretrainingTexts:
     includes_evaluation_texts: bool
 
     @property
+    def num_in_pieces(self) -> int:
+        """Number of texts that are too long and were cut into several rows."""
+        rows = np.concatenate([self.train.rows, self.held_out.rows])
+        return (
+            0 if self.includes_evaluation_texts else int((np.unique(rows, return_counts=True)[1] > 1).sum())
+        )
+
+    @property
     def lost_ratio(self) -> float:
         """Share of all tokens that is cut away."""
         lost = sum(int(split.num_truncated.sum()) for split in (self.train, self.held_out))
