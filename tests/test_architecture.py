@@ -244,6 +244,7 @@ TOP_OF_TASKS = {
     "collections",
     "dataclasses",
     "importlib",
+    "itertools",
     "math",
     "re",
     "reprlib",

@@ -27,7 +27,17 @@ def print_data_report(report: DataReport, notes: Sequence[str], console: Console
     if len(labels) > MAX_LABEL_ROWS:
         console.print(f"… and {len(labels) - MAX_LABEL_ROWS} more labels (data_report.json has them all)")
     for sentence in (*notes, *report.warnings):
-        console.print(Text(f"• {sentence}", style="yellow"))
+        console.print(
+            Text(f"• {sentence}", style="yellow"), soft_wrap=True
+        )  # an override is pasted as one line
+
+
+def print_texts_report(
+    report: Mapping[str, Any], notes: Sequence[str], console: Console | None = None
+) -> None:
+    """Every warning and note on texts without labels."""
+    for sentence in (*notes, *report["warnings"]):
+        (console or Console()).print(Text(f"• {sentence}", style="yellow"), soft_wrap=True)
 
 
 def print_groups(rows: Sequence[GroupRow], console: Console | None = None) -> None:
@@ -46,13 +56,17 @@ def print_groups(rows: Sequence[GroupRow], console: Console | None = None) -> No
 
 def print_texts(texts: PretrainingTexts, console: Console | None = None) -> None:
     """How many texts the stage sees, and what was kept from it."""
-    said = f"Pre-training on {len(texts.train):,} texts of {texts.origin}; {len(texts.held_out):,} others are held out"
+    said = f"Pre-training on {len(texts.train):,} {'pieces' if texts.num_in_pieces else 'texts'} of {texts.origin}; {len(texts.held_out):,} others are held out"
     if texts.includes_evaluation_texts:
         said += (
             "; the texts of validation and test rows are among them (pretrain.include_evaluation_texts=true)"
         )
     elif texts.num_left_out:
         said += f"; {texts.num_left_out:,} were left out, which validation or test rows have, too"
+    if texts.num_in_pieces:
+        said += f"; {texts.num_in_pieces:,} texts are longer than data.max_length and were cut into pieces"
+    if texts.lost_ratio:
+        said += f"; {texts.lost_ratio:.1%} of their tokens are cut away by data.max_length"
     (console or Console()).print(Text(said), soft_wrap=True)
 
 

@@ -59,6 +59,7 @@ def test_copies_of_evaluation_texts_are_left_out(chosen):
         "train": 8,
         "held_out": 2,
         "left_out": 3,
+        "lost_ratio": 0.0,
         "include_evaluation_texts": False,
     }
 
