@@ -34,6 +34,5 @@ def compute_outputs(
     outputs = np.empty((len(split), classifier.num_labels), dtype=np.float32)
     with torch.inference_mode():
         for rows in SortedBatches(split.lengths, batch_size, max_tokens):
-            batch = split[rows]
-            outputs[batch.rows.numpy()] = task.outputs(classifier(batch.to(device))).cpu().numpy()
+            outputs[rows] = task.outputs(classifier(split[rows].to(device))).cpu().numpy()
     return outputs

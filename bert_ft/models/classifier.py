@@ -22,7 +22,7 @@ from bert_ft.trust import TARGET
 
 
 class Classifier(nn.Module):
-    """Base of the classifiers: ``logits = head(features(batch))``.
+    """Base of the classifiers: features of a batch, and logits from them.
 
     Parameters are named ``encoder.<transformers' own name>``, ``pooling.*`` and ``head.*``.
     """
@@ -47,8 +47,11 @@ class Classifier(nn.Module):
         raise TypeError(f"{type(self).__name__} doesn't say what its logits are")
 
     def forward(self, batch: TextBatch) -> Tensor:
-        """``(num_sequences, num_labels)``, in the batch's order."""
-        return self.logits(self.features(batch))
+        """Return ``(num_sequences, num_labels)`` in the order in which ``pack`` was given the sequences.
+
+        ``features`` and ``logits`` keep the batch's own order, which ``batch.labels`` and ``batch.rows`` have.
+        """
+        return batch.as_given(self.logits(self.features(batch)))
 
     def _pooled(self, batch: TextBatch, pooling: nn.Module, num_layers: int = 1) -> Tensor:
         if type(pooling) is ClsPooling and num_layers == 1:  # a class derived from it may read more
