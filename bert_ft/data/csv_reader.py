@@ -2,95 +2,95 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from bert_ft.data.text_file import check_utf8, open_text
+from bert_ft.data.delimited import Dialect, Record, records
+from bert_ft.data.dialect import DialectSettings, detect
+from bert_ft.data.text_file import check_text
 from bert_ft.errors import DataError
-
-_LONGEST_FIELD = 2**31 - 1  # the csv module's own limit of 128 kB is shorter than some documents
 
 
 class CsvReader:
-    """Delimited text with a header; every field is a string exactly as it stands in the file.
+    """Delimited text; every field is a string exactly as it is in the file. Columns that aren't read aren't judged.
 
     Python's csv module and not pandas' or Arrow's: it takes no value for a number or a missing one, and
     it knows at which record a file is malformed. Empty lines are no records.
 
+    Args:
+        path: of the file.
+        delimiter: that its suffix stands for.
+        settings: what the user says of it.
+        wanted: columns that will be read; all, if there are none.
+        label: that of the labels.
+
     Raises:
-        DataError: on opening, the file has no header or a column twice.
+        DataError: on opening, the file has no header, a wanted column twice, or a quote isn't closed.
     """
 
-    def __init__(self, path: Path, delimiter: str) -> None:
+    def __init__(
+        self,
+        path: Path,
+        delimiter: str,
+        settings: DialectSettings | None = None,
+        wanted: Sequence[str] = (),
+        label: str | None = None,
+    ) -> None:
         self.path = path
-        self.delimiter = delimiter
-        header = next(self._records(), None)
-        if header is None:
-            raise DataError(f"{path}: the file is empty; a header and rows are expected")
-        twice = sorted({name for name in header if header.count(name) > 1})
-        if twice:
-            raise DataError(f"{path}: the header has column {twice[0]!r} twice; rename one")
-        self.columns = tuple(header)
+        self.dialect: Dialect = detect(path, settings, default=delimiter, wanted=wanted, label=label)
+        self.columns = self.dialect.columns
+        self.notes = list(self.dialect.notes)
+        is_complete = bool(wanted) and set(wanted) <= set(self.columns)
+        for name in wanted if is_complete else self.columns:
+            check_text(name, f"{path}, header", self.dialect.encoding)
+            if self.columns.count(name) > 1 and (is_complete or not wanted):
+                raise DataError(f"{path}: the header has column {name!r} twice; rename one")
 
     def schema(self) -> pa.Schema:
         return pa.schema([(name, pa.string()) for name in self.columns])
 
+    def records(self) -> Iterator[Record]:
+        """Yield each row with the characters that stand for it in the file, for those who copy rows.
+
+        Raises:
+            DataError: a row has more or fewer fields than there are columns.
+        """
+        width = len(self.columns)
+        for row, record in enumerate(records(self.path, self.dialect), 1):
+            surplus = record.fields[width:]
+            if len(record.fields) < width or any(surplus):  # a spreadsheet may end its rows with empty fields
+                raise DataError(
+                    f"{self.path}, row {row}: {len(record.fields)} fields, but the header has {width}: "
+                    f"{', '.join(self.columns)}{self._remedy(record)}"
+                )
+            yield record
+
     def batches(self, columns: Sequence[str], batch_size: int) -> Iterator[dict[str, list[Any]]]:
-        """The values of ``columns``, ``batch_size`` records at a time."""
+        """Yield the values of ``columns``, ``batch_size`` records at a time."""
         positions = [self.columns.index(name) for name in columns]
-        records = islice(self._records(), 1, None)
-        while batch := list(islice(records, batch_size)):
-            yield {
-                name: [record[position] for record in batch]
+        rows = self.records()
+        first_row = 1
+        while batch := list(islice(rows, batch_size)):
+            values = {
+                name: [record.fields[position] for record in batch]
                 for name, position in zip(columns, positions, strict=True)
             }
+            self._check(values, first_row)
+            first_row += len(batch)
+            yield values
 
-    def _records(self) -> Iterator[list[str]]:
-        """The header, then the rows."""
-        header: list[str] = []
-        row = 0
-        with open_text(self.path) as file, _long_fields():
-            reader = csv.reader(file, delimiter=self.delimiter, strict=True)
-            while (record := self._next_record(reader, row)) is not None:
-                if not record:
-                    continue
-                header = header or record
-                self._check(record, header, row)
-                yield record
-                row += 1
+    def _check(self, values: dict[str, list[str]], first_row: int) -> None:
+        """Refuse the first byte, by rows, that isn't of the encoding."""
+        for row, texts in enumerate(zip(*values.values(), strict=True), first_row):
+            for name, text in zip(values, texts, strict=True):
+                if not text.isascii():
+                    check_text(text, f"{self.path}, row {row}, column {name!r}", self.dialect.encoding)
 
-    def _next_record(self, reader: Iterator[list[str]], row: int) -> list[str] | None:
-        try:
-            return next(reader, None)
-        except csv.Error as error:
-            raise DataError(
-                f"{self._place(row)}: malformed: {error}; a field with quotes in it stands in quotes "
-                "itself, and each of its own is doubled"
-            ) from error
-
-    def _check(self, record: list[str], header: list[str], row: int) -> None:
-        if len(record) != len(header):
-            raise DataError(
-                f"{self._place(row)}: {len(record)} fields, but the header has {len(header)}: "
-                f"{', '.join(header)}"
-            )
-        for name, value in zip(header, record, strict=True):
-            check_utf8(value, f"{self._place(row)}, column {name!r}" if row else self._place(row))
-
-    def _place(self, row: int) -> str:
-        return f"{self.path}, {f'row {row}' if row else 'header'}"
-
-
-@contextmanager
-def _long_fields() -> Iterator[None]:
-    before = csv.field_size_limit(_LONGEST_FIELD)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(before)
+    def _remedy(self, record: Record) -> str:
+        if len(record.fields) < len(self.columns):
+            return ""
+        return f"; put a text with {self.dialect.delimiter!r} in it between quotation marks"

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bert_ft.data.text_file import PACKED, open_bytes
 from bert_ft.errors import DataError
 
 
@@ -21,8 +26,9 @@ class ParquetReader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.notes: list[str] = []
         try:
-            with pq.ParquetFile(path) as file:
+            with self._open() as file:
                 self._schema = file.schema_arrow
         except (pa.ArrowInvalid, OSError) as error:
             raise DataError(f"{path}: not a parquet file: {error}") from error
@@ -33,10 +39,32 @@ class ParquetReader:
         return pa.schema([(field.name, _decoded(field.type)) for field in self._schema])
 
     def batches(self, columns: Sequence[str], batch_size: int) -> Iterator[dict[str, list[Any]]]:
-        """The values of ``columns``, ``batch_size`` rows at a time."""
-        with pq.ParquetFile(self.path) as file:
+        """Yield the values of ``columns``, ``batch_size`` rows at a time."""
+        with self._open() as file:
             for batch in file.iter_batches(batch_size, columns=list(columns)):
-                yield batch.to_pydict()
+                yield {name: plain_values(batch[name]) for name in columns}
+
+    @contextmanager
+    def _open(self) -> Iterator[pq.ParquetFile]:
+        if self.path.suffix.lower() not in PACKED:
+            with pq.ParquetFile(self.path) as file:
+                yield file
+            return
+        with TemporaryFile() as unpacked:  # parquet is read from its end
+            with open_bytes(self.path) as packed:
+                shutil.copyfileobj(packed, unpacked)
+            unpacked.seek(0)
+            with pq.ParquetFile(unpacked) as file:
+                yield file
+
+
+def plain_values(column: pa.Array | pa.ChunkedArray) -> list[Any]:
+    """Return a column's values in Python; fractions of 16 and 32 bits as they are written, not with all digits of 64."""
+    values = column.to_pylist()
+    if pa.types.is_float32(column.type) or pa.types.is_float16(column.type):
+        narrow = np.float32 if pa.types.is_float32(column.type) else np.float16
+        return [value if value is None else float(str(narrow(value))) for value in values]
+    return values
 
 
 def _decoded(kind: pa.DataType) -> pa.DataType:

@@ -1,43 +1,57 @@
-"""The reader for a file, by its suffix."""
+"""The reader for a file, by its suffix and its first line."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
 
 from bert_ft.data.csv_reader import CsvReader
-from bert_ft.data.json_reader import JsonLinesReader
-from bert_ft.data.lines_reader import LinesReader
+from bert_ft.data.dialect import DialectSettings, header_of
+from bert_ft.data.json_reader import JsonReader
+from bert_ft.data.lines_reader import LABEL, TEXT, LinesReader
 from bert_ft.data.parquet_reader import ParquetReader
+from bert_ft.data.text_file import PACKED, unpacked_suffix
 from bert_ft.errors import DataError
+
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet", ".txt", ".json")
+_EXCEL_SUFFIXES = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 
 
 class Reader(Protocol):
-    """Records of a file as Python values, a batch at a time, so that memory doesn't grow with the file."""
+    """Records of a file as Python values, a batch at a time, so that memory doesn't grow with the file.
+
+    Attributes:
+        path: of the file.
+        columns: that it has; in a JSON file those of the first row, others may come.
+        notes: sentences on how it was read, where a user might not expect it.
+    """
 
     path: Path
     columns: tuple[str, ...]
+    notes: list[str]
 
     def schema(self) -> pa.Schema: ...
 
     def batches(self, columns: Sequence[str], batch_size: int) -> Iterator[dict[str, list[Any]]]: ...
 
 
-READERS: dict[str, Callable[[Path], Reader]] = {
-    ".csv": lambda path: CsvReader(path, ","),
-    ".tsv": lambda path: CsvReader(path, "\t"),
-    ".jsonl": JsonLinesReader,
-    ".parquet": ParquetReader,
-    ".txt": LinesReader,
-}
-_PACKED = (".csv.gz", ".tsv.gz", ".jsonl.gz", ".txt.gz")
+def open_reader(
+    path: Path | str,
+    settings: DialectSettings | None = None,
+    *,
+    wanted: Sequence[str] = (),
+    label: str | None = None,
+) -> Reader:
+    """Return the reader that ``path``'s suffix asks for.
 
-
-def open_reader(path: Path | str) -> Reader:
-    """The reader that ``path``'s suffix asks for.
+    Args:
+        path: of the file; its suffix may be followed by one of ``PACKED``.
+        settings: what the user says of csv, tsv and txt files; the encoding also counts for JSON.
+        wanted: columns that will be read; they tell delimiters apart.
+        label: that of the labels.
 
     Raises:
         DataError: there is no such file, its suffix is unknown, or it is empty.
@@ -47,11 +61,31 @@ def open_reader(path: Path | str) -> Reader:
         raise DataError(f"{path}: is a folder; give a file (a data set folder is read by data=hub)")
     if not path.exists():
         raise DataError(f"{path}: no such file")
-    name = path.name.lower()
-    suffix = Path(name.removesuffix(".gz") if name.endswith(_PACKED) else name).suffix
-    if suffix not in READERS:
-        allowed = ", ".join([*READERS, *_PACKED])
-        raise DataError(f"{path}: unknown suffix {suffix!r}; choose one of {allowed}")
+    settings = settings or DialectSettings()
+    suffix = unpacked_suffix(path)
+    if suffix not in SUFFIXES:
+        allowed = f"{', '.join(SUFFIXES)}, each also with {', '.join(PACKED)}"
+        advice = "save the sheet as csv; " if suffix in _EXCEL_SUFFIXES else ""
+        raise DataError(f"{path}: unknown suffix {suffix!r}; {advice}choose one of {allowed}")
     if path.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty")
-    return READERS[suffix](path)
+    if suffix == ".parquet":
+        return ParquetReader(path)
+    if suffix in (".json", ".jsonl"):
+        return JsonReader(path, settings.encoding, lines_only=suffix == ".jsonl")
+    if suffix == ".txt" and not settings.describes_table and not _is_table(path, settings, wanted):
+        return LinesReader(path, settings.encoding)
+    return CsvReader(path, "," if suffix == ".csv" else "\t", settings, wanted, label)
+
+
+def _is_table(path: Path, settings: DialectSettings, wanted: Sequence[str]) -> bool:
+    """Whether the first line of a text file names two or more wanted columns."""
+    return len(wanted) > 1 and set(wanted) <= set(header_of(path, settings, default="\t", wanted=wanted))
+
+
+def has_only_texts(reader: Reader) -> bool:
+    """Return whether the file is one of lines, whose columns have names of ours."""
+    return isinstance(reader, LinesReader)
+
+
+__all__ = ["LABEL", "SUFFIXES", "TEXT", "Reader", "has_only_texts", "open_reader"]

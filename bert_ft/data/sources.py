@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,8 +15,8 @@ import pyarrow as pa
 from datasets import ClassLabel, Dataset
 
 from bert_ft.data.arrow_cache import stored_dataset
-from bert_ft.data.lines_reader import COLUMN, has_only_texts
-from bert_ft.data.readers import Reader, open_reader
+from bert_ft.data.dialect import DialectSettings
+from bert_ft.data.readers import LABEL, TEXT, Reader, has_only_texts, open_reader
 from bert_ft.data.row_validation import BATCH_ROWS, Columns, check_texts, checked_rows
 from bert_ft.data.targets import LabelReader, LabelTexts
 from bert_ft.errors import DataError
@@ -108,10 +108,11 @@ def _decoded(content: bytes) -> str:
 
 @dataclass(frozen=True)
 class Files:
-    """Files of texts, read by their suffix (``bert_ft.data.readers.READERS``).
+    """Files of texts, read by their suffix (``bert_ft.data.readers.SUFFIXES``).
 
     Attributes:
         label_column: ``None`` for texts without labels; a file of plain lines has none in any case.
+        delimiter: of csv, tsv and txt files; this and what follows as in ``DialectSettings``.
     """
 
     train_file: Path | str
@@ -120,6 +121,11 @@ class Files:
     text_column: str = "text"
     text_pair_column: str | None = None
     label_column: str | None = "label"
+    delimiter: str | None = None
+    encoding: str | None = None
+    quoting: str | None = None
+    header: bool | None = None
+    columns: Sequence[str] | None = None
 
     def load(self, cache_dir: CacheDir = None, labels: LabelReader = TEXTS) -> LoadedSplits:
         """The given files.
@@ -130,27 +136,41 @@ class Files:
         files = {"train": self.train_file, "validation": self.validation_file, "test": self.test_file}
         wanted = Columns(self.text_column, self.text_pair_column, self.label_column, labels)
         # All are opened before the first is read: a misspelt test file is told at once.
-        readers = {name: open_reader(file) for name, file in files.items() if file is not None}
+        settings = self._dialect()
+        readers = {
+            name: open_reader(file, settings, wanted=wanted.names, label=self.label_column)
+            for name, file in files.items()
+            if file is not None
+        }
         return LoadedSplits(
             {
                 name: _read(reader, columns, cache_dir)
                 for name, (reader, columns) in _checked(readers, wanted)
             },
+            notes=[note for reader in readers.values() for note in reader.notes],
             text_column=self.text_column,
             text_pair_column=self.text_pair_column,
         )
 
+    def _dialect(self) -> DialectSettings:
+        columns = None if self.columns is None else tuple(self.columns)
+        return DialectSettings(self.delimiter, self.encoding, self.quoting, self.header, columns)
+
 
 def read_unlabelled(
-    path: Path | str, text_column: str, text_pair_column: str | None = None, cache_dir: CacheDir = None
+    path: Path | str,
+    text_column: str,
+    text_pair_column: str | None = None,
+    cache_dir: CacheDir = None,
+    settings: DialectSettings | None = None,
 ) -> RawSplit:
     """The texts of a file alone; one of plain lines has no columns to be named.
 
     Raises:
         DataError: the file, a text column or a text can't be used.
     """
-    readers = {"train": open_reader(path)}
-    ((_, (reader, columns)),) = _checked(readers, Columns(text_column, text_pair_column))
+    wanted = Columns(text_column, text_pair_column)
+    ((_, (reader, columns)),) = _checked({"train": open_reader(path, settings, wanted=wanted.names)}, wanted)
     return _read(reader, columns, cache_dir)
 
 
@@ -158,7 +178,10 @@ def _checked(readers: dict[str, Reader], wanted: Columns) -> list[tuple[str, tup
     """Each reader with the columns to be read by it, which are there."""
     found = []
     for name, reader in readers.items():
-        columns = Columns(COLUMN) if has_only_texts(reader.path) else wanted
+        columns = wanted
+        if has_only_texts(reader):
+            label = LABEL if LABEL in reader.columns and wanted.label is not None else None
+            columns = Columns(TEXT, label=label, labels=wanted.labels)
         columns.check_present(reader.columns, str(reader.path))
         found.append((name, (reader, columns)))
     return found
@@ -186,8 +209,8 @@ def read_rows(
     Raises:
         DataError: the file, a text column or a text can't be used.
     """
-    reader = open_reader(path)
     columns = Columns(text_column, text_pair_column, allow_half_pairs=True)  # nothing is learnt from them
+    reader = open_reader(path, wanted=columns.names)
     columns.check_present(reader.columns, str(reader.path))
     schema = reader.schema()
     dataset = stored_dataset(schema, _whole_rows(reader, schema, columns), cache_dir)

@@ -1,41 +1,147 @@
-"""Opening text files so that a byte that isn't UTF-8 can be told with its row."""
+"""Opening files of text: unpacked, decoded as their byte order mark says, so that a wrong byte can be reported with its row."""
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
+import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import IO, TextIO
+
+import pyarrow as pa
 
 from bert_ft.errors import DataError
 
+PACKED = (".gz", ".zst", ".zip")
+UTF_8 = "utf-8"
+# The longer mark first: UTF-32's begins with that of UTF-16.
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF8, UTF_8),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_FOREIGN = ((b"\x1f\x8b", ".gz"), (b"\x28\xb5\x2f\xfd", ".zst"), (b"PK\x03\x04", ".zip"))
+
+
+def unpacked_suffix(path: Path | str) -> str:
+    """Return the suffix of what is in the file, in lower case: ``.csv`` for ``a.csv`` and ``a.CSV.gz``."""
+    name = Path(path).name.lower()
+    for packed in PACKED:
+        name = name.removesuffix(packed)
+    return Path(name).suffix
+
 
 @contextmanager
-def open_text(path: Path) -> Iterator[TextIO]:
-    """The file as UTF-8 with or without a byte order mark, unpacked if its name ends in ``.gz``.
+def open_bytes(path: Path) -> Iterator[IO[bytes]]:
+    """Open the content of a file, unpacked if its name ends in one of ``PACKED``.
 
-    Each byte that isn't UTF-8 becomes one lone surrogate, which ``check_utf8`` finds. A strict decoder
+    Raises:
+        DataError: it can't be read, is packed and damaged, or is packed without a name that says so.
+    """
+    try:
+        with path.open("rb") as file:
+            packed = path.suffix.lower()
+            head = file.read(4)
+            file.seek(0)
+            if packed == ".gz":
+                yield gzip.GzipFile(fileobj=file)
+            elif packed == ".zst":
+                yield pa.CompressedInputStream(file, "zstd")
+            elif packed == ".zip":
+                with zipfile.ZipFile(file) as archive, archive.open(_only_member(archive, path)) as member:
+                    yield member
+            else:
+                for mark, suffix in _FOREIGN:
+                    if head.startswith(mark):
+                        raise DataError(f"{path}: is packed or an Excel file; {_remedy(path, suffix)}")
+                yield file
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+        raise DataError(f"{path}: can't be read: {error}") from error
+
+
+def _remedy(path: Path, suffix: str) -> str:
+    if suffix == ".zip":
+        return f"save a workbook as csv, or call an archive {path.name}.zip"
+    return f"call it {path.name}{suffix}"
+
+
+def _only_member(archive: zipfile.ZipFile, path: Path) -> zipfile.ZipInfo:
+    members = [
+        info
+        for info in archive.infolist()
+        if not info.is_dir() and not info.filename.startswith("__MACOSX/")  # what macOS adds
+    ]
+    if len(members) != 1:
+        names = ", ".join(info.filename for info in members[:5]) or "nothing"
+        raise DataError(f"{path}: the archive must hold one file, but it holds {names}; unpack it")
+    return members[0]
+
+
+def encoding_of_mark(path: Path) -> str | None:
+    """Return the encoding that a byte order mark at the start of the file names, or ``None`` without one."""
+    with open_bytes(path) as file:
+        head = file.read(4)
+    return next((encoding for mark, encoding in _MARKS if head.startswith(mark)), None)
+
+
+@contextmanager
+def open_text(path: Path, encoding: str | None = None) -> Iterator[TextIO]:
+    """Open a file as text without its byte order mark, unpacked if its name says that it is packed.
+
+    Each byte that the encoding lacks becomes one lone surrogate, which ``check_text`` finds. A strict decoder
     would only say in which block of 8 kB it lies. Line ends stay as they are.
+
+    Args:
+        path: of the file.
+        encoding: ``None``: as the byte order mark says, else UTF-8.
 
     Raises:
         DataError: the file can't be read, or it is packed and damaged.
     """
+    marked = encoding_of_mark(path)
+    encoding = encoding or marked or UTF_8
     try:
-        with gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb") as binary:
-            yield io.TextIOWrapper(binary, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: can't be read: {error}") from error
+        with open_bytes(path) as binary:
+            yield io.TextIOWrapper(
+                binary, encoding=_codec(encoding, marked), errors="surrogateescape", newline=""
+            )
+    except UnicodeError as error:
+        raise DataError(
+            f"{path}: can't be read as {encoding}: {error}; set data.encoding to what it was written in"
+        ) from error
 
 
-def check_utf8(text: str, place: str) -> None:
-    """Raise ``DataError`` if ``text``, read by ``open_text``, holds a byte that isn't UTF-8."""
+def _codec(encoding: str, marked: str | None) -> str:
+    """The codec that skips a byte order mark, which those of an explicit byte order don't."""
+    name = codecs.lookup(encoding).name
+    if name == UTF_8:
+        return "utf-8-sig"
+    return marked if marked is not None and name.startswith(f"{marked}-") else encoding
+
+
+def check_text(text: str, place: str, encoding: str = UTF_8) -> None:
+    """Raise ``DataError`` if ``text``, read by ``open_text``, holds a byte that isn't of the encoding."""
     if text.isascii():
         return
     try:
         text.encode()
     except UnicodeEncodeError as error:
         byte = ord(text[error.start]) - 0xDC00
-        raise DataError(f"{place}: byte 0x{byte:02X} isn't UTF-8; save the file as UTF-8") from None
+        raise DataError(f"{place}: byte 0x{byte:02X} isn't {encoding.upper()}; {_otherwise(text)}") from None
+
+
+def _otherwise(text: str) -> str:
+    """Say what the text would be in the encoding of most files that aren't UTF-8."""
+    try:
+        shown = text.encode(UTF_8, "surrogateescape").decode("cp1252")
+    except UnicodeError:
+        return "save the file as UTF-8, or set data.encoding to what it was written in"
+    start = next(i for i, (a, b) in enumerate(zip(text, shown, strict=False)) if a != b)
+    excerpt = shown[max(0, start - 20) : start + 20]
+    return f"save the file as UTF-8, or set data.encoding: data.encoding=cp1252 would give {excerpt!r}"

@@ -116,13 +116,9 @@ def test_byte_order_mark_and_empty_lines_are_no_content(tmp_path, suffix):
         ("x.jsonl", b'{"text": "a"}\n{"text": "\xa3"}\n', r"x\.jsonl, row 2: byte 0xA3 isn't UTF-8"),
         ("x.jsonl", b'{"text": "\\ud83d"}\n', r"x\.jsonl, row 1: \\ud83d is half a character"),
         ("x.parquet", b"text,label\n", r"x\.parquet: not a parquet file"),
-        (
-            "x.json",
-            b"{}",
-            r"x\.json: unknown suffix '\.json'; choose one of \.csv, \.tsv, \.jsonl, \.parquet",
-        ),
+        ("x.doc", b"{}", r"x\.doc: unknown suffix '\.doc'; choose one of \.csv, \.tsv, \.jsonl, \.parquet"),
+        ("x.xlsx", b"a", r"unknown suffix '\.xlsx'; save the sheet as csv"),
         ("x", b"a", r"x: unknown suffix ''"),
-        ("x.parquet.gz", b"a", r"unknown suffix '\.gz'"),
     ],
 )
 def test_damage_is_told_with_its_place(tmp_path, name, content, message):

@@ -1,0 +1,136 @@
+"""Rows of a delimited file whose dialect is known, each with the characters that stand for it in the file."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from bert_ft.data.text_file import open_text
+from bert_ft.errors import DataError
+
+QUOTES, NO_QUOTES = "quotes", "none"
+_LONGEST_FIELD = 2**31 - 1  # the csv module's own limit of 128 kB is shorter than some documents
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a delimited file is written.
+
+    Attributes:
+        delimiter: one character.
+        encoding: Python's name of it; a byte order mark isn't part of the text.
+        quoting: ``QUOTES`` or ``NO_QUOTES``.
+        columns: names of all columns, in the file's order; some may be equal.
+        num_skipped: physical lines before the first row that aren't rows (Excel's ``sep=;``).
+        has_header: whether the first row names the columns.
+        notes: sentences on what was decided and a user might not expect, for the data report.
+        prefix: of the keys that set it, in messages.
+    """
+
+    delimiter: str
+    encoding: str
+    quoting: str
+    columns: tuple[str, ...]
+    num_skipped: int = 0
+    has_header: bool = True
+    notes: tuple[str, ...] = field(default=(), compare=False)
+    prefix: str = field(default="data.", compare=False)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One row: its fields, ``raw`` as it stands in the file with its line end, and the number of its physical lines."""
+
+    fields: list[str]
+    raw: str
+    num_lines: int = 1
+
+
+def records(path: Path, dialect: Dialect) -> Iterator[Record]:
+    """Yield the rows below the header in their order; empty lines are none.
+
+    ``raw.encode(dialect.encoding, "surrogateescape")`` is what the file has.
+
+    Raises:
+        DataError: a row is malformed. Its fields aren't counted here.
+    """
+    yield from islice(_all_records(path, dialect), int(dialect.has_header), None)
+
+
+def preamble(path: Path, dialect: Dialect) -> str:
+    """Return what stands before the first row: Excel's line, and the header with its line end."""
+    with open_text(path, dialect.encoding) as file:
+        skipped = "".join(islice(file, dialect.num_skipped))
+    return skipped + (next(_all_records(path, dialect)).raw if dialect.has_header else "")
+
+
+def split_lines(
+    lines: Iterable[str], delimiter: str, quoting: str, *, strict: bool = False
+) -> Iterator[list[str]]:
+    """Yield the fields of each row of ``lines``; an empty line gives an empty list."""
+    settings: dict[str, Any] = {"delimiter": delimiter, "strict": strict}
+    if quoting == NO_QUOTES:
+        settings |= {"quoting": csv.QUOTE_NONE, "quotechar": None}
+    return csv.reader(lines, **settings)
+
+
+def _all_records(path: Path, dialect: Dialect) -> Iterator[Record]:
+    with open_text(path, dialect.encoding) as file, long_fields():
+        lines = _Recorded(islice(file, dialect.num_skipped, None))
+        rows = split_lines(lines, dialect.delimiter, dialect.quoting, strict=True)
+        row = 1 - int(dialect.has_header)
+        while True:
+            first_line = dialect.num_skipped + lines.count + 1
+            try:
+                fields = next(rows, None)
+            except csv.Error as error:
+                place = f"row {row}" if row else "header"
+                raise DataError(
+                    f"{path}, {place}: malformed: {error}; it begins in line {first_line}. Put quotes around a field "
+                    "that contains quotes, and double the inner ones; where quotation marks are characters like "
+                    f"others: {dialect.prefix}quoting=none"
+                ) from error
+            raw, num_lines = lines.taken()
+            if fields is None:
+                return
+            if fields:
+                yield Record(fields, raw, num_lines)
+                row += 1
+
+
+class _Recorded:
+    """Lines, which remembers those that were taken since it was asked last."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._lines = iter(lines)
+        self._taken: list[str] = []
+        self.count = 0
+
+    def __iter__(self) -> _Recorded:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self._taken.append(line)
+        self.count += 1
+        return line
+
+    def taken(self) -> tuple[str, int]:
+        """Return those lines as one text, and their number."""
+        taken, self._taken = self._taken, []
+        return "".join(taken), len(taken)
+
+
+@contextmanager
+def long_fields() -> Iterator[None]:
+    """Lift the csv module's limit of a field's length within the block."""
+    before = csv.field_size_limit(_LONGEST_FIELD)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)

@@ -1,0 +1,169 @@
+"""How a delimited file is written: its encoding, delimiter, quotes and header, as its settings or its content say.
+
+Everything that reads or copies csv and tsv files asks here (``detect``), so that a file is understood in one way everywhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+from bert_ft.data.delimited import NO_QUOTES, QUOTES, Dialect, long_fields, split_lines
+from bert_ft.data.quotes import quoting_of
+from bert_ft.data.text_file import UTF_8, encoding_of_mark, open_text
+from bert_ft.errors import DataError
+
+DELIMITERS = (",", ";", "\t", "|")
+QUOTINGS = (QUOTES, NO_QUOTES)
+SPELLED = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}
+_SAMPLE_LINES = 100
+_EXCEL = re.compile(r'"?sep=(.)"?[\r\n]*', re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class DialectSettings:
+    """What a user says of files; ``None`` leaves it to each file.
+
+    Attributes:
+        delimiter: one character, or a name of ``SPELLED``.
+        encoding: Python's name of it.
+        quoting: ``quotes``, or ``none``: quotation marks are characters like others.
+        header: whether the first row names the columns; ``None``: unless ``columns`` does.
+        columns: their names, in place of a header's.
+        prefix: of these keys in messages.
+    """
+
+    delimiter: str | None = None
+    encoding: str | None = None
+    quoting: str | None = None
+    header: bool | None = None
+    columns: tuple[str, ...] | None = None
+    prefix: str = "data."
+
+    @property
+    def describes_table(self) -> bool:
+        """Whether they are of delimited rows, whatever the file's suffix."""
+        return self.delimiter is not None or self.header is not None or self.columns is not None
+
+
+def detect(
+    path: Path,
+    settings: DialectSettings | None = None,
+    *,
+    default: str = ",",
+    wanted: Sequence[str] = (),
+    label: str | None = None,
+) -> Dialect:
+    """Return how the file is written: as the settings say, else as its first line and its quotes do.
+
+    Args:
+        path: of the file, which may be packed.
+        settings: what the user says.
+        default: the delimiter that the suffix stands for, taken where others would do as well.
+        wanted: columns that will be read: the delimiter that gives them is the right one.
+        label: that of the labels, by which rows within an unclosed field are recognized.
+
+    Raises:
+        DataError: the file is empty, has other columns than the settings say, or a quoted field isn't closed.
+    """
+    settings = settings or DialectSettings()
+    lines = _sample(path, settings.encoding)
+    excel = _EXCEL.fullmatch(lines[0]) if lines else None
+    lines = lines[1:] if excel else lines
+    if not any(line.strip("\r\n") for line in lines):
+        raise DataError(
+            f"{path}: the file is empty; {'' if settings.columns else 'a header and '}rows are expected"
+        )
+    quoting = settings.quoting or QUOTES
+    delimiter = excel[1] if excel else _delimiter(lines, default, quoting, settings, wanted)
+    if settings.delimiter is not None:
+        delimiter = SPELLED.get(settings.delimiter, settings.delimiter)
+    first = _rows(lines, delimiter, quoting)[0]
+    has_header = settings.header
+    if has_header is None:
+        has_header = settings.columns is None or tuple(_names(first, wanted)) == tuple(settings.columns)
+    dialect = Dialect(
+        delimiter,
+        encoding=settings.encoding or encoding_of_mark(path) or UTF_8,
+        quoting=quoting,
+        columns=_columns(path, first, has_header, settings, wanted),
+        num_skipped=int(excel is not None),
+        has_header=has_header,
+        prefix=settings.prefix,
+    )
+    notes = list(_decisions(path, dialect, default))
+    if settings.quoting is None:
+        dialect, more = quoting_of(path, dialect, label)
+        notes += more
+    return replace(dialect, notes=tuple(notes))
+
+
+def header_of(path: Path, settings: DialectSettings, *, default: str, wanted: Sequence[str]) -> list[str]:
+    """Return the fields of the first line, by the delimiter that gives the wanted columns, for files of unknown content."""
+    lines = _sample(path, settings.encoding)
+    if not any(line.strip("\r\n") for line in lines):
+        return []
+    delimiter = _delimiter(lines, default, NO_QUOTES, settings, wanted)
+    return _names(_rows(lines, delimiter, NO_QUOTES)[0], wanted)
+
+
+def _sample(path: Path, encoding: str | None) -> list[str]:
+    with open_text(path, encoding) as file:
+        return list(islice(file, _SAMPLE_LINES))
+
+
+def _rows(lines: list[str], delimiter: str, quoting: str) -> list[list[str]]:
+    with long_fields():
+        return [row for row in split_lines(lines, delimiter, quoting) if row]
+
+
+def _names(header: list[str], wanted: Sequence[str]) -> list[str]:
+    """The header's names without the spaces that some programs write around them."""
+    return [name if name in wanted else name.strip() for name in header]
+
+
+def _columns(
+    path: Path, first: list[str], has_header: bool, settings: DialectSettings, wanted: Sequence[str]
+) -> tuple[str, ...]:
+    if settings.columns is None:
+        return tuple(_names(first, wanted) if has_header else map(str, range(len(first))))
+    if len(settings.columns) != len(first):
+        raise DataError(
+            f"{path}: its first row has {len(first)} fields, but {settings.prefix}columns names "
+            f"{len(settings.columns)}: {', '.join(settings.columns)}"
+        )
+    return tuple(settings.columns)
+
+
+def _delimiter(
+    lines: list[str], default: str, quoting: str, settings: DialectSettings, wanted: Sequence[str]
+) -> str:
+    """Return the first candidate whose header has the wanted columns, else the one that gives rows of the most fields."""
+    candidates = (default, *(each for each in DELIMITERS if each != default))
+    rows = {delimiter: _rows(lines, delimiter, quoting) for delimiter in candidates}
+    if settings.columns is None and settings.header is not False and wanted:
+        for delimiter in candidates:
+            if set(wanted) <= set(_names(rows[delimiter][0], wanted)):
+                return delimiter
+    widths = {delimiter: _width(rows[delimiter]) for delimiter in candidates}
+    if settings.columns and len(settings.columns) in widths.values():
+        return next(delimiter for delimiter in candidates if widths[delimiter] == len(settings.columns))
+    return max(candidates, key=lambda delimiter: widths[delimiter])  # the first of equals
+
+
+def _width(rows: list[list[str]]) -> int:
+    """How many fields all rows of a sample have, the last one aside, which may be cut; 0 if they differ."""
+    widths = {len(row) for row in rows[:-1] or rows}
+    return widths.pop() if len(widths) == 1 else 0
+
+
+def _decisions(path: Path, dialect: Dialect, default: str) -> Iterator[str]:
+    if dialect.delimiter != default:
+        yield f"{path}: read with the delimiter {dialect.delimiter!r}"
+    if dialect.encoding.lower() != UTF_8:
+        yield f"{path}: read as {dialect.encoding}"
+    if not dialect.has_header:
+        yield f"{path}: read without a header, as columns {', '.join(dialect.columns)}"
