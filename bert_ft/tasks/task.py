@@ -198,6 +198,14 @@ class Task(ABC):
     def decode(self, outputs: np.ndarray) -> dict[str, Sequence[Any] | np.ndarray]:
         """Return the columns that a prediction adds, ``(num_rows,)`` each, from ``outputs``."""
 
+    def probability_columns(self, outputs: np.ndarray) -> dict[str, np.ndarray]:
+        """Return a column for each label, ``(num_rows,)``, for ``probabilities=all``.
+
+        Raises:
+            ConfigError: the task has no probabilities.
+        """
+        raise ConfigError(f"probabilities=all: task={self.name} has none; set it to top")
+
     @classmethod
     def applies_to_monitor(cls, name: str) -> bool:
         """Return whether the entry ``name`` of ``monitor`` means something for this task."""
