@@ -253,6 +253,7 @@ TOP_OF_TASKS = {
     "collections",
     "dataclasses",
     "importlib",
+    "itertools",
     "math",
     "re",
     "reprlib",

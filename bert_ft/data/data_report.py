@@ -2,73 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from bert_ft.data.dataset import TokenizedSplit
+from bert_ft.data.leaks import NUM_EXAMPLES, Leaks, find_leaks, leaks_between
+from bert_ft.data.report_warnings import LONGEST_ADVISED, report_warnings
+from bert_ft.data.split_report import Conflict, LengthSummary, SplitReport
 from bert_ft.data.targets import Targets
 from bert_ft.data.texts import TextKeys
+from bert_ft.data.token_use import TokenUse
+from bert_ft.data.tokenization import FastTokenizer
 
-NUM_EXAMPLES = 5
 _EXCERPT = 80  # characters of an example's text
-
-
-@dataclass(frozen=True)
-class LengthSummary:
-    """Tokens in a row before truncation, special ones counted."""
-
-    mean: float
-    p50: float
-    p95: float
-    max: int
-
-    @classmethod
-    def of(cls, lengths: np.ndarray) -> LengthSummary:
-        """The summary of ``(num_rows,)`` lengths."""
-        p50, p95 = np.percentile(lengths, [50, 95])
-        return cls(float(lengths.mean()), float(p50), float(p95), int(lengths.max()))
-
-
-@dataclass(frozen=True)
-class SplitReport:
-    """One split.
-
-    Attributes:
-        label_counts: what the task counts, name → number: rows of each class, where there are classes.
-        lengths: tokens in a row.
-        truncated_ratio: share of the rows that are cut to the length limit.
-        lost_ratio: share of all tokens that is cut away.
-        num_duplicates: rows whose exact text stands in an earlier row of the split.
-        num_leaks: rows whose exact text is also in the training split; 0 for that one.
-        num_near_leaks: further rows of which that is true but for case, white space or Unicode form.
-        leak_rows: numbers of the first rows that are leaks of either kind.
-    """
-
-    num_rows: int
-    label_counts: dict[str, int | float]
-    lengths: LengthSummary
-    truncated_ratio: float
-    lost_ratio: float
-    num_duplicates: int
-    num_leaks: int
-    num_near_leaks: int
-    leak_rows: list[int]
-
-
-@dataclass(frozen=True)
-class Conflict:
-    """One text with several labels.
-
-    Attributes:
-        text: how it begins.
-        places: split, row and label of the first of its rows.
-    """
-
-    text: str
-    places: list[str]
 
 
 @dataclass(frozen=True)
@@ -81,7 +30,8 @@ class DataReport:
         num_conflicts: exact texts that have several labels, in whatever splits.
         conflicts: the first few of them.
         task: what the task says about itself (``Targets.facts``).
-        warnings: a sentence for whatever may spoil training or its score.
+        warnings: a sentence for whatever may spoil training or its score, with the override that helps, if one does.
+        leaks: of every pair of splits that shares texts.
     """
 
     max_length: int
@@ -90,6 +40,7 @@ class DataReport:
     conflicts: list[Conflict]
     task: dict[str, Any]
     warnings: list[str]
+    leaks: list[Leaks]
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain values that JSON can hold."""
@@ -107,6 +58,8 @@ class DataReport:
                 "longest": f"{split.lengths.max:,}",
                 "rows cut": f"{split.truncated_ratio:.1%}",
                 "tokens lost": f"{split.lost_ratio:.1%}",
+                "unknown tokens": f"{split.unknown_ratio:.1%}",
+                "tokens per word": f"{split.tokens_per_word:.2f}",
                 "duplicates": f"{split.num_duplicates:,}",
                 "leaks": f"{split.num_leaks:,}",
                 "near leaks": f"{split.num_near_leaks:,}",
@@ -128,26 +81,46 @@ def make_report(
     keys: Mapping[str, TextKeys],
     task: Targets,
     max_length: int,
+    *,
+    tokenizer: FastTokenizer | None = None,
+    set_aside: Collection[str] = (),
 ) -> DataReport:
-    """Return the report on labeled ``splits``, one of which is ``train``; ``keys`` are those of their texts."""
-    reports = {name: _split_report(splits[name], keys[name], keys["train"], task) for name in splits}
+    """Return the report on labeled ``splits``, one of which is ``train``.
+
+    Args:
+        splits: by name, ``train`` first.
+        keys: of their texts.
+        task: of their labels.
+        max_length: the length limit in tokens.
+        tokenizer: that of their ids; without it nothing is said of unknown tokens and words.
+        set_aside: splits that were cut from the training rows.
+    """
+    reports = {
+        name: _split_report(splits[name], keys[name], keys["train"], task, tokenizer) for name in splits
+    }
     num_conflicts, conflicts = _conflicts(splits, keys, task)
+    leaks = leaks_between(keys, {name: split.rows for name, split in splits.items()})
+    limit = max_length if tokenizer is None else min(tokenizer.model_max_length, LONGEST_ADVISED)
     return DataReport(
         max_length=max_length,
         splits=reports,
         num_conflicts=num_conflicts,
         conflicts=conflicts,
         task=task.facts(),
-        warnings=list(_warnings(reports, num_conflicts, conflicts, task, max_length)),
+        warnings=list(
+            report_warnings(reports, leaks, conflicts, num_conflicts, task, set_aside, max_length, limit)
+        ),
+        leaks=leaks,
     )
 
 
-def _split_report(split: TokenizedSplit, keys: TextKeys, train: TextKeys, task: Targets) -> SplitReport:
+def _split_report(
+    split: TokenizedSplit, keys: TextKeys, train: TextKeys, task: Targets, tokenizer: FastTokenizer | None
+) -> SplitReport:
+    exact, near = find_leaks(keys, train)
     if split.name == "train":
         exact = near = np.zeros(len(split), dtype=bool)
-    else:
-        exact = np.isin(keys.exact, train.exact)
-        near = np.isin(keys.near, train.near) & ~exact
+    use = TokenUse(0.0, 0.0) if tokenizer is None else TokenUse.of(split, tokenizer)
     lost = split.num_truncated
     full_lengths = split.lengths + lost
     return SplitReport(
@@ -163,6 +136,8 @@ def _split_report(split: TokenizedSplit, keys: TextKeys, train: TextKeys, task: 
         num_leaks=int(exact.sum()),
         num_near_leaks=int(near.sum()),
         leak_rows=split.rows[exact | near][:NUM_EXAMPLES].tolist(),
+        unknown_ratio=use.unknown_ratio,
+        tokens_per_word=use.tokens_per_word,
     )
 
 
@@ -196,39 +171,6 @@ def _conflict(rows: np.ndarray, splits: Mapping[str, TokenizedSplit], task: Targ
             for split, position in located[:NUM_EXAMPLES]
         ],
     )
-
-
-def _warnings(
-    splits: Mapping[str, SplitReport],
-    num_conflicts: int,
-    conflicts: list[Conflict],
-    task: Targets,
-    max_length: int,
-) -> Iterator[str]:
-    for name, split in splits.items():
-        if split.truncated_ratio:
-            yield (
-                f"{name}: {split.truncated_ratio:.1%} of the rows are longer than data.max_length={max_length} "
-                f"and lose {split.lost_ratio:.1%} of all tokens"
-            )
-        if split.num_duplicates:
-            yield f"{name}: rows that repeat the text of an earlier one: {split.num_duplicates}"
-        if split.num_leaks or split.num_near_leaks:
-            yield (
-                f"{name}: rows with the text of a training row: {split.num_leaks}, with all of it but case, "
-                f"white space or Unicode form: {split.num_near_leaks}; its score will be too good "
-                f"(rows {', '.join(map(str, split.leak_rows))}{_more(split)})"
-            )
-        yield from (f"{name}: {warning}" for warning in task.summary_warnings(split.label_counts))
-    if num_conflicts:
-        yield (
-            f"texts with several labels: {num_conflicts}, e.g. {conflicts[0].text!r}: "
-            f"{', '.join(conflicts[0].places)}"
-        )
-
-
-def _more(split: SplitReport) -> str:
-    return " …" if split.num_leaks + split.num_near_leaks > len(split.leak_rows) else ""
 
 
 def _number(value: int | float) -> str:

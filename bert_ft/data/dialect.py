@@ -5,6 +5,7 @@ Everything that reads or copies csv and tsv files asks here (``detect``), so tha
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,8 +14,8 @@ from pathlib import Path
 
 from bert_ft.data.delimited import NO_QUOTES, QUOTES, Dialect, long_fields, split_lines
 from bert_ft.data.quotes import quoting_of
-from bert_ft.data.text_file import UTF_8, encoding_of_mark, open_text
-from bert_ft.errors import DataError
+from bert_ft.data.text_file import UTF_8, encoding_of_mark, open_text, unpacked_suffix
+from bert_ft.errors import ConfigError, DataError
 
 DELIMITERS = (",", ";", "\t", "|")
 QUOTINGS = (QUOTES, NO_QUOTES)
@@ -42,6 +43,30 @@ class DialectSettings:
     header: bool | None = None
     columns: tuple[str, ...] | None = None
     prefix: str = "data."
+
+    def __post_init__(self) -> None:
+        """Refuse what can't be.
+
+        Raises:
+            ConfigError: the delimiter isn't one character, or there is no such encoding.
+        """
+        if self.delimiter is not None and len(SPELLED.get(self.delimiter, self.delimiter)) != 1:
+            raise ConfigError(
+                f"{self.prefix}delimiter={self.delimiter}: must be one character, or one of {', '.join(SPELLED)}"
+            )
+        if self.encoding is not None:
+            try:
+                codecs.lookup(self.encoding)
+            except LookupError:
+                raise ConfigError(
+                    f"{self.prefix}encoding={self.encoding}: there is no such encoding; give e.g. utf-8, utf-16 or cp1252"
+                ) from None
+
+    def of_unlabeled(self, path: Path) -> DialectSettings:
+        """Return what also holds for a file of texts beside those that they were given for."""
+        if unpacked_suffix(path) == ".txt":
+            return DialectSettings(encoding=self.encoding, prefix=self.prefix)
+        return self
 
     @property
     def describes_table(self) -> bool:

@@ -15,7 +15,7 @@ from bert_ft.data.splits import SPLIT_NAMES, first_occurrences, split
 from bert_ft.data.targets import Targets
 from bert_ft.data.texts import TextKeys
 from bert_ft.data.tokenization import FastTokenizer, length_limit, tokenize
-from bert_ft.errors import DataError
+from bert_ft.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,10 @@ def prepare(
     max_length = length_limit(tokenizer, max_length)
     for raw in loaded.splits.values():
         if not is_labelled(raw):
-            raise DataError(f"{raw.origin}: has no labels, which fine-tuning and its tests need")
+            raise DataError(
+                f"{raw.origin}: has no labels, which fine-tuning and its tests need; a txt file has them in front of each "
+                "text, with a tab between them, or as __label__name"
+            )
     notes = list(loaded.notes)
     train = loaded.splits["train"]
     task = task.fitted(_label_column(train), train.origin)
@@ -103,7 +106,14 @@ def prepare(
     missing = {name: ratio for name, ratio in ratios.items() if name not in parts}
     parts |= _set_aside(parts["train"], missing, task, seed, notes)
     splits = {name: parts[name].rows for name in SPLIT_NAMES if name in parts}
-    report = make_report(splits, {name: parts[name].keys for name in splits}, task, max_length)
+    report = make_report(
+        splits,
+        {name: parts[name].keys for name in splits},
+        task,
+        max_length,
+        tokenizer=tokenizer,
+        set_aside=missing,
+    )
     return PreparedData(splits, task, report, notes, max_length, loaded.text_column, loaded.text_pair_column)
 
 
@@ -157,13 +167,20 @@ def _set_aside(
     if not any(missing.values()):
         return {}
     strata = task.strata(train.rows.known_labels)
-    pieces = split(
-        strata,
-        train.keys.near,
-        validation_ratio=missing.get("validation", 0),
-        test_ratio=missing.get("test", 0),
-        seed=seed,
-    )
+    try:
+        pieces = split(
+            strata,
+            train.keys.near,
+            validation_ratio=missing.get("validation", 0),
+            test_ratio=missing.get("test", 0),
+            seed=seed,
+        )
+    except ConfigError as error:
+        num_strata = len(np.unique(strata))
+        if num_strata < 5 or 2 * num_strata <= len(strata):
+            raise
+        causes = list(task.report_warnings({"train": task.summary(train.rows.known_labels)}, ()))[:2]
+        raise DataError(f"{train.rows.origin}: {'; '.join(causes) or error}") from error
     how = "stratified, " if strata.any() else ""
     notes.extend(
         f"{name}: {len(pieces[name])} rows were set aside from {train.rows.origin}, {how}with seed {seed}"

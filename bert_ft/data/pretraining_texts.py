@@ -35,6 +35,13 @@ class PretrainingTexts:
     num_left_out: int
     includes_evaluation_texts: bool
 
+    @property
+    def lost_ratio(self) -> float:
+        """Share of all tokens that is cut away."""
+        lost = sum(int(split.num_truncated.sum()) for split in (self.train, self.held_out))
+        kept = sum(int(split.lengths.sum()) for split in (self.train, self.held_out))
+        return lost / max(lost + kept, 1)
+
     def to_dict(self) -> dict[str, object]:
         """For the record of a run."""
         return {
@@ -42,6 +49,7 @@ class PretrainingTexts:
             "train": len(self.train),
             "held_out": len(self.held_out),
             "left_out": self.num_left_out,
+            "lost_ratio": self.lost_ratio,
             "include_evaluation_texts": self.includes_evaluation_texts,
         }
 

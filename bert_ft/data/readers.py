@@ -88,4 +88,26 @@ def has_only_texts(reader: Reader) -> bool:
     return isinstance(reader, LinesReader)
 
 
-__all__ = ["LABEL", "SUFFIXES", "TEXT", "Reader", "has_only_texts", "open_reader"]
+def missing_column_hint(reader: Reader, wanted: Sequence[str]) -> str:
+    """Return what to do if a wanted column is missing, as the end of a sentence; empty if nothing is known."""
+    if not isinstance(reader, CsvReader) or not reader.dialect.has_header:
+        return ""
+    names, prefix = reader.columns, reader.dialect.prefix
+    if not set(wanted) & set(names) and any(" " in name.strip() or _is_number(name) for name in names):
+        guess = ["text", "label"] if len(names) == 2 and len(names[0]) >= len(names[1]) else ["label", "text"]
+        example = ",".join(guess) if len(names) == 2 else "<one name a column>"
+        return f". Has the file no header? Then name its columns: {prefix}columns=[{example}]"
+    if len(names) == 1:
+        return f". Are its columns separated otherwise? Set {prefix}delimiter"
+    return ""
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+__all__ = ["LABEL", "SUFFIXES", "TEXT", "Reader", "has_only_texts", "missing_column_hint", "open_reader"]

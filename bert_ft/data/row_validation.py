@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from reprlib import repr  # cuts long values short
 from typing import Any
 
@@ -48,41 +49,77 @@ class Columns:
             [(name, types.get(name, pa.string())) for name, column in given.items() if column is not None]
         )
 
-    def check_present(self, existing: Iterable[str], origin: str) -> None:
-        """Raise ``DataError`` if a column isn't among the ``existing``, or two of ours are one."""
+    def check_present(self, existing: Iterable[str], origin: str, hint: str = "") -> None:
+        """Raise ``DataError`` if a column isn't among the ``existing``, or two of ours are one.
+
+        ``hint`` says what to do if no column has a similar name.
+        """
         existing = list(existing)
         if self.text is None:  # which only a hub data set may leave open
             raise DataError(f"{origin}: data.text_column=null: name the column of the texts")
         for key in ("text", "text_pair", "label"):
             name = getattr(self, key)
             if name is not None and name not in existing:
+                advice = _similar(name, existing, f"data.{key}_column") or hint
                 raise DataError(
-                    f"{origin}: no column {name!r} (data.{key}_column); the columns are {', '.join(map(repr, existing))}"
+                    f"{origin}: no column {name!r} (data.{key}_column); the columns are "
+                    f"{', '.join(map(repr, existing))}{advice}"
                 )
         if len(set(self.names)) < len(self.names):
             raise DataError(f"{origin}: one column can't be two things: {', '.join(self.names)}")
 
 
+def _similar(name: str, existing: list[str], key: str) -> str:
+    close = [other for other in existing if other.strip().casefold() == name.strip().casefold()]
+    close = close or get_close_matches(name, existing, n=1)
+    return f"; did you mean {key}={close[0]}?" if close else ""
+
+
 def checked_rows(
-    batches: Iterable[dict[str, list[Any]]], columns: Columns, origin: str
+    batches: Iterable[dict[str, list[Any]]], columns: Columns, origin: str, notes: list[str] | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """Batches of ``columns.schema``; every text and label in them is there.
+    """Yield batches of ``columns.schema``; every text and label in them is there.
+
+    White space at the ends of a label isn't its own: ``notes`` gets a sentence at the end if there was some.
 
     Raises:
         DataError: a row can't be used, or there are none.
     """
     first_row = 1
+    spaced = _Spaced()
     for batch in batches:
         check_texts(batch, columns, origin, first_row)
         arrays = {"text": batch[columns.text]}
         if columns.text_pair is not None:
             arrays["text_pair"] = batch[columns.text_pair]
         if columns.label is not None:
+            spaced.count(batch[columns.label], first_row)
             arrays["label"] = _labels(batch[columns.label], columns, origin, first_row)
         yield pa.RecordBatch.from_pydict(arrays, schema=columns.schema)
         first_row += len(batch[columns.text])
     if first_row == 1:
         raise DataError(f"{origin}: there are no rows")
+    if notes is not None and spaced.num_rows:
+        notes.append(
+            f"{origin}: labels with white space at their ends, which was taken away: {spaced.num_rows} "
+            f"(the first is {spaced.first!r} in row {spaced.first_row})"
+        )
+
+
+@dataclass
+class _Spaced:
+    """Labels with white space at their ends."""
+
+    num_rows: int = 0
+    first: str = ""
+    first_row: int = 0
+
+    def count(self, values: list[Any], first_row: int) -> None:
+        for row, value in enumerate(values, first_row):
+            if isinstance(value, str) and value != value.strip():
+                if not self.num_rows:
+                    self.first, self.first_row = value, row
+                self.num_rows += 1
 
 
 def check_texts(batch: dict[str, list[Any]], columns: Columns, origin: str, first_row: int) -> None:
@@ -103,7 +140,7 @@ def check_texts(batch: dict[str, list[Any]], columns: Columns, origin: str, firs
 def _is_blank(text: Any, place: str) -> bool:
     if isinstance(text, str):
         return not text.strip()
-    if text is None:
+    if text is None or text != text:  # NaN, which stands for a missing value
         raise DataError(f"{place}: the text is missing; fill it or drop the row")
     raise DataError(f"{place}: {repr(text)} ({type(text).__name__}) is no text; write it as a string")
 

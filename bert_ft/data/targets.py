@@ -6,7 +6,7 @@ Rows, splits and reports are the same for every task; these two interfaces are a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from reprlib import repr  # cuts long values short
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -41,7 +41,7 @@ class LabelReader(Protocol):
 
 
 class LabelTexts:
-    """Reads a label as a text: an integer in decimals, a boolean as in JSON. What it means is for the task to say."""
+    """Reads a label as a text: a number in decimals, a boolean as in JSON. What it means is for the task to say."""
 
     @property
     def stored_type(self) -> pa.DataType:
@@ -55,13 +55,8 @@ class LabelTexts:
         return label_text(value, place) if class_names is None else _class_name(value, class_names, place)
 
     def is_hidden(self, column: pa.ChunkedArray) -> bool:
-        """Return whether all labels are -1, the convention of public data sets."""
-        import pyarrow as pa
-        import pyarrow.compute
-
-        return (
-            pa.types.is_integer(column.type) and pa.compute.all(pa.compute.equal(column, -1)).as_py() is True
-        )
+        """Return whether all labels are -1, null or empty, the conventions of public data sets."""
+        return all(_is_missing(value) or value in (-1, "-1", "-1.0") for value in column.to_pylist())
 
 
 class Targets(Protocol):
@@ -97,27 +92,37 @@ class Targets(Protocol):
     def summary_warnings(self, summary: Mapping[str, int | float]) -> Iterator[str]:
         """Yield what may spoil training or its score, as the end of a sentence about the split."""
 
+    def report_warnings(
+        self, summaries: Mapping[str, Mapping[str, int | float]], set_aside: Collection[str]
+    ) -> Iterator[str]:
+        """Yield what all splits' summaries together say, as whole sentences; ``set_aside`` was cut from training rows."""
+
     def facts(self) -> dict[str, Any]:
         """Return what the data report records of the task, in plain types, for those who read a run's folder."""
 
 
 def label_text(value: Any, place: str) -> str:
-    """Return a label as a text: a text is kept, an integer written in decimals, a boolean as in JSON.
+    """Return a label as a text: a text without white space at its ends, a number as csv has it, a boolean as in JSON.
 
     Raises:
-        DataError: the label is missing or something else, e.g. a fraction.
+        DataError: the label is missing or something else, e.g. a list.
     """
-    if value is None or (isinstance(value, str) and not value.strip()):
+    if _is_missing(value):
         raise DataError(f"{place}: the label is missing")
     if isinstance(value, str):
-        return value
+        return value.strip()
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, int):
+    if isinstance(value, int | float):
         return str(value)
     raise DataError(
-        f"{place}: {repr(value)} ({type(value).__name__}) is no label; allowed are texts, integers and booleans"
+        f"{place}: {repr(value)} ({type(value).__name__}) is no label; allowed are texts, numbers and booleans"
     )
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether there is no label: null, an empty text, or NaN, which differs from itself."""
+    return value is None or (isinstance(value, str) and not value.strip()) or value != value
 
 
 def _class_name(value: int | None, class_names: Sequence[str], place: str) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
 from bert_ft.errors import ConfigError, DataError
 from bert_ft.tasks.confidence import confidence_scores, confusion_counts
+from bert_ft.tasks.label_looks import label_warnings, look_of
 from bert_ft.tasks.task import OPTIONAL_KEYS, Task
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from torchmetrics import Metric
 
 _INTEGER = re.compile(r"0|-?[1-9][0-9]*")
+
+_LISTED = 20  # names in a message
 
 LabelColumn: TypeAlias = "pa.Array | pa.ChunkedArray | Sequence[str | int]"
 
@@ -68,7 +71,7 @@ class SingleLabel(Task):
             row = index + 1 if rows is None else int(rows[index])
             raise DataError(
                 f"{origin}, row {row}: label {strings[index].as_py()!r} doesn't occur in the training rows; "
-                f"known are {', '.join(self.names)}"
+                f"known are {_listed(self.names)}"
             )
         return ids
 
@@ -92,6 +95,12 @@ class SingleLabel(Task):
         missing = [name for name, count in summary.items() if count == 0]
         if missing:
             yield f"no row of {', '.join(missing)}"
+
+    def report_warnings(
+        self, summaries: Mapping[str, Mapping[str, int | float]], set_aside: Collection[str]
+    ) -> Iterator[str]:
+        """Yield what the labels look like if that isn't a class a row, and classes that are rare."""
+        return label_warnings(summaries, set_aside)
 
     def plain_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Return the mean cross entropy in nats."""
@@ -178,6 +187,14 @@ class SingleLabel(Task):
     def probability_columns(self, outputs: np.ndarray) -> dict[str, np.ndarray]:
         """Return ``probability_<label>`` → the probability of each row, for each class in their order."""
         return {f"probability_{name}": outputs[:, index] for index, name in enumerate(self.names)}
+
+
+def _listed(names: Sequence[str]) -> str:
+    if len(names) <= _LISTED:
+        return ", ".join(names)
+    look = look_of(names)
+    also = f"; {look}" if look else ". Is that the label (data.label_column)?"
+    return f"{', '.join(names[:_LISTED])} and {len(names) - _LISTED} more{also}"
 
 
 def _as_strings(values: LabelColumn) -> pa.Array | pa.ChunkedArray:

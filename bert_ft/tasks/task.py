@@ -8,7 +8,7 @@ its task before anything is loaded: methods import what they compute with.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -123,6 +123,17 @@ class Task(ABC):
 
     def summary_warnings(self, summary: Mapping[str, int | float]) -> Iterator[str]:
         """Yield what may spoil training or its score, as the end of a sentence about the split."""
+        return iter(())
+
+    def report_warnings(
+        self, summaries: Mapping[str, Mapping[str, int | float]], set_aside: Collection[str]
+    ) -> Iterator[str]:
+        """Yield what all splits' summaries together say, as whole sentences with the override that helps.
+
+        Args:
+            summaries: ``summary`` of each split, ``train`` among them.
+            set_aside: splits that were cut from the training rows.
+        """
         return iter(())
 
     def facts(self) -> dict[str, Any]:

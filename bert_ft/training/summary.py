@@ -29,6 +29,14 @@ def print_data_report(report: DataReport, notes: Sequence[str], console: Console
         console.print(Text(f"• {sentence}", style="yellow"))
 
 
+def print_texts_report(
+    report: Mapping[str, Any], notes: Sequence[str], console: Console | None = None
+) -> None:
+    """Every warning and note on texts without labels."""
+    for sentence in (*notes, *report["warnings"]):
+        (console or Console()).print(Text(f"• {sentence}", style="yellow"), soft_wrap=True)
+
+
 def print_groups(rows: Sequence[GroupRow], console: Console | None = None) -> None:
     """The optimizer's groups, from the embeddings up."""
     table = [
@@ -52,6 +60,8 @@ def print_texts(texts: PretrainingTexts, console: Console | None = None) -> None
         )
     elif texts.num_left_out:
         said += f"; {texts.num_left_out:,} were left out, which validation or test rows have, too"
+    if texts.lost_ratio:
+        said += f"; {texts.lost_ratio:.1%} of their tokens are cut away by data.max_length"
     (console or Console()).print(Text(said), soft_wrap=True)
 
 

@@ -116,8 +116,8 @@ def test_categorical_parquet_labels(tmp_path):
         ("x.jsonl", '{"text":"a","label":null}\n', r"row 1, column 'label': the label is missing"),
         (
             "x.jsonl",
-            '{"text":"a","label":0.5}\n',
-            r"row 1, column 'label': 0\.5 \(float\) is no label; allowed are",
+            '{"text":"a","label":[0.5]}\n',
+            r"row 1, column 'label': \[0\.5\] \(list\) is no label; allowed are",
         ),
     ],
 )

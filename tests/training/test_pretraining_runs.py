@@ -76,6 +76,7 @@ def test_what_it_writes(alone, tiny_encoder):
         "train": 152,
         "held_out": 8,
         "left_out": 0,
+        "lost_ratio": 0.0,
         "include_evaluation_texts": False,
     }
     assert record["head_is_fresh"] is True

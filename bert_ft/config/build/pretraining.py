@@ -24,15 +24,18 @@ from bert_ft.data.dataset import TokenizedSplit
 from bert_ft.data.masking import MaskedSplit, Masking, MaskingVocabulary
 from bert_ft.data.pretraining_batches import PretrainingSplit
 from bert_ft.data.pretraining_texts import PretrainingTexts
+from bert_ft.data.texts_report import report_on_texts
 from bert_ft.errors import ConfigError
 from bert_ft.models.encoder_config import has_dropout
 from bert_ft.models.pretrainer import Pretrainer, build_pretrainer
 from bert_ft.training.fitting import kept_by
+from bert_ft.training.json_file import write_json
 from bert_ft.training.pretraining import METRIC, Pretraining
 from bert_ft.training.pretraining_data import PretrainingDataModule
 from bert_ft.training.pretraining_module import PretrainingModule
 from bert_ft.training.pretraining_objective import PretrainingObjective
 from bert_ft.training.resume import PRETRAINING, is_of_pretraining
+from bert_ft.training.summary import print_texts_report
 from bert_ft.trust import TARGET
 
 # of `pretrain`, those that change how the stage is watched or kept, and not its result
@@ -118,8 +121,11 @@ class PretrainingRecipe(Recipe):
         )
 
     def report(self, folder: Path) -> None:
-        for note in self._notes:
-            log.info(note)
+        texts, tokenizer = self.texts, self.inputs.tokenizer
+        report = report_on_texts([texts.train, texts.held_out], self.inputs.max_length, tokenizer)
+        if self._splits is None:  # otherwise fine-tuning's report has said it
+            print_texts_report(report, self._notes)
+        write_json(folder / "data_report.json", {**report, "notes": list(self._notes)})
 
     def stage(self, **parts: Any) -> Pretraining:
         config, settings = self.config, self.settings

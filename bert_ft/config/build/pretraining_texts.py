@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from omegaconf import DictConfig
 
 from bert_ft.config.build.data import TextInputs, loaded_splits, preparation
 from bert_ft.config.build.task import build_task
 from bert_ft.data.dataset import TokenizedSplit
+from bert_ft.data.dialect import DialectSettings
+from bert_ft.data.pieces import in_pieces
 from bert_ft.data.prepare import is_labelled, prepare, tokenized, without_copies
 from bert_ft.data.pretraining_texts import PretrainingTexts, pretraining_texts
+from bert_ft.data.raw_splits import RawSplit
 from bert_ft.data.sources import read_unlabelled
 from bert_ft.errors import ConfigError
 
@@ -23,8 +27,9 @@ def texts_of_stage(config: DictConfig, inputs: TextInputs, splits: Splits) -> Pr
     source = splits["train"]
     if data.unlabeled_file is not None:
         columns = (data.get("text_column") or "text", data.get("text_pair_column"))
-        raw = read_unlabelled(data.unlabeled_file, *columns, cache_dir=data.cache_dir)
-        source = tokenized("unlabelled", raw, tokenizer, max_length, data.cache_dir)
+        settings = dialect_settings(data).of_unlabeled(Path(data.unlabeled_file))
+        raw = read_unlabelled(data.unlabeled_file, *columns, cache_dir=data.cache_dir, settings=settings)
+        source = _whole("unlabelled", raw, inputs, data.cache_dir)
         if data.deduplicate:
             source = without_copies(source)
     return pretraining_texts(
@@ -38,6 +43,22 @@ def texts_of_stage(config: DictConfig, inputs: TextInputs, splits: Splits) -> Pr
         compares=config.pretrain.contrastive_weight > 0,
         cache_dir=data.cache_dir,
     )
+
+
+def _whole(name: str, raw: RawSplit, inputs: TextInputs, cache_dir: str | None) -> TokenizedSplit:
+    """Rows without labels, of which long ones are in pieces: none of their tokens need be lost."""
+    rows = tokenized(name, raw, inputs.tokenizer, inputs.max_length, cache_dir)
+    if not rows.num_truncated.any() or "text_pair" in raw.dataset.column_names:
+        return rows
+    pieces = in_pieces(raw, inputs.tokenizer, inputs.max_length, cache_dir)
+    return tokenized(name, pieces, inputs.tokenizer, inputs.max_length, cache_dir)
+
+
+def dialect_settings(data: DictConfig) -> DialectSettings:
+    """Return what ``data`` says of how files are written; nothing where rows come from elsewhere."""
+    given = {name: data.get(name) for name in ("delimiter", "encoding", "quoting", "header", "columns")}
+    columns = given.pop("columns")
+    return DialectSettings(**given, columns=None if columns is None else tuple(columns))
 
 
 def splits_without_fine_tuning(config: DictConfig, inputs: TextInputs) -> tuple[Splits, list[str]]:
@@ -60,10 +81,7 @@ def splits_without_fine_tuning(config: DictConfig, inputs: TextInputs) -> tuple[
         raise ConfigError(
             f"pretrain.supervised=true: {loaded.splits['train'].origin} has no labels; set it to false"
         )
-    splits = {
-        name: tokenized(name, raw, tokenizer, max_length, config.data.cache_dir)
-        for name, raw in loaded.splits.items()
-    }
+    splits = {name: _whole(name, raw, inputs, config.data.cache_dir) for name, raw in loaded.splits.items()}
     if config.data.deduplicate:
         splits = {name: without_copies(split) for name, split in splits.items()}
     return splits, loaded.notes

@@ -1,0 +1,49 @@
+"""Texts that two splits share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from bert_ft.data.texts import TextKeys
+
+NUM_EXAMPLES = 5
+
+
+@dataclass(frozen=True)
+class Leaks:
+    """Rows of one split whose text is in another.
+
+    Attributes:
+        split: whose rows are counted.
+        other: the split that has their texts, too.
+        num_exact: rows with exactly the same text.
+        num_near: further rows with the same text but for case, white space or Unicode form.
+        rows: numbers of the first of both kinds.
+    """
+
+    split: str
+    other: str
+    num_exact: int
+    num_near: int
+    rows: list[int]
+
+
+def find_leaks(keys: TextKeys, others: TextKeys) -> tuple[np.ndarray, np.ndarray]:
+    """Return which rows of ``keys`` have a text of ``others``, exactly and further nearly, ``(num_rows,)`` bool each."""
+    exact = np.isin(keys.exact, others.exact)
+    return exact, np.isin(keys.near, others.near) & ~exact
+
+
+def leaks_between(keys: Mapping[str, TextKeys], rows: Mapping[str, np.ndarray]) -> list[Leaks]:
+    """Return the leaks of every pair of splits that has some; the earlier one of a pair is ``other``."""
+    found = []
+    for other, split in combinations(keys, 2):
+        exact, near = find_leaks(keys[split], keys[other])
+        if exact.any() or near.any():
+            examples = rows[split][exact | near][:NUM_EXAMPLES].tolist()
+            found.append(Leaks(split, other, int(exact.sum()), int(near.sum()), examples))
+    return found

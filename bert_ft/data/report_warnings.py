@@ -1,0 +1,76 @@
+"""What a data report warns of: a sentence each, which ends with the override to paste where there is one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+from bert_ft.data.leaks import Leaks
+from bert_ft.data.split_report import Conflict, SplitReport
+from bert_ft.data.targets import Targets
+from bert_ft.data.token_use import TokenUse
+
+LONGEST_ADVISED = 512  # tokens: longer rows cost more than most texts gain
+
+
+def report_warnings(
+    splits: Mapping[str, SplitReport],
+    leaks: Sequence[Leaks],
+    conflicts: Sequence[Conflict],
+    num_conflicts: int,
+    task: Targets,
+    set_aside: Collection[str],
+    max_length: int,
+    limit: int,
+) -> Iterator[str]:
+    """Yield the warnings of a report.
+
+    Args:
+        splits: by name.
+        leaks: of every pair of splits.
+        conflicts: the first few of them.
+        num_conflicts: of all.
+        task: of the labels.
+        set_aside: splits that were cut from the training rows.
+        max_length: the length limit in tokens.
+        limit: the greatest that may be advised.
+    """
+    for name, split in splits.items():
+        yield from (f"{name}: {warning}" for warning in split_warnings(split, max_length, limit))
+        yield from (_leak(each) for each in leaks if each.split == name)
+        yield from (f"{name}: {warning}" for warning in task.summary_warnings(split.label_counts))
+    if num_conflicts:
+        first = conflicts[0]
+        yield f"texts with several labels: {num_conflicts}, e.g. {first.text!r}: {', '.join(first.places)}"
+    yield from task.report_warnings({name: split.label_counts for name, split in splits.items()}, set_aside)
+
+
+def split_warnings(split: SplitReport, max_length: int, limit: int) -> Iterator[str]:
+    """Yield what concerns the texts of one split alone, as the end of a sentence about it."""
+    if split.truncated_ratio:
+        yield (
+            f"{split.truncated_ratio:.1%} of the rows are longer than data.max_length={max_length} and lose "
+            f"{split.lost_ratio:.1%} of all tokens{_longer(split, max_length, limit)}"
+        )
+    if split.num_duplicates:
+        yield f"rows that repeat the text of an earlier one: {split.num_duplicates}: data.deduplicate=true drops them"
+    yield from TokenUse(split.unknown_ratio, split.tokens_per_word).warnings()
+
+
+def _longer(split: SplitReport, max_length: int, limit: int) -> str:
+    """The length at which 95% of the rows are whole, as far as the encoder goes."""
+    advised = min(32 * math.ceil(split.lengths.p95 / 32), limit)
+    if advised <= max_length:
+        advised = min(32 * math.ceil(split.lengths.max / 32), limit)
+    return f": data.max_length={advised}" if advised > max_length else ""
+
+
+def _leak(leaks: Leaks) -> str:
+    other = "training" if leaks.other == "train" else leaks.other
+    effect = "its score will be too good" if leaks.other == "train" else "they are no two independent scores"
+    more = " …" if leaks.num_exact + leaks.num_near > len(leaks.rows) else ""
+    return (
+        f"{leaks.split}: rows with the text of a {other} row: {leaks.num_exact}, with all of it but case, white space or "
+        f"Unicode form: {leaks.num_near}; {effect}: take them out of one of the two "
+        f"(rows {', '.join(map(str, leaks.rows))}{more})"
+    )

@@ -1,0 +1,66 @@
+"""What a data report counts of one split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class LengthSummary:
+    """Tokens in a row before truncation, special ones counted."""
+
+    mean: float
+    p50: float
+    p95: float
+    max: int
+
+    @classmethod
+    def of(cls, lengths: np.ndarray) -> LengthSummary:
+        """The summary of ``(num_rows,)`` lengths."""
+        p50, p95 = np.percentile(lengths, [50, 95])
+        return cls(float(lengths.mean()), float(p50), float(p95), int(lengths.max()))
+
+
+@dataclass(frozen=True)
+class SplitReport:
+    """One split.
+
+    Attributes:
+        label_counts: what the task counts, name → number: rows of each class, where there are classes.
+        lengths: tokens in a row.
+        truncated_ratio: share of the rows that are cut to the length limit.
+        lost_ratio: share of all tokens that is cut away.
+        num_duplicates: rows whose exact text stands in an earlier row of the split.
+        num_leaks: rows whose exact text is also in the training split; 0 for that one.
+        num_near_leaks: further rows of which that is true but for case, white space or Unicode form.
+        leak_rows: numbers of the first rows that are leaks of either kind.
+        unknown_ratio: share of the tokens that the vocabulary lacks.
+        tokens_per_word: mean number of tokens for a word.
+    """
+
+    num_rows: int
+    label_counts: dict[str, int | float]
+    lengths: LengthSummary
+    truncated_ratio: float
+    lost_ratio: float
+    num_duplicates: int
+    num_leaks: int
+    num_near_leaks: int
+    leak_rows: list[int]
+    unknown_ratio: float = 0.0
+    tokens_per_word: float = 0.0
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """One text with several labels.
+
+    Attributes:
+        text: how it begins.
+        places: split, row and label of the first of its rows.
+    """
+
+    text: str
+    places: list[str]

@@ -1,0 +1,122 @@
+"""What a column of labels looks like, where that isn't one class of a short list for each row."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import chain
+
+MANY_CLASSES = 0.5  # classes for each training row
+LEAST_VALIDATION_ROWS = 10
+_SHOWN = 5
+_SEPARATORS = (";", "|", ",", "/")
+_RARE = 0.1  # share of the rows
+_RARE_TO_MAJORITY = 0.2
+_WHOLE_NUMBERS = 5  # classes that are whole numbers, from which on they may be counts or grades
+
+Counts = Mapping[str, int | float]
+
+
+def look_of(names: Sequence[str]) -> str | None:
+    """Return what labels look like, as a sentence without its subject's source, or ``None`` for plain names."""
+    numbers = _numbers(names)
+    if numbers is not None:
+        low, high = (f"{value:g}" for value in (min(numbers), max(numbers)))
+        if any("." in name or "e" in name.lower() for name in names) and len(names) > 2:
+            return (
+                f"the labels are {len(names)} different decimals from {low} to {high}, which looks like a score: a "
+                "regression; here each of them is a class of its own"
+            )
+        if len(names) >= _WHOLE_NUMBERS:
+            return (
+                f"the labels are {len(names)} whole numbers from {low} to {high}: each is a class of its own here. If they "
+                "are grades or counts, their order isn't used; that would be a regression"
+            )
+    several = _joined(names)
+    if several is not None:
+        return f"labels such as {several!r} look like several labels for one row; here each combination is a class of its own"
+    return None
+
+
+def label_warnings(counts: Mapping[str, Counts], set_aside: Collection[str]) -> Iterator[str]:
+    """Yield what may spoil training or its score: counts by split, then by class.
+
+    Args:
+        counts: split → class → rows; ``train`` is among them.
+        set_aside: splits that were cut from the training rows.
+    """
+    train = counts["train"]
+    total = sum(train.values())
+    if len(train) >= _WHOLE_NUMBERS and len(train) > MANY_CLASSES * total:
+        yield (
+            f"{len(train):,} classes for {total:,} rows: is that the label? Set data.label_column to the column that has it"
+        )
+    if (look := look_of(list(train))) is not None:
+        yield look
+    yield from _alike(train)
+    yield from _rare(train, total)
+    if "validation" in counts:
+        yield from _few(counts, "validation" in set_aside)
+
+
+def _numbers(names: Sequence[str]) -> list[float] | None:
+    try:
+        numbers = [float(name) for name in names]
+    except ValueError:
+        return None
+    return numbers if all(map(math.isfinite, numbers)) else None
+
+
+def _joined(names: Sequence[str]) -> str | None:
+    """A label that is joined of others, with a separator that divides several; their parts come in several labels."""
+    for separator in _SEPARATORS:
+        divided = {name: [part.strip(" '\"[]") for part in name.split(separator)] for name in names}
+        joined = [name for name, parts in divided.items() if len(parts) > 1 and all(parts)]
+        used = Counter(chain.from_iterable(divided.values()))
+        again = [name for name in joined if all(used[part] > 1 for part in divided[name])]
+        if again and 2 * len(again) >= len(joined):
+            return again[0]
+    return None
+
+
+def _alike(train: Counts) -> Iterator[str]:
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name in train:
+        groups["".join(name.casefold().split())].append(name)
+    for names in [group for group in groups.values() if len(group) > 1][:_SHOWN]:
+        listed = ", ".join(f"{name!r} ({train[name]:,} rows)" for name in names)
+        yield f"labels that differ by case or white space only are different classes: {listed}; spell them alike"
+
+
+def _rare(train: Counts, total: float) -> Iterator[str]:
+    majority = max(train, key=lambda name: train[name])
+    rare = [
+        name
+        for name, count in train.items()
+        if count and count <= _RARE * total and count <= _RARE_TO_MAJORITY * train[majority]
+    ]
+    if rare:
+        listed = ", ".join(f"{name!r} {train[name] / total:.1%}" for name in rare[:_SHOWN])
+        yield (
+            f"rare classes: {listed}{_more(rare)} of the training rows; always predicting {majority!r} is right for "
+            f"{train[majority] / total:.1%}: loss.class_weights=balanced objective.metric=val/f1_macro"
+        )
+
+
+def _few(counts: Mapping[str, Counts], is_set_aside: bool) -> Iterator[str]:
+    few = [name for name, count in counts["validation"].items() if 0 < count < LEAST_VALIDATION_ROWS]
+    if not few:
+        return
+    listed = ", ".join(f"{name!r} {counts['validation'][name]}" for name in few[:_SHOWN])
+    said = f"classes with fewer than {LEAST_VALIDATION_ROWS} validation rows: {listed}{_more(few)}; their score is uncertain"
+    fewest = min(sum(each[name] for each in counts.values()) for name in few)
+    ratio = math.ceil(20 * LEAST_VALIDATION_ROWS / fewest) / 20
+    if is_set_aside and ratio <= 0.4:
+        yield f"{said}: data.validation_ratio={ratio:g}"
+    else:
+        yield f"{said}; more rows of them would help"
+
+
+def _more(names: Sequence[str]) -> str:
+    return f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
