@@ -205,10 +205,11 @@ def open_rows(
     wanted = [name for name in (text_column, text_pair_column) if name is not None]
     try:
         reader = open_reader(path, settings, wanted=wanted, label=label_column)
-    except DataError:
+    except DataError as error:
         rows = _without_broken_quotes(path, settings, wanted)
         if rows is None:
             raise
+        rows.notes.append(str(error))
         return rows
     if isinstance(reader, JsonReader):
         return JsonRows(path, settings.encoding, text_column)

@@ -246,13 +246,15 @@ def empty_sequence_classifier(config: PretrainedConfig, attention: str = "sdpa")
 
 
 def resolve_name(name_or_path: str) -> str:
-    """The folder of an embedded encoder; any other name as it is.
+    """The folder of an embedded encoder, that of a run's model for the run's; any other name as it is.
 
     Raises:
         CheckpointError: the extra that carries the embedded encoder isn't installed.
     """
     if name_or_path not in EMBEDDED:
-        return name_or_path
+        model = Path(name_or_path) / "model"
+        is_run = (model / "config.json").is_file() and not (model.parent / "config.json").is_file()
+        return str(model) if is_run else name_or_path
     found = importlib.util.find_spec(EMBEDDED[name_or_path])
     if found is None or found.origin is None:
         raise CheckpointError(
