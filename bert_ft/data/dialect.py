@@ -186,7 +186,9 @@ def _width(rows: list[list[str]]) -> int:
 
 
 def _decisions(path: Path, dialect: Dialect, default: str) -> Iterator[str]:
-    if dialect.delimiter != default:
+    if dialect.num_skipped:
+        yield f"{path}: its first line, sep={dialect.delimiter}, is Excel's and no row"
+    elif dialect.delimiter != default:
         yield f"{path}: read with the delimiter {dialect.delimiter!r}"
     if dialect.encoding.lower() != UTF_8:
         yield f"{path}: read as {dialect.encoding}"

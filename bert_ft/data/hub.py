@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,10 +11,20 @@ import datasets
 from datasets import ClassLabel, Dataset
 
 from bert_ft.data.parquet_reader import plain_values
-from bert_ft.data.raw_splits import TEXTS, CacheDir, LoadedSplits, RawSplit, are_hidden, hidden_note, stored
+from bert_ft.data.raw_splits import (
+    TEXTS,
+    CacheDir,
+    LoadedSplits,
+    RawSplit,
+    are_booleans,
+    are_hidden,
+    boolean_name,
+    hidden_note,
+    stored,
+)
 from bert_ft.data.readers import SUFFIXES, Reader, open_reader
 from bert_ft.data.row_validation import BATCH_ROWS, Columns
-from bert_ft.data.targets import LabelReader
+from bert_ft.data.targets import LabelReader, LabelTexts
 from bert_ft.data.text_file import unpacked_suffix
 from bert_ft.errors import DataError
 
@@ -67,6 +77,7 @@ class _OfFiles:
     """A split of a local folder of files of text, read as ``data=files`` reads them."""
 
     readers: tuple[Reader, ...]
+    boolean_column: str | None = None
 
     @property
     def columns(self) -> Sequence[str]:
@@ -86,7 +97,9 @@ class _OfFiles:
 
     def batches(self, columns: Sequence[str]) -> Iterator[dict[str, list[Any]]]:
         for reader in self.readers:
-            yield from reader.batches(columns, BATCH_ROWS)
+            for batch in reader.batches(columns, BATCH_ROWS):
+                name = self.boolean_column
+                yield batch if name not in batch else batch | {name: list(map(boolean_name, batch[name]))}
 
 
 def _is_text(value: Any) -> bool:
@@ -128,7 +141,8 @@ class Hub:
         found = self._open()
         splits: dict[str, RawSplit] = {}
         notes: list[str] = []
-        for name, split in self._chosen(found).items():
+        chosen = self._with_boolean_names(self._chosen(found), labels)
+        for name, split in chosen.items():
             origin = f"{self._title()} {name}"
             columns = self._columns(split, origin, labels)
             notes += split.notes
@@ -139,6 +153,18 @@ class Hub:
             splits[name] = stored(split.batches(columns.names), columns, origin, cache_dir, notes)
         text_column = self._columns(found[self.train_split], self._title(), labels).text
         return LoadedSplits(splits, notes, text_column, self.text_pair_column)
+
+    def _with_boolean_names(self, chosen: dict[str, _Split], labels: LabelReader) -> dict[str, _Split]:
+        """The splits, with labels of files that are all ``True`` and ``False`` as every other source gives them."""
+        label = self.label_column
+        of_files = {name: split for name, split in chosen.items() if isinstance(split, _OfFiles)}
+        if label is None or len(of_files) < len(chosen) or not isinstance(labels, LabelTexts):
+            return chosen
+        if any(label not in split.columns for split in chosen.values()):
+            return chosen
+        if not are_booleans(batch[label] for split in chosen.values() for batch in split.batches([label])):
+            return chosen
+        return {name: replace(split, boolean_column=label) for name, split in of_files.items()}
 
     def _title(self) -> str:
         return f"{self.dataset}/{self.subset}" if self.subset else self.dataset
