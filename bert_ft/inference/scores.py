@@ -75,13 +75,7 @@ def score(task: Task, labels: Sequence[Any], logits: np.ndarray) -> Scores:
         return Scores({}, 0, unknown, num_unlabeled)
     keys = (f"{type(labels[row]).__name__} {labels[row]!r}" for row in known)
     encoded = torch.from_numpy(np.concatenate([found for key in keys if (found := targets[key]) is not None]))
-    inputs = task.metric_inputs(torch.from_numpy(logits[known]), encoded)
-    # loaded for files with labels only, and before the task's metrics: see bert_ft.config.lean_imports
-    from torchmetrics import MetricCollection
-
-    metrics = MetricCollection({**task.metrics()}, compute_groups=False)
-    metrics.update(*inputs)
-    values = {name: float(value) for name, value in metrics.compute().items()}
+    values = task.scores(torch.from_numpy(logits[known]), encoded)
     return Scores(values, len(known), unknown, num_unlabeled)
 
 

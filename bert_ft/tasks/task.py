@@ -179,6 +179,15 @@ class Task(ABC):
         """Return predictions and targets as metrics take them; logits and targets unless a task says otherwise."""
         return logits, targets
 
+    def scores(self, logits: Tensor, targets: Tensor) -> dict[str, float]:
+        """Return the value of each of ``metrics`` over all rows."""
+        # before the metrics' own modules, which import each other in a circle: see bert_ft.config.lean_imports
+        from torchmetrics import MetricCollection
+
+        metrics = MetricCollection({**self.metrics()}, compute_groups=False)
+        metrics.update(*self.metric_inputs(logits, targets))
+        return {name: float(value) for name, value in metrics.compute().items()}
+
     def class_weights(self, given: str | Sequence[float], targets: np.ndarray) -> list[float]:
         """Return a weight for each class.
 

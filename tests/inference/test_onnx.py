@@ -184,7 +184,7 @@ def test_a_missing_extra(folder, run, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["bundle=nowhere", "output=model.onnx"], "bundle=nowhere isn't a saved folder"),
+        (["bundle=nowhere", "output=model.onnx"], "bundle=nowhere: no such folder"),
         (["bundle=nowhere", "output=no/model.onnx"], "output=no/model.onnx: there is no folder no"),
         (["output=model.onnx"], "bundle: required; give a text"),
         (["bundle=x", "output=model.onnx", "optimize=2"], "optimize=2: must be a boolean"),

@@ -7,14 +7,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bert_ft.inference.files import predict_file
 
 from .saved import make_bundle
-
-hypothesis = pytest.importorskip("hypothesis")
-from hypothesis import given, settings  # noqa: E402
-from hypothesis import strategies as st  # noqa: E402
 
 EXAMPLES = settings(max_examples=100, deadline=None)
 CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
