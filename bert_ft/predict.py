@@ -16,6 +16,14 @@ class Keys:
     output: str
     text_column: str | None
     text_pair_column: str | None
+    label_column: str | None
+    delimiter: str | None
+    encoding: str | None
+    quoting: Annotated[str, one_of(("quotes", "none"))] | None
+    header: bool | None
+    columns: list[str] | None
+    probabilities: Annotated[str, one_of(("all", "top", "none"))]
+    overwrite: bool
     batch_size: Count
     max_tokens: Count
     accelerator: Annotated[str, one_of(("auto", "cpu", "cuda"))]
@@ -31,24 +39,37 @@ def main(config: DictConfig) -> None:
     with heavy_imports():
         import datasets
 
+        from bert_ft.data.dialect import DialectSettings
         from bert_ft.inference.device import choose_device
         from bert_ft.inference.files import check_target, predict_file
         from bert_ft.models.bundle import load_bundle
 
     datasets.disable_progress_bars()
-    check_target(Path(config.input), Path(config.output))
+    check_target(Path(config.input), Path(config.output), overwrite=config.overwrite)
     bundle = load_bundle(config.bundle, config.trust)
-    num_rows = predict_file(
+    labeled = predict_file(
         bundle,
         config.input,
         config.output,
         text_column=config.text_column or bundle.text_column,
         text_pair_column=config.text_pair_column or bundle.text_pair_column,
+        label_column=config.label_column or bundle.label_column,
+        settings=DialectSettings(
+            config.delimiter,
+            config.encoding,
+            config.quoting,
+            config.header,
+            None if config.columns is None else tuple(config.columns),
+            prefix="",
+        ),
+        probabilities=config.probabilities,
+        overwrite=config.overwrite,
         batch_size=config.batch_size,
         max_tokens=config.max_tokens,
         device=choose_device(config.accelerator),
     )
-    print(f"{num_rows} rows labelled: {config.output}")
+    for line in labeled.lines(config.output):
+        print(line)
 
 
 if __name__ == "__main__":

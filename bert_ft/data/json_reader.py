@@ -72,10 +72,10 @@ class JsonReader:
                 row += 1
             yield {name: [record.get(name) for record, _ in batch] for name in columns}
 
-    def records(self) -> Iterator[tuple[dict[str, Any], str]]:
+    def records(self, *, strict: bool = True) -> Iterator[tuple[dict[str, Any], str]]:
         """Yield each row and the characters that stand for it in the file, for those who copy rows.
 
-        Of a table by columns a row has no such characters: they are made of it.
+        Of a table by columns a row has no such characters: they are made of it. Not ``strict``, a row may be any value.
         """
         with open_text(self.path, self.encoding) as file:
             if self.form == LINES:
@@ -83,7 +83,7 @@ class JsonReader:
             else:
                 values = self._elements(file) if self.form == ARRAY else self._table(file)
             for row, (record, raw) in enumerate(values, 1):
-                if not isinstance(record, dict):
+                if strict and not isinstance(record, dict):
                     raise DataError(
                         f"{self.path}, row {row}: {type(record).__name__} instead of an object with named values"
                     )

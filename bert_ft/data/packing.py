@@ -40,6 +40,7 @@ class TextBatch:
         states: ``(num_tokens, hidden_size)`` output of the encoder's lower part, for an encoder to go on from;
             ``None`` where it starts from the ids.
         num_layers_done: the layers, above the embeddings, that ``states`` have been through.
+        order: ``(num_sequences,)`` int64, the place of each sequence among those that ``pack`` was given.
     """
 
     input_ids: Tensor
@@ -51,6 +52,7 @@ class TextBatch:
     labels: Tensor | None = None
     states: Tensor | None = None
     num_layers_done: int = 0
+    order: Tensor | None = None
 
     @property
     def num_sequences(self) -> int:
@@ -71,6 +73,10 @@ class TextBatch:
             if isinstance(value, Tensor)
         }
         return replace(self, **tensors)
+
+    def as_given(self, values: Tensor) -> Tensor:
+        """Return ``(num_sequences, ...)`` values in the order in which ``pack`` was given the sequences."""
+        return values if self.order is None else values[self.order.argsort()]
 
     def split(self, max_tokens: int) -> list[TextBatch]:
         """Neighbouring pieces of at most ``max_tokens`` tokens, or of one sequence if it alone is longer."""
@@ -99,6 +105,7 @@ class TextBatch:
             labels=None if self.labels is None else self.labels[first:last],
             states=None if self.states is None else self.states[start:stop],
             num_layers_done=self.num_layers_done,
+            order=None if self.order is None else self.order[first:last],
         )
 
 
@@ -139,6 +146,7 @@ def pack(
         rows=torch.from_numpy(np.asarray(rows, dtype=np.int64)[order]),
         token_type_ids=None if token_type_ids is None else _concatenate(token_type_ids, order),
         labels=None if labels is None else torch.from_numpy(np.asarray(labels)[order]),
+        order=torch.from_numpy(order),
     )
 
 

@@ -42,7 +42,17 @@ class ParquetReader:
         """Yield the values of ``columns``, ``batch_size`` rows at a time."""
         with self._open() as file:
             for batch in file.iter_batches(batch_size, columns=list(columns)):
-                yield {name: plain_values(batch[name]) for name in columns}
+                yield {name: _texts(plain_values(batch[name])) for name in columns}
+
+    def record_batches(self, batch_size: int) -> Iterator[pa.RecordBatch]:
+        """Yield all columns in the file's own types, ``batch_size`` rows at a time."""
+        with self._open() as file:
+            yield from file.iter_batches(batch_size)
+
+    @property
+    def arrow_schema(self) -> pa.Schema:
+        """The file's own types and what it notes of them."""
+        return self._schema
 
     @contextmanager
     def _open(self) -> Iterator[pq.ParquetFile]:
@@ -65,6 +75,18 @@ def plain_values(column: pa.Array | pa.ChunkedArray) -> list[Any]:
         narrow = np.float32 if pa.types.is_float32(column.type) else np.float16
         return [value if value is None else float(str(narrow(value))) for value in values]
     return values
+
+
+def _texts(values: list[Any]) -> list[Any]:
+    """The values, with bytes that are UTF-8 as texts: some writers leave out the annotation that they are."""
+    return [_text(value) if isinstance(value, bytes) else value for value in values]
+
+
+def _text(value: bytes) -> str | bytes:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value
 
 
 def _decoded(kind: pa.DataType) -> pa.DataType:

@@ -26,6 +26,13 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_WRITTEN = (
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF8, UTF_8),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
 _FOREIGN = ((b"\x1f\x8b", ".gz"), (b"\x28\xb5\x2f\xfd", ".zst"), (b"PK\x03\x04", ".zip"))
 
 
@@ -88,6 +95,14 @@ def encoding_of_mark(path: Path) -> str | None:
     with open_bytes(path) as file:
         head = file.read(4)
     return next((encoding for mark, encoding in _MARKS if head.startswith(mark)), None)
+
+
+def mark_of(path: Path) -> tuple[bytes, str | None]:
+    """Return the byte order mark at the start of the file and the codec that writes what follows it; else ``b"", None``."""
+    with open_bytes(path) as file:
+        head = file.read(4)
+    mark, codec = next(((mark, codec) for mark, codec in _WRITTEN if head.startswith(mark)), (b"", None))
+    return mark, codec
 
 
 @contextmanager

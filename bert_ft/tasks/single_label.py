@@ -184,6 +184,10 @@ class SingleLabel(Task):
             "probability": outputs.max(axis=1),
         }
 
+    def probability_columns(self, outputs: np.ndarray) -> dict[str, np.ndarray]:
+        """Return ``probability_<label>`` → the probability of each row, for each class in their order."""
+        return {f"probability_{name}": outputs[:, index] for index, name in enumerate(self.names)}
+
 
 def _listed(names: Sequence[str]) -> str:
     if len(names) <= _LISTED:

@@ -179,6 +179,15 @@ class Task(ABC):
         """Return predictions and targets as metrics take them; logits and targets unless a task says otherwise."""
         return logits, targets
 
+    def scores(self, logits: Tensor, targets: Tensor) -> dict[str, float]:
+        """Return the value of each of ``metrics`` over all rows."""
+        # before the metrics' own modules, which import each other in a circle: see bert_ft.config.lean_imports
+        from torchmetrics import MetricCollection
+
+        metrics = MetricCollection({**self.metrics()}, compute_groups=False)
+        metrics.update(*self.metric_inputs(logits, targets))
+        return {name: float(value) for name, value in metrics.compute().items()}
+
     def class_weights(self, given: str | Sequence[float], targets: np.ndarray) -> list[float]:
         """Return a weight for each class.
 
@@ -208,6 +217,14 @@ class Task(ABC):
     @abstractmethod
     def decode(self, outputs: np.ndarray) -> dict[str, Sequence[Any] | np.ndarray]:
         """Return the columns that a prediction adds, ``(num_rows,)`` each, from ``outputs``."""
+
+    def probability_columns(self, outputs: np.ndarray) -> dict[str, np.ndarray]:
+        """Return a column for each label, ``(num_rows,)``, for ``probabilities=all``.
+
+        Raises:
+            ConfigError: the task has no probabilities.
+        """
+        raise ConfigError(f"probabilities=all: task={self.name} has none; set it to top")
 
     @classmethod
     def applies_to_monitor(cls, name: str) -> bool:

@@ -31,6 +31,7 @@ class FineTuning(Stage):
         tests: whether the kept weights are measured on the test split.
         settings: of the run's configuration, for TensorBoard's table of hyper-parameters.
         pretraining: the stage before it.
+        label_column: the name under which the source has the labels.
         reinit_layers: how many of that stage's top layers are reinitialized.
     """
 
@@ -41,6 +42,7 @@ class FineTuning(Stage):
     settings: dict[str, Any] = field(default_factory=dict)
     pretraining: Pretraining | None = None
     reinit_layers: int = 0
+    label_column: str = "label"
     _pretraining: dict[str, Any] | None = field(default=None, init=False)
 
     def run(self) -> dict[str, Any]:
@@ -97,6 +99,7 @@ class FineTuning(Stage):
             max_length=self.max_length,
             text_column=self.data.data.text_column,
             text_pair_column=self.data.data.text_pair_column,
+            label_column=self.label_column,
             training={
                 name: record[name] for name in ("weights", "val", "test", "pretraining") if name in record
             },

@@ -168,7 +168,11 @@ def test_both_passes_of_fgm(tmp_path, changes):
 
     perturbation = 0.0
     classifier.encoder.get_input_embeddings().register_forward_hook(perturb)
-    clean = pass_of(classifier, batch, lambda: given.append(F.cross_entropy(classifier(batch), batch.labels)))
+    clean = pass_of(
+        classifier,
+        batch,
+        lambda: given.append(F.cross_entropy(classifier(batch), batch.as_given(batch.labels))),
+    )
     embeddings, loss = given
     (gradient,) = torch.autograd.grad(loss, embeddings)
     parts = gradient[0].split(list(batch.lengths))

@@ -44,7 +44,9 @@ def assert_norms(values, step, layer_of, rel=1e-5):
 def first_losses(module, batch):
     """``(loss, parameters)`` of the weights at the start."""
     classifier = deepcopy(module.classifier).double().eval()
-    return F.cross_entropy(classifier(batch), batch.labels), dict(classifier.named_parameters())
+    return F.cross_entropy(classifier(batch), batch.as_given(batch.labels)), dict(
+        classifier.named_parameters()
+    )
 
 
 class TestNorms:

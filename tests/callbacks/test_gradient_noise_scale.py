@@ -44,7 +44,7 @@ class TestNoiseScale:
         if isinstance(model, Foreign):
             inputs = {name: value for name, value in batch.items() if name != "labels"}
             return F.cross_entropy(model.model(**inputs).logits, batch["labels"], reduction="none")
-        return F.cross_entropy(model.classifier(batch), batch.labels, reduction="none")
+        return F.cross_entropy(model.classifier(batch), batch.as_given(batch.labels), reduction="none")
 
     def windows(self, module, steps):
         for step in steps:

@@ -126,6 +126,7 @@ def test_cfg_with_a_wrong_key_names_it_alone(tmp_path):
 
 
 def test_predict_leaves_an_empty_folder_alone(tmp_path):
+    (tmp_path / "x.csv").write_text("text\nfine\n")
     result = run("bundle=nowhere", "input=x.csv", "output=y.csv", cwd=tmp_path, module="bert_ft.predict")
     assert result.returncode == 2
     assert "bundle=nowhere" in result.stderr

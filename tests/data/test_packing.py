@@ -36,6 +36,17 @@ def test_pack_keeps_every_sequence_with_its_row_label_and_types(seed):
     assert batch.cu_seqlens.dtype == torch.int32
 
 
+@pytest.mark.parametrize("max_tokens", [1, 20, 10_000])
+def test_values_of_a_batch_come_back_in_the_order_that_was_given(max_tokens):
+    rows = np.random.default_rng(0).permutation(40) + 7
+    batch = pack(random_sequences(0), rows)
+    assert batch.as_given(batch.rows).tolist() == rows.tolist()
+    assert batch.to("cpu").as_given(batch.rows).tolist() == rows.tolist()
+    for piece in batch.split(max_tokens):
+        kept = [row for row in rows.tolist() if row in piece.rows.tolist()]
+        assert piece.as_given(piece.rows).tolist() == kept
+
+
 def test_equal_lengths_keep_their_order():
     batch = pack([np.array([1, 2]), np.array([3]), np.array([4, 5])], [10, 11, 12])
     assert batch.rows.tolist() == [11, 10, 12]

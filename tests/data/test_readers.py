@@ -156,3 +156,10 @@ class TestLines:
         path.write_bytes(content)
         with pytest.raises(DataError, match=f"a.txt, {message}"):
             read(path)
+
+
+def test_texts_that_a_parquet_file_has_as_bytes(tmp_path):
+    table = pa.table({"text": [b"a film", "café".encode(), b"caf\xe9"], "label": [b"pos", None, b"neg"]})
+    pq.write_table(table, tmp_path / "x.parquet")
+    (batch,) = open_reader(tmp_path / "x.parquet").batches(["text", "label"], 10)
+    assert batch == {"text": ["a film", "café", b"caf\xe9"], "label": ["pos", None, "neg"]}

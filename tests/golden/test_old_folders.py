@@ -28,6 +28,7 @@ def test_old_folder_predicts_as_recorded(name, tmp_path):
     assert [float(row.pop("probability")) for row in found] == pytest.approx(
         probabilities, rel=0, abs=TOLERANCE
     )
+    assert {row.pop("reason") for row in found} == {""}
     assert found == recorded  # the texts and their labels
 
 

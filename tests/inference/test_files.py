@@ -9,42 +9,19 @@ import pyarrow
 import pyarrow.parquet as parquet
 import pytest
 import torch
+from sklearn.metrics import accuracy_score, f1_score
 
-from bert_ft.data.packing import pack
 from bert_ft.data.sources import read_rows
-from bert_ft.data.tokenization import load_tokenizer
 from bert_ft.errors import ConfigError, DataError
 from bert_ft.inference.device import choose_device
 from bert_ft.inference.files import predict_file
-from bert_ft.models.bundle import load_bundle, save_bundle
-from bert_ft.models.classifier import build_linear
-from bert_ft.models.encoder import EncoderSpec
-from bert_ft.tasks.single_label import SingleLabel
-from tests.conftest import make_rows
 
-TEXTS = [text for text, _ in make_rows(30, seed=5)] + ['with "quotes", commas\nand a line', "NA", "7"]
+from .saved import TEXTS, make_bundle, probabilities_of
 
 
 @pytest.fixture
 def bundle(tiny_encoder, tmp_path):
-    torch.manual_seed(0)  # of the head: with others a text may lie so near the border that rounding decides
-    classifier = build_linear(
-        EncoderSpec(str(tiny_encoder)), SingleLabel(("no", "yes")).config_entries(), dropout=None
-    )
-    # an untrained encoder says nearly the same of every text: centre the logits, so that labels differ
-    tokenizer = load_tokenizer(tiny_encoder)
-    batch = pack([np.array(tokenizer(text)["input_ids"]) for text in TEXTS[:30]], range(30))
-    with torch.no_grad():
-        classifier.head.classifier.bias -= classifier.eval()(batch).mean(dim=0)
-    return load_bundle(
-        save_bundle(
-            tmp_path / "model",
-            classifier,
-            SingleLabel(("no", "yes")),
-            load_tokenizer(tiny_encoder),
-            max_length=64,
-        )
-    )
+    return make_bundle(tiny_encoder, tmp_path / "model")
 
 
 @pytest.fixture
@@ -56,15 +33,8 @@ def source(tmp_path):
 
 
 def expected(bundle) -> tuple[list[str], list[float]]:
-    """One text at a time through transformers' tokenizer and the classifier."""
-    labels, probabilities = [], []
-    for text in TEXTS:
-        ids = np.array(bundle.tokenizer(text, truncation=True, max_length=64)["input_ids"])
-        with torch.no_grad():
-            values = bundle.classifier(pack([ids], [0])).softmax(dim=-1)[0]
-        labels.append(bundle.labels[int(values.argmax())])
-        probabilities.append(values.max().item())
-    return labels, probabilities
+    values = probabilities_of(bundle, TEXTS)
+    return [bundle.labels[index] for index in values.argmax(axis=1)], values.max(axis=1).tolist()
 
 
 def read(path) -> list[dict]:
@@ -79,7 +49,8 @@ def read(path) -> list[dict]:
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".parquet"])
 def test_rows_keep_their_order_and_get_their_labels(bundle, source, tmp_path, suffix):
     target = tmp_path / f"out{suffix}"
-    assert predict_file(bundle, source, target, text_column="text", batch_size=7, max_tokens=50) == len(TEXTS)
+    labeled = predict_file(bundle, source, target, text_column="text", batch_size=7, max_tokens=50)
+    assert (labeled.num_rows, labeled.reasons, labeled.scores) == (len(TEXTS), {}, None)
     rows = read(target)
     labels, probabilities = expected(bundle)
     assert set(labels) == {"no", "yes"}
@@ -123,14 +94,15 @@ def test_other_columns_are_handed_on_as_they_are(bundle, tmp_path, suffix):
 def test_a_pair_with_one_empty_text_is_labelled(bundle, tmp_path):
     source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     source.write_text('{"text": "a b", "other": ""}\n{"text": "c", "other": "d"}\n')
-    assert predict_file(bundle, source, target, text_column="text", text_pair_column="other") == 2
+    assert predict_file(bundle, source, target, text_column="text", text_pair_column="other").num_rows == 2
+    assert [row["reason"] for row in read(target)] == [None, None]
 
 
 def test_the_home_folder(bundle, source, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(DataError, match="is the input itself"):
         predict_file(bundle, "~/in.csv", source, text_column="text")
-    assert predict_file(bundle, "~/in.csv", "~/out.csv", text_column="text") == len(TEXTS)
+    assert predict_file(bundle, "~/in.csv", "~/out.csv", text_column="text").num_rows == len(TEXTS)
     assert (tmp_path / "out.csv").exists()
 
 
@@ -148,7 +120,9 @@ def test_the_batch_size_does_not_matter(bundle, source, tmp_path):
     ("target", "message"),
     [
         ("in.csv", "is the input itself"),
-        ("out.txt", "unknown kind of file '.txt'; choose one of .csv, .tsv, .jsonl, .parquet"),
+        ("out.txt", "unknown kind of file '.txt'; choose one of .csv, .tsv, .jsonl, .json, .parquet"),
+        ("out.parquet.gz", "unknown kind of file '.gz'"),
+        ("model", "unknown kind of file ''"),
         ("nowhere/out.csv", "there is no folder"),
     ],
 )
@@ -165,24 +139,125 @@ def test_a_missing_column_names_those_that_exist(bundle, source, tmp_path):
     assert not (tmp_path / "out.csv").exists()
 
 
-def test_a_column_that_would_be_added_twice(bundle, tmp_path):
-    path = tmp_path / "again.csv"
-    path.write_text("text,prediction\nhello,no\n")
-    with pytest.raises(DataError, match="has a column 'prediction' already"):
-        predict_file(bundle, path, tmp_path / "out.csv", text_column="text")
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_columns_of_earlier_predictions_stay(bundle, source, tmp_path, suffix):
+    first, second, third = (tmp_path / f"{name}{suffix}" for name in ("first", "second", "third"))
+    predict_file(bundle, source, first, text_column="text")
+    labeled = predict_file(bundle, first, second, text_column="text")
+    assert labeled.notes[-1:] == [
+        f"{first}: has a column 'prediction' already; the new columns are prediction_2, probability_2, reason_2"
+    ]
+    predict_file(bundle, second, third, text_column="text")
+    rows = read(third)
+    names = ["prediction", "probability", "reason"]
+    assert list(rows[0]) == ["id", "text", *names, *(f"{name}_{n}" for n in (2, 3) for name in names)]
+    assert [row["prediction"] for row in rows] == [row["prediction_3"] for row in rows] == expected(bundle)[0]
+
+
+def test_an_output_that_exists_is_kept(bundle, source, tmp_path):
+    target = tmp_path / "out.csv"
+    target.write_text("old")
+    with pytest.raises(DataError, match=r"out\.csv: exists already; .* overwrite=true"):
+        predict_file(bundle, source, target, text_column="text")
+    assert target.read_text() == "old"
+    predict_file(bundle, source, target, text_column="text", overwrite=True)
+    assert len(read(target)) == len(TEXTS)
+
+
+def test_probabilities_of_all_labels_and_of_none(bundle, source, tmp_path):
+    everything, nothing = tmp_path / "all.jsonl", tmp_path / "none.jsonl"
+    predict_file(bundle, source, everything, text_column="text", probabilities="all")
+    predict_file(bundle, source, nothing, text_column="text", probabilities="none")
+    rows = read(everything)
+    assert list(rows[0]) == [
+        "id",
+        "text",
+        "prediction",
+        "probability",
+        "probability_no",
+        "probability_yes",
+        "reason",
+    ]
+    found = [[row["probability_no"], row["probability_yes"]] for row in rows]
+    np.testing.assert_allclose(found, probabilities_of(bundle, TEXTS), atol=1e-6)
+    assert list(read(nothing)[0]) == ["id", "text", "prediction", "reason"]
+    assert [row["prediction"] for row in read(nothing)] == [row["prediction"] for row in rows]
+
+
+def test_scores_of_a_file_with_labels(bundle, tmp_path):
+    labels = ["no", "yes", "no", "yes", "maybe", "", "no"]
+    source = tmp_path / "in.csv"
+    with source.open("w", newline="", encoding="utf-8") as file:
+        rows = zip([*TEXTS[:6], ""], labels, strict=True)
+        csv.writer(file).writerows([("text", "answer"), *rows])
+    labeled = predict_file(bundle, source, tmp_path / "out.csv", text_column="text", label_column="answer")
+    predicted = expected(bundle)[0][:4]
+    assert labeled.scores.values == {
+        "accuracy": pytest.approx(accuracy_score(labels[:4], predicted)),
+        "f1_macro": pytest.approx(f1_score(labels[:4], predicted, average="macro")),
+    }
+    assert str(labeled.scores).endswith(
+        " on the 4 labeled rows; 1 have a label that the model doesn't know: 'maybe' (1); 1 have none"
+    )
+    assert [row["answer"] for row in read(tmp_path / "out.csv")] == labels
+
+
+def test_labels_that_are_all_unknown(bundle, tmp_path):
+    (tmp_path / "in.jsonl").write_text('{"text": "a film", "label": -1}\n{"text": "dull", "label": [1]}\n')
+    labeled = predict_file(
+        bundle, tmp_path / "in.jsonl", tmp_path / "out.jsonl", text_column="text", label_column="label"
+    )
+    assert str(labeled.scores).startswith(
+        "no scores: no row has a label that the model knows; 2 have a label"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("in.csv", "text,n\n", "there are no rows"),
+        ("in.jsonl", "\n", "the file is empty"),
+        (
+            "in.csv",
+            "review,n\na,1\n",
+            r"no column 'text' \(text_column\); the columns are 'review', 'n'; set text_column",
+        ),
+        ("in.xls", "x", "unknown suffix"),
+        ("in.csv", "", "the file is empty"),
+    ],
+)
+def test_an_input_that_cannot_be_read(bundle, tmp_path, name, content, message):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=message) as error:
+        predict_file(bundle, tmp_path / name, tmp_path / "out.csv", text_column="text")
+    assert "data." not in str(error.value)
+
+
+def test_an_encoding_that_does_not_fit_names_the_key_of_this_command(bundle, tmp_path):
+    (tmp_path / "in.csv").write_bytes(b"\xff\xfet")
+    with pytest.raises(DataError, match="set encoding to") as error:
+        predict_file(bundle, tmp_path / "in.csv", tmp_path / "out.csv", text_column="text")
+    assert "data." not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("none.csv", "no such file"), ("model", "is a folder; give a file")]
+)
+def test_an_input_that_is_no_file(bundle, tmp_path, name, message):
+    with pytest.raises(DataError, match=rf"^input=.*{name}: {message}"):
+        predict_file(bundle, tmp_path / name, tmp_path / "out.csv", text_column="text")
 
 
 def test_a_failed_write_leaves_the_old_file(bundle, source, tmp_path, monkeypatch):
     target = tmp_path / "out.csv"
     target.write_text("old")
 
-    def fail(rows, path):
-        path.write_text("half")
+    def fail(*arguments):
         raise OSError("disk full")
 
-    monkeypatch.setitem(predict_file.__globals__["WRITERS"], ".csv", fail)
+    monkeypatch.setattr("bert_ft.inference.output_file.field_of", fail)
     with pytest.raises(OSError, match="disk full"):
-        predict_file(bundle, source, target, text_column="text")
+        predict_file(bundle, source, target, text_column="text", overwrite=True)
     assert target.read_text() == "old"
     assert not list(tmp_path.glob(".out*"))
 

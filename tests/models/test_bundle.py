@@ -73,6 +73,19 @@ def test_not_a_bundle(tmp_path):
         load_bundle(tmp_path)
 
 
+def test_the_folder_of_a_run_or_a_search(saved, tmp_path):
+    """A search's ``model`` is a link to that of its best trial."""
+    folder, classifier = saved
+    (tmp_path / "search").mkdir()
+    (tmp_path / "search/model").symlink_to("../model")
+    batch = random_batch([3, 9], vocab_size=50)
+    for above in (folder.parent, tmp_path / "search"):
+        assert torch.equal(load_bundle(above).classifier(batch), classifier.eval()(batch))
+        assert EncoderSpec(str(above)).resolve() == str(above / "model")
+    with pytest.raises(CheckpointError, match=r"bundle=.*none: no such folder"):
+        load_bundle(tmp_path / "none")
+
+
 def test_another_format(saved):
     folder, _ = saved
     path = folder / "bert_ft.yaml"

@@ -147,7 +147,7 @@ def test_it_predicts_what_was_tested(trained, files):
     assert done.returncode == 0, done.stderr
     with (trained / "y.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["text", "label", "grade", "score"]
+    assert list(rows[0]) == ["text", "label", "grade", "score", "reason"]
     errors = [abs(float(row["score"]) - float(row["label"])) for row in rows]
     reported = json.loads((trained / "metrics.json").read_text())["test"]["mae"]
     assert np.mean(errors) <= reported + 1e-5  # predictions are kept within the grades, what is tested isn't

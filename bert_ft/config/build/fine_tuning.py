@@ -142,6 +142,7 @@ class FineTuningRecipe(Recipe):
             settings=_settings(config),
             pretraining=self.pretraining,
             reinit_layers=self.inputs.encoder.reinit_layers,
+            label_column=config.data.get("label_column") or "label",
             **parts,
         )
 

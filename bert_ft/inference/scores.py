@@ -1,0 +1,88 @@
+"""How good predictions are, on a file that has labels."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from bert_ft.errors import DataError
+from bert_ft.tasks.task import Task
+
+_MOST_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Of the rows that have a prediction.
+
+    Attributes:
+        values: metric → value, over the rows whose label the task knows; empty if there are none.
+        num_rows: of those rows.
+        unknown: label → rows that have it, for labels that the task doesn't know.
+        num_unlabeled: rows without a label.
+    """
+
+    values: dict[str, float]
+    num_rows: int
+    unknown: Counter[str] = field(default_factory=Counter)
+    num_unlabeled: int = 0
+
+    def __str__(self) -> str:
+        if self.values:
+            shown = ", ".join(f"{name} {value:.4f}" for name, value in self.values.items())
+            text = f"{shown} on the {self.num_rows} labeled rows"
+        else:
+            text = "no scores: no row has a label that the model knows"
+        if self.unknown:
+            shown = ", ".join(f"{name!r} ({count})" for name, count in self.unknown.most_common(_MOST_SHOWN))
+            more = ", …" if len(self.unknown) > _MOST_SHOWN else ""
+            text += f"; {self.unknown.total()} have a label that the model doesn't know: {shown}{more}"
+        if self.num_unlabeled:
+            text += f"; {self.num_unlabeled} have none"
+        return text
+
+
+def score(task: Task, labels: Sequence[Any], logits: np.ndarray) -> Scores:
+    """Return the task's metrics.
+
+    Args:
+        task: fitted.
+        labels: of each row, as the file has it.
+        logits: ``(num_rows, num_labels)``.
+    """
+    targets: dict[str, np.ndarray | None] = {}  # None: an unknown label
+    known: list[int] = []
+    unknown: Counter[str] = Counter()
+    num_unlabeled = 0
+    for row, label in enumerate(labels):
+        if label is None or (isinstance(label, str) and not label.strip()):
+            num_unlabeled += 1
+            continue
+        key = f"{type(label).__name__} {label!r}"
+        if key not in targets:
+            targets[key] = _target(task, label)
+        if targets[key] is None:
+            unknown[str(label)] += 1
+        else:
+            known.append(row)
+    if not known:
+        return Scores({}, 0, unknown, num_unlabeled)
+    keys = (f"{type(labels[row]).__name__} {labels[row]!r}" for row in known)
+    encoded = torch.from_numpy(np.concatenate([found for key in keys if (found := targets[key]) is not None]))
+    values = task.scores(torch.from_numpy(logits[known]), encoded)
+    return Scores(values, len(known), unknown, num_unlabeled)
+
+
+def _target(task: Task, label: Any) -> np.ndarray | None:
+    """The label as the task encodes it, ``(1, ...)``, or ``None`` if it is none of the task's."""
+    try:
+        stored = task.reader.read(label, "the label")
+        return task.encode(pa.chunked_array([pa.array([stored], task.reader.stored_type)]))
+    except (DataError, pa.ArrowException):
+        return None
