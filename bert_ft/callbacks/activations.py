@@ -33,8 +33,6 @@ class ActivationMonitor(Monitor):
     Hooks are on the modules only during the forward pass of a step that is looked at.
 
     Args:
-        every_n_steps: see ``Monitor``.
-        histogram_every_n_steps: see ``Monitor``.
         near_zero: values of at most this size count as near zero.
     """
 
@@ -91,9 +89,8 @@ class ActivationMonitor(Monitor):
         self.keep_samples(trainer, layout.ACTIVATIONS, self._samples.items())
         self._stop()
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *batch: Any) -> None:
+    def after_batch(self, trainer: Trainer, module: LightningModule, outputs: Any, is_step: bool) -> None:
         self._stop()  # a batch that the module skipped had no backward pass
-        super().on_train_batch_end(trainer, pl_module, *batch)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         super().on_exception(trainer, pl_module, exception)

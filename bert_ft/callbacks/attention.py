@@ -43,7 +43,6 @@ class AttentionMonitor(Callback):
     validation batch, a mapping with ``input_ids`` and ``attention_mask``, and there is no look before training.
 
     Args:
-        folder: for the files.
         num_texts: number of texts to look at.
         num_pictured: save the whole attention of this many of them.
         sentences: save the attention of these texts instead, which needs a ``tokenizer``.

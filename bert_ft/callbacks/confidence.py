@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,9 +14,9 @@ from torch import Tensor
 
 from bert_ft import layout
 from bert_ft.callbacks.monitor import log_scalars, writers
-from bert_ft.callbacks.monitor_files import drop_later, save_arrays, save_records
+from bert_ft.callbacks.monitor_files import save_arrays, save_records
 from bert_ft.callbacks.monitored import validation_sources, validation_texts
-from bert_ft.callbacks.validation_outputs import Arrays, ValidationMonitor, class_task
+from bert_ft.callbacks.validation_outputs import Arrays, ValidationMonitor
 from bert_ft.limits import Count, within_limits
 from bert_ft.nn.confidence import finite_rows, highest_losses, right_and_wrong
 from bert_ft.tasks.confidence import JudgesConfidence
@@ -37,11 +37,12 @@ class ConfidenceMonitor(ValidationMonitor):
     prediction) and their number ``num_rows``; and ``top_losses_<step>.json``.
 
     Args:
-        folder: for the files.
         num_top_losses: number of rows to list.
         max_rows: number of rows to save, evenly spaced in the split; scores use all rows.
         num_bins: number of bins of equal width, for the expected calibration error.
     """
+
+    kinds: ClassVar[tuple[str, ...]] = (layout.VALIDATION_ROWS, layout.TOP_LOSSES)
 
     @within_limits("monitor.confidence")
     def __init__(
@@ -52,20 +53,14 @@ class ConfidenceMonitor(ValidationMonitor):
         max_rows: Count = 10_000,
         num_bins: Count = 15,
     ) -> None:
-        super().__init__()
-        self.folder = Path(folder)
+        super().__init__(folder)
         self.num_top_losses = num_top_losses
         self.max_rows = max_rows
         self.num_bins = num_bins
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.is_global_zero:
-            for kind in (layout.VALIDATION_ROWS, layout.TOP_LOSSES):
-                drop_later(self.folder, kind, trainer.global_step)
-
     def look(self, trainer: Trainer, pl_module: LightningModule, seen: Arrays) -> None:
         step = trainer.global_step
-        task = class_task(type(self), pl_module, seen["logits"].shape[1])
+        task = self.class_task(pl_module, seen)
         logits, labels = torch.from_numpy(seen["logits"]).double(), torch.from_numpy(seen["labels"])
         finite = finite_rows(logits)
         self._save(step, seen, task.names, task.confusion(logits[finite], labels[finite]))

@@ -19,7 +19,6 @@ from bert_ft.callbacks.noise_scale import NoiseScale
 from bert_ft.limits import Count, within_limits
 from bert_ft.models.parameter_layers import Layers
 from bert_ft.nn.precision import widest
-from bert_ft.training.accumulation import ends_window
 from bert_ft.training.clipping import ClippedGradients, clip_gradients, gradient_norms, parameters_of
 from bert_ft.training.loss_scale import loss_scale, scaler_of, unscales_in_step
 
@@ -35,18 +34,13 @@ class GradientMonitor(Monitor):
     warning, since its loss scale is found by such steps.
 
     Args:
-        every_n_steps: see ``Monitor``.
-        histogram_every_n_steps: see ``Monitor``; histograms of the clipped gradients.
+        histogram_every_n_steps: of the clipped gradients; see ``Monitor``.
         noise_scale: estimate the gradient noise scale (see ``NoiseScale``).
     """
 
     @within_limits("monitor.gradients")
     def __init__(
-        self,
-        *,
-        every_n_steps: Count,
-        histogram_every_n_steps: Count | None = None,
-        noise_scale: bool = False,
+        self, *, every_n_steps: Count, histogram_every_n_steps: Count | None = None, noise_scale: bool = False
     ) -> None:
         super().__init__(every_n_steps=every_n_steps, histogram_every_n_steps=histogram_every_n_steps)
         self.noise_scale = noise_scale
@@ -81,9 +75,7 @@ class GradientMonitor(Monitor):
             self._noise.averages = noise.to(self._noise.averages)
         self._restored = {}
 
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, *_: Any) -> None:
         if self._noise is not None:
             self._noise.begin_batch(batch)
 
@@ -100,13 +92,6 @@ class GradientMonitor(Monitor):
         self._before = None
         if not tells_clipping(pl_module) and self.looks_at(trainer.global_step + 1):
             self._before = _unclipped(optimizer, loss_scale(trainer) if unscales_in_step(optimizer) else 1.0)
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        if ends_window(trainer, batch_idx):
-            self._look(trainer, pl_module)
-        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Warn of what happened after the last step that is looked at."""
@@ -141,12 +126,14 @@ class GradientMonitor(Monitor):
             name = list(self._layers.parameter_names.values())[int(parameter)]
             log.warning("step %d: non-finite gradient in %s, the one nearest to the loss", first_step, name)
 
-    def _look(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def after_batch(self, trainer: Trainer, module: LightningModule, outputs: Any, is_step: bool) -> None:
         """Look at the gradients of the step that is just done; Lightning clears them only in the next one."""
+        if not is_step:
+            return
         assert self._layers is not None
         assert self._judged is not None
         step = trainer.global_step
-        seen = clipped_gradients(pl_module) or self._before
+        seen = clipped_gradients(module) or self._before
         is_due = self.looks_at(step)
         if seen is None and is_due:  # our module, in a step in which it didn't need the norms
             seen = _unclipped(trainer.optimizers[0], 1.0)

@@ -66,9 +66,13 @@ class Monitor(Callback, ABC):
         if next(writers(trainer), None) is not None:
             self.samples = [(prefix + name, values) for name, values in samples]
 
+    def after_batch(self, trainer: Trainer, module: LightningModule, outputs: Any, is_step: bool) -> None:
+        """Look at the step of this batch, if it is one: an accumulation window has one, after its last batch."""
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        self.after_batch(trainer, pl_module, outputs, ends_window(trainer, batch_idx))
         monitors = [callback for callback in callbacks_of(trainer) if isinstance(callback, Monitor)]
         if self is monitors[-1]:
             _report(trainer, monitors)

@@ -12,9 +12,9 @@ from lightning.pytorch import LightningModule, Trainer
 
 from bert_ft import layout
 from bert_ft.callbacks.monitor import log_scalars, writers
-from bert_ft.callbacks.monitor_files import drop_later, save_arrays
+from bert_ft.callbacks.monitor_files import save_arrays
 from bert_ft.callbacks.monitored import validation_texts
-from bert_ft.callbacks.validation_outputs import Arrays, ValidationMonitor, class_task
+from bert_ft.callbacks.validation_outputs import Arrays, ValidationMonitor
 from bert_ft.limits import Count, within_limits
 from bert_ft.nn.representations import centroid_distance, effective_rank, silhouette
 
@@ -30,27 +30,22 @@ class RepresentationMonitor(ValidationMonitor):
     ``predictions`` and ``rows``, sorted by row, and the classes' ``names``.
 
     Args:
-        folder: for the files.
         num_texts: number of rows to look at.
         projector: at the end of training, show the last vectors in TensorBoard's Embedding Projector.
     """
 
     reads: ClassVar[tuple[str, ...]] = ("features", "logits", "labels")
+    kinds: ClassVar[tuple[str, ...]] = (layout.VECTORS,)
 
     @within_limits("monitor.representations")
     def __init__(self, folder: Path | str, *, num_texts: Count = 500, projector: bool = True) -> None:
-        super().__init__(max_rows=num_texts)
-        self.folder = Path(folder)
+        super().__init__(folder, max_rows=num_texts)
         self.projector = projector
         self._last: tuple[int, Arrays] | None = None
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.is_global_zero:
-            drop_later(self.folder, layout.VECTORS, trainer.global_step)
-
     def look(self, trainer: Trainer, pl_module: LightningModule, seen: Arrays) -> None:
         step = trainer.global_step
-        task = class_task(type(self), pl_module, seen["logits"].shape[1])
+        task = self.class_task(pl_module, seen)
         arrays = {
             "vectors": seen["features"],
             "labels": seen["labels"],

@@ -21,7 +21,6 @@ from bert_ft.limits import BelowOne, Count, within_limits
 from bert_ft.models.encoding import is_packed
 from bert_ft.models.parameter_layers import encoder_of
 from bert_ft.nn.precision import widest
-from bert_ft.training.accumulation import ends_window
 
 # `data` is the time between two batches; after a validation, when checkpoints are saved, it counts as `validation`
 PHASES = ("data", "forward", "backward", "optimizer", "validation")
@@ -35,7 +34,6 @@ class TrainingCurves(Monitor):
     last reading is logged as ``seconds_after/<phase>``.
 
     Args:
-        every_n_steps: see ``Monitor``.
         smoothing: weight of the past in the smoothed loss, at each batch.
     """
 
@@ -64,9 +62,7 @@ class TrainingCurves(Monitor):
         self._between = "data"
         self._begin()
 
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, *_: Any) -> None:
         self._end(self._between)
         self._between = "data"
         self._sizes = self._sizes + _sizes(batch, None if self._is_packed else max_tokens(pl_module))
@@ -77,21 +73,18 @@ class TrainingCurves(Monitor):
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._end("backward")
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def after_batch(self, trainer: Trainer, module: LightningModule, outputs: Any, is_step: bool) -> None:
         self._end("optimizer")
         assert self._loss is not None
-        loss = _batch_loss(trainer, pl_module, outputs)
+        loss = _batch_loss(trainer, module, outputs)
         if loss is not None:
             seen = torch.stack([loss, torch.ones_like(loss)]).to(self._loss)
             smoothed = self._loss * self.smoothing + seen * (1 - self.smoothing)
             self._loss = torch.where(loss.isfinite(), smoothed, self._loss)
-        if ends_window(trainer, batch_idx) and self.looks_at(trainer.global_step):
-            times = torch.tensor([*self._seconds.values(), _peak_memory_mb(pl_module.device)])
+        if is_step and self.looks_at(trainer.global_step):
+            times = torch.tensor([*self._seconds.values(), _peak_memory_mb(module.device)])
             self.reading = torch.cat([self._loss, self._sizes.to(self._loss), times.to(self._loss)])
             self._begin()
-        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._end("data")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from bert_ft.callbacks.monitor_files import drop_later
 from bert_ft.callbacks.monitored import task_of
 from bert_ft.compat.lightning import is_fitting
 from bert_ft.errors import ConfigError
@@ -27,16 +29,20 @@ class ValidationMonitor(Callback, ABC):
     all but the first validation loader, and validations outside of training, such as the sanity check.
 
     Args:
+        folder: for its files.
         max_rows: keep this many rows from all over the split, the same each time; ``None`` = all.
 
     Attributes:
         reads: keys that the mapping must have.
+        kinds: kinds of files in ``folder`` (see ``layout.monitor_file``).
         rows_known: whether the last validation returned ``rows``.
     """
 
     reads: ClassVar[tuple[str, ...]] = ("logits", "labels")
+    kinds: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, max_rows: int | None = None) -> None:
+    def __init__(self, folder: Path | str, max_rows: int | None = None) -> None:
+        self.folder = Path(folder)
         self.rows_known = False
         self._max_rows = max_rows
         self._batches: list[dict[str, Tensor]] | None = None
@@ -45,6 +51,11 @@ class ValidationMonitor(Callback, ABC):
     @abstractmethod
     def look(self, trainer: Trainer, pl_module: LightningModule, seen: Arrays) -> None:
         """Report on ``reads`` and ``rows`` of the validation, sorted by row; called on the first process only."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero:
+            for kind in self.kinds:
+                drop_later(self.folder, kind, trainer.global_step)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._batches = [] if in_training(trainer) else None
@@ -105,6 +116,15 @@ class ValidationMonitor(Callback, ABC):
                 "remove the monitor"
             )
 
+    def class_task(self, pl_module: LightningModule, seen: Arrays) -> JudgesConfidence:
+        """Return the module's task (``monitored.task_of``), or raise a ``ConfigError`` if it has no classes."""
+        task = task_of(pl_module, seen["logits"].shape[1])
+        if not isinstance(task, JudgesConfidence):
+            raise ConfigError(
+                f"monitor: {type(self).__name__} looks at classes, but task={task.name} has none; remove the monitor"
+            )
+        return task
+
     def _rows(self, trainer: Trainer, outputs: Mapping[str, Tensor]) -> Tensor:
         self.rows_known = "rows" in outputs
         if self.rows_known:
@@ -118,22 +138,6 @@ class ValidationMonitor(Callback, ABC):
 def in_training(trainer: Trainer) -> bool:
     """Return whether a validation belongs to training: neither ``trainer.validate`` nor the sanity check."""
     return is_fitting(trainer) and not trainer.sanity_checking
-
-
-def class_task(
-    monitor: type[ValidationMonitor], pl_module: LightningModule, num_classes: int
-) -> JudgesConfidence:
-    """Return the module's task (``monitored.task_of``), which must have classes.
-
-    Raises:
-        ConfigError: it has none that ``monitor`` could look at.
-    """
-    task = task_of(pl_module, num_classes)
-    if not isinstance(task, JudgesConfidence):
-        raise ConfigError(
-            f"monitor: {monitor.__name__} looks at classes, and task={task.name} has none; remove the monitor"
-        )
-    return task
 
 
 def _joined(batches: list[dict[str, Tensor]]) -> dict[str, Tensor]:

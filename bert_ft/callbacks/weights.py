@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
-from torch.optim import Optimizer
 
 from bert_ft import layout
 from bert_ft.callbacks.averaging import Averaging
@@ -29,10 +28,9 @@ class WeightMonitor(Monitor):
     The ratio is the norm of one step's change over the norm of the weights before it; about 1e-3 is usual.
 
     Args:
-        every_n_steps: see ``Monitor``. A step that is looked at needs memory for another copy of the weights.
+        every_n_steps: a step that is looked at needs memory for another copy of the weights.
         distance: log the distance from the weights before training, which keeps a copy of them; with averaging also
             the distance between the average and the weights of training.
-        histogram_every_n_steps: see ``Monitor``.
     """
 
     @within_limits("monitor.weights")
@@ -61,36 +59,16 @@ class WeightMonitor(Monitor):
         self._layers = Layers.of(pl_module)
         self._initial = [value.to(pl_module.device) for value in self._initial]
 
-    def on_before_optimizer_step(
-        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
-    ) -> None:
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         if self.looks_at(trainer.global_step + 1):
             self._previous = _copied(pl_module)
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *batch: Any) -> None:
-        if self._previous:
-            self._look(trainer, pl_module)
-        super().on_train_batch_end(trainer, pl_module, *batch)
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._initial = []
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        super().on_exception(trainer, pl_module, exception)
-        self._initial, self._previous = [], []
-
-    def scalars(self, readings: Tensor, step: int) -> dict[str, float]:
+    def after_batch(self, trainer: Trainer, module: LightningModule, outputs: Any, is_step: bool) -> None:
+        if not self._previous:
+            return
         assert self._layers is not None
-        return {
-            layout.tag(layout.WEIGHTS, name, kind): value
-            for kind, values in zip(self._kinds, readings[0].view(len(self._kinds), -1).tolist(), strict=True)
-            for name, value in zip(self._layers.names, values, strict=True)
-        }
-
-    def _look(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert self._layers is not None
-        layers, parameters = self._layers, list(pl_module.parameters())
-        weights = settled_parameters(pl_module)
+        layers, parameters = self._layers, list(module.parameters())
+        weights = settled_parameters(module)
 
         def norms(values: list[Tensor]) -> Tensor:
             return layers.norms(parameters, norms_of(values))
@@ -106,6 +84,21 @@ class WeightMonitor(Monitor):
         if self.wants_histograms(trainer.global_step):
             samples = layers.samples(dict(zip(parameters, weights, strict=True)))
             self.keep_samples(trainer, layout.WEIGHTS, samples)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._initial = []
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        super().on_exception(trainer, pl_module, exception)
+        self._initial, self._previous = [], []
+
+    def scalars(self, readings: Tensor, step: int) -> dict[str, float]:
+        assert self._layers is not None
+        return {
+            layout.tag(layout.WEIGHTS, name, kind): value
+            for kind, values in zip(self._kinds, readings[0].view(len(self._kinds), -1).tolist(), strict=True)
+            for name, value in zip(self._layers.names, values, strict=True)
+        }
 
 
 def _copied(module: LightningModule) -> list[Tensor]:
