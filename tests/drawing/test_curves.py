@@ -23,7 +23,7 @@ def test_lines_have_the_values_and_the_axes_their_names():
     assert axes.get_title(loc="left") == "what is seen"
 
 
-def test_lines_differ_in_more_than_colour():
+def test_lines_differ_in_more_than_color():
     (axes,) = axes_of(Panel("", "", [line(str(number)) for number in range(4)]))
     looks = [(drawn.get_linestyle(), drawn.get_marker()) for drawn in axes.get_lines()]
     assert len(set(looks)) == 4
@@ -34,7 +34,7 @@ def test_long_lines_have_no_markers():
     assert [drawn.get_marker() != "None" for drawn in axes.get_lines()] == [True, False]
 
 
-def test_a_faint_line_takes_no_colour_from_the_others():
+def test_a_faint_line_takes_no_color_from_the_others():
     (axes,) = axes_of(Panel("", "", [line("raw", is_faint=True), line("smoothed")]))
     (alone,) = axes_of(Panel("", "", [line("smoothed")]))
     assert axes.get_lines()[1].get_color() == alone.get_lines()[0].get_color()

@@ -159,7 +159,7 @@ def test_every_value_lies_within_its_axis(scale):
 
 
 def test_the_better_the_darker():
-    colours = dark_is_better()(np.linspace(0, 1, 20))
-    lightness = colours[:, :3] @ [0.299, 0.587, 0.114]
+    colors = dark_is_better()(np.linspace(0, 1, 20))
+    lightness = colors[:, :3] @ [0.299, 0.587, 0.114]
     assert (np.diff(lightness) > 0).all()
     assert lightness[-1] < 0.85  # the worst is still seen on white
