@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger
 from torch.optim import SGD, AdamW
 from torch.utils.data import DataLoader
 from transformers import AutoModelForSequenceClassification
@@ -37,7 +37,7 @@ from bert_ft.training.module import ClassificationModule
 from bert_ft.training.objective import LossTerms, Objective
 from tests.models.families import random_batch, tiny_config
 
-from .monitored import events
+from .monitored import events, trainer
 
 TASK = SingleLabel(("a", "b", "c"))
 LABELS = TASK.config_entries()
@@ -199,22 +199,7 @@ def monitors(every_n_steps=1, histogram_every_n_steps=None, **gradients):
 
 
 def trainer_of(folder: Path, callbacks: Sequence[Callback] = (), **settings) -> Trainer:
-    return Trainer(
-        **{
-            "accelerator": "cpu",
-            "max_epochs": 1,
-            "logger": [
-                CSVLogger(folder, name="csv"),
-                TensorBoardLogger(folder, name="", version="tensorboard"),
-            ],
-            "callbacks": list(callbacks),
-            "enable_checkpointing": False,
-            "enable_progress_bar": False,
-            "enable_model_summary": False,
-            "log_every_n_steps": 1,
-            **settings,
-        }
-    )
+    return trainer(folder, None, CSVLogger(folder, name="csv"), **{"callbacks": list(callbacks), **settings})
 
 
 def loader(batches):
@@ -224,8 +209,8 @@ def loader(batches):
 def fit(folder: Path, module: LightningModule, callbacks, batches=None, **settings) -> list[Step]:
     """The steps of an epoch; what was logged is in ``folder``."""
     recorder = Recorder()
-    trainer = trainer_of(folder, [recorder, *callbacks], **settings)
-    trainer.fit(module, loader(batches_of() if batches is None else batches))
+    running = trainer_of(folder, [recorder, *callbacks], **settings)
+    running.fit(module, loader(batches_of() if batches is None else batches))
     return recorder.steps
 
 

@@ -21,7 +21,6 @@ from .monitored import (
     Validation,
     arrays,
     broken_off,
-    built,
     finished,
     fitted,
 )
@@ -226,12 +225,3 @@ class TestInARun:
         assert [[label, text] for label, _, text in metadata] == [
             [row["label"], row["text"][:80]] for row in rows
         ]
-
-    def test_training_tells_the_classes_apart(self, tmp_path, tiny_encoder, reviews):
-        monitor = RepresentationMonitor(tmp_path / "monitor")
-        run, log = built(tmp_path, tiny_encoder, reviews, [monitor], "trainer.max_epochs=3")
-        run.run()
-        seen = log.of("representations/")
-        assert list(seen) == [10, 20, 30]
-        first, _, last = (values["representations/silhouette"] for values in seen.values())
-        assert last > first + 0.1
