@@ -87,8 +87,10 @@ class Averaging(Callback, ABC):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *batch: Any) -> None:
         step = trainer.global_step
+        assert self._first_step is not None
+        since = step - self._first_step
         is_new = step > self._latest_step  # otherwise another batch of the same accumulation window
-        if is_new and self._is_averaged(step):
+        if is_new and since >= 0 and since % self.every_n_steps == 0:
             settle_unused_rows(pl_module)
             self._averaged.update_parameters(pl_module)
             self._latest_step = step
@@ -142,11 +144,6 @@ class Averaging(Callback, ABC):
     def _averaged(self) -> AveragedModel:
         assert self.average is not None
         return self.average
-
-    def _is_averaged(self, step: int) -> bool:
-        assert self._first_step is not None
-        since = step - self._first_step
-        return since >= 0 and since % self.every_n_steps == 0
 
     def _update(
         self, averaged: Sequence[Tensor], current: Sequence[Tensor], num_averaged: Tensor | int

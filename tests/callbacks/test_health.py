@@ -134,7 +134,7 @@ def test_a_fault_is_named_once_in_the_first_step(tmp_path, caplog, fault, settin
     module.optimizer = replace(module.optimizer, lr=1e-6)
     with torch.no_grad():
         change(module.classifier.encoder)
-    fit(tmp_path, module, [ActivationMonitor(every_n_steps=1)], **settings)
+    fit(tmp_path, module, [ActivationMonitor(every_n_steps=1)], batches_of(2), **settings)
     found = [re.fullmatch(r"step (\d+): (\S+) (.+)", message).groups() for message in warnings_of(caplog)]
     first = [(name, what) for step, name, what in found if step == "1" and name != "layer.1.hidden"]
     assert [name for name, _ in first][: len(names)] == names
