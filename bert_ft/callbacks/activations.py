@@ -1,4 +1,4 @@
-"""What flows through the layers: spread, size, dead values; and a warning where it isn't healthy."""
+"""Activations of each layer: spread, size, dead values; and a warning about a layer that isn't healthy."""
 
 from __future__ import annotations
 
@@ -14,28 +14,25 @@ from torch.utils.hooks import RemovableHandle
 
 from bert_ft import layout
 from bert_ft.callbacks.health import sick_blocks
-from bert_ft.callbacks.monitor import HistogramMonitor
+from bert_ft.callbacks.monitor import Monitor
 from bert_ft.callbacks.monitored import caches_frozen_states
 from bert_ft.compat.torch import is_in_backward
 from bert_ft.limits import Count, NotNegative, within_limits
 from bert_ft.models.parameter_layers import encoder_of
 from bert_ft.models.sub_blocks import SubBlock, encoder_sub_blocks, head_sub_blocks
 from bert_ft.nn.statistics import RAW, STATISTICS, merged, raw_moments, sampled, statistics
+from bert_ft.training.accumulation import ends_window
 
 log = logging.getLogger(__name__)
 
 
-class ActivationMonitor(HistogramMonitor):
+class ActivationMonitor(Monitor):
     """Mean, sd, max |x|, share near zero and kurtosis of each layer's sub-blocks and of the head, over real tokens.
 
-    Where [CLS] alone is read of the last layer (``ClsPooling``), that layer is computed for these tokens alone, and its
-    statistics are of them.
-
+    ``ClsPooling`` reads only [CLS] from the last layer, which is then computed, and judged, for these tokens only.
     Hooks are on the modules only during the forward pass of a step that is looked at.
 
     Args:
-        every_n_steps: see ``Monitor``.
-        histogram_every_n_steps: see ``HistogramMonitor``.
         near_zero: values of at most this size count as near zero.
     """
 
@@ -55,7 +52,7 @@ class ActivationMonitor(HistogramMonitor):
         self._samples: dict[str, Tensor] = {}
         self._calls: Counter[int] = Counter()
         self._shape: torch.Size | None = None  # (batch, longest) of a padded pass
-        self._places = torch.zeros(0, dtype=torch.int64)  # of its real tokens, rows one after the other
+        self._places = torch.zeros(0, dtype=torch.int64)  # of its real tokens, row after row
         self._in_packed_pass = False
         self._has_cache = False
         self._kinds: dict[str, str] = {}  # of the blocks in the reading, in its order
@@ -64,7 +61,7 @@ class ActivationMonitor(HistogramMonitor):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if not self.is_due(trainer, batch_idx):
+        if not (ends_window(trainer, batch_idx) and self.looks_at(trainer.global_step + 1)):
             return
         encoder = encoder_of(pl_module)
         self._blocks = encoder_sub_blocks(encoder) + head_sub_blocks(pl_module, encoder)
@@ -81,32 +78,23 @@ class ActivationMonitor(HistogramMonitor):
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         if not self._handles:
             return
-        self._unhook()
         self._kinds = {
             name: block.kind for block in self._blocks for name in block.names if name in self._seen
         }
         if self._kinds:
-            raw = [merged(torch.stack(self._seen[name])) for name in self._kinds]
-            self.reading = torch.stack(raw).flatten()
+            self.reading = torch.cat([merged(torch.stack(self._seen[name])) for name in self._kinds])
         elif not self._warned:
             self._warned.add("")
-            log.warning("monitor: no activation can be seen; torch.compile may have passed over the hooks")
-        self.keep_samples(
-            trainer, ((f"{layout.ACTIVATIONS}{name}", sample) for name, sample in self._samples.items())
-        )
-        self._clear()
+            log.warning("monitor: no activation was seen; torch.compile may have skipped the hooks")
+        self.keep_samples(trainer, layout.ACTIVATIONS, self._samples.items())
+        self._stop()
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        self._unhook()  # where a module skips a batch, nothing went backward
-        self._clear()
-        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+    def after_batch(self, trainer: Trainer, module: LightningModule, outputs: Any, is_step: bool) -> None:
+        self._stop()  # a batch that the module skipped had no backward pass
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         super().on_exception(trainer, pl_module, exception)
-        self._unhook()
-        self._clear()
+        self._stop()
 
     def scalars(self, readings: Tensor, step: int) -> dict[str, float]:
         found = statistics(merged(readings.view(len(readings), -1, len(RAW))))
@@ -126,27 +114,27 @@ class ActivationMonitor(HistogramMonitor):
         mask = given.get("attention_mask")
         self._shape = None
         if isinstance(mask, Tensor) and mask.ndim == 2:
-            # once for all blocks: a GPU is waited for here
+            # once for all blocks: `nonzero` waits for a GPU
             self._shape, self._places = mask.shape, mask.flatten().nonzero().flatten()
         self._in_packed_pass = "layout" in given or "cu_seq_lens_q" in given
 
-    def _end_pass(self, module: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
+    def _end_pass(self, *_: Any) -> None:
         self._in_packed_pass = False
 
     def _hook(self, block: SubBlock, wants_histograms: bool) -> Any:
         def look(module: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
-            # a checkpointed layer, computed anew in a backward pass
+            # a checkpointed layer is computed a second time in the backward pass
             if is_in_backward():
                 return
-            # the frozen part, computed to be kept: once for each text, and not by all processes at one time
+            # the frozen part is computed once for each text, and not by all processes at the same time
             if self._has_cache and not torch.is_grad_enabled():
                 return
-            # transformers calls its pooler on what it takes for one text; ours is called after the encoder
+            # transformers calls its pooler on the packed tokens as if they were one text; ours runs after the encoder
             if self._in_packed_pass and not block.names[0].startswith("layer."):
                 return
             name = block.names[self._calls[id(block)] % len(block.names)]
             self._calls[id(block)] += 1
-            # detached first: what autograd kept of the next lines a checkpoint would miss in its recomputation
+            # detached first: a checkpoint's recomputation would miss what autograd kept of the next lines
             values = (output[0] if isinstance(output, tuple) else output).detach()
             if self._shape is not None and values.ndim == 3 and values.shape[:2] == self._shape:
                 values = values.flatten(0, 1).index_select(0, self._places)
@@ -156,12 +144,9 @@ class ActivationMonitor(HistogramMonitor):
 
         return look
 
-    def _unhook(self) -> None:
+    def _stop(self) -> None:
         for handle in self._handles:
             handle.remove()
-        self._handles = []
-
-    def _clear(self) -> None:
-        self._blocks, self._seen, self._samples, self._shape = [], {}, {}, None
+        self._blocks, self._handles, self._seen, self._samples, self._shape = [], [], {}, {}, None
         self._in_packed_pass = False
         self._calls.clear()

@@ -1,4 +1,4 @@
-"""What each attention head looks at, on the same few texts throughout training."""
+"""What each attention head looks at, in the same few texts throughout training."""
 
 from __future__ import annotations
 
@@ -32,23 +32,21 @@ log = logging.getLogger(__name__)
 class AttentionMonitor(Callback):
     """Statistics of all heads before training and at each validation, and the whole attention of a few texts.
 
-    It looks at the weights that are validated, averaged ones included, in the precision of the validation, and changes
-    nothing. Each layer's ``attention/layer.<i>/<statistic>`` is the mean over its heads; see
-    ``bert_ft.nn.attention_statistics``.
+    It looks at the validated weights, averaged or not, in the precision of the validation, and changes nothing. Each
+    layer's ``attention/layer.<i>/<statistic>`` is the mean over its heads; see ``bert_ft.nn.attention_statistics``.
 
     The folder gets ``attention_<step>.npz`` with each statistic ``(layers, heads)``, averaged over the tokens of all
     texts, and for the ``k``-th pictured text, from 0, ``text_<k>_tokens`` ``(length,)`` and ``text_<k>_attention``
-    float16 ``(layers, heads, length, length)``. Tokens are ids where nobody has a tokenizer.
+    float16 ``(layers, heads, length, length)``. Without a tokenizer the tokens are ids.
 
-    The texts are the first of the validation split, or, where the data module isn't ours, those of the first
-    validation batch, a mapping with ``input_ids`` and ``attention_mask``; then nothing is looked at before training.
+    The texts are the first ones of the validation split. If the data module isn't ours, they are those of the first
+    validation batch, a mapping with ``input_ids`` and ``attention_mask``, and there is no look before training.
 
     Args:
-        folder: where the files go.
-        num_texts: how many texts are looked at.
-        num_pictured: of how many of these the attention itself is saved.
-        sentences: save that of these texts instead; whoever trains needs a ``tokenizer``.
-        max_tokens: a longer text is cut to so many, its last token (``[SEP]``) kept.
+        num_texts: number of texts to look at.
+        num_pictured: save the whole attention of this many of them.
+        sentences: save the attention of these texts instead, which needs a ``tokenizer``.
+        max_tokens: cut longer texts, but keep their last token (``[SEP]``).
     """
 
     @within_limits("monitor.attention")
@@ -71,8 +69,8 @@ class AttentionMonitor(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:
             drop_later(self.folder, layout.ATTENTION_MAPS, trainer.global_step)
-        # a resumed run has looked at this step, and perhaps at an average that isn't in the module now
-        if not (self.folder / layout.monitor_file(layout.ATTENTION_MAPS, trainer.global_step)).exists():
+        # a resumed run has already looked at this step, perhaps at an average that isn't in the module now
+        if not self._file(trainer).exists():
             self._look(trainer, pl_module)
 
     def on_validation_batch_start(
@@ -83,13 +81,25 @@ class AttentionMonitor(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        # not when the validation starts or ends: before or after us others swap the weights there
+        # not at the start or end of a validation, where other callbacks swap the weights
         if batch_idx == 0 and dataloader_idx == 0 and in_training(trainer):
             self._look(trainer, pl_module, batch)
 
+    def _file(self, trainer: Trainer) -> Path:
+        return self.folder / layout.monitor_file(layout.ATTENTION_MAPS, trainer.global_step)
+
     def _look(self, trainer: Trainer, pl_module: LightningModule, batch: Any = None) -> None:
-        encoder = _encoder(pl_module)
-        texts = self._texts(trainer, batch)
+        try:
+            encoder = encoder_of(pl_module)
+        except TypeError as error:
+            raise ConfigError(
+                f"monitor: attention: {type(pl_module).__name__} contains no transformers encoder; remove the monitor"
+            ) from error
+        split = validation_split(trainer)
+        if split is not None:
+            texts = self._cut(*split.sequences(range(min(self.num_texts, len(split)))))
+        else:
+            texts = self._cut(*_of_padded(batch, self.num_texts))
         if batch is not None and not texts:
             self._warn("validation batches have no input_ids")
         if not trainer.is_global_zero or not texts:
@@ -100,25 +110,20 @@ class AttentionMonitor(Callback):
             maps = [attention_maps(twin, text.to(pl_module.device)) for text in [*texts, *sentences]]
         found = [at_least_float32(one) for one in maps if one is not None]
         if len(found) < len(maps):
-            self._warn(f"{encoder.config.model_type} gives no attention of tokens to tokens")
+            self._warn(f"{encoder.config.model_type} has no token-to-token attention")
             return
         pictured = list(zip([*texts, *sentences], found, strict=True))
         pictured = pictured[len(texts) :] if sentences else pictured[: self.num_pictured]
-        tokens = [_tokens(trainer, pl_module, text) for text, _ in pictured]
-        self._report(trainer, found[: len(texts)], tokens, [attention for _, attention in pictured])
+        arrays = self._statistics(trainer, found[: len(texts)])
+        for number, (text, attention) in enumerate(pictured):
+            arrays[f"text_{number}_tokens"] = np.array(_tokens(trainer, pl_module, text))
+            arrays[f"text_{number}_attention"] = attention.half().cpu().numpy()
+        save_arrays(self._file(trainer), arrays)
 
     def _warn(self, reason: str) -> None:
         if not self._has_warned:
             self._has_warned = True
             log.warning("monitor: attention: %s; there is nothing to show", reason)
-
-    def _texts(self, trainer: Trainer, batch: Any) -> list[TextBatch]:
-        split = validation_split(trainer)
-        if split is not None:
-            sequences, types = split.sequences(range(min(self.num_texts, len(split))))
-        else:
-            sequences, types = _of_padded(batch, self.num_texts)
-        return self._cut(sequences, types)
 
     def _sentences(self, trainer: Trainer, pl_module: LightningModule) -> list[TextBatch]:
         if not self.sentences:
@@ -126,7 +131,8 @@ class AttentionMonitor(Callback):
         tokenizer = tokenizer_of(trainer, pl_module)
         if tokenizer is None:
             raise ConfigError(
-                "monitor.attention.sentences: neither the data module nor the module has a `tokenizer`; leave them out"
+                "monitor.attention.sentences: neither the data module nor the module has a `tokenizer`; add one, or "
+                "set it to null"
             )
         encoded = {name: list(map(np.array, rows)) for name, rows in tokenizer(list(self.sentences)).items()}
         return self._cut(encoded["input_ids"], encoded.get("token_type_ids"))
@@ -142,38 +148,27 @@ class AttentionMonitor(Callback):
                 texts.append(pack([ids[kept]], [row], token_type_ids=types_of_row))
         return texts
 
-    def _report(
-        self, trainer: Trainer, maps: list[Tensor], tokens: list[list[str]], pictured: list[Tensor]
-    ) -> None:
-        statistics = _means([attention_statistics(one) for one in maps])
-        arrays = {name: values.cpu().numpy().astype(np.float32) for name, values in statistics.items()}
+    def _statistics(self, trainer: Trainer, maps: list[Tensor]) -> dict[str, np.ndarray]:
+        """Return each statistic ``(layers, heads)`` over the tokens of all texts, and log the means of the layers."""
+        of_texts = [attention_statistics(one) for one in maps]
+        arrays = {
+            name: torch.cat([one[name] for one in of_texts], dim=-1).mean(-1).cpu().numpy().astype(np.float32)
+            for name in of_texts[0]
+        }
         scalars = {
             layout.tag(layout.ATTENTION, f"layer.{layer}", name): float(heads.mean())
             for name, values in arrays.items()
             for layer, heads in enumerate(values)
         }
         log_scalars(trainer, {name: value for name, value in scalars.items() if math.isfinite(value)})
-        for number, (names, attention) in enumerate(zip(tokens, pictured, strict=True)):
-            arrays[f"text_{number}_tokens"] = np.array(names)
-            arrays[f"text_{number}_attention"] = attention.half().cpu().numpy()
-        save_arrays(self.folder / layout.monitor_file(layout.ATTENTION_MAPS, trainer.global_step), arrays)
-
-
-def _encoder(pl_module: LightningModule) -> Any:
-    try:
-        return encoder_of(pl_module)
-    except TypeError as error:
-        raise ConfigError(
-            f"monitor: attention: {type(pl_module).__name__} has no encoder of transformers in it; leave the "
-            "monitor out"
-        ) from error
+        return arrays
 
 
 def _of_padded(batch: Any, num_texts: int) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
-    """Ids, and token types where there are any, of the first texts of a batch as transformers' collators make it."""
+    """Return ids and any token types of a batch's first texts, from a batch of transformers' collators."""
     if not isinstance(batch, Mapping) or "input_ids" not in batch:
         return [], None
-    ids = batch["input_ids"][:num_texts]
+    ids = batch["input_ids"]
     mask = batch.get("attention_mask", torch.ones_like(ids))[:num_texts].bool().cpu().numpy()
     types = batch.get("token_type_ids")
 
@@ -187,8 +182,3 @@ def _tokens(trainer: Trainer, pl_module: LightningModule, text: TextBatch) -> li
     ids = text.input_ids.tolist()
     tokenizer = tokenizer_of(trainer, pl_module)
     return [str(token) for token in ids] if tokenizer is None else tokenizer.convert_ids_to_tokens(ids)
-
-
-def _means(statistics: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """``(layers, heads)`` of each, over the tokens of all texts."""
-    return {name: torch.cat([one[name] for one in statistics], dim=-1).mean(-1) for name in statistics[0]}

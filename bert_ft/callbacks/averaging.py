@@ -1,4 +1,4 @@
-"""Weights averaged over the last part of training, validated, kept, tested and exported in place of the last ones."""
+"""Averages of the weights over steps, validated, kept, tested and exported instead of the last weights."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from bert_ft.optim.schedules import Schedule
 
 
 class Averaging(Callback, ABC):
-    """Average the weights over steps; validate, keep and finally put in place the average instead of the last weights.
+    """Average the weights over steps; validate, save and test the average, and end training with it.
 
-    Until the first averaged step everything is as without it.
+    Before the first averaged step nothing differs from training without averaging.
 
-    It is built on torch's ``AveragedModel``, not on Lightning's ``WeightAveraging``, whose every hook would be overridden:
-    that one (2.6.6) validates and saves the initial copy before its first update, and at the end puts it over the
-    trained weights; gives checkpoints of weights alone the weights of training; and keeps an average of 16-bit weights
-    in 16 bits, here in float32 at least. Checkpoints have the same layout.
+    It is built on torch's ``AveragedModel``, not on Lightning's ``WeightAveraging`` (2.6.6), whose every hook would be
+    overridden: that one validates and saves the initial copy before its first update, and finally overwrites the
+    trained weights with it; saves the weights of training in weights-only checkpoints; and averages 16-bit weights in
+    16 bits instead of at least float32. Checkpoints have the same layout.
 
     Args:
-        start_ratio: of all optimizer steps, where averaging starts; 0 = after the first.
-        every_n_steps: from one averaged step to the next.
+        start_ratio: share of all optimizer steps before averaging starts; 0 = start after the first step.
+        every_n_steps: distance between averaged steps.
 
     Attributes:
-        average: the averaged module, while and after it is trained; at first a copy of the module.
+        average: the averaged module, from the start of training on; at first a copy of the module.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Averaging(Callback, ABC):
         """Return the share of the newest weights in the average, after ``num_averaged`` others."""
 
     def schedule(self, schedule: Schedule) -> Schedule | AveragingTail:
-        """Return what the learning rate follows while this averages."""
+        """Return the schedule of the learning rate during averaging."""
         return schedule
 
     @property
@@ -63,19 +63,17 @@ class Averaging(Callback, ABC):
 
     def averaged_weights(self) -> dict[str, Tensor]:
         """Return the state of the averaged module, under the module's own names."""
-        assert self.average is not None
-        return self.average.module.state_dict()
+        return self._averaged.module.state_dict()
 
     def averaged_parameters(self) -> list[Tensor]:
         """Return the average of each of the module's parameters, in their order."""
-        assert self.average is not None
-        return [parameter.detach() for parameter in self.average.module.parameters()]
+        return [parameter.detach() for parameter in self._averaged.module.parameters()]
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage != "fit":
             return
-        pl_module.averaging = None  # type: ignore[assignment]  # isn't to be copied along
-        # the module is moved to the device, and converted to its precision, only after this
+        pl_module.averaging = None  # type: ignore[assignment]  # must not be copied into the average
+        # Lightning moves the module to the device and converts its precision only later
         device = trainer.strategy.root_device
         self.average = AveragedModel(pl_module, device=device, multi_avg_fn=self._update, use_buffers=True)
         dtype = torch.float64 if trainer.precision == "64-true" else torch.float32
@@ -87,23 +85,22 @@ class Averaging(Callback, ABC):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._first_step = first_averaged_step(trainer.estimated_stepping_batches, self.start_ratio)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *batch: Any) -> None:
         step = trainer.global_step
-        is_new = step > self._latest_step  # else another batch of the same accumulation window
-        if is_new and self._is_averaged(step):
-            assert self.average is not None
+        assert self._first_step is not None
+        since = step - self._first_step
+        is_new = step > self._latest_step  # otherwise another batch of the same accumulation window
+        if is_new and since >= 0 and since % self.every_n_steps == 0:
             settle_unused_rows(pl_module)
-            self.average.update_parameters(pl_module)
+            self._averaged.update_parameters(pl_module)
             self._latest_step = step
 
-    # the weights are put back from a copy: on the way through the average they would be rounded
+    # a copy keeps the weights of training: restored from the average's precision they would be rounded
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.num_averaged:
             settle_unused_rows(pl_module)
             self._raw = [value.detach().clone() for value in _weights(pl_module)]
-            self._put_in_place(pl_module)
+            _set_weights(pl_module, _weights(self._averaged.module))
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._raw is not None:
@@ -116,7 +113,7 @@ class Averaging(Callback, ABC):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.num_averaged:
             settle_unused_rows(pl_module)
-            self._put_in_place(pl_module)
+            _set_weights(pl_module, _weights(self._averaged.module))
 
     def state_dict(self) -> dict[str, Any]:
         return {"latest_update_step": self._latest_step}
@@ -127,30 +124,26 @@ class Averaging(Callback, ABC):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Save the average as the weights, and those of training beside it for a resumed run."""
-        if self.average is not None and self.num_averaged:
+        """Save the average as the weights, and with it the weights of training for a resumed run."""
+        if self.num_averaged:
             checkpoint["current_model_state"] = checkpoint["state_dict"]
             checkpoint["state_dict"] = dict(self.averaged_weights())
-            checkpoint["averaging_state"] = {"n_averaged": self.average.n_averaged}
+            checkpoint["averaging_state"] = {"n_averaged": self._averaged.n_averaged}
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Restore both; Lightning has loaded the average into the module by now."""
+        """Restore both; Lightning has already loaded the average into the module."""
         saved_after_first_update = "averaging_state" in checkpoint
         if self.average is not None and saved_after_first_update:
             self.average.module.load_state_dict(checkpoint["state_dict"])
             self.average.n_averaged.copy_(checkpoint["averaging_state"]["n_averaged"])
             pl_module.load_state_dict(checkpoint["current_model_state"])
 
-    def _is_averaged(self, step: int) -> bool:
-        assert self._first_step is not None
-        since = step - self._first_step
-        return since >= 0 and since % self.every_n_steps == 0
-
-    def _put_in_place(self, module: nn.Module) -> None:
+    @property
+    def _averaged(self) -> AveragedModel:
         assert self.average is not None
-        _set_weights(module, _weights(self.average.module))
+        return self.average
 
     def _update(
         self, averaged: Sequence[Tensor], current: Sequence[Tensor], num_averaged: Tensor | int
@@ -159,15 +152,16 @@ class Averaging(Callback, ABC):
 
 
 class StochasticAveraging(Averaging):
-    """SWA: the mean of the weights after each averaged step, under a rate that is constant or runs in cycles.
+    """SWA: the mean of the weights after each averaged step, with a constant or cyclic learning rate.
 
     Args:
-        start_ratio: of all optimizer steps, where averaging starts.
-        every_n_steps: from one averaged step to the next; with cycles it is their ends that are averaged.
-        lr_ratio: of the full lr, from the start on; ``None`` = what the schedule has come down to there.
+        start_ratio: see ``Averaging``.
+        every_n_steps: distance between averaged steps; with cycles their ends are averaged instead.
+        lr_ratio: learning rate during averaging, as a share of the full one; ``None`` = the rate that the schedule
+            has reached at the start of averaging.
         cycle_steps: length of a cycle; ``None`` = a constant rate.
-        cycle_end_ratio: where the rate of a cycle ends, as a share of where it began.
-        follow_schedule: go on with the schedule instead.
+        cycle_end_ratio: rate at the end of a cycle, as a share of the rate at its start.
+        follow_schedule: keep to the schedule instead.
     """
 
     name = "swa"
@@ -186,7 +180,7 @@ class StochasticAveraging(Averaging):
         super().__init__(start_ratio=start_ratio, every_n_steps=cycle_steps or every_n_steps)
         if follow_schedule and (lr_ratio is not None or cycle_steps is not None):
             raise ConfigError(
-                "averaging.follow_schedule=true: the rate is the schedule's; set averaging.lr_ratio and "
+                "averaging.follow_schedule=true: the schedule sets the learning rate; set averaging.lr_ratio and "
                 "averaging.cycle_steps to null"
             )
         self.lr_ratio = lr_ratio
@@ -212,8 +206,8 @@ class StochasticAveraging(Averaging):
 class ExponentialAveraging(Averaging):
     """EMA: each averaged step moves the average by ``1 - decay`` towards its weights.
 
-    The first steps count for more: the decay is at most ``(1 + n) / (10 + n)`` after ``n`` of them, as in
-    TensorFlow's ``ExponentialMovingAverage``, so that a short run isn't judged by where it began.
+    The first steps count for more, so that the initial weights don't dominate the average of a short run: after ``n``
+    steps the decay is at most ``(1 + n) / (10 + n)``, as in TensorFlow's ``ExponentialMovingAverage``.
     """
 
     name = "ema"

@@ -1,11 +1,11 @@
-"""How sure the classifier is of the validation split, how right, and what it gets most wrong."""
+"""How sure the classifier is on the validation split, how correct, and where it is most wrong."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,39 +14,35 @@ from torch import Tensor
 
 from bert_ft import layout
 from bert_ft.callbacks.monitor import log_scalars, writers
-from bert_ft.callbacks.monitor_files import drop_later, save_arrays, save_records
-from bert_ft.callbacks.validation_outputs import (
-    Arrays,
-    ValidationMonitor,
-    class_task,
-    validation_sources,
-    validation_texts,
-)
+from bert_ft.callbacks.monitor_files import save_arrays, save_records
+from bert_ft.callbacks.monitored import validation_sources, validation_texts
+from bert_ft.callbacks.validation_outputs import Arrays, ValidationMonitor
 from bert_ft.limits import Count, within_limits
 from bert_ft.nn.confidence import finite_rows, highest_losses, right_and_wrong
 from bert_ft.tasks.confidence import JudgesConfidence
 
 SHOWN_CHARACTERS = 200  # of a text, in TensorBoard
-# TensorBoard's own bins grow by a tenth each, and would put all that is above 0.9 into one
+# TensorBoard's own bins grow by a tenth each: all values above 0.9 would be in one
 HISTOGRAM_BINS = np.linspace(0, 1, 51)
 
 
 class ConfidenceMonitor(ValidationMonitor):
     """Calibration, scores of each class, and the rows with the highest loss, at each validation.
 
-    Rows whose logits aren't finite count nowhere but in ``confidence/rows_not_finite``, which is logged when there are
-    any. A score that is 0 / 0, as the recall of a class that the split lacks, isn't logged.
+    Rows with non-finite logits are only counted, in ``confidence/rows_not_finite`` if there are any. A score that is
+    0 / 0, such as the recall of a class without rows, isn't logged.
 
     For each validation the folder gets ``validation_<step>.npz`` with ``logits`` ``(rows, classes)``, ``labels`` and
     ``rows``, sorted by row, the classes' ``names``, and of all rows their ``confusion`` ``(classes, classes)`` (label,
     prediction) and their number ``num_rows``; and ``top_losses_<step>.json``.
 
     Args:
-        folder: where the files go.
-        num_top_losses: how many rows are listed.
-        max_rows: how many rows are saved, at even distances in the split; the scores are of all.
-        num_bins: of equal width, for the expected calibration error.
+        num_top_losses: number of rows to list.
+        max_rows: number of rows to save, evenly spaced in the split; scores use all rows.
+        num_bins: number of bins of equal width, for the expected calibration error.
     """
+
+    kinds: ClassVar[tuple[str, ...]] = (layout.VALIDATION_ROWS, layout.TOP_LOSSES)
 
     @within_limits("monitor.confidence")
     def __init__(
@@ -57,20 +53,14 @@ class ConfidenceMonitor(ValidationMonitor):
         max_rows: Count = 10_000,
         num_bins: Count = 15,
     ) -> None:
-        super().__init__()
-        self.folder = Path(folder)
+        super().__init__(folder)
         self.num_top_losses = num_top_losses
         self.max_rows = max_rows
         self.num_bins = num_bins
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.is_global_zero:
-            for kind in (layout.VALIDATION_ROWS, layout.TOP_LOSSES):
-                drop_later(self.folder, kind, trainer.global_step)
-
     def look(self, trainer: Trainer, pl_module: LightningModule, seen: Arrays) -> None:
         step = trainer.global_step
-        task = class_task(type(self), pl_module, seen["logits"].shape[1])
+        task = self.class_task(pl_module, seen)
         logits, labels = torch.from_numpy(seen["logits"]).double(), torch.from_numpy(seen["labels"])
         finite = finite_rows(logits)
         self._save(step, seen, task.names, task.confusion(logits[finite], labels[finite]))
@@ -97,49 +87,50 @@ class ConfidenceMonitor(ValidationMonitor):
         self, trainer: Trainer, logits: Tensor, labels: Tensor, rows: np.ndarray, task: JudgesConfidence
     ) -> list[dict[str, Any]]:
         positions, losses = highest_losses(task.row_losses(logits, labels), self.num_top_losses)
-        predictions = task.predicted(logits)
         found = rows[positions.numpy()]
         nothing: list[str | None] = [None] * len(found)
-        texts = (validation_texts(trainer, found) if self.rows_known else None) or nothing
-        sources = (validation_sources(trainer, found) if self.rows_known else None) or nothing
+        columns = zip(
+            found,
+            (validation_sources(trainer, found) if self.rows_known else None) or nothing,
+            (validation_texts(trainer, found) if self.rows_known else None) or nothing,
+            labels[positions],
+            task.predicted(logits)[positions],
+            losses.tolist(),
+            strict=True,
+        )
         return [
             {
                 "row": int(row),
                 "source": source,
                 "text": text,
-                "label": task.names[int(labels[position])],
-                "prediction": task.names[int(predictions[position])],
+                "label": task.names[int(label)],
+                "prediction": task.names[int(prediction)],
                 "probability": math.exp(-loss),
                 "loss": loss,
             }
-            for row, source, text, position, loss in zip(
-                found, sources, texts, positions, losses.tolist(), strict=True
-            )
+            for row, source, text, label, prediction, loss in columns
         ]
 
 
 def markdown_table(losses: list[dict[str, Any]]) -> str:
-    """The records of ``top_losses_<step>.json`` as TensorBoard shows them."""
+    """Return the records of ``top_losses_<step>.json`` as a table for TensorBoard."""
     lines = ["| row | text | label | prediction | probability |", "|---:|---|---|---|---:|"]
     for record in losses:
-        text = _cell((record["text"] or "")[:SHOWN_CHARACTERS])
-        row = _cell(record.get("source") or str(record["row"]))
-        label, prediction = _cell(record["label"]), _cell(record["prediction"])
-        lines.append(f"| {row} | {text} | {label} | {prediction} | {record['probability']:.4f} |")
+        row, text = record.get("source") or str(record["row"]), (record["text"] or "")[:SHOWN_CHARACTERS]
+        cells = [_cell(value) for value in (row, text, record["label"], record["prediction"])]
+        lines.append(f"| {' | '.join(cells)} | {record['probability']:.4f} |")
     return "\n".join(lines)
 
 
 def _cell(text: str) -> str:
-    # an entity, not a backslash, which the text may end in
+    # an entity, since a text may end in a backslash
     lines = text.replace("&", "&amp;").replace("|", "&#124;").splitlines()
     return "\\n".join(lines)
 
 
 def _write_histograms(trainer: Trainer, probabilities: Tensor, labels: Tensor) -> None:
-    parts = dict(zip(("right", "wrong"), right_and_wrong(probabilities, labels), strict=True))
-    for writer in writers(trainer):
-        for name, values in parts.items():
-            if len(values):
-                writer.add_histogram(
-                    f"{layout.CONFIDENCE}{name}", values, trainer.global_step, bins=HISTOGRAM_BINS
-                )
+    parts = zip(("right", "wrong"), right_and_wrong(probabilities, labels), strict=True)
+    for name, values in parts:
+        for writer in writers(trainer) if len(values) else ():
+            tag = f"{layout.CONFIDENCE}{name}"
+            writer.add_histogram(tag, values, trainer.global_step, bins=HISTOGRAM_BINS)

@@ -23,14 +23,14 @@ log = logging.getLogger(__name__)
 
 
 class GradualUnfreezing(Callback):
-    """In the first epoch the head is trained alone; then another layer joins, and in the end the embeddings.
+    """Train only the head at first; then layers join one by one from the top, and finally the embeddings.
 
-    A layer that waits has no gradient, so the optimizer leaves it as it is, weight decay included, and nothing
-    below the lowest trained layer is kept for the backward pass. What ``encoder.freeze_layers`` froze stays frozen.
+    A waiting layer has no gradient, so the optimizer leaves it as it is, weight decay included, and nothing below the
+    lowest trained layer is kept for the backward pass. What ``encoder.freeze_layers`` froze stays frozen.
 
     Args:
-        epochs_per_layer: from one layer to the next.
-        layers_at_start: how many layers are trained from the first epoch on.
+        epochs_per_layer: epochs from one layer to the next.
+        layers_at_start: number of layers trained from the first epoch on.
     """
 
     @within_limits("unfreezing")
@@ -40,27 +40,22 @@ class GradualUnfreezing(Callback):
         self._waiting: list[tuple[int, nn.Parameter]] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if stage != "fit":
-            return
-        if trainer.world_size > 1 and not finds_unused_parameters(trainer):
+        if stage == "fit" and trainer.world_size > 1 and not finds_unused_parameters(trainer):
             raise ConfigError(
                 "unfreezing=gradual: several processes wait for the gradient of every layer; set "
                 "trainer.strategy=ddp_find_unused_parameters_true"
             )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._open(trainer, pl_module)  # a resumed run's first epoch has no start of its own
+        self.on_train_epoch_start(trainer, pl_module)  # which Lightning skips in a resumed epoch
         if trainer.is_global_zero:
-            self._warn_of_those_left_out(trainer, pl_module)
+            self._warn_of_layers_left_out(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._open(trainer, pl_module)
-
-    def _open(self, trainer: Trainer, pl_module: LightningModule) -> None:
         classifier = cast(Classifier, pl_module.classifier)
         num_layers = num_encoder_layers(classifier.encoder)
-        names = layer_names(classifier.encoder)
-        if not self._waiting:  # the optimizer has them all in its groups by now
+        if not self._waiting:  # the optimizer already has them all in its groups
+            names = layer_names(classifier.encoder)
             self._waiting = [
                 (layer_of(name, num_layers, names), parameter)
                 for name, parameter in classifier.named_parameters()
@@ -70,23 +65,19 @@ class GradualUnfreezing(Callback):
         for depth, parameter in self._waiting:
             parameter.requires_grad_(depth > num_layers - num_trained)
 
-    def _warn_of_those_left_out(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def _warn_of_layers_left_out(self, trainer: Trainer, pl_module: LightningModule) -> None:
         steps_each = max(1, -(-int(trainer.num_training_batches) // trainer.accumulate_grad_batches))
         num_epochs = -(-int(trainer.estimated_stepping_batches) // steps_each)
         num_layers = num_encoder_layers(cast(Classifier, pl_module.classifier).encoder)
         joined = self.layers_at_start + (num_epochs - 1) // self.epochs_per_layer
-        left_out = sorted({depth for depth, _ in self._waiting if depth <= num_layers - joined})
+        left_out = sorted({depth for depth, _ in self._waiting if depth <= num_layers - joined}, reverse=True)
         if left_out:
-            names = ["the embeddings"] * (left_out[0] == 0) + [
-                f"layer.{depth - 1}" for depth in left_out if depth
-            ]
-            shown = names[0] if len(names) == 1 else f"{names[-1]}, and at last {names[0]},"
-            waits = num_layers - left_out[0] + 1 - self.layers_at_start
+            waits = num_layers - left_out[-1] + 1 - self.layers_at_start
             log.warning(
-                "unfreezing: training ends after %d epochs, and %s would join in epoch %d; train for longer, or raise "
-                "unfreezing.layers_at_start (now %d)",
+                "unfreezing: training ends after %d epochs without training %s (the last would join in epoch %d); train "
+                "longer, or raise unfreezing.layers_at_start (now %d)",
                 num_epochs,
-                shown,
+                ", ".join(f"layer.{depth - 1}" if depth else "the embeddings" for depth in left_out),
                 waits * self.epochs_per_layer + 1,
                 self.layers_at_start,
             )

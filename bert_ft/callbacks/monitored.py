@@ -1,6 +1,6 @@
-"""What monitors may read of the module and the data module that they look at, and what holds where one lacks it.
+"""What monitors may read from a module and a data module, and what they assume if it is missing.
 
-The Protocols say it once; the functions are the only readers. Each attribute is optional by itself, so that monitors go
+The Protocols declare it; the functions are its only readers. Each attribute is optional by itself, so that monitors work
 with any ``LightningModule`` and any loaders.
 """
 
@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
@@ -20,22 +21,22 @@ from bert_ft.training.clipping import ClippedGradients
 
 
 class MonitoredModule(Protocol):
-    """What a module that trains an encoder may tell monitors; our own modules tell all of it."""
+    """What a module that trains an encoder may have; our own modules have all of it."""
 
     @property
     def max_tokens(self) -> int:
-        """A padded batch with more tokens is computed in pieces. Without it: each batch is computed as a whole."""
+        """Number of tokens above which a padded batch is computed in pieces. Without it: no limit."""
 
     @property
     def batch_loss(self) -> Tensor | None:
         """Mean loss of the latest training batch, ``()``, before it is weighted for the accumulation.
 
-        Without it: what Lightning kept of ``training_step``, times the batches of an accumulation window.
+        Without it: the loss that Lightning kept of ``training_step``, times the batches of an accumulation window.
         """
 
     @property
     def clipped_gradients(self) -> ClippedGradients | None:
-        """Norms of the latest optimizer step's gradients, before and after clipping; ``None`` if nobody needed them.
+        """Gradient norms of the latest step, before and after clipping; ``None`` if they weren't needed.
 
         Without it: a monitor computes the norms itself, before clipping.
         """
@@ -49,30 +50,30 @@ class MonitoredModule(Protocol):
 
     @property
     def has_initial_weights(self) -> bool:
-        """Whether the module was built with the weights that training began with, also when a run is resumed.
+        """Whether a module that is built has the weights that training began with, even if a run is resumed.
 
-        Without it: it was.
+        Without it: true.
         """
 
 
 class JudgedModule(Protocol):
-    """What a module may tell of the rows that it validates."""
+    """What a module may say about the rows that it validates."""
 
     @property
     def task(self) -> Task:
-        """What a label is. Without it: each row has one class, and ``classifier`` may have their names."""
+        """The task. Without it: each row has one class, whose names ``classifier`` may have."""
 
     @property
     def classifier(self) -> Any:
-        """The model, whose ``config`` has ``id2label``. Without it: classes are called by their numbers."""
+        """The model, whose ``config`` has ``id2label``. Without it: the classes' names are their numbers."""
 
 
 class CachingModule(Protocol):
-    """What a module may tell beyond that if a frozen part of its encoder can be computed once and kept."""
+    """What a module may have that can compute a frozen part of its encoder once and keep it."""
 
     @property
     def frozen_states(self) -> Any | None:
-        """The cache of the frozen part's output; ``None`` runs that part every time. Without it: likewise."""
+        """Cache of the frozen part's output; ``None``: that part runs every time. Without it: the same."""
 
 
 class PreparedSplits(Protocol):
@@ -80,11 +81,11 @@ class PreparedSplits(Protocol):
 
     @property
     def splits(self) -> Mapping[str, TokenizedSplit]:
-        """Name → split; ``validation`` is looked at."""
+        """Name → split; monitors look at ``validation``."""
 
 
 class MonitoredData(Protocol):
-    """What a data module may tell monitors of its texts."""
+    """What a data module may say about its texts."""
 
     @property
     def data(self) -> PreparedSplits:
@@ -92,56 +93,50 @@ class MonitoredData(Protocol):
 
     @property
     def tokenizer(self) -> Any | None:
-        """Turns ids into tokens. Without it: the module's own ``tokenizer``; without either tokens are shown as ids."""
+        """Tokenizer. Without it: the module's own ``tokenizer``; without either, tokens are shown as ids."""
 
     def texts(self, split: str, rows: Sequence[int]) -> list[str]:
         """Return the texts of these rows of a split. Without it: no texts are shown."""
 
     def sources(self, split: str, rows: Sequence[int]) -> list[str]:
-        """Return where these rows of a split were read, as a user would look for them. Without it: row numbers alone."""
+        """Return where a user finds these rows of a split. Without it: row numbers are shown."""
 
 
 def max_tokens(module: LightningModule) -> int:
-    """Return ``MonitoredModule.max_tokens``, by default without a limit."""
-    limit: int = getattr(module, "max_tokens", sys.maxsize)
-    return limit
+    """Return ``MonitoredModule.max_tokens``."""
+    return getattr(module, "max_tokens", sys.maxsize)
 
 
 def batch_loss(module: LightningModule) -> Tensor | None:
-    """Return ``MonitoredModule.batch_loss``; ``None`` where the module has no such tensor."""
+    """Return ``MonitoredModule.batch_loss``; ``None`` if the module has no such tensor."""
     own = getattr(module, "batch_loss", None)
     return own if isinstance(own, Tensor) else None
 
 
 def tells_clipping(module: LightningModule) -> bool:
-    """Return whether the module has ``MonitoredModule.clipped_gradients``, though they may be ``None`` at a step."""
+    """Return whether the module has ``MonitoredModule.clipped_gradients``, even if they are ``None`` at a step."""
     return hasattr(module, "clipped_gradients")
 
 
 def clipped_gradients(module: LightningModule) -> ClippedGradients | None:
-    """Return ``MonitoredModule.clipped_gradients``; ``None`` where the module doesn't tell them."""
-    clipped: ClippedGradients | None = getattr(module, "clipped_gradients", None)
-    return clipped
+    """Return ``MonitoredModule.clipped_gradients``, by default ``None``."""
+    return getattr(module, "clipped_gradients", None)
 
 
 def accumulated_share(trainer: Trainer, module: LightningModule, num_batches: int) -> float | Tensor:
     """Return ``MonitoredModule.accumulated_share`` after ``num_batches`` of the window."""
-    share: float | Tensor = getattr(
-        module, "accumulated_share", num_batches / trainer.accumulate_grad_batches
-    )
-    return share
+    return getattr(module, "accumulated_share", num_batches / trainer.accumulate_grad_batches)
 
 
 def has_initial_weights(module: LightningModule) -> bool:
-    """Return ``MonitoredModule.has_initial_weights``, by default true."""
-    known: bool = getattr(module, "has_initial_weights", True)
-    return known
+    """Return ``MonitoredModule.has_initial_weights``."""
+    return getattr(module, "has_initial_weights", True)
 
 
 def task_of(module: LightningModule, num_classes: int) -> Task:
-    """Return ``JudgedModule.task``; by default that of one class a row, its names those of ``JudgedModule.classifier``.
+    """Return ``JudgedModule.task``, by default that of one class a row.
 
-    Where that has no names for ``num_classes`` classes they are called by their numbers.
+    ``JudgedModule.classifier`` gives its names; unless it has ``num_classes`` of them, they are the classes' numbers.
     """
     own: Task | None = getattr(module, "task", None)
     if own is not None:
@@ -159,27 +154,27 @@ def caches_frozen_states(module: LightningModule) -> bool:
 
 
 def validation_split(trainer: Trainer) -> TokenizedSplit | None:
-    """Return the validation split of ``MonitoredData.data``; ``None`` where other loaders are used."""
+    """Return the validation split of ``MonitoredData.data``; ``None`` with other loaders."""
     splits: Mapping[str, TokenizedSplit] = getattr(getattr(_data_module(trainer), "data", None), "splits", {})
     return splits.get("validation")
 
 
 def tokenizer_of(trainer: Trainer, module: LightningModule) -> Any | None:
-    """Return the tokenizer of the data module, else that of the module; ``None`` where neither has one."""
+    """Return the tokenizer of the data module, or else of the module; ``None`` if neither has one."""
     found = (getattr(owner, "tokenizer", None) for owner in (_data_module(trainer), module))
     return next((tokenizer for tokenizer in found if tokenizer is not None), None)
 
 
-def texts_of(trainer: Trainer, split: str, rows: Sequence[int]) -> list[Any] | None:
-    """Return what ``MonitoredData.texts`` gives; ``None`` where the data module hasn't it."""
+def validation_texts(trainer: Trainer, rows: np.ndarray) -> list[Any] | None:
+    """Return ``MonitoredData.texts`` of rows of the validation split, by default ``None``."""
     give = getattr(_data_module(trainer), "texts", None)
-    return None if give is None else give(split, rows)
+    return None if give is None else give("validation", rows.tolist())
 
 
-def sources_of(trainer: Trainer, split: str, rows: Sequence[int]) -> list[Any] | None:
-    """Return what ``MonitoredData.sources`` gives; ``None`` where the data module hasn't it."""
+def validation_sources(trainer: Trainer, rows: np.ndarray) -> list[Any] | None:
+    """Return ``MonitoredData.sources`` of rows of the validation split, by default ``None``."""
     give = getattr(_data_module(trainer), "sources", None)
-    return None if give is None else give(split, rows)
+    return None if give is None else give("validation", rows.tolist())
 
 
 def _data_module(trainer: Trainer) -> Any:

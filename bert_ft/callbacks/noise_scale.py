@@ -1,4 +1,4 @@
-"""The gradient noise scale while training runs."""
+"""The gradient noise scale during training."""
 
 from __future__ import annotations
 
@@ -18,30 +18,26 @@ from bert_ft.nn.precision import widest
 from bert_ft.training.clipping import gradient_norms
 from bert_ft.training.loss_scale import loss_scale, unscales_in_step
 
+DECAY = 0.95  # of the moving averages
+
 
 class NoiseScale:
-    """Estimates it from the first batch of each accumulation window, beside the whole window.
+    """Moving averages of noise and signal, whose ratio is the gradient noise scale.
 
-    The first batch's gradient is that of its own process, the window's that of all. Takes a pass over the gradients
-    after the first batch of each window, and one before the optimizer's step.
-
-    Args:
-        trainer: which accumulates.
-        device: of the module.
-        decay: of the moving averages of noise and signal, whose ratio it is.
+    They compare the gradient of an accumulation window's first batch (on this process) with that of the whole window
+    (on all). This takes a pass over the gradients after the first batch of each window, and one before its step.
 
     Raises:
-        ConfigError: nothing is accumulated.
+        ConfigError: the trainer doesn't accumulate.
     """
 
-    def __init__(self, trainer: Trainer, device: torch.device, *, decay: float = 0.95) -> None:
+    def __init__(self, trainer: Trainer, device: torch.device) -> None:
         if trainer.accumulate_grad_batches < 2:
             raise ConfigError(
                 "monitor.gradients.noise_scale=true: compares a batch with its accumulation window; set "
                 f"trainer.accumulate_grad_batches to 2 or more (it is {trainer.accumulate_grad_batches})"
             )
-        self.decay = decay
-        self.averages = torch.zeros(2, dtype=widest(device), device=device)  # of noise and signal
+        self.averages = torch.zeros(2, dtype=widest(device), device=device)  # noise, signal
         self._first: Tensor | None = None
         self._rows: list[int] = []  # of each batch of the window so far
 
@@ -50,27 +46,27 @@ class NoiseScale:
 
     def after_backward(self, trainer: Trainer, module: LightningModule) -> None:
         if self._first is None:
-            self._first = self._norm_2(trainer, module) / loss_scale(trainer) ** 2
+            self._first = _norm_2(trainer, module, 1) / loss_scale(trainer) ** 2
 
     def before_step(self, trainer: Trainer, module: LightningModule, optimizer: Optimizer) -> None:
-        """Takes the window into the averages; gradients are those before clipping.
+        """Add the window to the averages, before its gradients are clipped.
 
-        A window of a single batch, as an epoch can end with, tells nothing, nor does one that overflowed.
+        A window of one batch, as at the end of an epoch, is skipped, and so is one whose gradients overflowed.
         """
         first, rows = self._first, self._rows
         self._first, self._rows = None, []
         if first is None or len(rows) < 2:
             return
-        window = self._norm_2(trainer, module, len(rows))
+        window = _norm_2(trainer, module, len(rows))
         if unscales_in_step(optimizer):
             window = window / loss_scale(trainer) ** 2
         seen = torch.stack(noise_and_signal(first, window, rows[0], sum(rows) * trainer.world_size))
-        moved = self.averages * self.decay + seen * (1 - self.decay)
+        moved = self.averages * DECAY + seen * (1 - DECAY)
         self.averages = torch.where(seen.isfinite().all(), moved, self.averages)
 
-    def _norm_2(self, trainer: Trainer, module: LightningModule, num_batches: int = 1) -> Tensor:
-        """Of the mean gradient over the window's batches so far: Lightning divides by the number in a full one."""
-        share = accumulated_share(trainer, module, num_batches)
-        trained = [parameter for parameter in module.parameters() if parameter.grad is not None]
-        norms = gradient_norms(trained)
-        return norms.to(widest(norms.device)).square().sum() / share**2
+
+def _norm_2(trainer: Trainer, module: LightningModule, num_batches: int) -> Tensor:
+    """Return the squared norm of the mean gradient over the window's first batches."""
+    share = accumulated_share(trainer, module, num_batches)  # Lightning divides by the size of a full window
+    norms = gradient_norms([parameter for parameter in module.parameters() if parameter.grad is not None])
+    return norms.to(widest(norms.device)).square().sum() / share**2

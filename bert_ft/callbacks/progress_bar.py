@@ -1,4 +1,4 @@
-"""Lightning's Rich progress bar, showing what a run is about."""
+"""Lightning's Rich progress bar with the metrics of a run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import RichProgressBar
 
 
 class ProgressBar(RichProgressBar):
-    """Without the number of a logger's version, which here is the name of a folder."""
+    """Omit the number of a logger's version, which here is the name of a folder."""
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         metrics = super().get_metrics(trainer, pl_module)

@@ -1,4 +1,4 @@
-"""The state of every random number generator travels with the checkpoint, so that a resumed run repeats."""
+"""Save the state of every random number generator in the checkpoint, so that a resumed run repeats."""
 
 from __future__ import annotations
 
@@ -15,17 +15,16 @@ log = logging.getLogger(__name__)
 
 
 class RandomState(Callback):
-    """Saves Python's, numpy's and torch's states, and restores them just before training goes on.
+    """Save Python's, numpy's and torch's states, and restore them just before a resumed training starts.
 
-    Lightning 2.6 restores loops, optimizers and schedules, but no generator, so that dropout masks
-    would differ after a resume.
+    Lightning 2.6 restores loops, optimizers and schedules, but no generator: dropout masks would differ after a resume.
     """
 
     def __init__(self) -> None:
         self._to_restore: dict[str, Any] | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Of each process its own, in the order of their ranks; Lightning saves what the first one has here."""
+        """Return the states of all processes by rank, since Lightning saves only what the first one returns."""
         if not (distributed.is_available() and distributed.is_initialized()):
             return {"processes": [_state()]}
         states: list[Any] = [None] * distributed.get_world_size()
@@ -41,7 +40,8 @@ class RandomState(Callback):
         states, self._to_restore = self._to_restore["processes"], None
         if len(states) != trainer.world_size:
             log.warning(
-                "resume_from: the checkpoint is of %d processes and not of %d, so that random numbers go on anew",
+                "resume_from: %d processes wrote the checkpoint, but %d read it: random numbers will differ from those "
+                "of an uninterrupted run",
                 len(states),
                 trainer.world_size,
             )
@@ -63,6 +63,6 @@ def _state() -> dict[str, Any]:
         "python": [version, list(internal), gauss],
         "numpy": {**keys, "state": {**keys["state"], "key": keys["state"]["key"].tolist()}},
         "torch": torch.get_rng_state(),
-        # of the device in use; asked for only where there is one, since that begins to use it
+        # of the device in use; not asked for without one, since asking initializes CUDA
         "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
     }

@@ -1,4 +1,4 @@
-"""How the classes lie in the vectors that the head sees."""
+"""How well the vectors that the head gets separate the classes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from lightning.pytorch import LightningModule, Trainer
 
 from bert_ft import layout
 from bert_ft.callbacks.monitor import log_scalars, writers
-from bert_ft.callbacks.monitor_files import drop_later, save_arrays
-from bert_ft.callbacks.validation_outputs import Arrays, ValidationMonitor, class_task, validation_texts
+from bert_ft.callbacks.monitor_files import save_arrays
+from bert_ft.callbacks.monitored import validation_texts
+from bert_ft.callbacks.validation_outputs import Arrays, ValidationMonitor
 from bert_ft.limits import Count, within_limits
 from bert_ft.nn.representations import centroid_distance, effective_rank, silhouette
 
@@ -21,36 +22,30 @@ SHOWN_CHARACTERS = 80  # of a text, in the projector
 
 
 class RepresentationMonitor(ValidationMonitor):
-    """The vectors of rows from all over the validation split, and how well they tell the classes apart.
+    """The vectors of rows from all over the validation split, and how well they separate the classes.
 
-    What isn't defined isn't logged: of rows that are all alike, or of a single class. Rows that aren't finite are saved,
-    and count nowhere else.
+    What isn't defined isn't logged, as with equal rows or a single class. Non-finite rows are only saved.
 
     For each validation the folder gets ``representations_<step>.npz`` with ``vectors`` ``(rows, hidden)``, ``labels``,
     ``predictions`` and ``rows``, sorted by row, and the classes' ``names``.
 
     Args:
-        folder: where the files go.
-        num_texts: how many rows are looked at.
+        num_texts: number of rows to look at.
         projector: at the end of training, show the last vectors in TensorBoard's Embedding Projector.
     """
 
     reads: ClassVar[tuple[str, ...]] = ("features", "logits", "labels")
+    kinds: ClassVar[tuple[str, ...]] = (layout.VECTORS,)
 
     @within_limits("monitor.representations")
     def __init__(self, folder: Path | str, *, num_texts: Count = 500, projector: bool = True) -> None:
-        super().__init__(max_rows=num_texts)
-        self.folder = Path(folder)
+        super().__init__(folder, max_rows=num_texts)
         self.projector = projector
         self._last: tuple[int, Arrays] | None = None
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.is_global_zero:
-            drop_later(self.folder, layout.VECTORS, trainer.global_step)
-
     def look(self, trainer: Trainer, pl_module: LightningModule, seen: Arrays) -> None:
         step = trainer.global_step
-        task = class_task(type(self), pl_module, seen["logits"].shape[1])
+        task = self.class_task(pl_module, seen)
         arrays = {
             "vectors": seen["features"],
             "labels": seen["labels"],
@@ -78,15 +73,15 @@ class RepresentationMonitor(ValidationMonitor):
         shown = np.isfinite(arrays["vectors"]).all(1)
         if not shown.any():
             return
-        names = arrays["names"].tolist()
         columns = {
-            "label": [names[label] for label in arrays["labels"][shown]],
-            "prediction": [names[label] for label in arrays["predictions"][shown]],
+            "label": arrays["names"][arrays["labels"][shown]].tolist(),
+            "prediction": arrays["names"][arrays["predictions"][shown]].tolist(),
         }
         texts = validation_texts(trainer, arrays["rows"][shown]) if self.rows_known else None
         if texts is not None:
             columns["text"] = [text[:SHOWN_CHARACTERS] for text in texts]
-        metadata = [[_field(value) for value in row] for row in zip(*columns.values(), strict=True)]
+        # on one line without tabs, which the projector's files can't quote
+        metadata = [[" ".join(value.split()) for value in row] for row in zip(*columns.values(), strict=True)]
         for writer in writers(trainer):
             writer.add_embedding(
                 arrays["vectors"][shown],
@@ -107,8 +102,3 @@ def _scalars(vectors: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         f"{layout.REPRESENTATIONS}{layout.EFFECTIVE_RANK}": effective_rank(points),
     }
     return {name: value for name, value in scalars.items() if math.isfinite(value)}
-
-
-def _field(text: str) -> str:
-    """In one line, without tabs: the projector's files have no way to quote them."""
-    return " ".join(text.split())

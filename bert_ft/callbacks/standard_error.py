@@ -1,4 +1,4 @@
-"""How far two validations may lie apart by chance."""
+"""By how much two validations may differ by chance."""
 
 import math
 from typing import Any
@@ -7,14 +7,14 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 
 def standard_error(share: float, num_rows: int) -> float:
-    """Of a share of ``num_rows`` rows, such as an accuracy: ``sqrt(p (1 - p) / n)``; 0 of what is no share, or of no rows."""
+    """Return ``sqrt(p (1 - p) / n)`` for a share of ``num_rows`` rows, such as an accuracy; 0 if it isn't a share."""
     if not 0 <= share <= 1 or not num_rows:
         return 0.0
     return math.sqrt(share * (1 - share) / num_rows)
 
 
 class CountsValidationRows(Callback):
-    """A callback that knows how many rows the latest validation had."""
+    """A callback that counts the rows of the latest validation."""
 
     _num_rows = 0  # on this process
 
@@ -22,16 +22,10 @@ class CountsValidationRows(Callback):
         self._num_rows = 0
 
     def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *indices: Any
     ) -> None:
         self._num_rows += len(batch)
 
     def standard_error_of(self, share: float, trainer: Trainer) -> float:
-        """``standard_error`` of a share of the rows of all processes."""
+        """Return the ``standard_error`` of a share of the rows of all processes."""
         return standard_error(share, self._num_rows * trainer.world_size)

@@ -1,4 +1,4 @@
-"""How training goes and how fast: smoothed loss, tokens a second, padding, memory, where the time goes."""
+"""Progress and speed of training: smoothed loss, tokens per second, padding, memory, time for each phase."""
 
 from __future__ import annotations
 
@@ -21,21 +21,19 @@ from bert_ft.limits import BelowOne, Count, within_limits
 from bert_ft.models.encoding import is_packed
 from bert_ft.models.parameter_layers import encoder_of
 from bert_ft.nn.precision import widest
-from bert_ft.training.accumulation import ends_window
 
-# of the time since the last reading; `data` is all between two batches, but after a validation, where checkpoints are saved
+# `data` is the time between two batches; after a validation, when checkpoints are saved, it counts as `validation`
 PHASES = ("data", "forward", "backward", "optimizer", "validation")
 
 
 class TrainingCurves(Monitor):
-    """``train/loss_smoothed``, real tokens and sequences a second, padding, peak memory, and seconds for each phase.
+    """``train/loss_smoothed``, real tokens and sequences per second, padding, peak memory, and seconds for each phase.
 
-    The phases are those of the process that drives the device: on a GPU a phase ends when its work is queued. What they
-    took after the last reading is logged as ``seconds_after/<phase>`` when training ends.
-    Throughput is over the time since the last reading, without validation.
+    All but the loss and the memory are of the time since the last reading; throughput leaves out validation. Phases
+    are measured on the host: on a GPU a phase ends when its work is queued. When training ends, the time after the
+    last reading is logged as ``seconds_after/<phase>``.
 
     Args:
-        every_n_steps: see ``Monitor``.
         smoothing: weight of the past in the smoothed loss, at each batch.
     """
 
@@ -43,34 +41,31 @@ class TrainingCurves(Monitor):
     def __init__(self, *, every_n_steps: Count, smoothing: BelowOne = 0.95) -> None:
         super().__init__(every_n_steps=every_n_steps)
         self.smoothing = smoothing
-        self._loss: Tensor | None = None  # the weighted sum of the losses, and of their weights
+        self._loss: Tensor | None = None  # weighted sum of the losses, and sum of the weights
         self._sizes: Any = 0  # tokens, places for tokens and sequences since the last reading
         self._seconds = dict.fromkeys(PHASES, 0.0)
         self._mark = 0.0
         self._is_packed = True
-        self._between = "data"  # what the time until the next batch is counted as
+        self._between = "data"  # phase that the time until the next batch counts as
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run goes on smoothing from."""
+        """Return the smoothed loss, which a resumed run continues."""
         return {} if self._loss is None else {"loss": self._loss.cpu()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._loss = state_dict.get("loss")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        before = torch.zeros(2) if self._loss is None else self._loss  # of the run that this one goes on from
+        before = torch.zeros(2) if self._loss is None else self._loss  # of the run that is resumed
         self._loss = before.to(pl_module.device, widest(pl_module.device))
         self._is_packed = is_packed(encoder_of(pl_module))
         self._between = "data"
         self._begin()
 
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, *_: Any) -> None:
         self._end(self._between)
         self._between = "data"
-        limit = None if self._is_packed else max_tokens(pl_module)
-        self._sizes = self._sizes + _sizes(batch, limit)
+        self._sizes = self._sizes + _sizes(batch, None if self._is_packed else max_tokens(pl_module))
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         self._end("forward")
@@ -78,17 +73,18 @@ class TrainingCurves(Monitor):
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._end("backward")
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def after_batch(self, trainer: Trainer, module: LightningModule, outputs: Any, is_step: bool) -> None:
         self._end("optimizer")
-        self._add_loss(_batch_loss(trainer, pl_module, outputs))
-        if ends_window(trainer, batch_idx) and self.looks_at(trainer.global_step):
-            assert self._loss is not None
-            times = torch.tensor([*self._seconds.values(), _peak_memory_mb(pl_module.device)])
+        assert self._loss is not None
+        loss = _batch_loss(trainer, module, outputs)
+        if loss is not None:
+            seen = torch.stack([loss, torch.ones_like(loss)]).to(self._loss)
+            smoothed = self._loss * self.smoothing + seen * (1 - self.smoothing)
+            self._loss = torch.where(loss.isfinite(), smoothed, self._loss)
+        if is_step and self.looks_at(trainer.global_step):
+            times = torch.tensor([*self._seconds.values(), _peak_memory_mb(module.device)])
             self.reading = torch.cat([self._loss, self._sizes.to(self._loss), times.to(self._loss)])
             self._begin()
-        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._end("data")
@@ -100,16 +96,13 @@ class TrainingCurves(Monitor):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._end(self._between)
         if trainer.is_global_zero:
-            log_scalars(
-                trainer,
-                {f"{layout.SECONDS_AFTER}{phase}": seconds for phase, seconds in self._seconds.items()},
-            )
+            after = {f"{layout.SECONDS_AFTER}{phase}": value for phase, value in self._seconds.items()}
+            log_scalars(trainer, after)
 
     def scalars(self, readings: Tensor, step: int) -> dict[str, float]:
         loss, weight = readings[:, :2].mean(dim=0).tolist()
         tokens, places, sequences = readings[:, 2:5].sum(dim=0).tolist()
-        *seconds, _ = readings[0, 5:].tolist()
-        spent = dict(zip(PHASES, seconds, strict=True))
+        spent = dict(zip(PHASES, readings[0, 5:-1].tolist(), strict=True))
         training = sum(spent.values()) - spent["validation"]
         return {
             **({layout.TRAIN_LOSS_SMOOTHED: loss / weight} if weight else {}),
@@ -119,14 +112,6 @@ class TrainingCurves(Monitor):
             layout.PEAK_MEMORY: float(readings[:, -1].max()),
             **{f"{layout.SECONDS}{phase}": value for phase, value in spent.items()},
         }
-
-    def _add_loss(self, loss: Tensor | None) -> None:
-        if loss is None:
-            return
-        assert self._loss is not None
-        seen = torch.stack([loss, torch.ones_like(loss)]).to(self._loss)
-        smoothed = self._loss * self.smoothing + seen * (1 - self.smoothing)
-        self._loss = torch.where(loss.isfinite(), smoothed, self._loss)
 
     def _begin(self) -> None:
         self._sizes = 0
@@ -140,22 +125,20 @@ class TrainingCurves(Monitor):
 
 
 def _batch_loss(trainer: Trainer, module: LightningModule, outputs: Any) -> Tensor | None:
-    """The mean over the batch; ``None`` where the module skipped it."""
+    """Return the mean over the batch; ``None`` if the module skipped it."""
     if outputs is None or outputs.get("loss") is None:
         return None
     own = batch_loss(module)
-    if own is not None:
-        return own
-    loss: Tensor = outputs["loss"].detach()
-    return loss * trainer.accumulate_grad_batches  # by which Lightning has divided
+    # Lightning has divided its loss by the number of batches in a window
+    return outputs["loss"].detach() * trainer.accumulate_grad_batches if own is None else own
 
 
 def _sizes(batch: Any, max_padded_tokens: int | None) -> Tensor:
-    """``(3,)``: real tokens, places for tokens, sequences; the first two are 0 where the batch doesn't tell.
+    """Return ``(3,)``: real tokens, places for tokens, sequences; the first two are 0 for a batch without a mask.
 
     Args:
-        batch: ours, or what a foreign module takes.
-        max_padded_tokens: ours is padded, in pieces of so many tokens, each by itself; ``None`` = it is packed.
+        batch: ours, or that of a foreign module.
+        max_padded_tokens: ours is padded in pieces of at most this many tokens; ``None`` = it is packed.
     """
     if isinstance(batch, PretrainingBatch):  # whose texts pass up to three times
         batch = batch.text
@@ -168,18 +151,17 @@ def _sizes(batch: Any, max_padded_tokens: int | None) -> Tensor:
     mask = batch.get("attention_mask") if isinstance(batch, Mapping) else None
     if mask is None:
         return torch.tensor([0, 0, extract_batch_size(batch)])
-    return torch.stack(
-        [mask.sum(), torch.full_like(mask.sum(), mask.numel()), torch.full_like(mask.sum(), len(mask))]
-    )
+    tokens = mask.sum()
+    return torch.stack([tokens, torch.full_like(tokens, mask.numel()), torch.full_like(tokens, len(mask))])
 
 
 def _peak_memory_mb(device: torch.device) -> float:
-    """Of the GPU's allocator, or of the process; NaN where the system doesn't tell."""
+    """Return the peak of the GPU's allocator, or of the process; NaN on Windows, which doesn't report it."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     try:
         import resource
-    except ImportError:  # Windows
+    except ImportError:
         return float("nan")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)

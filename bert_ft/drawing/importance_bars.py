@@ -8,33 +8,28 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from bert_ft.drawing.style import COLOURS, INK, SMALL_SIZE, dress, label_ticks, legend_beside, new_figure
+from bert_ft.drawing import style
 
 BAR = 0.34  # inches for the bars of a parameter
-LOOKS = ({"color": COLOURS[0]}, {"color": COLOURS[1], "hatch": "////", "edgecolor": "white"})
+LOOKS = ({"color": style.COLORS[0]}, {"color": style.COLORS[1], "hatch": "////", "edgecolor": "white"})
 
 
 @dataclass(frozen=True)
 class ImportancePanel:
-    """One objective.
-
-    Attributes:
-        title: what is seen.
-        shares: evaluator → parameter → share between 0 and 1.
-    """
+    """One objective."""
 
     title: str
-    shares: Mapping[str, Mapping[str, float]]
+    shares: Mapping[str, Mapping[str, float]]  # evaluator → parameter → share between 0 and 1
 
 
 def draw_importances(panels: Sequence[ImportancePanel], names: Sequence[str]) -> Figure:
-    """A bar for each parameter and evaluator; ``names`` from the top down."""
+    """Draw a bar for each parameter and evaluator; ``names`` of the parameters from the top down."""
     height = max(0.9, BAR * len(names))
-    figure = new_figure((0.75 + height) * len(panels))
+    figure = style.new_figure((0.75 + height) * len(panels))
     longest = max(share for panel in panels for shares in panel.shares.values() for share in shares.values())
     grid = figure.subplots(len(panels), 1, squeeze=False, sharex=True)
     for axes, panel in zip(grid[:, 0], panels, strict=True):
-        dress(axes, title=panel.title, x="share of the importance" if panel is panels[-1] else "")
+        style.dress(axes, title=panel.title, x="share of the importance" if panel is panels[-1] else "")
         axes.grid(False, axis="y")
         width = 0.8 / max(len(panel.shares), 1)
         for place, (kind, shares) in enumerate(panel.shares.items()):
@@ -44,9 +39,9 @@ def draw_importances(panels: Sequence[ImportancePanel], names: Sequence[str]) ->
             axes.barh(rows, values, 0.92 * width, label=kind, linewidth=0, **LOOKS[place])
             for row, value in zip(rows, values, strict=True):
                 text = f"{value:.2f}"
-                axes.text(value + 0.006, row, text, va="center", fontsize=SMALL_SIZE, color=INK)
+                axes.text(value + 0.006, row, text, va="center", fontsize=style.SMALL_SIZE, color=style.INK)
         axes.set_ylim(len(names) - 0.5, -0.5)
-        label_ticks(axes.yaxis, names, height, most=34)
+        style.label_ticks(axes.yaxis, names, height, most=34)
         axes.set_xlim(0, 1.08 * longest)
-        legend_beside(axes)
+        style.legend_beside(axes)
     return figure

@@ -9,31 +9,23 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from bert_ft.drawing.style import COLOURS, dress, legend_beside, new_figure
+from bert_ft.drawing.style import COLORS, dress, legend_beside, new_figure
 from bert_ft.drawing.trials import MARKS, value_ticks
 
 
 @dataclass(frozen=True)
 class Front:
-    """A pair of objectives.
+    """A pair of objectives."""
 
-    Attributes:
-        x: name of the one, with what is better.
-        y: of the other.
-        values: ``(trials, 2)``.
-        is_front: ``(trials,)``, whether no trial beats it in all objectives of the study.
-        numbers: ``(trials,)``.
-    """
-
-    x: str
-    y: str
-    values: NDArray
-    is_front: NDArray
-    numbers: NDArray
+    x: str  # name of the first, and whether less or more is better
+    y: str  # the same of the second
+    values: NDArray  # (trials, 2)
+    is_front: NDArray  # (trials,), whether no other trial beats it in all objectives of the study
+    numbers: NDArray  # (trials,)
 
 
 def draw_fronts(pairs: Sequence[Front], title: str) -> Figure:
-    """A panel for each pair; the trials that none beats stand out, joined where there are two objectives."""
+    """Draw a panel for each pair, with the trials that no other beats highlighted, and joined if there is only one pair."""
     figure = new_figure(0.4 + 3.4 * len(pairs))
     grid = figure.subplots(len(pairs), 1, squeeze=False)
     for axes, pair in zip(grid[:, 0], pairs, strict=True):
@@ -42,8 +34,8 @@ def draw_fronts(pairs: Sequence[Front], title: str) -> Figure:
         axes.plot(*others.T, linestyle="none", label="complete", **MARKS["complete"])
         order = np.argsort(pair.values[pair.is_front, 0])
         best = pair.values[pair.is_front][order]
-        look = {"marker": "D", "markersize": 6, "color": COLOURS[5], "markeredgecolor": "white"}
-        # of more than two objectives it is a surface, through which no line goes
+        look = {"marker": "D", "markersize": 6, "color": COLORS[5], "markeredgecolor": "white"}
+        # the front of more than two objectives is a surface
         line = "--" if len(pairs) == 1 else "none"
         axes.plot(*best.T, linewidth=1, linestyle=line, label="none is better in all", **look)
         axes.margins(0.1)

@@ -1,4 +1,4 @@
-"""What the trials reported while they ran."""
+"""What the trials reported during training."""
 
 from __future__ import annotations
 
@@ -9,38 +9,23 @@ from typing import Any
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from bert_ft.drawing.style import (
-    COLOURS,
-    INK,
-    dress,
-    legend_beside,
-    new_figure,
-    one_line,
-    steps_along,
-)
+from bert_ft.drawing import style
 from bert_ft.drawing.trials import MARKS, value_ticks
 
 
 @dataclass(frozen=True)
 class TrialCurve:
-    """One trial.
+    """One trial."""
 
-    Attributes:
-        state: ``complete``, ``pruned``, ``failed``, ``lost`` or ``running``.
-        steps: ``(n,)``.
-        values: ``(n,)``.
-        is_best: whether it is the best one.
-    """
-
-    state: str
-    steps: NDArray
-    values: NDArray
+    state: str  # a key of LOOKS
+    steps: NDArray  # (n,)
+    values: NDArray  # (n,)
     is_best: bool = False
 
 
 LOOKS: dict[str, dict[str, Any]] = {
-    "complete": {"color": COLOURS[0], "linewidth": 0.9, "alpha": 0.7},
-    "pruned": {"color": COLOURS[5], "linewidth": 0.9, "linestyle": "--", "alpha": 0.8},
+    "complete": {"color": style.COLORS[0], "linewidth": 0.9, "alpha": 0.7},
+    "pruned": {"color": style.COLORS[5], "linewidth": 0.9, "linestyle": "--", "alpha": 0.8},
     "failed": {"color": "#000000", "linewidth": 0.9, "linestyle": ":"},
     "lost": {"color": "#555555", "linewidth": 0.9, "linestyle": (0, (1, 3))},
     "running": {"color": "#777777", "linewidth": 0.9, "linestyle": "-."},
@@ -50,16 +35,16 @@ LOOKS: dict[str, dict[str, Any]] = {
 def draw_trial_curves(
     curves: Sequence[TrialCurve], y: str, title: str, limits: tuple[float, float] | None = None
 ) -> Figure:
-    """A line for each trial; a cross stands where one was pruned."""
-    figure = new_figure(3.9)
+    """Draw a line for each trial, with a cross where it was pruned."""
+    figure = style.new_figure(3.9)
     axes = figure.subplots()
-    dress(axes, title=title, x="optimizer steps", y=one_line(y))
+    style.dress(axes, title=title, x="optimizer steps", y=style.one_line(y))
     named: set[str] = set()
     for curve in sorted(curves, key=lambda curve: (curve.is_best, curve.state != "complete")):
         look = dict(LOOKS[curve.state])
         name = curve.state
         if curve.is_best:
-            name, look = "the best", {"color": INK, "linewidth": 2.4}
+            name, look = "the best", {"color": style.INK, "linewidth": 2.4}
         count = sum(each.state == curve.state and not each.is_best for each in curves)
         label = "_nolegend_" if name in named else name if curve.is_best else f"{name} ({count})"
         few = len(curve.steps) <= 2 and curve.state != "pruned"
@@ -68,10 +53,10 @@ def draw_trial_curves(
             axes.plot(curve.steps[-1:], curve.values[-1:], linestyle="none", **MARKS["pruned"])
         named.add(name)
     axes.set_xlim(left=0)
-    steps_along(axes.xaxis)
+    style.steps_along(axes.xaxis)
     axes.margins(y=0.1)
     if limits is not None:
         axes.set_ylim(*limits)
     value_ticks(axes.yaxis)
-    legend_beside(axes)
+    style.legend_beside(axes)
     return figure

@@ -1,4 +1,4 @@
-"""The values of a search's trials in their order."""
+"""The values of a search's trials in order."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bert_ft.drawing.style import COLOURS, dress, legend_beside, new_figure, one_line
+from bert_ft.drawing.style import COLORS, dress, legend_beside, new_figure, one_line
 from bert_ft.drawing.trials import MARKS, STAR, trial_numbers, value_ticks
 
 Points = Sequence[tuple[float, float]]
@@ -18,29 +18,19 @@ Points = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True)
 class History:
-    """One objective.
-
-    Attributes:
-        title: what is seen.
-        y: the objective's name.
-        complete: number and value of each complete trial, by the numbers.
-        best: number and best value up to then, likewise.
-        pruned: number and last reported value.
-        failed: numbers.
-        limits: of the y axis, where points beyond them stand; ``None``: those of the values.
-    """
+    """One objective."""
 
     title: str
-    y: str
-    complete: Points
-    best: Points
-    pruned: Points = ()
-    failed: Sequence[int] = ()
-    limits: tuple[float, float] | None = None
+    y: str  # name of the objective
+    complete: Points  # number and value, by number
+    best: Points  # number and best value so far, by number
+    pruned: Points = ()  # number and last reported value
+    failed: Sequence[int] = ()  # numbers
+    limits: tuple[float, float] | None = None  # of the y axis, at whose border points beyond are drawn
 
 
 def draw_history(panels: Sequence[History]) -> Figure:
-    """The panels below each other, over the same trials."""
+    """Draw the panels below each other, over the same trials."""
     figure = new_figure(0.4 + 2.9 * len(panels))
     grid = figure.subplots(len(panels), 1, sharex=True, squeeze=False)
     for axes, panel in zip(grid[:, 0], panels, strict=True):
@@ -54,13 +44,15 @@ def _draw(axes: Axes, panel: History) -> None:
     axes.set_ymargin(0.12)
     if panel.best:
         numbers, values = zip(*panel.best, strict=True)
-        line: dict[str, Any] = {"color": COLOURS[1], "linewidth": 1.7, "drawstyle": "steps-post"}
+        line: dict[str, Any] = {"color": COLORS[1], "linewidth": 1.7, "drawstyle": "steps-post"}
         axes.plot(numbers, values, label="best so far", zorder=2, **line)
     for name, points in (("complete", panel.complete), ("pruned", panel.pruned)):
         if points:
             numbers, values = zip(*points, strict=True)
             if panel.limits is not None:
-                values = np.clip(values, *_within(panel.limits))
+                low, high = panel.limits
+                room = 0.03 * (high - low)  # in which a point is fully visible
+                values = np.clip(values, low + room, high - room)
             label = name if name == "complete" else "pruned, at its last report"
             axes.plot(numbers, values, linestyle="none", label=label, zorder=3, **MARKS[name])
     if panel.best:
@@ -70,23 +62,8 @@ def _draw(axes: Axes, panel: History) -> None:
         axes.set_ylim(*panel.limits)
     if panel.failed:
         # on the lower border, where no value is
-        there = axes.get_xaxis_transform()
-        zeros = [0.02] * len(panel.failed)
-        axes.plot(
-            panel.failed,
-            zeros,
-            linestyle="none",
-            label="failed",
-            transform=there,
-            zorder=4,
-            **MARKS["failed"],
-        )
+        look: dict[str, Any] = {"linestyle": "none", "transform": axes.get_xaxis_transform(), "zorder": 4}
+        axes.plot(panel.failed, [0.02] * len(panel.failed), label="failed", **look, **MARKS["failed"])
     trial_numbers(axes.xaxis)
     value_ticks(axes.yaxis)
     legend_beside(axes)
-
-
-def _within(limits: tuple[float, float]) -> tuple[float, float]:
-    """So far from the border that a point at it is seen whole."""
-    room = 0.03 * (limits[1] - limits[0])
-    return limits[0] + room, limits[1] - room

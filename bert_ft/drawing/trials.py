@@ -1,4 +1,4 @@
-"""What the pictures of a search share: the look of a trial by its state, and the axis of a parameter."""
+"""What pictures of a search share: the look of a trial by its state, and the axis of a parameter."""
 
 from __future__ import annotations
 
@@ -10,57 +10,40 @@ from typing import Any
 import matplotlib
 from matplotlib.axis import Axis, XAxis
 from matplotlib.colors import Colormap, ListedColormap
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from bert_ft.drawing.style import (
-    COLOURS,
-    FAINT_INK,
-    SEQUENTIAL,
-    TICK_SIZE,
-    label_ticks,
-    log_ticks,
-    one_line,
-    plain_ticks,
-)
+from bert_ft.drawing import style
 
-# states differ in shape and in lightness: grey print keeps them apart
+# states differ in shape and lightness, so that gray print keeps them apart
 MARKS: dict[str, dict[str, Any]] = {
-    "complete": {"marker": "o", "color": COLOURS[0], "markersize": 4.5, "markeredgewidth": 0},
-    "pruned": {"marker": "x", "color": COLOURS[5], "markersize": 5, "markeredgewidth": 1.3},
+    "complete": {"marker": "o", "color": style.COLORS[0], "markersize": 4.5, "markeredgewidth": 0},
+    "pruned": {"marker": "x", "color": style.COLORS[5], "markersize": 5, "markeredgewidth": 1.3},
     "failed": {"marker": "|", "color": "#000000", "markersize": 8, "markeredgewidth": 1.6},
-    "running": {"marker": "o", "color": FAINT_INK, "markersize": 5, "markerfacecolor": "none"},
 }
 STAR: dict[str, Any] = {"marker": "*", "markersize": 13, "color": "#222222", "markerfacecolor": "#f0e442"}
 MAX_CHOICE = 16  # characters of a choice
-LEAST_CUT = 7  # of one that is cut
-ON_END = 0.8  # inches that names on end take
+LEAST_CUT = 7  # characters of a choice that is shortened
+ON_END = 0.8  # inches for vertical names
 TICK_ROOM = 0.5  # inches for a number along an axis
 PAD = 0.06  # of the range, free at either end
-LARGE = 1e6  # numbers that are no longer written out
-WIDE_DIGIT = 0.62  # of the letters' size
+LARGE = 1e6  # above it numbers have exponents
+WIDE_DIGIT = 0.62  # width, in sizes of the letters
 
 
 @dataclass(frozen=True)
 class Scale:
-    """The axis of one parameter.
-
-    Attributes:
-        name: of the parameter.
-        low: its least value.
-        high: its largest.
-        is_log: whether equal distances are equal ratios.
-        choices: at 0, 1, 2, …; empty for a parameter that is a number.
-    """
+    """The axis of one parameter."""
 
     name: str
     low: float
     high: float
     is_log: bool = False
-    choices: Sequence[str] = ()
+    choices: Sequence[str] = ()  # at 0, 1, 2, …; empty for a number
 
     @property
     def ends(self) -> tuple[float, float]:
-        """The axis' limits: the range, with room at either end."""
+        """Limits of the axis: the range, with room at either end."""
         if self.choices:
             return -0.5, len(self.choices) - 0.5
         if self.low == self.high:
@@ -73,7 +56,7 @@ class Scale:
 
 
 def scale_along(axis: Axis, scale: Scale, inches: float) -> None:
-    """Scale, limits and ticks of a parameter along ``inches`` of an axis."""
+    """Set scale, limits and ticks for a parameter along ``inches`` of an axis."""
     is_across = isinstance(axis, XAxis)
     axes = axis.axes
     (axes.set_xscale if is_across else axes.set_yscale)("log" if scale.is_log else "linear")
@@ -81,51 +64,57 @@ def scale_along(axis: Axis, scale: Scale, inches: float) -> None:
     if scale.choices:
         on_end = is_across and stands_on_end(scale, inches)
         most = MAX_CHOICE if on_end or not is_across else _room(scale, inches)
-        label_ticks(axis, scale.choices, inches, most=most, rotation=90 if on_end else 0)
+        style.label_ticks(axis, scale.choices, inches, most=most, rotation=90 if on_end else 0)
     elif scale.is_log:
-        log_ticks(axis, *scale.ends)
+        style.log_ticks(axis, *scale.ends)
         axis.set_minor_locator(NullLocator())
         most = max(2, int(inches / TICK_ROOM))
         decades = math.log10(scale.ends[1] / scale.ends[0])
         if decades > most:
             axis.set_major_locator(LogLocator(numticks=most))
-        elif decades >= 1 and 3 * decades > most:  # three ticks in each have no room
+        elif decades >= 1 and 3 * decades > most:  # no room for three ticks in each
             axis.set_major_locator(LogLocator(subs=(1.0,)))
     else:
         axis.set_major_locator(MaxNLocator(max(2, int(inches / TICK_ROOM)), steps=[1, 2, 2.5, 5, 10]))
-        plain_ticks(axis, scale.high)
+        style.plain_ticks(axis, scale.high)
 
 
 def stands_on_end(scale: Scale, inches: float) -> bool:
-    """Whether the choices' names, along so many inches, don't fit beside each other even if they are cut."""
+    """Return whether the names of the choices, even shortened, don't fit side by side along ``inches``."""
     most = _room(scale, inches)
-    shown = {one_line(choice, most) for choice in scale.choices}
+    shown = {style.one_line(choice, most) for choice in scale.choices}
     is_cut = any(len(choice) > most for choice in scale.choices)
     return is_cut and (most < LEAST_CUT or len(shown) < len(scale.choices))
 
 
 def _room(scale: Scale, inches: float) -> int:
-    """Characters that a choice's name may have where names stand beside each other."""
-    return min(
-        MAX_CHOICE - 1, max(3, int(inches * 72 / max(len(scale.choices), 1) / (WIDE_DIGIT * TICK_SIZE)))
-    )
+    """Return the characters that fit of each choice's name, side by side."""
+    points = inches * 72 / max(len(scale.choices), 1)
+    return min(MAX_CHOICE - 1, max(3, int(points / (WIDE_DIGIT * style.TICK_SIZE))))
 
 
 def dark_is_better() -> Colormap:
-    """Colours from the best (0, dark) to the worst (1, light but still seen on white)."""
-    colours = matplotlib.colormaps[SEQUENTIAL]
-    return ListedColormap([colours(0.92 * place / 255) for place in range(256)])
+    """Return colors from dark for the best (0) to light, but visible on white, for the worst (1)."""
+    colors = matplotlib.colormaps[style.SEQUENTIAL]
+    return ListedColormap([colors(0.92 * place / 255) for place in range(256)])
+
+
+def rank_bar(figure: Figure, image: Any, **place: Any) -> None:
+    """Draw the color scale of the trials' ranks."""
+    names = ["best", "median", "worst"]
+    bar = style.color_bar(figure, image, "rank of the trial", names=names, ticks=[0, 0.5, 1], **place)
+    bar.invert_yaxis()
 
 
 def value_ticks(axis: Axis) -> None:
-    """Numbers of an axis of values, which may have diverged."""
+    """Set tick numbers of an axis of values, which may have diverged."""
     highest = max(abs(limit) for limit in axis.get_view_interval())
     if highest >= LARGE:
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
     else:
-        plain_ticks(axis, highest)
+        style.plain_ticks(axis, highest)
 
 
 def trial_numbers(axis: Axis) -> None:
-    """Whole numbers of trials."""
+    """Set ticks at whole numbers of trials."""
     axis.set_major_locator(MaxNLocator(9, integer=True, min_n_ticks=1))

@@ -1,4 +1,4 @@
-"""Runs with averaged weights: the weights of each step, noted down, and their means in float64."""
+"""Runs with averaged weights: the recorded weights of each step, and their means in float64."""
 
 import json
 
@@ -25,8 +25,8 @@ LAST = "callbacks.best_checkpoint=null"  # the weights at the end are kept
 class Recorder(Callback):
     """Weights and rates of each optimizer step, and the weights in each validation.
 
-    It stands behind the averaging, so that decay that was pending is done. Buffers, and rows that validation alone
-    may read, are compared elsewhere.
+    It runs after the averaging, which applies pending decay. Buffers, and rows that only validation may read, are
+    compared elsewhere.
     """
 
     def __init__(self):
@@ -60,7 +60,7 @@ def trained(values):
 
 
 def built(folder, encoder, files, *overrides):
-    """A run that isn't started, and its recorder."""
+    """A run before its start, and its recorder."""
     config = small_run(folder, encoder, files, *PLAIN, *overrides)
     run, recorder = build_fine_tuning(config, folder), Recorder()
     run.trainer.callbacks.append(recorder)
@@ -96,6 +96,11 @@ def moving_average(steps, decay):
     return average
 
 
+def expected(overrides, raw, step=None):
+    """The average of runs with ``SWA`` or ``EMA`` after a step, by default the last."""
+    return mean(raw[4:step]) if overrides is SWA else moving_average(raw[:step], 0.8)
+
+
 def whole(values, run):
     """The trained rows of a table in their places among the others."""
     values = {name: np.asarray(value) for name, value in values.items()}
@@ -107,9 +112,8 @@ def whole(values, run):
 def assert_close(values, expected, tolerance=1e-6):
     assert values.keys() == expected.keys()
     for name, value in values.items():
-        np.testing.assert_allclose(
-            value.double().numpy(), expected[name], rtol=0, atol=tolerance, err_msg=name
-        )
+        found = value.double().numpy()
+        np.testing.assert_allclose(found, expected[name], rtol=0, atol=tolerance, err_msg=name)
 
 
 def assert_equal(values, expected):

@@ -1,4 +1,4 @@
-"""Runs under monitors: whole ones, and a module that validates whatever it is given."""
+"""Runs with monitors: whole runs, and a module that returns given values in its validation."""
 
 import html
 import json
@@ -42,7 +42,7 @@ class Log(Logger):
         pass
 
     def of(self, prefix):
-        """``{step: {name: value}}`` of the names that begin so."""
+        """``{step: {name: value}}`` of names with the prefix."""
         found = {
             step: {name: value for name, value in values.items() if name.startswith(prefix)}
             for step, values in self.scalars.items()
@@ -51,7 +51,7 @@ class Log(Logger):
 
 
 def built(folder, encoder, files, monitors, *overrides):
-    """A run that isn't started, with ``monitors`` behind its own callbacks, and its log."""
+    """A run before its start, with ``monitors`` after its own callbacks, and its log."""
     config = small_run(folder, encoder, files, *PLAIN, *overrides)
     run, log = build_fine_tuning(config, folder), Log()
     run.trainer.callbacks.extend(monitors)
@@ -86,8 +86,8 @@ def records(path: Path):
 
 def events(folder: Path):
     """What TensorBoard itself reads of a run."""
-    accumulator = EventAccumulator(str(folder), size_guidance={"histograms": 0, "tensors": 0, "scalars": 0})
-    return accumulator.Reload()
+    everything = {"histograms": 0, "tensors": 0, "scalars": 0}
+    return EventAccumulator(str(folder), size_guidance=everything).Reload()
 
 
 def cells(markdown):
@@ -102,7 +102,7 @@ def cells(markdown):
 
 
 class Given(LightningModule):
-    """Returns the rows of ``values`` that its validation loader names; training changes a weight that nobody reads."""
+    """Returns the rows of ``values`` that its validation loader names; training changes an unused weight."""
 
     def __init__(self, values, names=None, batches=None):
         super().__init__()
@@ -132,7 +132,7 @@ class Given(LightningModule):
 
 
 def given(num_rows=60, seed=0, present=range(3), dtype=torch.float32):
-    """Logits that are right more often than not, in the loader's order, that of the rows reversed."""
+    """Logits that are mostly correct, in the order of the loader, which reverses the rows."""
     rng = np.random.default_rng(seed)
     labels = rng.choice(present, num_rows)
     logits = rng.normal(scale=1.5, size=(num_rows, 3)) + 2 * np.eye(3)[labels]
@@ -156,28 +156,21 @@ def broken_off(module, epoch=0):
     return module
 
 
-class Texts(LightningDataModule):
-    """A data module that gives texts alone."""
+class Validation(LightningDataModule):
+    """A data module with texts and the loaders of a ``Given``."""
 
-    def __init__(self, texts=None):
+    def __init__(self, module, texts=None):
         super().__init__()
         self.given = texts
+        self.train_dataloader, self.val_dataloader = module.train_dataloader, module.val_dataloader
 
     def texts(self, split, rows):
         assert split == "validation"
         return [self.given[row] if self.given else f"text {row}" for row in rows]
 
 
-class Validation(Texts):
-    """The same with the loaders of a ``Given``."""
-
-    def __init__(self, module, texts=None):
-        super().__init__(texts)
-        self.train_dataloader, self.val_dataloader = module.train_dataloader, module.val_dataloader
-
-
 def fitted(folder, module, monitor, *, datamodule=None, **settings):
-    """The log of a fit of two steps with one validation after them, and TensorBoard's in ``folder/tensorboard``."""
+    """The log of a fit of two steps and one validation; TensorBoard's is in ``folder/tensorboard``."""
     log = Log()
     trainer(folder, monitor, log, **settings).fit(module, datamodule=datamodule)
     return log

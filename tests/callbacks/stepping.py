@@ -1,4 +1,4 @@
-"""Short trainings under monitors that look at steps: modules, what happened in each step, what was logged."""
+"""Short trainings with step monitors: modules, what happened in each step, what was logged."""
 
 import csv
 import logging
@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger
 from torch.optim import SGD, AdamW
 from torch.utils.data import DataLoader
 from transformers import AutoModelForSequenceClassification
@@ -37,7 +37,7 @@ from bert_ft.training.module import ClassificationModule
 from bert_ft.training.objective import LossTerms, Objective
 from tests.models.families import random_batch, tiny_config
 
-from .monitored import events
+from .monitored import events, trainer
 
 TASK = SingleLabel(("a", "b", "c"))
 LABELS = TASK.config_entries()
@@ -97,7 +97,7 @@ def module_of(
 
 
 class Foreign(LightningModule):
-    """transformers' classifier as anybody would train it."""
+    """transformers' classifier in an ordinary module."""
 
     def __init__(self, family="bert", optimizer=SGD):
         super().__init__()
@@ -115,7 +115,7 @@ class Foreign(LightningModule):
 
 
 def padded(batch: TextBatch, extra=0) -> dict[str, torch.Tensor]:
-    """As transformers' collators give it, with so many columns of padding more than it needs."""
+    """The batch of transformers' collators, with ``extra`` columns of padding."""
     inputs = {"input_ids": pad(batch.input_ids, batch), "attention_mask": padding_mask(batch).long()}
     columns = {name: torch.nn.functional.pad(value, (0, extra)) for name, value in inputs.items()}
     return {**columns, "labels": batch.labels}
@@ -134,7 +134,7 @@ class Step:
 
 
 class Recorder(Callback):
-    """Notes down each optimizer step, in the order in which Lightning goes through it."""
+    """Records each optimizer step."""
 
     def __init__(self):
         self.steps: list[Step] = []
@@ -154,7 +154,7 @@ class Recorder(Callback):
 
 
 class Poison(Callback):
-    """A gradient that isn't finite, of some parameters in some steps."""
+    """Sets a non-finite gradient of some parameters in some steps."""
 
     def __init__(self, steps, *names, value=float("nan")):
         self.steps, self.names, self.value = steps, names, value
@@ -167,7 +167,7 @@ class Poison(Callback):
 
 
 def warnings_of(caplog) -> list[str]:
-    """What our own loggers warned of."""
+    """Warnings of our own loggers."""
     return [
         record.getMessage()
         for record in caplog.records
@@ -199,22 +199,7 @@ def monitors(every_n_steps=1, histogram_every_n_steps=None, **gradients):
 
 
 def trainer_of(folder: Path, callbacks: Sequence[Callback] = (), **settings) -> Trainer:
-    return Trainer(
-        **{
-            "accelerator": "cpu",
-            "max_epochs": 1,
-            "logger": [
-                CSVLogger(folder, name="csv"),
-                TensorBoardLogger(folder, name="", version="tensorboard"),
-            ],
-            "callbacks": list(callbacks),
-            "enable_checkpointing": False,
-            "enable_progress_bar": False,
-            "enable_model_summary": False,
-            "log_every_n_steps": 1,
-            **settings,
-        }
-    )
+    return trainer(folder, None, CSVLogger(folder, name="csv"), **{"callbacks": list(callbacks), **settings})
 
 
 def loader(batches):
@@ -222,10 +207,10 @@ def loader(batches):
 
 
 def fit(folder: Path, module: LightningModule, callbacks, batches=None, **settings) -> list[Step]:
-    """What happened in each step of an epoch; what was logged is in ``folder``."""
+    """The steps of an epoch; what was logged is in ``folder``."""
     recorder = Recorder()
-    trainer = trainer_of(folder, [recorder, *callbacks], **settings)
-    trainer.fit(module, loader(batches_of() if batches is None else batches))
+    running = trainer_of(folder, [recorder, *callbacks], **settings)
+    running.fit(module, loader(batches_of() if batches is None else batches))
     return recorder.steps
 
 
@@ -233,7 +218,7 @@ PREFIXES = ("activations/", "gradients/", "weights/", "train/", "throughput/", "
 
 
 def logged(folder: Path, prefix: str | tuple[str, ...] = PREFIXES) -> dict[int, dict[str, float]]:
-    """``{step: {name: value}}`` of the names that begin so, as the csv files have them; TensorBoard has the same."""
+    """``{step: {name: value}}`` of names with the prefix in the csv files, which TensorBoard has too."""
     found: dict[int, dict[str, float]] = defaultdict(dict)
     for path in sorted((folder / "csv").glob("version_*/metrics.csv")):
         with path.open() as file:
@@ -264,6 +249,19 @@ def of_layers(values: dict[str, float], kind: str) -> dict[str, float]:
 def histograms(folder: Path, name: str) -> dict[int, Any]:
     """TensorBoard's histogram at each step."""
     return {event.step: event.histogram_value for event in events(folder / "tensorboard").Histograms(name)}
+
+
+def assert_histograms(folder: Path, tag: str, expected: dict[int, dict], layer_of: dict[str, str]) -> None:
+    """Each layer's histograms are those of all its values in ``{step: {parameter: values}}``."""
+    for layer in set(layer_of.values()):
+        found = histograms(folder, f"{tag}/{layer}")
+        assert found.keys() == expected.keys()
+        for step, histogram in found.items():
+            parts = [value.flatten() for name, value in expected[step].items() if layer_of[name] == layer]
+            values = torch.cat(parts)
+            assert histogram.num == len(values)  # few enough for all
+            assert histogram.min == pytest.approx(values.min().item(), rel=1e-6)
+            assert histogram.max == pytest.approx(values.max().item(), rel=1e-6)
 
 
 def group_of(module: LightningModule) -> dict[str, str]:

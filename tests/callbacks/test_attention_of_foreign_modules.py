@@ -1,4 +1,4 @@
-"""Attention in modules of any kind: which encoder is looked at, on which texts, and that it stays as it was."""
+"""Attention in modules of any kind: which encoder is looked at, in which texts, and that it doesn't change."""
 
 import copy
 import logging
@@ -20,53 +20,47 @@ from .monitored import IGNORED_REMARKS, Log, arrays, fitted, trainer
 pytestmark = [*IGNORED_REMARKS, pytest.mark.slow]
 
 
+def looked_at(folder, module, **settings):
+    """The log and the folder of a fit."""
+    monitor = AttentionMonitor(folder / "monitor", num_pictured=3)
+    log = fitted(folder, module, monitor, datamodule=data_of(module, SEQUENCES), **settings)
+    return log, folder / "monitor"
+
+
 class TestOtherModules:
     def test_an_encoder_anywhere(self, tmp_path):
         """A text without tokens has no attention."""
-        module = Encoded(small("bert"))
-        monitor = AttentionMonitor(tmp_path / "monitor", num_pictured=3)
-        log = fitted(tmp_path, module, monitor, datamodule=data_of(module, SEQUENCES))
+        log, folder = looked_at(tmp_path, Encoded(small("bert")))
         assert log.scalars.keys() == {0, 2}
-        saved = arrays(tmp_path / "monitor/attention_2.npz")
+        saved = arrays(folder / "attention_2.npz")
         assert saved["text_0_tokens"].tolist() == ["2", "10", "11", "3"]
         assert saved["text_1_attention"].shape == (2, 2, 3, 3)
         assert "text_2_tokens" not in saved
 
-    def test_the_classifiers_encoder_before_others(self, tmp_path):
+    def test_the_classifiers_encoder_before_others_and_the_modules_own_tokenizer(self, tmp_path):
         module = Encoded(small("bert"))
         module.classifier = small("electra", num_hidden_layers=3, num_attention_heads=4)
-        monitor = AttentionMonitor(tmp_path / "monitor")
-        fitted(tmp_path, module, monitor, datamodule=data_of(module, SEQUENCES))
-        assert arrays(tmp_path / "monitor/attention_2.npz")["entropy"].shape == (3, 4)
-
-    def test_the_modules_own_tokenizer(self, tmp_path):
-        module = Encoded(small("bert"))
         module.tokenizer = SimpleNamespace(convert_ids_to_tokens=lambda ids: [f"<{token}>" for token in ids])
-        monitor = AttentionMonitor(tmp_path / "monitor")
-        fitted(tmp_path, module, monitor, datamodule=data_of(module, SEQUENCES))
-        tokens = arrays(tmp_path / "monitor/attention_2.npz")["text_1_tokens"]
-        assert tokens.tolist() == ["<2>", "<12>", "<3>"]
+        saved = arrays(looked_at(tmp_path, module)[1] / "attention_2.npz")
+        assert saved["entropy"].shape == (3, 4)
+        assert saved["text_1_tokens"].tolist() == ["<2>", "<12>", "<3>"]
 
     def test_an_encoder_without_attention_is_named_once(self, tmp_path, caplog):
-        module = Encoded(small("fnet"))
-        monitor = AttentionMonitor(tmp_path / "monitor")
         with caplog.at_level(logging.WARNING):
-            log = fitted(tmp_path, module, monitor, datamodule=data_of(module, SEQUENCES), max_epochs=3)
+            log, folder = looked_at(tmp_path, Encoded(small("fnet")), max_epochs=3)
         warnings = [record.message for record in caplog.records if "attention" in record.message]
-        assert warnings == [
-            "monitor: attention: fnet gives no attention of tokens to tokens; there is nothing to show"
-        ]
+        message = "fnet has no token-to-token attention; there is nothing to show"
+        assert warnings == [f"monitor: attention: {message}"]
         assert log.scalars == {}
-        assert not (tmp_path / "monitor").exists()
+        assert not folder.exists()
 
     def test_layers_without_numbers_are_left_out_of_the_scalars(self, tmp_path):
         module = Encoded(small("bert"))
         with torch.no_grad():
             module.inner[0].encoder.layer[1].attention.self.query.bias[0] = math.nan
-        monitor = AttentionMonitor(tmp_path / "monitor")
-        log = fitted(tmp_path, module, monitor, datamodule=data_of(module, SEQUENCES))
+        log, folder = looked_at(tmp_path, module)
         assert set(log.scalars[2]) == {f"attention/layer.0/{name}" for name in STATISTICS}
-        saved = arrays(tmp_path / "monitor/attention_2.npz")["entropy"]
+        saved = arrays(folder / "attention_2.npz")["entropy"]
         assert np.isnan(saved).tolist() == [[False, False], [True, False]]
 
     @pytest.mark.filterwarnings("ignore:Found .* in eval mode")
@@ -83,7 +77,7 @@ class TestOtherModules:
 
         monkeypatch.setattr(attention_module, "attention_statistics", fail)
         with pytest.raises(RuntimeError, match="broken off"):
-            fitted(tmp_path, module, AttentionMonitor(tmp_path), datamodule=data_of(module, SEQUENCES))
+            looked_at(tmp_path, module)
         assert [child.training for child in encoder.modules()] == modes
         assert encoder.config._attn_implementation == implementation
         assert not any(child._forward_hooks for child in encoder.modules())

@@ -1,4 +1,4 @@
-"""Averaged weights against means of the weights that a callback of the test's own notes down after each step."""
+"""Averaged weights against means of the weights that the test's own callback records after each step."""
 
 import copy
 import json
@@ -26,111 +26,82 @@ from .averaged import (
     built,
     checkpoint,
     difference,
+    expected,
     finished,
     mean,
     moving_average,
 )
 
 ROUNDING = {"32": 1e-6, "64": 1e-14}  # of a running mean of some ten weights below 4
+SOME = [*EMA, "averaging.decay=0.3", "averaging.start_ratio=0.5", "averaging.every_n_steps=2"]
 
 
 @pytest.mark.slow
 class TestTheAverage:
-    @pytest.mark.parametrize("precision", ["32", "64"])
     @pytest.mark.parametrize(
-        ("overrides", "steps"),
+        ("overrides", "steps", "decay", "precision"),
         [
-            (SWA, range(5, 21)),
-            ([*SWA, "averaging.every_n_steps=4"], [5, 9, 13, 17]),
-            ([*SWA, "averaging.cycle_steps=3"], [5, 8, 11, 14, 17, 20]),
-            ([*SWA, "averaging.start_ratio=1.0"], [20]),
-            ([*SWA, "trainer.accumulate_grad_batches=3"], range(2, 9)),
+            (SWA, range(5, 21), None, "32"),
+            ([*SWA, "averaging.every_n_steps=4"], [5, 9, 13, 17], None, "64"),
+            ([*SWA, "averaging.cycle_steps=3"], [5, 8, 11, 14, 17, 20], None, "64"),
+            ([*SWA, "averaging.start_ratio=1.0"], [20], None, "32"),
+            ([*SWA, "trainer.accumulate_grad_batches=3"], range(2, 9), None, "64"),
+            (EMA, range(1, 21), 0.8, "32"),
+            (["averaging=ema"], range(1, 21), 0.99, "64"),
+            (SOME, range(10, 21, 2), 0.3, "64"),
         ],
-        ids=["each step", "every fourth", "cycles", "the last alone", "accumulated"],
+        ids=["swa", "every fourth", "cycles", "the last", "accumulated", "ema", "rising decay", "some steps"],
     )
-    def test_of_swa_is_the_mean(self, tmp_path, tiny_encoder, reviews, overrides, steps, precision):
-        run, recorder, _ = finished(
-            tmp_path, tiny_encoder, reviews, *overrides, f"trainer.precision={precision}"
-        )
-        expected = mean([recorder.raw[step - 1] for step in steps])
-        assert_close(averaged(run), expected, ROUNDING[precision])
-        assert run.module.averaging.num_averaged == len(steps)
-        assert (difference(recorder.raw[-1], expected) > 1e-4) == (len(steps) > 1)
-        assert checkpoint(tmp_path)["weights"] == "swa"
-
-    @pytest.mark.parametrize("precision", ["32", "64"])
-    @pytest.mark.parametrize(
-        ("overrides", "steps", "decay"),
-        [
-            (EMA, range(1, 21), 0.8),
-            (["averaging=ema"], range(1, 21), 0.99),
-            (
-                [*EMA, "averaging.decay=0.3", "averaging.start_ratio=0.5", "averaging.every_n_steps=2"],
-                range(10, 21, 2),
-                0.3,
-            ),
-        ],
-        ids=["decay 0.8", "rising decay", "some steps"],
-    )
-    def test_of_ema_is_the_loop(self, tmp_path, tiny_encoder, reviews, overrides, steps, decay, precision):
-        run, recorder, _ = finished(
-            tmp_path, tiny_encoder, reviews, *overrides, f"trainer.precision={precision}"
-        )
-        taken = [recorder.raw[step - 1] for step in steps]
-        expected = moving_average(taken, decay)
-        assert_close(averaged(run), expected, ROUNDING[precision])
-        assert difference(moving_average(taken, decay / 2), expected) > 1e-4
-        assert difference(recorder.raw[-1], expected) > 1e-4
-        assert checkpoint(tmp_path)["weights"] == "ema"
-
-    @pytest.mark.parametrize("overrides", [SWA, EMA], ids=["swa", "ema"])
-    def test_of_a_split_embedding_is_that_of_a_whole_one(
-        self, tmp_path, tiny_encoder, reviews, monkeypatch, overrides
+    def test_is_the_mean_or_the_loop(
+        self, tmp_path, tiny_encoder, reviews, overrides, steps, decay, precision
     ):
-        """Rows that no training text uses move by the weight decay alone, and by that of the step that is averaged."""
+        settings = [*overrides, f"trainer.precision={precision}"]
+        run, recorder, _ = finished(tmp_path, tiny_encoder, reviews, *settings)
+        taken = [recorder.raw[step - 1] for step in steps]
+        average = mean(taken) if decay is None else moving_average(taken, decay)
+        assert_close(averaged(run), average, ROUNDING[precision])
+        assert run.module.averaging.num_averaged == len(steps)
+        assert (difference(recorder.raw[-1], average) > 1e-4) == (len(steps) > 1)
+        assert checkpoint(tmp_path)["weights"] == overrides[0].removeprefix("averaging=")
+
+    def test_of_a_split_embedding_equals_that_of_a_whole_one(
+        self, tmp_path, tiny_encoder, reviews, monkeypatch
+    ):
+        """Rows that no training text uses move only by weight decay, including that of the averaged step."""
 
         def table(name):
-            run, recorder, _ = finished(
-                tmp_path / name, tiny_encoder, reviews, *overrides, "trainer.precision=64"
-            )
-            return run.module.averaging.averaged_weights()[TABLE], recorder, run
+            run, recorder, _ = finished(tmp_path / name, tiny_encoder, reviews, *SWA, "trainer.precision=64")
+            embedding = run.module.classifier.encoder.get_input_embeddings()
+            assert isinstance(embedding, SplitEmbedding) == (name != "whole")
+            return {TABLE: run.module.averaging.averaged_weights()[TABLE]}, recorder
 
-        split, _, run = table("split")
-        assert isinstance(run.module.classifier.encoder.get_input_embeddings(), SplitEmbedding)
+        split, _ = table("split")
         with monkeypatch.context() as patch:
             patch.setattr(averaging_module, "settle_unused_rows", lambda module: None)
-            late, _, _ = table("late")
+            late, _ = table("late")
         monkeypatch.setattr(fine_tuning, "train_used_rows_only", lambda *_: None)
-        whole, recorder, run = table("whole")
-        assert not isinstance(run.module.classifier.encoder.get_input_embeddings(), SplitEmbedding)
-        raw = [{TABLE: step[TABLE]} for step in recorder.raw]
-        expected = mean(raw[4:]) if overrides is SWA else moving_average(raw, 0.8)
-        assert_close({TABLE: whole}, expected, 1e-14)
-        # a product over other shapes rounds differently
-        assert_close({TABLE: split}, expected, 1e-9)
-        assert difference({TABLE: late}, expected) > 1e-7
+        whole, recorder = table("whole")
+        average = mean([{TABLE: step[TABLE]} for step in recorder.raw[4:]])
+        assert_close(whole, average, 1e-14)
+        assert_close(split, average, 1e-9)  # a product of other shapes rounds differently
+        assert difference(late, average) > 1e-7
 
     def test_of_a_module_with_frozen_layers_and_their_cache(self, tmp_path, tiny_encoder, reviews):
-        run, recorder, metrics = finished(
-            tmp_path, tiny_encoder, reviews, *SWA, "encoder.freeze_layers=1", "encoder.cache_frozen=true"
-        )
+        frozen = ["encoder.freeze_layers=1", "encoder.cache_frozen=true"]
+        run, recorder, metrics = finished(tmp_path, tiny_encoder, reviews, *SWA, *frozen)
         assert_close(averaged(run), mean(recorder.raw[4:]))
         assert metrics["weights"] == "swa"
-        frozen = [name for name, value in run.module.named_parameters() if not value.requires_grad]
-        assert frozen
-        assert_equal(
-            {name: averaged(run)[name] for name in frozen}, {name: recorder.raw[0][name] for name in frozen}
-        )
+        names = [name for name, value in run.module.named_parameters() if not value.requires_grad]
+        assert names
+        first = {name: recorder.raw[0][name] for name in names}
+        assert_equal({name: averaged(run)[name] for name in names}, first)
 
-    def test_lies_where_training_does(self):
-        """Not where the module is before training moves it there: each step would go through the host's memory."""
-        average = StochasticAveraging()
-        module = LightningModule()
+    def test_is_on_the_device_of_training(self):
+        """Not where the module is before Lightning moves it: each step would copy it through the host's memory."""
+        average, module = StochasticAveraging(), LightningModule()
         module.layer = torch.nn.Linear(2, 2)
-        trainer = SimpleNamespace(
-            strategy=SimpleNamespace(root_device=torch.device("meta")), precision="32-true"
-        )
-        average.setup(trainer, module, "fit")
+        strategy = SimpleNamespace(root_device=torch.device("meta"))
+        average.setup(SimpleNamespace(strategy=strategy, precision="32-true"), module, "fit")
         assert {value.device.type for value in average.average.parameters()} == {"meta"}
 
 
@@ -144,8 +115,7 @@ class Snapshots(Callback):
         self.pairs.append([copy.deepcopy(dict(pl_module.averaging.average.named_parameters()))])
 
     def on_validation_end(self, trainer, pl_module):
-        self.pairs[-1].append(dict(pl_module.averaging.average.named_parameters()))
-        self.pairs[-1][1] = {name: value.detach().clone() for name, value in self.pairs[-1][1].items()}
+        self.pairs[-1].append(copy.deepcopy(dict(pl_module.averaging.average.named_parameters())))
 
 
 @pytest.mark.parametrize("overrides", [SWA, EMA], ids=["swa", "ema"])
@@ -157,16 +127,15 @@ def test_weights_of_16_bits_are_averaged_in_float32(tmp_path, tiny_encoder, revi
     assert {value.dtype for value in recorder.raw[-1].values()} == {torch.bfloat16}
     found = averaged(run)
     assert {value.dtype for value in found.values()} == {torch.float32}
-    taken = recorder.raw[4:] if overrides is SWA else recorder.raw
-    expected = mean(taken) if overrides is SWA else moving_average(taken, 0.8)
-    assert_close(found, expected)
+    average = expected(overrides, recorder.raw)
+    assert_close(found, average)
     # in 16 bits it would be off by more
-    assert difference({name: value.bfloat16().float() for name, value in found.items()}, expected) > 1e-4
+    assert difference({name: value.bfloat16().float() for name, value in found.items()}, average) > 1e-4
     assert len(snapshots.pairs) == 4
     for before, after in snapshots.pairs[1:]:
         assert_equal(before, after)
     for step, values in list(recorder.validated.items())[1:]:
-        ours = mean(recorder.raw[4:step]) if overrides is SWA else moving_average(recorder.raw[:step], 0.8)
+        ours = expected(overrides, recorder.raw, step)
         assert {value.dtype for value in values.values()} == {torch.bfloat16}
         for name, value in values.items():  # half a unit in the last place of eight bits
             np.testing.assert_allclose(value.float().numpy(), ours[name], rtol=2**-8, atol=1e-6)
@@ -176,7 +145,7 @@ def test_weights_of_16_bits_are_averaged_in_float32(tmp_path, tiny_encoder, revi
 
 
 @pytest.mark.slow
-def test_a_run_of_two_processes_averages_as_one_does(tmp_path, tiny_encoder, reviews):
+def test_two_processes_average_as_one_does(tmp_path, tiny_encoder, reviews):
     """Rank r has rows r, r + 2, …: two batches of 8 are one of 16."""
     still = ["encoder.hidden_dropout=0.0", "encoder.attention_dropout=0.0", "model.head.dropout=0.0"]
     settings = [*PLAIN, *EMA, *still, "trainer.precision=64"]

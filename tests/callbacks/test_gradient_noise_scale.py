@@ -51,22 +51,15 @@ class TestNoiseScale:
             if len(step.batches) < 2:
                 yield None, None, 0, 0
                 continue
-            sizes = [
-                len(batch) if not isinstance(batch, dict) else len(batch["labels"]) for batch in step.batches
-            ]
-            yield (
-                self.norm_2(module, step, step.batches[:1]),
-                self.norm_2(module, step, step.batches),
-                sizes[0],
-                sum(sizes),
-            )
+            sizes = [len(batch["labels"] if isinstance(batch, dict) else batch) for batch in step.batches]
+            first, whole = (self.norm_2(module, step, step.batches[:count]) for count in (1, None))
+            yield first, whole, sizes[0], sum(sizes)
 
     @pytest.mark.parametrize(
-        ("num_batches", "clipping"),
-        [(9, "none"), (9, "norm"), (8, "none"), (7, "none")],
-        ids=["full", "clipped", "one short", "one alone"],
+        ("is_foreign", "num_batches", "clipping"),
+        [(True, 9, "norm"), (False, 9, "none"), (False, 9, "norm"), (False, 8, "none"), (True, 7, "none")],
+        ids=["foreign, clipped", "ours", "ours, clipped", "one short", "foreign, a last window of one"],
     )
-    @pytest.mark.parametrize("is_foreign", [True, False], ids=["foreign", "ours"])
     def test_over_windows_of_three(self, tmp_path, is_foreign, num_batches, clipping):
         module = Foreign() if is_foreign else module_of()
         # so that the gradient of fresh weights has a mean at all

@@ -1,10 +1,11 @@
-"""What monitors have in common."""
+"""What monitors share."""
 
 import numpy as np
 import pytest
 import torch
 
 from bert_ft.callbacks.monitor import _on_host
+from bert_ft.callbacks.monitor_files import drop_later
 from bert_ft.callbacks.weights import WeightMonitor
 from bert_ft.errors import ConfigError
 from bert_ft.nn.precision import widest
@@ -22,12 +23,23 @@ def test_tensors_of_several_types_in_one_transfer():
         np.testing.assert_array_equal(found.numpy(), expected.numpy())
 
 
-@pytest.mark.parametrize(("every", "histograms"), [(25, 10), (2, 3)])
-def test_histograms_at_other_steps_than_are_looked_at(every, histograms):
-    with pytest.raises(ConfigError, match=f"histogram_every_n_steps={histograms} must be a multiple"):
-        WeightMonitor(every_n_steps=every, histogram_every_n_steps=histograms)
+def test_histograms_at_other_steps_than_are_looked_at():
+    with pytest.raises(
+        ConfigError, match="histogram_every_n_steps=10 must be a multiple of every_n_steps=25"
+    ):
+        WeightMonitor(every_n_steps=25, histogram_every_n_steps=10)
 
 
 def test_apples_gpus_have_no_float64():
     assert widest(torch.device("mps")) is torch.float32
     assert widest(torch.device("cuda")) is widest(torch.device("cpu")) is torch.float64
+
+
+def test_files_of_later_steps_are_removed(tmp_path):
+    others = ["validation_10.npz.tmp", "top_losses_12.json", "validation_x.npz"]
+    kept = {"validation_5.npz", "validation_9.npz", *others}
+    for name in [*kept, "validation_10.npz", "validation_100.npz"]:
+        (tmp_path / name).touch()
+    drop_later(tmp_path, "validation", 9)
+    assert {path.name for path in tmp_path.iterdir()} == kept
+    drop_later(tmp_path / "none", "validation", 9)

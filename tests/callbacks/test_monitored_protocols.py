@@ -1,12 +1,12 @@
-"""What monitors read is declared, told by our own modules, and asked for in one place."""
+"""What monitors read is declared, our own modules have it, and only one file asks for it."""
 
 import ast
 import inspect
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
-import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import nn
 
@@ -32,9 +32,8 @@ def pretraining():
     return PretrainingModule(nn.Module(), **SETTINGS)
 
 
-def data(splits=None):
-    prepared = SimpleNamespace(splits={} if splits is None else splits)
-    return TextDataModule(prepared, batch_size=1, eval_batch_size=1, max_tokens=8, seed=0)
+def data():
+    return TextDataModule(SimpleNamespace(splits={}), batch_size=1, eval_batch_size=1, max_tokens=8, seed=0)
 
 
 def members(protocol) -> dict:
@@ -51,9 +50,10 @@ def members(protocol) -> dict:
         (data, monitored.MonitoredData),
     ],
 )
-def test_our_own_tell_all_that_is_declared(make, protocol):
+def test_our_own_have_all_that_is_declared(make, protocol):
     owner = make()
     assert members(protocol)
+    assert all("Without it: " in inspect.getdoc(declared) for declared in members(protocol).values())
     children = dict(owner.named_children()) if isinstance(owner, nn.Module) else {}
     for name, declared in members(protocol).items():
         # without asking: a share needs a trainer
@@ -62,21 +62,7 @@ def test_our_own_tell_all_that_is_declared(make, protocol):
             assert list(inspect.signature(found).parameters) == list(inspect.signature(declared).parameters)
 
 
-@pytest.mark.parametrize(
-    "protocol",
-    [
-        monitored.MonitoredModule,
-        monitored.CachingModule,
-        monitored.JudgedModule,
-        monitored.MonitoredData,
-    ],
-)
-def test_each_attribute_says_what_holds_without_it(protocol):
-    for name, declared in members(protocol).items():
-        assert "Without it: " in inspect.getdoc(declared), name
-
-
-def test_what_holds_of_a_foreign_module():
+def test_what_is_assumed_of_a_foreign_module():
     module, trainer = LightningModule(), Trainer(accelerator="cpu", accumulate_grad_batches=4, logger=False)
     assert monitored.max_tokens(module) > 10**9
     assert monitored.batch_loss(module) is None
@@ -88,29 +74,8 @@ def test_what_holds_of_a_foreign_module():
     assert not monitored.caches_frozen_states(module)
     assert monitored.validation_split(trainer) is None
     assert monitored.tokenizer_of(trainer, module) is None
-    assert monitored.texts_of(trainer, "validation", [0]) is None
-    assert monitored.sources_of(trainer, "validation", [0]) is None
-
-
-def test_what_a_module_tells_is_read(monkeypatch):
-    module, trainer = classification(), Trainer(accelerator="cpu", logger=False)
-    trainer.datamodule = data({"validation": "split"})
-    module.batch_loss, module.clipped_gradients = torch.tensor(2.0), "clipped"
-    module.has_initial_weights, module.frozen_states = False, "cache"
-    monkeypatch.setattr(ClassificationModule, "accumulated_share", 0.5)
-    module.tokenizer = "the module's"
-    assert monitored.max_tokens(module) == 8
-    assert monitored.batch_loss(module) == 2.0
-    assert monitored.tells_clipping(module)
-    assert monitored.clipped_gradients(module) == "clipped"
-    assert monitored.accumulated_share(trainer, module, 1) == 0.5
-    assert not monitored.has_initial_weights(module)
-    assert monitored.task_of(module, 2) is TASK
-    assert monitored.caches_frozen_states(module)
-    assert monitored.validation_split(trainer) == "split"
-    assert monitored.tokenizer_of(trainer, module) == "the module's"
-    trainer.datamodule.tokenizer = "the data's"
-    assert monitored.tokenizer_of(trainer, module) == "the data's"
+    assert monitored.validation_texts(trainer, np.zeros(1)) is None
+    assert monitored.validation_sources(trainer, np.zeros(1)) is None
 
 
 def test_nobody_else_asks_a_module_whether_it_has_something():

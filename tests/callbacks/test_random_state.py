@@ -1,4 +1,4 @@
-"""Random numbers of several processes, each of which goes on with its own."""
+"""Random numbers of several processes, each of which continues its own."""
 
 from types import SimpleNamespace
 
@@ -29,8 +29,8 @@ def test_each_process_has_its_own(tmp_path):
     in_two(lambda rank: in_a_process(rank, tmp_path), tmp_path)
 
 
-def test_another_number_of_processes_is_told(caplog):
+def test_another_number_of_processes_is_warned_of(caplog):
     resumed = RandomState()
     resumed.load_state_dict(RandomState().state_dict())
     resumed.on_train_start(SimpleNamespace(world_size=2, global_rank=1), SimpleNamespace(device="cpu"))
-    assert "the checkpoint is of 1 processes and not of 2" in caplog.text
+    assert "1 processes wrote the checkpoint, but 2 read it" in caplog.text

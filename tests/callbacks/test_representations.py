@@ -1,4 +1,4 @@
-"""Vectors of a validation against the saved model's own, and what TensorBoard's projector is given of them."""
+"""Vectors of a validation against the saved model's own, and what TensorBoard's projector gets."""
 
 import csv
 import math
@@ -18,14 +18,11 @@ from tests.training.running import reloaded
 from .monitored import (
     IGNORED_REMARKS,
     Given,
-    Log,
     Validation,
     arrays,
     broken_off,
-    built,
     finished,
     fitted,
-    trainer,
 )
 
 pytestmark = [*IGNORED_REMARKS, pytest.mark.slow]
@@ -33,7 +30,7 @@ NAMES = ["anger", "joy", "no label"]
 
 
 def given(num_rows=60, seed=0, distance=4.0, dtype=torch.float32):
-    """Vectors that lie by label, in the loader's order, that of the rows reversed."""
+    """Vectors that depend on the label, in the order of the loader, which reverses the rows."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(3, size=num_rows)
     vectors = rng.normal(size=(num_rows, 5))
@@ -86,10 +83,6 @@ class TestOnGivenVectors:
         saved = arrays(tmp_path / "representations_2.npz")["vectors"]
         assert saved.dtype == np.float32
         np.testing.assert_array_equal(saved, values["features"].float().flip(0))
-
-    def test_fewer_rows_than_wanted(self, tmp_path):
-        fitted(tmp_path, Given(given(num_rows=9)), RepresentationMonitor(tmp_path, num_texts=500))
-        assert arrays(tmp_path / "representations_2.npz")["rows"].tolist() == list(range(9))
 
     def test_without_rows_they_are_counted_as_they_come(self, tmp_path):
         values = given()
@@ -155,15 +148,6 @@ class TestOnGivenVectors:
         assert [path.name for path in (tmp_path / "monitor").iterdir()] == ["representations_2.npz"]
         assert not (tmp_path / "tensorboard/projector_config.pbtxt").exists()
 
-    @pytest.mark.parametrize("function", ["validate", "test"])
-    def test_not_when_nobody_trains(self, tmp_path, function):
-        module, log = Given(given()), Log()
-        module.test_step = module.validation_step
-        looking = trainer(tmp_path, RepresentationMonitor(tmp_path / "monitor"), log)
-        getattr(looking, function)(module, module.val_dataloader(), verbose=False)
-        assert log.scalars == {}
-        assert not (tmp_path / "monitor").exists()
-
 
 def projected(folder):
     """Vectors and metadata as the projector finds them: by its configuration."""
@@ -201,39 +185,27 @@ class TestProjector:
         np.testing.assert_allclose(vectors, given(num_rows=6)["features"].flip(0) + 3, rtol=1e-6)
         assert (tmp_path / "tensorboard/00006").is_dir()
 
-    def test_can_be_left_out(self, tmp_path):
-        fitted(tmp_path, Given(given()), RepresentationMonitor(tmp_path, projector=False))
-        assert (tmp_path / "representations_2.npz").exists()
+    @pytest.mark.parametrize(("projector", "settings"), [(False, {}), (True, {"limit_val_batches": 0})])
+    def test_is_left_out_or_empty(self, tmp_path, projector, settings):
+        monitor = RepresentationMonitor(tmp_path / "monitor", projector=projector)
+        fitted(tmp_path, Given(given()), monitor, **settings)
+        assert (tmp_path / "monitor/representations_2.npz").exists() == (not projector)
         assert not (tmp_path / "tensorboard/projector_config.pbtxt").exists()
 
-    def test_none_without_a_validation(self, tmp_path):
-        fitted(tmp_path, Given(given()), RepresentationMonitor(tmp_path / "monitor"), limit_val_batches=0)
-        assert not (tmp_path / "tensorboard/projector_config.pbtxt").exists()
+
+def test_a_module_without_features(tmp_path):
+    values = given()
+    del values["features"]
+    message = (
+        r"needs `features`, `logits`, `labels` from Given\.validation_step, which returned no `features`;"
+    )
+    with pytest.raises(ConfigError, match=f"monitor: RepresentationMonitor {message}"):
+        fitted(tmp_path, Given(values), RepresentationMonitor(tmp_path), num_sanity_val_steps=0)
 
 
-class TestErrors:
-    def test_a_module_without_features(self, tmp_path):
-        values = given()
-        del values["features"]
-        with pytest.raises(
-            ConfigError,
-            match=r"monitor: RepresentationMonitor needs `features`, `logits`, `labels` from "
-            r"Given\.validation_step, which returned no `features`; return them",
-        ):
-            fitted(tmp_path, Given(values), RepresentationMonitor(tmp_path), num_sanity_val_steps=0)
-
-    def test_out_of_range(self, tmp_path):
-        with pytest.raises(
-            ConfigError, match=r"monitor\.representations\.num_texts=0: must be an integer ≥ 1"
-        ):
-            RepresentationMonitor(tmp_path, num_texts=0)
-
-
-def saved_features(folder, files):
-    """The vectors of the validation split, row by row from the folder that the run saved."""
-    bundle, split = reloaded(folder, files, "validation")
-    with torch.no_grad():
-        return torch.cat([bundle.classifier.features(split[row]) for row in range(len(split))])
+def test_out_of_range(tmp_path):
+    with pytest.raises(ConfigError, match=r"monitor\.representations\.num_texts=0: must be an integer ≥ 1"):
+        RepresentationMonitor(tmp_path, num_texts=0)
 
 
 class TestInARun:
@@ -241,7 +213,9 @@ class TestInARun:
         monitor = RepresentationMonitor(tmp_path / "monitor", num_texts=30)
         _, log = finished(tmp_path, tiny_encoder, reviews, [monitor])
         saved = arrays(tmp_path / "monitor/representations_10.npz")
-        expected = saved_features(tmp_path, reviews)[saved["rows"]]
+        bundle, split = reloaded(tmp_path, reviews, "validation")
+        with torch.no_grad():
+            expected = torch.cat([bundle.classifier.features(split[row]) for row in saved["rows"]])
         np.testing.assert_allclose(saved["vectors"], expected, rtol=0, atol=1e-5)
         assert saved["names"].tolist() == ["negative", "positive"]
         assert log.of("representations/").keys() == {10}
@@ -251,12 +225,3 @@ class TestInARun:
         assert [[label, text] for label, _, text in metadata] == [
             [row["label"], row["text"][:80]] for row in rows
         ]
-
-    def test_training_tells_the_classes_apart(self, tmp_path, tiny_encoder, reviews):
-        monitor = RepresentationMonitor(tmp_path / "monitor")
-        run, log = built(tmp_path, tiny_encoder, reviews, [monitor], "trainer.max_epochs=3")
-        run.run()
-        seen = log.of("representations/")
-        assert list(seen) == [10, 20, 30]
-        first, _, last = (values["representations/silhouette"] for values in seen.values())
-        assert last > first + 0.1

@@ -1,4 +1,4 @@
-"""Logged norms, updates and distances against the weights that a callback of the tests' own noted down."""
+"""Logged norms, updates and distances against the weights that the tests' own callback records."""
 
 import pytest
 import torch
@@ -15,6 +15,7 @@ from .stepping import (
     QUIET,
     Foreign,
     Recorder,
+    assert_histograms,
     batches_of,
     bert_layers,
     fit,
@@ -60,29 +61,19 @@ def test_every_family(tmp_path, family):
     assert last["weights/embeddings/distance"] > first["weights/embeddings/distance"] > 0
 
 
-def test_only_some_steps_are_looked_at(tmp_path):
-    module = module_of()
-    steps = fit(tmp_path, module, [monitor(every_n_steps=3)], batches_of(7))
-    found = logged(tmp_path, "weights/")
-    assert found.keys() == {1, 3, 6}
-    for number, values in found.items():
-        assert_step(values, steps[number - 1], steps[0].before, group_of(module))
-
-
 def test_distances_are_left_out(tmp_path):
-    looking = monitor(distance=False)
-    fit(tmp_path, module_of(), [looking], batches_of(1))
+    fit(tmp_path, module_of(), [ExponentialAveraging(), monitor(distance=False)], batches_of(1))
     kinds = {name.rsplit("/", 1)[1] for name in logged(tmp_path, "weights/")[1]}
     assert kinds == {"norm", "update_ratio"}
 
 
-def test_a_window_is_one_step(tmp_path):
+def test_some_steps_of_windows_are_looked_at(tmp_path):
     module = module_of()
-    steps = fit(tmp_path, module, [monitor()], batches_of(5), accumulate_grad_batches=2)
+    steps = fit(tmp_path, module, [monitor(every_n_steps=3)], batches_of(13), accumulate_grad_batches=2)
     found = logged(tmp_path, "weights/")
-    assert found.keys() == {1, 2, 3}
-    for number, step in enumerate(steps, start=1):
-        assert_step(found[number], step, steps[0].before, group_of(module))
+    assert found.keys() == {1, 3, 6}
+    for number, values in found.items():
+        assert_step(values, steps[number - 1], steps[0].before, group_of(module))
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "64-true", "bf16-true"])
@@ -107,15 +98,10 @@ def test_frozen_layers_stay_where_they_are(tmp_path):
 
 
 def test_layers_that_join_later(tmp_path):
-    module = module_of()
-    fit(tmp_path, module, [GradualUnfreezing(), monitor()], batches_of(1), max_epochs=5)
-    found = logged(tmp_path, "weights/")
-    moved = [
-        sum(ratio > 0 for ratio in of_layers(values, "update_ratio").values()) for values in found.values()
-    ]
-    assert moved == [1, 2, 3, 4, 5]
-    far = [sum(value > 0 for value in of_layers(values, "distance").values()) for values in found.values()]
-    assert far == moved
+    fit(tmp_path, module_of(), [GradualUnfreezing(), monitor()], batches_of(1), max_epochs=5)
+    for kind in ("update_ratio", "distance"):
+        found = [of_layers(values, kind).values() for values in logged(tmp_path, "weights/").values()]
+        assert [sum(value > 0 for value in values) for values in found] == [1, 2, 3, 4, 5]
 
 
 def test_a_foreign_module(tmp_path):
@@ -127,7 +113,7 @@ def test_a_foreign_module(tmp_path):
 
 
 def test_rows_that_no_text_uses_are_weights_like_others(tmp_path):
-    """Their decay is done late; a whole embedding gives the same values."""
+    """Their decay is applied late; a whole embedding gives the same values."""
     used = torch.zeros(FAMILIES["bert"]["vocab_size"], dtype=torch.bool)
     used[torch.cat([batch.input_ids for batch in batches_of()])] = True
     assert 0 < used.sum() < len(used)
@@ -167,23 +153,18 @@ class TestAveraging:
         drifts = {step: of_layers(values, "averaging_drift") for step, values in found.items()}
         assert {step for step, values in drifts.items() if values} == weights_of.keys()
         for number, shares in weights_of.items():
+            after = [step.after for step in steps]
             average = {
-                name: sum(
-                    share * step.after[name].double() for share, step in zip(shares, steps, strict=False)
-                )
-                for name in steps[0].after
+                name: sum(share * each[name].double() for share, each in zip(shares, after, strict=False))
+                for name in after[0]
             }
             drift = norms(minus(steps[number - 1].after, average), group_of(module))
             assert drifts[number] == pytest.approx(drift, rel=1e-3, abs=1e-5)
             assert_step(found[number], steps[number - 1], steps[0].before, group_of(module))
 
-    def test_without_distances_there_is_none(self, tmp_path):
-        fit(tmp_path, module_of(), [ExponentialAveraging(), monitor(distance=False)])
-        assert not of_layers(logged(tmp_path, "weights/")[4], "averaging_drift")
-
 
 class TestResume:
-    def test_goes_on_from_where_training_began(self, tmp_path):
+    def test_measures_from_where_training_began(self, tmp_path):
         """Distances are those from the weights before the first start, and steps are counted on."""
         whole = fit(tmp_path / "whole", module_of(), [monitor()], batches_of(4), max_epochs=2)
         expected = logged(tmp_path / "whole", "weights/")
@@ -216,7 +197,7 @@ class TestResume:
 
 
 class TestMemory:
-    def test_copies_are_given_back(self, tmp_path):
+    def test_copies_are_released(self, tmp_path):
         looking = monitor()
         trainer_of(tmp_path, [looking]).fit(module_of(), loader(batches_of(2)))
         assert looking._initial == looking._previous == []
@@ -232,15 +213,11 @@ class TestMemory:
             trainer_of(tmp_path, [looking]).fit(module, loader(batches_of(2)))
         assert looking._initial == looking._previous == []
 
-    def test_without_a_logger_there_is_nothing_to_write_to(self, tmp_path):
-        trainer_of(tmp_path, [monitor(histogram_every_n_steps=1)], logger=False).fit(
-            module_of(), loader(batches_of(2))
-        )
-
     def test_any_logger_will_do(self, tmp_path):
         log = Log()
-        looking = monitor(histogram_every_n_steps=1)
-        trainer_of(tmp_path, [looking], logger=log).fit(module_of(), loader(batches_of(2)))
+        for logger in (log, False):
+            looking = monitor(histogram_every_n_steps=1)
+            trainer_of(tmp_path, [looking], logger=logger).fit(module_of(), loader(batches_of(2)))
         assert log.of("weights/").keys() == {1, 2}
 
 
@@ -249,18 +226,7 @@ class TestHistograms:
         module = module_of()
         looking = monitor(every_n_steps=2, histogram_every_n_steps=4)
         steps = fit(tmp_path, module, [looking], batches_of(5))
-        layer_of = group_of(module)
-        for layer in set(layer_of.values()):
-            found = histograms(tmp_path, f"weights/{layer}")
-            assert found.keys() == {1, 4}
-            for number, histogram in found.items():
-                after = steps[number - 1].after
-                values = torch.cat(
-                    [value.flatten() for name, value in after.items() if layer_of[name] == layer]
-                )
-                assert histogram.num == len(values)
-                assert histogram.min == pytest.approx(values.min().item(), rel=1e-6)
-                assert histogram.max == pytest.approx(values.max().item(), rel=1e-6)
+        assert_histograms(tmp_path, "weights", {n: steps[n - 1].after for n in (1, 4)}, group_of(module))
 
     def test_leave_out_what_isnt_finite(self, tmp_path):
         module = module_of()  # a weight that nothing reads, for otherwise all would follow

@@ -51,7 +51,7 @@ def test_reliability_is_readable(counts):
     assert_readable(reliability(counts)[0])
 
 
-def test_confusion_has_the_shares_as_colours_and_the_counts_as_texts():
+def test_confusion_has_the_shares_as_colors_and_the_counts_as_texts():
     counts = np.array([[30, 10, 0], [0, 5, 0], [0, 0, 0]])
     figure = draw_confusion(counts, ["a", "b", "c"], "title")
     shares = np.ma.getdata(figure.axes[0].images[0].get_array())
@@ -62,8 +62,8 @@ def test_confusion_has_the_shares_as_colours_and_the_counts_as_texts():
     assert {"predicted", "label", "no rows with\nthis label"} <= set(texts(figure))
 
 
-def lightness(colour) -> float:
-    return float(np.dot([0.2126, 0.7152, 0.0722], to_rgb(colour)))
+def lightness(color) -> float:
+    return float(np.dot([0.2126, 0.7152, 0.0722], to_rgb(color)))
 
 
 def test_counts_stand_out_from_their_cells():
@@ -73,9 +73,9 @@ def test_counts_stand_out_from_their_cells():
     square[:, :2] = counts
     figure = draw_confusion(square, [str(n) for n in range(len(square))], "")
     image = figure.axes[0].images[0]
-    colours = image.cmap(image.norm(image.get_array()))
+    colors = image.cmap(image.norm(image.get_array()))
     differences = [
-        abs(lightness(text.get_color()) - lightness(colours[row, column, :3]))
+        abs(lightness(text.get_color()) - lightness(colors[row, column, :3]))
         for text in figure.axes[0].texts
         for column, row in [map(int, text.get_position())]
     ]

@@ -21,30 +21,23 @@ def test_lines_have_the_values_and_the_axes_their_names():
     np.testing.assert_array_equal(axes.get_lines()[0].get_ydata(), np.linspace(1, 2, 5))
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("optimizer steps", "loss (nats)")
     assert axes.get_title(loc="left") == "what is seen"
+    texts(axes.figure)  # lays it out
+    legend = axes.get_legend().get_texts()[0].get_window_extent()
+    assert legend.x0 > axes.get_window_extent().x1  # outside of the data
 
 
-def test_lines_differ_in_more_than_colour():
-    (axes,) = axes_of(Panel("", "", [line(str(number)) for number in range(4)]))
-    looks = [(drawn.get_linestyle(), drawn.get_marker()) for drawn in axes.get_lines()]
-    assert len(set(looks)) == 4
+def test_lines_differ_in_more_than_color():
+    (axes,) = axes_of(Panel("", "", [*(line(str(number)) for number in range(4)), line("long", 10_000)]))
+    *short, long = axes.get_lines()
+    assert len({(drawn.get_linestyle(), drawn.get_marker()) for drawn in short}) == 4
+    assert long.get_marker() == "None"
 
 
-def test_long_lines_have_no_markers():
-    (axes,) = axes_of(Panel("", "", [line("short", 40), line("long", 10_000)]))
-    assert [drawn.get_marker() != "None" for drawn in axes.get_lines()] == [True, False]
-
-
-def test_a_faint_line_takes_no_colour_from_the_others():
+def test_a_faint_line_takes_no_color_from_the_others():
     (axes,) = axes_of(Panel("", "", [line("raw", is_faint=True), line("smoothed")]))
-    (alone,) = axes_of(Panel("", "", [line("smoothed")]))
-    assert axes.get_lines()[1].get_color() == alone.get_lines()[0].get_color()
-
-
-def test_log_leaves_zeros_out():
-    zero = Line("rate", np.arange(3), np.array([0.0, 0.1, 1.0]))
-    (axes,) = axes_of(Panel("", "", [zero], is_log=True))
-    assert axes.get_yscale() == "log"
-    assert np.isnan(axes.get_lines()[0].get_ydata()[0])
+    (single,) = axes_of(Panel("", "", [line("smoothed")]))
+    assert axes.get_lines()[1].get_color() == single.get_lines()[0].get_color()
+    assert single.get_legend() is None
 
 
 def test_threshold_and_marked_point():
@@ -55,19 +48,6 @@ def test_threshold_and_marked_point():
     assert (*marked.get_xdata(), *marked.get_ydata()) == (3, 1.25)
     names = [text.get_text() for text in axes.get_legend().get_texts()]
     assert names == ["a", "clipped at 1.5", "kept checkpoint"]
-
-
-def test_the_legend_lies_outside_of_the_data():
-    figure = draw_curves([Panel("", "", [line("a"), line("b")])])
-    texts(figure)  # which lays it out
-    (axes,) = figure.axes
-    legend = axes.get_legend().get_texts()[0].get_window_extent()
-    assert legend.x0 > axes.get_window_extent().x1
-
-
-def test_a_line_alone_has_no_legend():
-    (axes,) = axes_of(Panel("", "", [line("a")]))
-    assert axes.get_legend() is None
 
 
 def test_of_many_layers_some_are_named():
@@ -102,4 +82,7 @@ def test_nothing_overlaps(num_points, scale):
 @pytest.mark.parametrize("is_log", [False, True])
 def test_values_that_are_all_nan_or_zero_are_drawn_as_nothing(is_log):
     nothing = Line("nan", np.arange(3), np.array([np.nan, np.nan, 0.0]))
-    assert_readable(draw_curves([Panel("nothing", "y", [nothing], is_log=is_log)]))
+    figure = draw_curves([Panel("nothing", "y", [nothing], is_log=is_log)])
+    assert_readable(figure)
+    assert figure.axes[0].get_yscale() == ("log" if is_log else "linear")
+    assert np.isnan(figure.axes[0].get_lines()[0].get_ydata()[2]) == is_log

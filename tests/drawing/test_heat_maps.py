@@ -27,14 +27,6 @@ def test_edges_lie_between_the_steps(steps, edges):
     np.testing.assert_allclose(edges_of(np.array(steps, float)), edges)
 
 
-def test_the_cells_have_the_values():
-    each = heat_map()
-    axes, _ = draw_heat_maps([each], "norm").axes
-    (mesh,) = axes.collections
-    np.testing.assert_allclose(np.asarray(mesh.get_array()), each.values)
-    assert [text.get_text() for text in axes.get_yticklabels()] == ["embeddings", "0", "head"]
-
-
 def test_one_scale_for_all_maps():
     low = heat_map()
     high = HeatMap("high", low.rows, low.steps, 10 * low.values)
@@ -46,14 +38,11 @@ def test_one_scale_for_all_maps():
 def test_linear_scale_begins_at_zero_and_logarithmic_at_the_smallest_value():
     values = np.array([[np.nan, 2.0], [0.5, 8.0]])
     assert (scale([values], is_log=False).vmin, scale([values], is_log=False).vmax) == (0, 8)
+    # zeros are left out, and it ends six powers of ten below the largest
+    assert scale([np.array([0.0, 1e-12, 10.0])], is_log=True).vmin == pytest.approx(1e-5)
     norm = scale([values], is_log=True)
     assert isinstance(norm, LogNorm)
     assert (norm.vmin, norm.vmax) == (0.5, 8)
-
-
-def test_logarithmic_scale_leaves_zeros_out_and_ends_six_powers_below_the_largest():
-    norm = scale([np.array([0.0, 1e-12, 10.0])], is_log=True)
-    assert norm.vmin == pytest.approx(1e-5)
 
 
 @pytest.mark.parametrize("is_log", [False, True])
@@ -63,11 +52,13 @@ def test_values_that_are_all_the_same_can_be_drawn(is_log, value):
     assert_readable(draw_heat_maps([each], "norm", is_log=is_log))
 
 
-def test_what_is_not_there_is_hatched():
+def test_cells_have_the_values_and_are_hatched_without_one():
     each = heat_map()
     each.values[1, 2] = np.nan
     axes, _ = draw_heat_maps([each], "norm").axes
     (mesh,) = axes.collections
+    np.testing.assert_allclose(np.ma.filled(mesh.get_array(), np.nan), each.values)
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["embeddings", "0", "head"]
     assert np.argwhere(np.ma.getmaskarray(mesh.get_array())).tolist() == [[1, 2]]
     assert axes.patch.get_hatch()
     assert axes.get_facecolor() == (1, 1, 1, 1)

@@ -43,7 +43,7 @@ def test_of_many_classes_the_largest_are_named():
     assert len(offsets(figure, names[0])) == (labels >= MAX_NAMED).sum()
 
 
-def test_classes_differ_in_more_than_colour():
+def test_classes_differ_in_more_than_color():
     figure, *_ = plane(100, MAX_NAMED, wrong=0)
     shapes = {each.get_paths()[0].vertices.tobytes() for each in figure.axes[0].collections}
     assert len(shapes) == MAX_NAMED

@@ -29,11 +29,9 @@ SCALES = [
 
 
 def places(scale: Scale, count: int) -> np.ndarray:
-    return (
-        np.linspace(0, len(scale.choices) - 1, count).round()
-        if scale.choices
-        else np.linspace(scale.low, scale.high, count)
-    )
+    if scale.choices:
+        return np.linspace(0, len(scale.choices) - 1, count).round()
+    return np.linspace(scale.low, scale.high, count)
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-7, 1e12])
@@ -41,14 +39,8 @@ def test_slices_of_many_kinds(scale):
     slices = [Slice(each, places(each, 9), scale * np.arange(9.0), np.arange(9) * 1000) for each in SCALES]
     figure = draw_slices(slices, "val/" + LONG, "what is seen", best=8000)
     assert_readable(figure)
-    assert [axes.get_xscale() for axes in figure.axes[:6]] == [
-        "log",
-        "linear",
-        "linear",
-        "log",
-        "linear",
-        "linear",
-    ]
+    scales = [axes.get_xscale() for axes in figure.axes[:6]]
+    assert scales == ["log", "linear", "linear", "log", "linear", "linear"]
 
 
 def test_many_slices():
@@ -66,9 +58,8 @@ def test_pairs_of_any_number(count):
     figure = draw_rank_pairs(scales, values, np.linspace(0, 1, 12), "title")
     assert_readable(figure)
     assert len([axes for axes in figure.axes if axes.get_visible()]) == count * (count - 1) // 2 + 1
-    assert (
-        len(figure.axes[0].collections[0].get_offsets().compressed()) // 2 == 11
-    )  # one hasn't the parameter
+    points = figure.axes[0].collections[0].get_offsets()
+    assert len(points.compressed()) // 2 == 11  # one trial lacks the parameter
 
 
 @pytest.mark.parametrize("high", [2e-4, 1e-3, 1e-2])
@@ -99,9 +90,8 @@ def test_a_trial_without_the_parameter_runs_below_the_axis():
 def test_importances_of_many_parameters():
     names = [f"{LONG}{number}" for number in range(24)]
     shares = {name: (number + 1) / 300 for number, name in enumerate(names)}
-    assert_readable(
-        draw_importances([ImportancePanel("title", {"fANOVA": shares, "PED-ANOVA": shares})], names)
-    )
+    panel = ImportancePanel("title", {"fANOVA": shares, "PED-ANOVA": shares})
+    assert_readable(draw_importances([panel], names))
 
 
 def test_a_history_of_many_and_wild_trials():
@@ -159,7 +149,7 @@ def test_every_value_lies_within_its_axis(scale):
 
 
 def test_the_better_the_darker():
-    colours = dark_is_better()(np.linspace(0, 1, 20))
-    lightness = colours[:, :3] @ [0.299, 0.587, 0.114]
+    colors = dark_is_better()(np.linspace(0, 1, 20))
+    lightness = colors[:, :3] @ [0.299, 0.587, 0.114]
     assert (np.diff(lightness) > 0).all()
     assert lightness[-1] < 0.85  # the worst is still seen on white
