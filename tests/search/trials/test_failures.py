@@ -11,23 +11,21 @@ from bert_ft.search.trials.failures import (
 )
 
 
-def test_reasons_of_ended_processes():
-    assert "SIGKILL" in reason_of_exit(-9)
-    assert "memory" in reason_of_exit(-9)
-    assert "crashed (SIGSEGV)" in reason_of_exit(-11)
-    assert "exit code 3" in reason_of_exit(3)
-
-
-def test_only_what_others_send_is_a_kill():
-    assert [was_killed(code) for code in (-9, -15, -2, -11, -6, 0, 1)] == [
-        True,
-        True,
-        True,
-        False,
-        False,
-        False,
-        False,
-    ]
+@pytest.mark.parametrize(
+    ("code", "is_kill", "words"),
+    [
+        (-9, True, "was killed (SIGKILL), as the system does when memory runs out"),
+        (-15, True, "was killed (SIGTERM)"),
+        (-2, True, "was killed (SIGINT)"),
+        (-11, False, "crashed (SIGSEGV)"),
+        (-6, False, "crashed (SIGABRT)"),
+        (0, False, "exit code 0"),
+        (3, False, "exit code 3"),
+    ],
+)
+def test_processes_that_ended(code, is_kill, words):
+    assert was_killed(code) is is_kill  # only what others send
+    assert words in reason_of_exit(code)
 
 
 def test_reasons_of_errors():
@@ -39,11 +37,10 @@ def test_reasons_of_errors():
 
 
 @pytest.mark.parametrize(
-    ("returned", "num_objectives", "expected"),
-    [(1, 1, [1.0]), ("0.5", 1, [0.5]), ((1, 2), 2, [1.0, 2.0]), ([1, 2.5], 2, [1.0, 2.5])],
+    ("returned", "expected"), [(1, [1.0]), ("0.5", [0.5]), ((1, 2), [1.0, 2.0]), ([1, 2.5], [1.0, 2.5])]
 )
-def test_objective_values(returned, num_objectives, expected):
-    assert objective_values(returned, num_objectives) == expected
+def test_objective_values(returned, expected):
+    assert objective_values(returned, len(expected)) == expected
 
 
 @pytest.mark.parametrize(
