@@ -27,7 +27,7 @@ FEWEST = 8  # values; with fewer, all are shown
 
 
 def core_limits(values: Sequence[float], maximize: bool) -> tuple[float, float] | None:
-    """Return limits of an axis on which the good values can be told apart; ``None``: show everything.
+    """Return limits of an axis on which the good values can be distinguished; ``None``: show everything.
 
     A few diverged trials would compress all others into one line. The limits exclude them if the worst value is further
     from the best than ``OUTLIER`` times the spread of the better three quarters.

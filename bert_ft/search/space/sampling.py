@@ -23,13 +23,7 @@ Extend = Callable[[DictConfig, Trial], None]
 class Sampling:
     """Draws the values of a trial: each parameter only if the trial has it (see ``Conditions``).
 
-    Args:
-        space: the search space.
-        compose: returns the configuration of a trial from its overrides.
-        config: configuration of the sweep, passed to ``extend``.
-        typed: the parameters given on the command line.
-        conditions: see ``Conditions``.
-        extend: a user's function that draws more.
+    ``extend``, a user's function that draws more, gets the configuration of the sweep.
 
     Raises:
         ConfigError: a parameter is not a key of any trial, or the configuration can't be composed.
@@ -94,10 +88,7 @@ def value_problems(
 ) -> list[str]:
     """Return what ``problems`` finds in the ends of the ranges, each set in ``config`` by itself.
 
-    Args:
-        space: the search space.
-        config: configuration of a trial without searched values; composing it already checks the choices of groups.
-        problems: checks a configuration.
+    Choices of groups are left out, since composing the configuration checks them.
     """
     before = set(problems(config))
     found: dict[str, None] = {}

@@ -50,10 +50,7 @@ class Owner:
 def is_alive(owner: Owner, heartbeats: Mapping[str, Any], now: float) -> bool:
     """Return whether the process still runs: known for this machine, judged by the heartbeat for others.
 
-    Args:
-        owner: the process.
-        heartbeats: attributes of the study, with those of ``Owner.heartbeat_key``.
-        now: seconds on the clock of the heartbeats.
+    ``heartbeats`` are the study's attributes; ``now`` is in seconds on their clock.
     """
     here = Owner.this_process()
     if (owner.host, owner.space) == (here.host, here.space):

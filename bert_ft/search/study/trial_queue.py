@@ -44,13 +44,9 @@ log = logging.getLogger(__name__)
 def queue_as_configured(
     study: optuna.Study, storage: CachedStorage, values: Mapping[str, Any], drawn: Sequence[str]
 ) -> None:
-    """Queue the configured values as the first trial of a study without trials, for comparison with the best.
+    """Queue the configured values, if any, as the first trial of a study without trials, for comparison with the best.
 
-    Args:
-        study: the study.
-        storage: its database.
-        values: the configured values; if empty nothing is queued.
-        drawn: the other parameters, whose ranges don't contain the configured value.
+    ``drawn`` are the other parameters, whose ranges don't contain the configured value.
     """
     if not values:
         return
@@ -84,14 +80,9 @@ class FailedDrawError(Exception):
 
 
 class TrialQueue:
-    """Starts trials of a study, and ends them.
+    """Starts trials of a study, whose values ``draw`` draws, and ends them.
 
-    Args:
-        study: the study, with its sampler.
-        storage: its database.
-        n_trials: number of trials over all processes.
-        retry: how often a trial whose process was killed is run again.
-        draw: draws the values of a trial.
+    A trial whose own process was killed is run again at most ``retry`` times.
     """
 
     def __init__(
@@ -180,11 +171,7 @@ class TrialQueue:
     def lose(self, trial: FrozenTrial, reason: str, *, killed_individually: bool = False) -> bool:
         """End a trial that was killed, and return whether it is to be run again.
 
-        Args:
-            trial: the trial.
-            reason: stored with it.
-            killed_individually: whether only its own process was killed, not the whole search. A trial to which that
-                happens more than ``retry`` times fails.
+        ``killed_individually`` means that only its own process was killed, not the whole search.
         """
         if not self._is_ours(trial):
             return False

@@ -35,14 +35,8 @@ def run_in_batches(
 ) -> None:
     """Run trials, ``settings.n_jobs`` at a time, until none is left.
 
-    Args:
-        launcher: runs a batch.
-        compose: returns the configuration of a job from its overrides.
-        opened: the study.
-        queue: hands out trials.
-        overrides: returns the stored and the complete overrides of a trial from its values.
-        settings: size of a batch, limits of failures and time.
-        trial_ended: called with each trial that has ended.
+    ``overrides`` returns the stored and the complete overrides of a trial from its values; ``trial_ended`` is called with
+    each trial that has ended.
 
     Raises:
         SearchError: too many failed.

@@ -22,11 +22,7 @@ def read_choices(
 ) -> None:
     """Compose a job with each choice of each searched group, so that its files are read.
 
-    Args:
-        compose: returns the configuration of a job from its overrides.
-        fixed: overrides that all trials share.
-        space: parameter → its range.
-        groups: the groups that exist.
+    ``fixed`` are the overrides that all trials share, ``groups`` all groups that exist.
 
     Raises:
         SearchError: a file is broken or missing.

@@ -19,11 +19,8 @@ TOTAL_STEPS = "total_steps"  # attribute of a trial: the optimizer steps of its 
 def should_prune(study: optuna.Study, trial: FrozenTrial, tolerance: float) -> bool:
     """Return whether the study's pruner stops a trial with a single objective.
 
-    Args:
-        study: with its pruner.
-        trial: with its reports so far.
-        tolerance: how far the trial may be behind before a pruner that compares trials at the same step judges it;
-            used only if the objective is maximized.
+    ``tolerance`` is how far the trial may be behind before a pruner that compares trials at the same step judges it; it is
+    used only if the objective is maximized.
     """
     view: Any = study
     if isinstance(innermost_pruner(study.pruner), PercentilePruner):  # it compares trials at the same step

@@ -44,16 +44,10 @@ class _Running:
 
 
 class Workers:
-    """Runs the trials of a study until none is left.
+    """Runs the trials of a study, one at a time in each of ``slots``, until none is left.
 
-    Args:
-        server: runs jobs; started, but it may still be preparing.
-        opened: the study.
-        queue: hands out trials.
-        slots: one for each worker.
-        overrides: returns the stored and the complete overrides of a trial from its values.
-        settings: limits of failures and time.
-        trial_ended: called with each trial that has ended, after its worker has got the next one.
+    The server is started, but may still be preparing. ``overrides`` returns the stored and the complete overrides of a
+    trial from its values; ``trial_ended`` is called with each trial that has ended, after its worker has got the next one.
     """
 
     def __init__(

@@ -45,7 +45,7 @@ def test_history(log):
     assert found.best == [(0, 0.5), (2, 0.3), (4, 0.3)]
     assert found.pruned == [(1, 2.0)]
     assert found.failed == [3]
-    # by the complete trials alone: the pruned one stands at the border
+    # by the complete trials only: the pruned one is drawn at the border
     assert found.limits == pytest.approx((0.3 - 0.024, 0.5 + 0.024))
     assert plot_data.outside([2.0, 0.4], found.limits) == 1
 

@@ -40,10 +40,10 @@ def make_study(folder: Path, **settings) -> tuple[optuna.Study, TrialQueue]:
 
 def test_no_more_than_n_trials(tmp_path):
     study, queue = make_study(tmp_path)
-    begun = [queue.next() for _ in range(5)]
+    started = [queue.next() for _ in range(5)]
     assert queue.next() is None
-    queue.fail(queue.frozen(begun[0]), "it raised")
-    queue.prune(queue.frozen(begun[1]))
+    queue.fail(queue.frozen(started[0]), "it raised")
+    queue.prune(queue.frozen(started[1]))
     assert queue.next() is None  # both count
     assert num_claimed(study.trials) == 5
     assert study.trials[0].user_attrs["reason"] == "it raised"
@@ -151,7 +151,7 @@ def test_a_grid_is_completed_although_trials_are_lost(tmp_path):
 
 @pytest.mark.slow
 def test_several_make_the_tables_of_one_database(tmp_path):
-    """Optuna alone fails: it looks for the tables and then makes them."""
+    """Plain Optuna fails: it looks for the tables and then makes them."""
     for number in range(3):
         url = f"sqlite:///{tmp_path / f'{number}.db'}"
         barrier, failures = threading.Barrier(6), []

@@ -1,4 +1,4 @@
-"""A search bears whatever is killed, at whatever moment."""
+"""A search survives the death of any of its processes at any moment."""
 
 import random
 import sqlite3
