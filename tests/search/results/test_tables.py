@@ -28,17 +28,17 @@ def test_facts(log):
     }
 
 
-@pytest.mark.parametrize(("drawn", "said"), [([], ""), (["a", "b"], " (except a, b)")])
-def test_the_configuration_as_it_stands_is_named_beside_the_best(drawn, said):
+@pytest.mark.parametrize(("drawn", "words"), [([], ""), (["a", "b"], " (except a, b)")])
+def test_the_configured_trial_is_named_beside_the_best(drawn, words):
     study = new_study()
-    # what isn't in the trial wasn't drawn either
+    # a parameter that the trial lacks wasn't drawn either
     space = {name: FloatDistribution(0, 1) for name in drawn}
     add(study, "complete", 0.5, dict.fromkeys(drawn, 0.5), space=space, as_configured=[*drawn, "pretrain.x"])
     add(study, "complete", 0.75)
     log = read_study(study)
     found = tables.facts(log, statistics_of(log))
     assert found["best"] == "value 0.7500 in trial 1 (maximized)"
-    assert found["as configured"] == f"0.5000 in trial 0{said}"
+    assert found["as configured"] == f"0.5000 in trial 0{words}"
 
 
 def test_facts_of_a_search_that_runs():
@@ -148,16 +148,9 @@ def test_a_table_of_nothing_says_so(table):
         getattr(tables, table)(read_study(new_study()))
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0, "0.0 s"),
-        (119.94, "119.9 s"),
-        (120, "2 min 0 s"),
-        (3599.6, "1 h 0 min"),
-        (12000, "3 h 20 min"),
-        (187200, "2 d 4 h"),
-    ],
-)
+DURATIONS = {0: "0.0 s", 119.94: "119.9 s", 120: "2 min 0 s", 3599.6: "1 h 0 min", 12000: "3 h 20 min"}
+
+
+@pytest.mark.parametrize(("seconds", "text"), [*DURATIONS.items(), (187200, "2 d 4 h")])
 def test_durations(seconds, text):
     assert tables.duration(seconds) == text

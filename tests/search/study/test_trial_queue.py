@@ -116,9 +116,8 @@ def test_trials_of_dead_processes_are_ended(tmp_path):
     assert study.trials[dead.number].user_attrs["reason"] == "the process that ran the search died"
     seen = study.trials[elsewhere.number].user_attrs["last_seen"]
     assert seen == pytest.approx(time.time() - 3600, abs=60)
-    assert (
-        read_study(study).trials[elsewhere.number].seconds == 0.0
-    )  # its last heartbeat was before it started
+    # its last heartbeat was before it started
+    assert read_study(study).trials[elsewhere.number].seconds == 0.0
 
 
 def test_what_another_process_has_ended_stays_as_it_is(tmp_path, caplog):
@@ -279,8 +278,7 @@ def thirty_trials(tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("n_jobs", [1, 8])
-def test_asks_before_any_tell_spread_out(tmp_path, thirty_trials, n_jobs):
+def test_asks_before_any_tell_spread_out(tmp_path, thirty_trials):
     """By the shipped settings; the plugin's, which switch both of Optuna's good defaults off, come close together."""
     ours = yaml.safe_load((conf_dir() / "hydra/sweeper/sampler/tpe.yaml").read_text())
     plugins = {"_target_": ours["_target_"], "multivariate": False, "constant_liar": False}
@@ -289,13 +287,13 @@ def test_asks_before_any_tell_spread_out(tmp_path, thirty_trials, n_jobs):
         for name, node in (("ours", ours), ("plugin's", plugins)):
             path = tmp_path / f"{name}{seed}.db"
             shutil.copy(thirty_trials, path)
-            spreads[name].append(spread(ask_ten(path, {**node, "seed": seed}, n_jobs)))
+            spreads[name].append(spread(ask_ten(path, {**node, "seed": seed}, 8)))
     # ten random points of the square are 0.16 apart
     assert np.mean(spreads["ours"]) > 0.12
     assert np.mean(spreads["ours"]) > 1.2 * np.mean(spreads["plugin's"])
 
 
-def draw(trial: optuna.Trial) -> None:
+def two_numbers(trial: optuna.Trial) -> None:
     trial.suggest_float("x", 0, 1)
     trial.suggest_float("y", 0, 1)
 
@@ -306,7 +304,7 @@ def ask_ten(path: Path, node: dict, n_jobs: int) -> np.ndarray:
     for job in range(n_jobs):
         storage = open_storage(f"sqlite:///{path}")
         study = optuna.load_study(study_name="study", storage=storage, sampler=build_sampler(node, {}, job))
-        queues.append(TrialQueue(study, storage, n_trials=99, retry=0, draw=draw))
+        queues.append(TrialQueue(study, storage, n_trials=99, retry=0, draw=two_numbers))
     asked = [queues[number % n_jobs].next().params for number in range(10)]
     for queue in queues:
         close(queue.storage)
