@@ -24,6 +24,7 @@ pytestmark = pytest.mark.slow
             "=sqlite:////proc/no/study.db: can't be used",
         ),
         (["search=smal"], "search=smal: must be one of default, none, small"),
+        (["hydra/sweeper/sampler=grid"], "a grid (hydra/sweeper/sampler=grid) needs separate values"),
         (["hydra.sweeper.custom_search_space=nothing.here"], "custom_search_space=nothing.here: can't"),
     ],
 )

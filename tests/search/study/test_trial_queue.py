@@ -42,8 +42,8 @@ def test_no_more_than_n_trials(tmp_path):
     study, queue = make_study(tmp_path)
     started = [queue.next() for _ in range(5)]
     assert queue.next() is None
-    queue.fail(queue.frozen(started[0]), "it raised")
-    queue.prune(queue.frozen(started[1]))
+    queue.end(queue.frozen(started[0]), {"reason": "it raised"})
+    queue.end(queue.frozen(started[1]), {"pruned": True})
     assert queue.next() is None  # both count
     assert num_claimed(study.trials) == 5
     assert study.trials[0].user_attrs["reason"] == "it raised"
@@ -142,7 +142,8 @@ def test_a_grid_is_completed_although_trials_are_lost(tmp_path):
         if number == 2:
             queue.lose(queue.frozen(trial), "interrupted")
         else:
-            queue.complete(queue.frozen(trial), [trial.params["x"]])
+            queue.note(trial, worker=0)
+            queue.end(queue.frozen(trial), {"values": [trial.params["x"]]})
     assert queue.next() is None
     assert sorted(trial.value for trial in study.get_trials(states=(TrialState.COMPLETE,))) == points
     assert len(study.trials) == 6

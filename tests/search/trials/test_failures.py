@@ -1,8 +1,11 @@
 import math
 
 import pytest
+from optuna.trial import TrialState, create_trial
 
+from bert_ft.errors import SearchError
 from bert_ft.search.trials.failures import (
+    FailureCount,
     objective_values,
     reason_of_error,
     reason_of_exit,
@@ -75,3 +78,14 @@ def test_no_objective(returned, num_objectives, words):
 )
 def test_too_many(failed, ended, rate, n_trials, expected):
     assert too_many(failed, ended, rate, n_trials) is expected
+
+
+def test_too_many_failures_end_the_search():
+    failures = FailureCount(0.5, n_trials=2)
+    failures.add(create_trial(state=TrialState.FAIL, user_attrs={"reason": "NaN"}))
+    failures.check()
+    failures.add(create_trial(state=TrialState.FAIL))
+    with pytest.raises(
+        SearchError, match=r"^2 of 2 trials failed, .* hydra\.sweeper\.max_failure_rate=0\.5; "
+    ):
+        failures.check()
