@@ -1,6 +1,6 @@
 """Hyper-parameter search: Hydra's Optuna sweeper with free-running workers, pruning and resumption.
 
-``search.py`` puts four rooms together: ``space`` (what is searched), ``study`` (its database and its queue of trials), ``trials``
-(running them) and ``results`` (what they show). ``trials`` builds on ``study``, which builds on ``space``; ``results`` knows a
-study only by what is in the database.
+``search.py`` combines four folders: ``space`` (what is searched), ``study`` (database and trial queue), ``trials`` (running
+trials) and ``results`` (page, pictures, tables). ``trials`` imports ``study``, which imports ``space``; ``results`` knows a
+study only from its database.
 """

@@ -1,4 +1,4 @@
-"""Whether a process still runs, though the system gives its number again."""
+"""When a process started: tells it apart from a later one with the same number."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import psutil
 
 
 def start_of(pid: int) -> str | None:
-    """Return when the process started, as the system counts it, or ``None`` if there is none of that number or it has ended."""
+    """Return when the process started, in the system's own count; ``None`` if it doesn't exist or has ended."""
     try:
         process = psutil.Process(pid)
         if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
@@ -18,5 +18,5 @@ def start_of(pid: int) -> str | None:
         return None
     if not psutil.LINUX:
         return str(started)
-    # ticks since the start of the system: a clock that is set anew changes both times
+    # ticks since boot: resetting the clock changes both times
     return str(round((started - psutil.boot_time()) * os.sysconf("SC_CLK_TCK")))

@@ -1,10 +1,11 @@
-"""A search from its configuration to its results."""
+"""A search, from its configuration to its results."""
 
 from __future__ import annotations
 
 import functools
 import gc
 import logging
+import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -43,6 +44,10 @@ from bert_ft.search.trials.trial_process import Sweep
 from bert_ft.search.trials.workers import Workers
 
 log = logging.getLogger(__name__)
+# the keys that choose which data and which encoder are read
+_INPUT = re.compile(
+    r"data|encoder|(data|encoder)\.(source\b.*|dataset|subset|revision|name_or_path|\w+_(file|column|split))"
+)
 
 
 def search(
@@ -56,20 +61,20 @@ def search(
 ) -> None:
     """Run the search that ``hydra.sweeper`` describes; see ``OptunaSweeper``.
 
-    The task may have attributes that this asks for: ``problems(config)`` judges a configuration, ``warm(config)`` imports
-    what its trials need.
+    Two attributes of the task are used if it has them: ``problems(config)`` checks a configuration, ``warm(config)``
+    imports what trials need.
 
     Raises:
-        UserError: something about it is wrong, which is told before a trial starts, or too many trials fail.
+        UserError: something about the search is wrong, which is said before a trial starts, or too many trials fail.
     """
-    gc.enable()  # a command of this package has it off until its heavy imports, which are the trials' here
+    gc.enable()  # commands of this package disable it until their heavy imports, which happen in trials here
     keep_files(hydra_context.config_loader)
     _check_choice(config, hydra_context)
     settings = SearchSettings.of(given)
     space = space_of(settings.params, arguments)
     if not space.distributions and settings.custom_search_space is None:
         log.warning(
-            "Nothing is searched, so all trials are alike; give e.g. 'optimizer.lr=interval(1e-5,1e-3)'"
+            "The search space is empty, so all trials are the same; give e.g. 'optimizer.lr=interval(1e-5,1e-3)'"
         )
     directions = settings.directions(config)
     pruner = build_pruner(settings.pruner)
@@ -83,9 +88,12 @@ def search(
     fixed = [*space.fixed_overrides(), *settings.trial_overrides]
     composed = _check_values(sweep, space, fixed)
     read_choices(sweep.compose, fixed, space.distributions, composed.hydra.runtime.choices)
-    is_basic = is_basic_launcher(launcher) and hasattr(os, "fork")
-    # before there is a database, whose connections don't survive a fork
-    server = _server(sweep, fixed, space) if is_basic else None
+    server = None
+    if is_basic_launcher(launcher) and hasattr(os, "fork"):
+        # before there is a database, whose connections don't survive a fork
+        prepare = functools.partial(_prepare, sweep, fixed, space)
+        server = ForkServer(prepare, functools.partial(_run_job, sweep))
+        server.start()
     try:
         opened = open_study(settings, config, space, directions, pruner, n_trials)
         if settings.begin_as_configured and not is_grid(settings.sampler):
@@ -102,40 +110,28 @@ def search(
 
 
 def _check_choice(config: DictConfig, context: HydraContext) -> None:
-    """Refuse a space file that isn't there: the group is optional, so Hydra itself would leave it out.
-
-    Raises:
-        ConfigError: naming those that are there.
-    """
-    choice = OmegaConf.select(config, "hydra.runtime.choices").get("search")
+    """Raise ``ConfigError`` for a space file that doesn't exist: the group is optional, so Hydra would ignore it."""
+    choices = OmegaConf.select(config, "hydra.runtime.choices")
+    choice, sweeper = choices.get("search"), choices.get("hydra/sweeper")
     names = [name for name in context.config_loader.get_group_options("search") if not name.startswith("_")]
-    if names and choice is not None and choice not in (*names, config.hydra.runtime.choices["hydra/sweeper"]):
-        shown = [name for name in names if name != config.hydra.runtime.choices["hydra/sweeper"]]
-        raise ConfigError(f"search={choice}: must be one of {', '.join(shown)}")
+    if names and choice is not None and choice not in (*names, sweeper):
+        shown = ", ".join(name for name in names if name != sweeper)
+        raise ConfigError(f"search={choice}: must be one of {shown}")
 
 
 def _num_trials(settings: SearchSettings, space: Space) -> int:
-    """As asked for, but a grid has no more than its points."""
+    """Return ``n_trials``, or the number of points of a smaller grid."""
     if not is_grid(settings.sampler):
         return settings.n_trials
-    points = 1
-    for values in grid(space.distributions).values():
-        points *= len(values)
-    return min(settings.n_trials, points)
-
-
-def _server(sweep: Sweep, fixed: Sequence[str], space: Space) -> ForkServer:
-    server = ForkServer(functools.partial(_prepare, sweep, fixed, space), functools.partial(_run_job, sweep))
-    server.start()
-    return server
+    return min(settings.n_trials, math.prod(len(values) for values in grid(space.distributions).values()))
 
 
 def _prepare(sweep: Sweep, fixed: Sequence[str], space: Space, send: Send) -> None:
-    """In the fork server: load what trials need, to reach their study and for the task itself.
+    """Load, in the fork server, what trials need for their study and for the task.
 
-    Where trials differ in what they read, only the first of these is looked at, and no error of it is the search's.
+    If trials differ in what they read, only the first choices are used, and their errors don't end the search.
     """
-    engine_of(RDBStorage("sqlite://")).dispose()  # which imports what it needs when it is first made
+    engine_of(RDBStorage("sqlite://")).dispose()  # the first storage imports what it needs
     warm: Callable[[DictConfig], None] | None = getattr(sweep.task, "warm", None)
     if warm is None:
         return
@@ -146,7 +142,7 @@ def _prepare(sweep: Sweep, fixed: Sequence[str], space: Space, send: Send) -> No
     ]
     try:
         config = sweep.compose([*fixed, *inputs])
-    except (HydraException, OmegaConfBaseException):  # the first choices don't go together
+    except (HydraException, OmegaConfBaseException):  # the first choices contradict each other
         config = sweep.compose(fixed)
     try:
         warm(config)
@@ -155,14 +151,8 @@ def _prepare(sweep: Sweep, fixed: Sequence[str], space: Space, send: Send) -> No
             send({"error": str(error)[:900]})
 
 
-# what says which data and which encoder are read
-_INPUT = re.compile(
-    r"data|encoder|(data|encoder)\.(source\b.*|dataset|subset|revision|name_or_path|\w+_(file|column|split))"
-)
-
-
 def _run_job(sweep: Sweep, content: dict[str, Any], send: Send) -> None:
-    """In a process of the fork server: a trial, or the report of the search."""
+    """Run a trial, or write the report, in a process of the fork server."""
     if "report" in content:
         os.nice(10)
         study = optuna.load_study(study_name=content["report"], storage=open_storage(content["url"]))
@@ -172,14 +162,13 @@ def _run_job(sweep: Sweep, content: dict[str, Any], send: Send) -> None:
 
 
 def _check_values(sweep: Sweep, space: Space, fixed: Sequence[str]) -> DictConfig:
-    """Compose a trial as it will be, searched values aside, and judge the ends of what is searched."""
+    """Check the ends of the searched ranges, and return the configuration of a trial without searched values."""
     try:
         composed = sweep.compose(fixed)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(" ".join(str(error).split())) from error
     problems: Callable[[DictConfig], list[str]] | None = getattr(sweep.task, "problems", None)
-    found = [] if problems is None else value_problems(space, composed, problems)
-    if found:
+    if problems is not None and (found := value_problems(space, composed, problems)):
         raise ConfigError("\n".join(found))
     return composed
 
@@ -208,16 +197,17 @@ def _run(
         else:
             slots = divide(settings.n_jobs, usable_threads(), visible_gpus())
             Workers(server, opened, queue, slots, overrides, settings, trial_ended).run()
-            server.stop()  # it may be drawing a report, older than the one that is due now
+            server.stop()  # it may still be drawing an older report
     except KeyboardInterrupt:
         _conclude(opened, settings)
-        print(
-            f"\nInterrupted; what ran is run again when the search goes on:\n  {_how_to_go_on(opened, settings)}"
-        )
+        command = _resume_command(opened, settings)
+        print(f"\nInterrupted. Unfinished trials will be run again when you resume with:\n  {command}")
         raise
     except SearchError as error:
         _conclude(opened, settings)
-        raise SearchError(f"{error}\nThe search goes on with:\n  {_how_to_go_on(opened, settings)}") from None
+        raise SearchError(
+            f"{error}\nResume the search with:\n  {_resume_command(opened, settings)}"
+        ) from None
     _conclude(opened, settings)
 
 
@@ -225,38 +215,37 @@ def _announce(opened: OpenedStudy, queue: TrialQueue) -> None:
     trials = opened.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
     where = f"study {opened.study.study_name}, folder {opened.folder}"
     if trials:
-        log.info(f"The search goes on with {len(trials)} of {queue.n_trials} trials done; {where}")
+        log.info(f"Resuming the search with {len(trials)} of {queue.n_trials} trials done; {where}")
     else:
-        log.info(f"A search of {queue.n_trials} trials; {where}")
+        log.info(f"Starting a search of {queue.n_trials} trials; {where}")
 
 
-def _how_to_go_on(opened: OpenedStudy, settings: SearchSettings) -> str:
-    """The command, with what finds the study again where its name and its storage aren't given."""
+def _resume_command(opened: OpenedStudy, settings: SearchSettings) -> str:
+    """Return the command of the search; the folder is added if it doesn't name the study and its storage."""
     command = str(opened.study.user_attrs["command"])
-    is_found = settings.study_name and settings.storage
-    if not is_found and "hydra.sweep.dir=" not in command:
+    if not (settings.study_name and settings.storage) and "hydra.sweep.dir=" not in command:
         command += f' "hydra.sweep.dir={quoted(str(opened.folder))}"'
     return command
 
 
 def _conclude(opened: OpenedStudy, settings: SearchSettings) -> None:
-    """Say what was found, and write it."""
+    """Log and write the results."""
     found = results(opened.study)
     if found is None:
         log.info("No trial has been completed")
     else:
         OmegaConf.save(OmegaConf.create(found), Path(opened.folder, layout.RESULTS_FILE))
         if "best_value" in found:
-            log.info(f"Best {opened.objective}: {found['best_value']:.6g} by {found['best_params']}")
+            log.info(f"Best {opened.objective}: {found['best_value']:.6g} with {found['best_params']}")
         else:
-            log.info(f"Trials that no other one beats in all objectives: {len(found['solutions'])}")
+            log.info(f"Trials that no other trial dominates: {len(found['solutions'])}")
     page = outputs.write(opened.study, opened.folder) if settings.report else None
     if page is not None:
         log.info(f"Report: {page}")
 
 
 def results(study: Study) -> dict[str, Any] | None:
-    """The best parameters and values in the form of Hydra's plugin; ``None`` if no trial is complete."""
+    """Return the best parameters and values as Hydra's plugin writes them; ``None`` if no trial is complete."""
     if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
         return None
     if len(study.directions) == 1:

@@ -68,8 +68,8 @@ def kill(pid: int) -> None:
 
 
 def wait_until_gone(pids: list[int]) -> None:
-    """A trial must not go on without its search; one that is killed needs a moment."""
+    """Wait for the end of trials, which must not outlive their search; a killed process needs a moment."""
     until = time.monotonic() + 10
     while any(Path(f"/proc/{pid}/exe").exists() for pid in pids):
-        assert time.monotonic() < until, "a trial goes on without its search"
+        assert time.monotonic() < until, "a trial outlives its search"
         time.sleep(0.01)

@@ -2,8 +2,7 @@
 
 import logging
 import sys
-from contextlib import contextmanager
-from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import optuna
 import pytest
@@ -13,36 +12,11 @@ from bert_ft.search.results import outputs
 from bert_ft.search.space.samplers import build_callbacks
 
 
-class MLflow(SimpleNamespace):
-    """As much of mlflow as the callback calls; it isn't installed here."""
-
-    def __init__(self):
-        super().__init__(runs=[], utils=SimpleNamespace(validation=SimpleNamespace(MAX_TAG_VAL_LENGTH=5000)))
-
-    @contextmanager
-    def start_run(self, **settings):
-        self.runs.append(settings)
-        yield
-
-    def set_experiment(self, name):
-        self.experiment = name
-
-    def set_tracking_uri(self, address):
-        self.address = address
-
-    def log_params(self, values):
-        self.runs[-1]["params"] = values
-
-    def log_metrics(self, values):
-        self.runs[-1]["metrics"] = values
-
-    def set_tags(self, values):
-        self.runs[-1]["state"] = values["state"]
-
-
 @pytest.fixture
 def mlflow(monkeypatch):
-    fake = MLflow()
+    """What the callback calls; it isn't installed here."""
+    fake = MagicMock()
+    fake.utils.validation.MAX_TAG_VAL_LENGTH = 5000
     monkeypatch.setitem(sys.modules, "mlflow", fake)
     for name in ("optuna_integration.mlflow", "optuna_integration.mlflow.mlflow"):
         monkeypatch.delitem(sys.modules, name, raising=False)
@@ -58,17 +32,15 @@ def ended_trial():
 
 @pytest.mark.filterwarnings("ignore:MLflowCallback has been deprecated:FutureWarning")
 def test_a_search_is_tracked_in_mlflow(mlflow, tmp_path):
-    settings = {
-        "_target_": "optuna_integration.MLflowCallback",
-        "tracking_uri": "http://server",
-        "metric_name": "acc",
-    }
-    callbacks = build_callbacks({"mlflow": settings, "none": None})
+    target = {"_target_": "optuna_integration.MLflowCallback", "tracking_uri": "http://server"}
+    callbacks = build_callbacks({"mlflow": {**target, "metric_name": "acc"}, "none": None})
     study, trial = ended_trial()
     outputs.trial_ended(study, trial, tmp_path, callbacks)
-    (run,) = mlflow.runs
-    assert (mlflow.address, mlflow.experiment) == ("http://server", "rates")
-    assert (run["params"], run["metrics"], run["state"]) == ({"lr": 0.1}, {"acc": 0.5}, "COMPLETE")
+    mlflow.set_tracking_uri.assert_called_once_with("http://server")
+    mlflow.set_experiment.assert_called_once_with("rates")
+    mlflow.log_params.assert_called_once_with({"lr": 0.1})
+    mlflow.log_metrics.assert_called_once_with({"acc": 0.5})
+    assert mlflow.set_tags.call_args.args[0]["state"] == "COMPLETE"
 
 
 def test_one_that_fails_does_not_end_the_search(tmp_path, caplog):

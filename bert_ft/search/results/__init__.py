@@ -1,1 +1,1 @@
-"""What a study shows: page, pictures, tables, best settings, and the folders that are kept."""
+"""Results of a study: page, pictures, tables, best settings, and which folders keep their weights."""

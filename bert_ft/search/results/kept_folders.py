@@ -12,52 +12,47 @@ from bert_ft import layout
 from bert_ft.search.results.ranking import ranked
 from bert_ft.search.results.study_log import StudyLog, TrialLog
 
-# of a run's folder; what is logged stays
+# in a run's folder; its logs stay
 WEIGHTS = (layout.MODEL_FOLDER, layout.CHECKPOINT_FOLDER)
 STAGE_FOLDERS = tuple(f"{layout.PRETRAINING_FOLDER}/{name}" for name in WEIGHTS)
 HEAVY = (*WEIGHTS, *STAGE_FOLDERS)
 
 
 def keep_only_best(log: StudyLog, folder: Path) -> None:
-    """Remove the weights of every ended trial but the best ``log.keep_top_k`` (``None``: all); link the best one's ``model/`` at the top.
+    """Remove the weights of all ended trials except the best ``log.keep_top_k``, and link ``model/`` to the best one's.
 
-    Trials that didn't complete keep none. Folders of other machines are left to them; where the best one's can't be seen
-    from here there is no link.
+    Only complete trials keep weights. Folders of other machines are left to them; if the best one's folder can't be
+    seen from here there is no link.
     """
-    kept = kept_trials(log)
+    kept = ranked(log)[: log.keep_top_k]
     numbers = {trial.number for trial in kept}
-    ended = [trial for trial in log.trials if trial.is_settled]
-    in_use = {trial.folder for trial in log.trials if not trial.is_settled} | {trial.folder for trial in kept}
-    for own in _own_folders(trial for trial in ended if trial.number not in numbers):
-        if str(own) not in in_use:
+    in_use = {trial.folder for trial in log.trials if not trial.is_settled or trial.number in numbers}
+    for trial in log.trials:
+        if trial.folder is not None and is_here(trial) and trial.folder not in in_use:
             for name in HEAVY:
-                shutil.rmtree(own / name, ignore_errors=True)
+                shutil.rmtree(Path(trial.folder, name), ignore_errors=True)
     _link(folder / layout.MODEL_FOLDER, _best_model(kept))
 
 
-def kept_trials(log: StudyLog) -> list[TrialLog]:
-    """The trials that keep their weights, the best first."""
-    return ranked(log)[: log.keep_top_k]
-
-
-def _own_folders(trials: Iterable[TrialLog]) -> list[Path]:
-    return [Path(t.folder) for t in trials if t.folder is not None and t.host in (None, socket.gethostname())]
+def is_here(trial: TrialLog) -> bool:
+    """Return whether the trial ran on this machine."""
+    return trial.host in (None, socket.gethostname())
 
 
 def _best_model(kept: Iterable[TrialLog]) -> Path | None:
-    """Of trials, the best first; one of this machine that has none any more is passed over."""
+    """Return the folder of the best model; trials of this machine without a model are skipped."""
     for trial in kept:
         if trial.folder is not None:
             model = Path(trial.folder) / layout.MODEL_FOLDER
             if model.is_dir():
                 return model
-            if trial.host not in (None, socket.gethostname()):
+            if not is_here(trial):
                 return None
     return None
 
 
 def _link(link: Path, model: Path | None) -> None:
-    """Let the link lead to the model; without one that is there, there is none. What isn't a link stays."""
+    """Make the link point to the model, or remove it if there is none. Anything that isn't a link stays."""
     if link.exists() and not link.is_symlink():
         return
     if model is None:
@@ -69,4 +64,4 @@ def _link(link: Path, model: Path | None) -> None:
     new = link.with_name(f".{link.name}.{os.getpid()}")
     new.unlink(missing_ok=True)
     new.symlink_to(to, target_is_directory=True)
-    new.replace(link)  # atomic: whoever reads the link finds the one or the other
+    new.replace(link)  # atomic: a reader finds the old link or the new one

@@ -1,18 +1,16 @@
-"""What a search keeps and shows: after each trial, and of the whole study."""
+"""What a search writes: after each trial, and for the whole study."""
 
 from __future__ import annotations
 
 import logging
-import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from bert_ft import layout
-from bert_ft.search.results.kept_folders import keep_only_best
+from bert_ft.search.results.kept_folders import is_here, keep_only_best
 from bert_ft.search.results.study_log import TrialLog, read_study
 
 log = logging.getLogger(__name__)
@@ -24,54 +22,50 @@ def trial_ended(
     folder: Path | str,
     callbacks: Sequence[Callable[[Study, FrozenTrial], None]] = (),
 ) -> None:
-    """Put the folders in order after ``trial`` has ended; quick, and no reason for the search to stop.
+    """Clean up after ``trial`` has ended, then call the study's callbacks; errors are only logged.
 
-    The weights of trials that aren't among the best are removed, ``model`` in the sweep's ``folder`` leads to those of
-    the best one, and the trial gets its line in TensorBoard's table of hyper-parameters, if it has none of its own. The study's own callbacks follow.
+    Removes weights that aren't among the best, links ``model`` in the sweep's ``folder`` to the best ones, and gives the
+    trial a line in TensorBoard's table of hyper-parameters if it has none.
     """
     try:
         known = read_study(study)
         keep_only_best(known, Path(folder))
         _add_to_hparams(known.trials[trial.number], known.objectives)
     except Exception:
-        log.exception("after trial %s: its folder couldn't be put in order; the search goes on", trial.number)
+        log.exception("after trial %s: cleaning up failed; the search continues", trial.number)
     for callback in callbacks:
         try:
             callback(study, trial)
         except Exception:
-            log.exception(
-                "after trial %s: %s failed; the search continues", trial.number, type(callback).__name__
-            )
+            name = type(callback).__name__
+            log.exception("after trial %s: %s failed; the search continues", trial.number, name)
 
 
 def write(study: Study, folder: Path | str) -> Path | None:
-    """Write the study's page, pictures, table and best settings into ``folder``; the page's path.
+    """Write the study's page, pictures, table and best settings, and return the page's path.
 
-    ``None`` where that fails, which the log tells: the search itself goes on.
+    Return ``None`` if that fails; the error is only logged, so that the search continues.
     """
     try:
-        # loads matplotlib, which a search that only runs doesn't need
+        # loads matplotlib, which a search without a report doesn't need
         from bert_ft.search.results.study_report import write_study_report
 
         return write_study_report(study, Path(folder))
     except Exception:
         log.exception(
-            "the report of the search couldn't be drawn; python -m bert_ft.report study_name=%s storage=... tries again",
+            "the report of the search failed; retry with python -m bert_ft.report study_name=%s storage=...",
             study.study_name,
         )
         return None
 
 
-def _add_to_hparams(trial: TrialLog, objectives: Any) -> None:
-    """A complete trial has written its own line, if it logs to TensorBoard."""
-    if trial.folder is None or trial.host not in (None, socket.gethostname()):
+def _add_to_hparams(trial: TrialLog, objectives: Sequence[str]) -> None:
+    if trial.folder is None or not is_here(trial) or trial.state in ("running", "waiting"):
         return
     events = Path(trial.folder) / layout.TENSORBOARD_FOLDER
-    if trial.state not in ("complete", "pruned", "failed", "lost"):
-        return
     if trial.state == "complete" and any(events.glob("events.*")):
-        return
-    if any(events.glob("*.search")):  # of an earlier call
+        return  # a complete trial that logs to TensorBoard has written its own line
+    if any(events.glob("*.search")):  # an earlier call has written it
         return
     from bert_ft.reporting.hparams import write_hparams
 

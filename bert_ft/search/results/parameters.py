@@ -9,39 +9,27 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from bert_ft.search.results.study_log import StudyLog, TrialLog
-
-EDGE = 0.05  # of the range, at either end of it
+from bert_ft.search.results.study_log import StudyLog
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """What a search varies.
-
-    Attributes:
-        name: its key.
-        choices: what a categorical one is drawn from, as texts; numbers in their order; empty for the others.
-        low: the least value; of a categorical one 0.
-        high: the largest; of a categorical one the place of its last choice.
-        is_log: whether equal distances are equal ratios.
-        step: between two values; ``None``: there are values in between.
-        is_ordered: whether more and less have a meaning.
-    """
+    """A parameter that is searched."""
 
     name: str
-    choices: Sequence[str]
-    low: float
-    high: float
+    choices: Sequence[str]  # as text, numbers in their order; empty unless categorical
+    low: float  # for choices 0
+    high: float  # for choices the place of the last one
     is_log: bool = False
-    step: float | None = None
-    is_ordered: bool = True
+    step: float | None = None  # None: continuous
+    is_ordered: bool = True  # False: the choices have no order
 
     def place(self, value: Any) -> float:
-        """Where the value stands: itself, or of a categorical one the number of its choice."""
+        """Return where the value lies: the value itself, or the number of its choice."""
         return float(self.choices.index(_text(value))) if self.choices else float(value)
 
     def share(self, value: Any) -> float:
-        """Where the value stands between the ends of the range, from 0 to 1; 0.5 where it has only one."""
+        """Return where the value lies between the ends of the range, from 0 to 1; 0.5 if the range is one value."""
         low, high, at = self.low, self.high, self.place(value)
         if not low < high:
             return 0.5
@@ -60,26 +48,22 @@ class Parameter:
 
 
 def parameters(log: StudyLog) -> list[Parameter]:
-    """The parameters of the study, in the order in which they appeared."""
-    return [_parameter(name, distribution, log.trials) for name, distribution in log.distributions.items()]
+    """Return the parameters of the study, in the order in which they appeared."""
+    return [
+        # an earlier start of the search may have had another range, which its trials keep
+        _parameter(name, each, [trial.params[name] for trial in log.trials if name in trial.params])
+        for name, each in log.distributions.items()
+    ]
 
 
-def _parameter(name: str, distribution: BaseDistribution, trials: Sequence[TrialLog]) -> Parameter:
+def _parameter(name: str, distribution: BaseDistribution, seen: Sequence[Any]) -> Parameter:
     if isinstance(distribution, CategoricalDistribution):
-        given = list(distribution.choices)
-        # an earlier start of the search may have had other choices, which its trials keep
-        given += [trial.params[name] for trial in trials if name in trial.params]
-        is_ordered = all(isinstance(value, int | float) and not isinstance(value, bool) for value in given)
-        choices = list(
-            dict.fromkeys(
-                _text(value)
-                for value in (sorted(given, key=lambda value: float(value or 0)) if is_ordered else given)
-            )
-        )
+        values: list[Any] = [*distribution.choices, *seen]
+        is_ordered = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+        choices = list(dict.fromkeys(map(_text, sorted(values) if is_ordered else values)))
         return Parameter(name, choices, 0, len(choices) - 1, step=1, is_ordered=is_ordered)
     assert isinstance(distribution, FloatDistribution | IntDistribution)
-    seen = [float(trial.params[name]) for trial in trials if name in trial.params]  # likewise
-    low, high = min([distribution.low, *seen]), max([distribution.high, *seen])
+    low, high = float(min([distribution.low, *seen])), float(max([distribution.high, *seen]))
     step = distribution.step if isinstance(distribution, FloatDistribution) or not distribution.log else 1
     return Parameter(name, [], low, high, is_log=distribution.log and low > 0, step=step)
 

@@ -1,9 +1,10 @@
-"""What each picture of a study shows, as numbers; drawing is elsewhere."""
+"""The numbers that each picture of a study shows, without drawing them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,19 +18,19 @@ from bert_ft.drawing.trials import Scale
 from bert_ft.drawing.worker_timeline import Bar
 from bert_ft.search.results.importance import Importances
 from bert_ft.search.results.parameters import Parameter, parameters
-from bert_ft.search.results.ranking import best_so_far, front, ranked
+from bert_ft.search.results.ranking import front, ranked
 from bert_ft.search.results.study_log import StudyLog, TrialLog, seconds_between
 from bert_ft.search.results.utilization import lanes_of, stays
 
-OUTLIER = 4.0  # times the spread of the better three quarters: what is further away isn't shown in full
-FEWEST = 8  # values, below which all are shown
+OUTLIER = 4.0  # times the spread of the better three quarters
+FEWEST = 8  # values; with fewer, all are shown
 
 
 def core_limits(values: Sequence[float], maximize: bool) -> tuple[float, float] | None:
-    """Limits of an axis on which the good values can be told apart; ``None``: show everything.
+    """Return limits of an axis on which the good values can be distinguished; ``None``: show everything.
 
-    A few diverged trials would press all others into one line. The limits leave them out where the worst value is
-    further from the best than four times the spread of the better three quarters.
+    A few diverged trials would compress all others into one line. The limits exclude them if the worst value is further
+    from the best than ``OUTLIER`` times the spread of the better three quarters.
     """
     finite = sorted((value for value in values if math.isfinite(value)), reverse=maximize)
     if len(finite) < FEWEST:
@@ -43,23 +44,19 @@ def core_limits(values: Sequence[float], maximize: bool) -> tuple[float, float] 
 
 
 def outside(values: Sequence[float], limits: tuple[float, float] | None) -> int:
-    """How many of the values the limits leave out."""
+    """Return how many of the values are outside the limits."""
     return 0 if limits is None else sum(not limits[0] <= value <= limits[1] for value in values)
 
 
 def history(log: StudyLog, place: int) -> History:
-    """The values of one objective by trial; only a single objective has reports of pruned trials."""
+    """Return the values of one objective by trial; pruned trials have reports only for a single objective."""
     complete = [(trial.number, trial.values[place]) for trial in log.complete if trial.values]
     complete = [point for point in complete if math.isfinite(point[1])]
-    best = best_so_far([value for _, value in complete], log.maximize[place])
-    pruned = [
-        (trial.number, trial.last_reported[1])
-        for trial in log.of_state("pruned")
-        if trial.last_reported is not None
-    ]
     values = [value for _, value in complete]
+    best = (np.maximum if log.maximize[place] else np.minimum).accumulate(values).tolist()
+    pruned = [(each.number, each.last_reported[1]) for each in log.of_state("pruned") if each.last_reported]
     limits = core_limits(values, log.maximize[place])
-    if limits is None and len(set(values)) > 1:  # pruned trials, which never came far, don't set the scale
+    if limits is None and len(set(values)) > 1:  # the low values of pruned trials shouldn't set the scale
         room = 0.12 * (max(values) - min(values))
         limits = (min(values) - room, max(values) + room)
     return History(
@@ -73,29 +70,28 @@ def history(log: StudyLog, place: int) -> History:
     )
 
 
-def shown_parameters(log: StudyLog) -> list[Parameter]:
-    """Those that take more than one value among the complete trials."""
-    return [
+def shown_parameters(log: StudyLog, importances: Importances | None) -> list[Parameter]:
+    """Return the parameters with several values among the complete trials, the most important first.
+
+    Importance is by PED-ANOVA, which also judges conditional parameters; those without one come last.
+    """
+    varied = [
         each
         for each in parameters(log)
         if len({each.place(trial.params[each.name]) for trial in log.complete if each.name in trial.params})
         > 1
     ]
-
-
-def by_importance(found: Sequence[Parameter], importances: Importances | None) -> list[Parameter]:
-    """The parameters in the order of their importance, by PED-ANOVA, which judges conditional ones too; unknown ones last."""
     shares = (importances.ped_anova or importances.fanova) if importances else {}
-    return sorted(found, key=lambda each: -shares.get(each.name, -1.0))
+    return sorted(varied, key=lambda each: -shares.get(each.name, -1.0))
 
 
 def scale_of(parameter: Parameter) -> Scale:
-    """The axis of a parameter."""
+    """Return the axis of a parameter."""
     return Scale(parameter.name, parameter.low, parameter.high, parameter.is_log, tuple(parameter.choices))
 
 
 def slices(log: StudyLog, shown: Sequence[Parameter], place: int) -> list[Slice]:
-    """The objective over each parameter, of the complete trials that have it."""
+    """Return the objective over each parameter, for the complete trials that have it."""
     found = []
     for parameter in shown:
         trials = [trial for trial in ranked(log) if parameter.name in trial.params]
@@ -111,7 +107,7 @@ def slices(log: StudyLog, shown: Sequence[Parameter], place: int) -> list[Slice]
 
 
 def relative_ranks(log: StudyLog) -> NDArray[np.float64]:
-    """Of the ranked trials: from 0 for the best to 1 for the worst; equal values have the same."""
+    """Return the rank of each ranked trial, from 0 for the best to 1 for the worst; equal values share one."""
     trials = ranked(log)
     if len(trials) < 2:
         return np.zeros(len(trials))
@@ -123,17 +119,17 @@ def relative_ranks(log: StudyLog) -> NDArray[np.float64]:
 
 
 def places_of(log: StudyLog, shown: Sequence[Parameter]) -> NDArray[np.float64]:
-    """Where the ranked trials stand on each parameter → ``(trials, parameters)``; NaN where one hasn't it."""
+    """Return the places of the ranked trials on each parameter, ``(trials, parameters)``; NaN if a trial lacks it."""
     return np.array(
         [
             [each.place(trial.params[each.name]) if each.name in trial.params else np.nan for each in shown]
             for trial in ranked(log)
         ]
-    ).reshape(len(ranked(log)), len(shown))
+    )
 
 
 def coordinates(log: StudyLog, shown: Sequence[Parameter]) -> list[Coordinate]:
-    """An axis for each parameter, and one for the objective where there is a single one."""
+    """Return an axis for each parameter, and one for a single objective."""
     trials = ranked(log)
     found = [
         Coordinate(
@@ -149,12 +145,8 @@ def coordinates(log: StudyLog, shown: Sequence[Parameter]) -> list[Coordinate]:
 
 
 def _labels(parameter: Parameter) -> dict[float, str]:
-    if parameter.choices:
-        last = max(len(parameter.choices) - 1, 1)
-        is_single = len(parameter.choices) == 1
-        return {0.5 if is_single else place / last: text for place, text in enumerate(parameter.choices)}
-    if not parameter.low < parameter.high:
-        return {0.5: f"{parameter.low:g}"}
+    if parameter.choices:  # several: a shown parameter has several values
+        return {place / parameter.high: text for place, text in enumerate(parameter.choices)}
     low, high = parameter.low, parameter.high
     middle = math.sqrt(low * high) if parameter.is_log else (low + high) / 2
     return {0.0: f"{low:.3g}", 0.5: f"{middle:.2g}", 1.0: f"{high:.3g}"}
@@ -172,7 +164,7 @@ def _objective_axis(trials: Sequence[TrialLog], name: str, maximize: bool) -> Co
 
 
 def curves(log: StudyLog) -> list[TrialCurve]:
-    """What the trials reported, the best one named."""
+    """Return the reports of each trial; the best trial is marked."""
     best = [trial.number for trial in ranked(log)[:1]]
     return [
         TrialCurve(
@@ -182,43 +174,33 @@ def curves(log: StudyLog) -> list[TrialCurve]:
             trial.number in best,
         )
         for trial in log.trials
-        if trial.reported and trial.state != "waiting"
+        if trial.reported
     ]
 
 
 def timeline(log: StudyLog) -> tuple[list[Bar], list[str]]:
-    """A bar for each trial that began, and the workers' names from the top."""
+    """Return a bar for each trial that started, and the workers' names from the top."""
     found = stays(log)
     lanes = lanes_of(found)
-    return [
-        Bar(
-            lanes.index(stay.lane),
-            seconds_between(found[0].start, stay.start),
-            stay.seconds,
-            stay.trial.state,
-            stay.trial.number,
-        )
-        for stay in found
-    ], lanes
+    bars = []
+    for stay in found:
+        start, seconds = seconds_between(found[0].start, stay.start), seconds_between(stay.start, stay.end)
+        bars.append(Bar(lanes.index(stay.lane), start, seconds, stay.trial.state, stay.trial.number))
+    return bars, lanes
 
 
 def fronts(log: StudyLog) -> list[Front]:
-    """Each pair of objectives."""
+    """Return each pair of objectives."""
     trials = ranked(log)
     best = {trial.number for trial in front(log)}
-    better = [
+    names = [
         f"{name} ({'more' if more else 'less'} is better)"
         for name, more in zip(log.objectives, log.maximize, strict=True)
     ]
-    values = np.array([trial.values for trial in trials]).reshape(len(trials), len(better))
+    values = np.array([trial.values for trial in trials])
+    is_front = np.array([trial.number in best for trial in trials])
+    numbers = np.array([trial.number for trial in trials])
     return [
-        Front(
-            better[one],
-            better[other],
-            values[:, [one, other]],
-            np.array([trial.number in best for trial in trials], dtype=bool),
-            np.array([trial.number for trial in trials]),
-        )
-        for one in range(len(better))
-        for other in range(one + 1, len(better))
+        Front(names[one], names[other], values[:, [one, other]], is_front, numbers)
+        for one, other in combinations(range(len(names)), 2)
     ]

@@ -1,4 +1,4 @@
-"""A study as plain values: what its tables and pictures are made of."""
+"""A study as plain values, from which its tables and pictures are made."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from optuna.distributions import BaseDistribution
@@ -17,63 +16,45 @@ from optuna.trial import FrozenTrial, TrialState
 from bert_ft.compat.optuna import url_of
 from bert_ft.search.processes import start_of
 
-# a trial's user attributes, each with a field of its name
-ATTRIBUTES = (
-    "folder",
-    "overrides",
-    "worker",
-    "host",
-    "reason",
-    "seconds_to_first_step",
-    "steps",
-    "total_steps",
-    "as_configured",
-)
+KEEP_TOP_K = 3
+STATES = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "waiting",
+}
 
 
-@dataclass(frozen=True)
-class TrialLog:
-    """One trial.
+@dataclass(frozen=True, kw_only=True)
+class TrialNotes:
+    """User attributes of a trial."""
 
-    Attributes:
-        number: counted from 0.
-        state: ``complete``, ``pruned``, ``failed``, ``lost`` (its process was killed), ``running`` or ``waiting``.
-        values: one for each objective; ``None`` unless it is complete.
-        params: name → value.
-        reported: step → value, the finite ones in the order of the steps.
-        start: when it began.
-        end: when it ended; of a running one the time of reading, of a lost one whose end nobody noted the last thing known.
-        folder: of its job.
-        overrides: of its job.
-        worker: the slot that it ran in.
-        host: likewise the machine.
-        reason: why it failed or was lost.
-        seconds_to_first_step: from its start.
-        steps: optimizer steps done.
-        total_steps: optimizer steps of a whole run.
-        is_settled: whether its state can't change any more; one that is ``lost`` for now, since its process is no more, may
-            just have ended well and not been told so yet.
-        as_configured: of the one that is the configuration that the search began from: the parameters that were drawn
-            nevertheless.
-    """
-
-    number: int
-    state: str
-    values: tuple[float, ...] | None = None
-    params: Mapping[str, Any] = field(default_factory=dict)
-    reported: Mapping[int, float] = field(default_factory=dict)
-    start: datetime | None = None
-    end: datetime | None = None
     folder: str | None = None
     overrides: Sequence[str] | None = None
     worker: Any = None
     host: str | None = None
-    reason: str | None = None
+    reason: str | None = None  # why it failed or was lost
     seconds_to_first_step: float | None = None
-    steps: int | None = None
-    total_steps: int | None = None
-    as_configured: Sequence[str] | None = None
-    is_settled: bool = True
+    steps: int | None = None  # optimizer steps done
+    total_steps: int | None = None  # optimizer steps of a whole run
+    as_configured: Sequence[str] | None = None  # of the trial as configured: the parameters drawn anyway
+
+
+@dataclass(frozen=True)
+class TrialLog(TrialNotes):
+    """A trial; ``None`` means unknown."""
+
+    number: int
+    state: str  # one of STATES, or ``lost``: its process was killed
+    values: tuple[float, ...] | None = None  # one for each objective, if complete
+    params: Mapping[str, Any] = field(default_factory=dict)
+    reported: Mapping[int, float] = field(default_factory=dict)  # step → value, the finite ones, by step
+    start: datetime | None = None
+    end: datetime | None = None  # while running: when it was read; if lost unnoticed: the last time known
+    is_settled: bool = (
+        True  # False if its state may change: one just ``lost`` may have ended well, not yet stored
+    )
 
     @property
     def seconds(self) -> float | None:
@@ -88,38 +69,23 @@ class TrialLog:
 
 @dataclass(frozen=True)
 class StudyLog:
-    """A study at one moment.
-
-    Attributes:
-        name: of the study.
-        trials: by their number.
-        objectives: the names of the values.
-        maximize: for each of them whether more is better.
-        distributions: parameter → its range in the latest trial that has it, in the order of their appearance.
-        num_wanted: the trials that were asked for; ``None`` where it isn't known.
-        num_workers: likewise the slots.
-        command: that the search was started with.
-        folder: the sweep's.
-        storage: its URL; ``None`` where it lies in memory.
-        keep_top_k: how many trials keep their model; ``None``: all.
-        now: the moment.
-    """
+    """A study at one moment; ``None`` means unknown."""
 
     name: str
     trials: Sequence[TrialLog]
     objectives: Sequence[str]
-    maximize: Sequence[bool]
-    distributions: Mapping[str, BaseDistribution] = field(default_factory=dict)
-    num_wanted: int | None = None
-    num_workers: int | None = None
-    command: str | None = None
+    maximize: Sequence[bool]  # for each objective
+    distributions: Mapping[str, BaseDistribution] = field(
+        default_factory=dict
+    )  # of the latest trial with each
+    num_wanted: int | None = None  # n_trials
+    command: str | None = None  # that started the search
     folder: str | None = None
-    storage: str | None = None
-    keep_top_k: int | None = 3
-    now: datetime = field(default_factory=datetime.now)
+    storage: str | None = None  # its URL; None in memory
+    keep_top_k: int | None = KEEP_TOP_K  # None: all
 
     def of_state(self, *states: str) -> list[TrialLog]:
-        """The trials in one of these states."""
+        """Return the trials in one of these states."""
         return [trial for trial in self.trials if trial.state in states]
 
     @property
@@ -128,56 +94,29 @@ class StudyLog:
         return self.of_state("complete")
 
 
-KEEP_TOP_K = 3
-STATES = {
-    TrialState.COMPLETE: "complete",
-    TrialState.PRUNED: "pruned",
-    TrialState.FAIL: "failed",
-    TrialState.RUNNING: "running",
-    TrialState.WAITING: "waiting",
-}
-
-
 def read_study(study: Study, now: datetime | None = None) -> StudyLog:
-    """The study as its storage has it ``now`` (``None``: by the clock)."""
+    """Return the content of the study's storage; running trials last until ``now`` (``None``: the current time)."""
     now = now or datetime.now()
     frozen = study.get_trials(deepcopy=False)
-    ends = [trial.datetime_complete for trial in frozen if trial.datetime_complete is not None]
-    last = max(ends, default=None)
-    attributes = study.user_attrs
+    last = max((t.datetime_complete for t in frozen if t.datetime_complete is not None), default=None)
+    noted = study.user_attrs
+    command = noted.get("command")
     return StudyLog(
         name=study.study_name,
         trials=[_trial(each, now, last) for each in frozen],
-        objectives=_objectives(study, attributes.get("objective")),
+        objectives=_objectives(study, noted.get("objective")),
         maximize=[direction == StudyDirection.MAXIMIZE for direction in study.directions],
         distributions={name: each for trial in frozen for name, each in trial.distributions.items()},
-        num_wanted=attributes.get("n_trials"),
-        num_workers=attributes.get("n_jobs"),
-        command=_words(attributes.get("command")),
-        folder=attributes.get("folder"),
+        num_wanted=noted.get("n_trials"),
+        command=" ".join(command) if isinstance(command, list) else command,
+        folder=noted.get("folder"),
         storage=url_of(study),
-        keep_top_k=keep_top_k_of(study),
-        now=now,
+        keep_top_k=noted.get("keep_top_k", noted.get("keep_best", KEEP_TOP_K)),  # keep_best: its earlier name
     )
 
 
-def keep_top_k_of(study: Study) -> int | None:
-    """Return how many of the study's trials keep their model; ``None``: all."""
-    attributes = study.user_attrs
-    keep: int | None = attributes.get(
-        "keep_top_k", attributes.get("keep_best", KEEP_TOP_K)
-    )  # its earlier name
-    return keep
-
-
-def sweep_folder(study: Study) -> Path | None:
-    """The folder that the study noted as its own."""
-    folder = study.user_attrs.get("folder")
-    return None if folder is None else Path(folder)
-
-
 def _trial(trial: FrozenTrial, now: datetime, last: datetime | None) -> TrialLog:
-    known = {name: trial.user_attrs.get(name) for name in ATTRIBUTES}
+    known = {name: trial.user_attrs.get(name) for name in TrialNotes.__dataclass_fields__}
     finite = {step: value for step, value in trial.intermediate_values.items() if math.isfinite(value)}
     state, end = STATES[trial.state], trial.datetime_complete
     if state == "running" and _is_gone(trial):
@@ -203,7 +142,7 @@ def _trial(trial: FrozenTrial, now: datetime, last: datetime | None) -> TrialLog
 
 
 def _is_gone(trial: FrozenTrial) -> bool:
-    """Whether the process of a running trial, one of this machine, has ended."""
+    """Return whether a running trial of this machine has lost its process."""
     pid, host = trial.user_attrs.get("pid"), trial.user_attrs.get("host")
     if pid is None or host != socket.gethostname():
         return False
@@ -212,7 +151,7 @@ def _is_gone(trial: FrozenTrial) -> bool:
 
 
 def _objectives(study: Study, noted: Any) -> list[str]:
-    """Optuna's own names of the values, else what the search noted, else numbered ones."""
+    """Return Optuna's names of the values, else those that the search noted, else numbered ones."""
     count = len(study.directions)
     if study.metric_names:
         return list(study.metric_names)
@@ -222,10 +161,6 @@ def _objectives(study: Study, noted: Any) -> list[str]:
     return ["value"] if count == 1 else [f"value {place}" for place in range(count)]
 
 
-def _words(command: Any) -> str | None:
-    return " ".join(command) if isinstance(command, list) else command
-
-
 def seconds_between(first: datetime, last: datetime) -> float:
-    """From ``first`` to ``last``."""
+    """Return the seconds from ``first`` to ``last``."""
     return (last - first) / timedelta(seconds=1)

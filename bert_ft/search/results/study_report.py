@@ -1,4 +1,4 @@
-"""What comes out of a study: its page, pictures, table and best settings, written into a folder."""
+"""What is written for a study: page, pictures, table and best settings."""
 
 from __future__ import annotations
 
@@ -18,38 +18,40 @@ from bert_ft.search.results import best_settings, tables
 from bert_ft.search.results.importance import importances
 from bert_ft.search.results.pictures import StudyView, plots
 from bert_ft.search.results.ranking import ranked
-from bert_ft.search.results.statistics import statistics_of
-from bert_ft.search.results.study_log import StudyLog, read_study, sweep_folder
+from bert_ft.search.results.statistics import Statistics, statistics_of
+from bert_ft.search.results.study_log import StudyLog, read_study
 from bert_ft.search.results.trials_csv import trials_csv
+
+_PASSWORD = re.compile(r"(://[^:/@\s]+:)[^@\s]+(@)")  # in a database address within a command
 
 
 def folder_of(study: Study, given: str | None) -> Path:
-    """Return where to write what comes out of the study: the folder that is ``given``, else that of its sweep.
+    """Return the folder to write to: the ``given`` one, else that of the study's sweep.
 
     Raises:
-        ConfigError: none is given, and the study has noted none, or one that isn't there.
+        ConfigError: none is given, and the study has noted none, or one that doesn't exist.
     """
     if given is not None:
         return Path(given)
-    folder = sweep_folder(study)
+    folder = study.user_attrs.get("folder")
     if folder is None:
-        raise ConfigError(f"folder: required, for study_name={study.study_name} has noted none of its own")
-    if not folder.is_dir():  # moved, or of another machine
+        raise ConfigError(f"folder: required, since study_name={study.study_name} has noted none")
+    if not Path(folder).is_dir():  # moved, or on another machine
         raise ConfigError(
-            f"folder: required, for {folder}, which study_name={study.study_name} wrote to, isn't there"
+            f"folder: required, since {folder}, the folder of study_name={study.study_name}, doesn't exist"
         )
-    return folder
+    return Path(folder)
 
 
 def write_study_report(study: Study, folder: Path) -> Path:
-    """Write ``study.html``, ``study/*.png``, ``trials.csv`` and, once a trial is complete, ``best.yaml``; the page's path.
+    """Write ``study.html``, ``study/*.png``, ``trials.csv`` and, if a trial is complete, ``best.yaml``.
 
-    Files are replaced as a whole, so that none is ever seen half written.
+    Returns the page's path. Files are replaced as a whole, so that a reader never finds half of one.
     """
     folder.mkdir(parents=True, exist_ok=True)
     log = read_study(study)
-    view = StudyView(log, importances(study))
-    sections = _sections(view)
+    found = statistics_of(log)
+    sections = _sections(StudyView(log, importances(study)), found)
     write(folder / layout.TRIALS_FILE, trials_csv(log).encode())
     best = ranked(log)[:1]
     settings = command = None
@@ -60,7 +62,7 @@ def write_study_report(study: Study, folder: Path) -> Path:
         _write_best(folder, settings)
     page = Page(
         title=f"Search {log.name}",
-        facts=tables.facts(log, statistics_of(log)) | _where(log, folder),
+        facts=tables.facts(log, found) | _where(log, folder),
         results=table_or_reason("Best trials", tables.best_trials, log),
         sections=sections,
         config=settings,
@@ -76,8 +78,8 @@ def write_study_report(study: Study, folder: Path) -> Path:
     return write_page(page, folder / layout.STUDY_FILE, folder / layout.STUDY_PICTURE_FOLDER)
 
 
-def _sections(view: StudyView) -> list[Section]:
-    log, found = view.log, statistics_of(view.log)
+def _sections(view: StudyView, found: Statistics) -> list[Section]:
+    log = view.log
     behind: dict[str, list[tuple[str, Callable[[], Table]]]] = {
         "Parameters": [
             ("Importance as numbers", lambda: tables.importance(log, view.importances)),
@@ -91,20 +93,11 @@ def _sections(view: StudyView) -> list[Section]:
         ],
     }
     drawn = plots(view)
-    return [
-        Section(
-            title,
-            "",
-            [
-                *draw(drawn.get(title, []), view),
-                *(table_or_reason(name, make) for name, make in behind.get(title, [])),
-            ],
-        )
-        for title in dict.fromkeys([*drawn, *behind])
-    ]
-
-
-_PASSWORD = re.compile(r"(://[^:/@\s]+:)[^@\s]+(@)")  # of an address within a command
+    sections = []
+    for title in dict.fromkeys([*drawn, *behind]):
+        made = [table_or_reason(name, make) for name, make in behind.get(title, [])]
+        sections.append(Section(title, "", [*draw(drawn.get(title, []), view), *made]))
+    return sections
 
 
 def _where(log: StudyLog, folder: Path) -> dict[str, str]:
@@ -117,7 +110,7 @@ def _where(log: StudyLog, folder: Path) -> dict[str, str]:
 
 
 def _write_best(folder: Path, settings: str) -> None:
-    """Where Hydra looks for it, and a link beside the page."""
+    """Write the settings where Hydra looks for them, and a link beside the page."""
     (folder / layout.EXPERIMENT_FOLDER).mkdir(exist_ok=True)
     write(folder / layout.EXPERIMENT_FOLDER / layout.BEST_FILE, settings.encode())
     link = folder / layout.BEST_FILE

@@ -1,4 +1,4 @@
-"""The trials of a study as a file of comma-separated values."""
+"""The trials of a study as comma-separated values."""
 
 from __future__ import annotations
 
@@ -7,32 +7,21 @@ import io
 
 from bert_ft.search.results.study_log import StudyLog
 
-COLUMNS = ("number", "state")
-LAST = (
-    "seconds",
-    "start",
-    "end",
-    "worker",
-    "host",
-    "steps",
-    "total_steps",
-    "seconds_to_first_step",
-    "reason",
-    "folder",
-)
+TIMES = ("seconds", "start", "end")
+LAST = (*TIMES, "worker", "host", "steps", "total_steps", "seconds_to_first_step", "reason", "folder")
 
 
 def trials_csv(log: StudyLog) -> str:
-    """A row a trial: number, state, values, last report, parameters, times, worker, reason and folder; empty where unknown."""
+    """Return a row for each trial; unknown values are empty."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    params = list(log.distributions)
-    writer.writerow([*COLUMNS, *log.objectives, "last_step", "last_value", *params, *LAST])
+    names = list(log.distributions)
+    writer.writerow(["number", "state", *log.objectives, "last_step", "last_value", *names, *LAST])
     for trial in log.trials:
         values = trial.values or [None] * len(log.objectives)
-        last = trial.last_reported or (None, None)
-        row = {name: getattr(trial, name) for name in LAST}
-        row |= {name: None if row[name] is None else row[name].isoformat(" ") for name in ("start", "end")}
-        settings = [trial.params.get(name) for name in params]
-        writer.writerow([trial.number, trial.state, *values, *last, *settings, *row.values()])
+        params = [trial.params.get(name) for name in names]
+        last = [getattr(trial, name) for name in LAST]
+        writer.writerow(
+            [trial.number, trial.state, *values, *(trial.last_reported or (None, None)), *params, *last]
+        )
     return buffer.getvalue()

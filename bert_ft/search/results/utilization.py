@@ -6,66 +6,51 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import accumulate
+
+import numpy as np
+from numpy.typing import NDArray
 
 from bert_ft.search.results.study_log import StudyLog, TrialLog, seconds_between
 
-BREAK = 60.0  # seconds without any trial: the search wasn't running
+BREAK = 60.0  # seconds without any trial after which the search counts as not running
 
 
 @dataclass(frozen=True)
 class Stay:
-    """A trial in its worker.
-
-    Attributes:
-        lane: the worker's name.
-        trial: what ran in it.
-        start: when it began.
-        end: when it ended.
-    """
+    """A trial in its worker, the ``lane``."""
 
     lane: str
     trial: TrialLog
     start: datetime
     end: datetime
 
-    @property
-    def seconds(self) -> float:
-        return seconds_between(self.start, self.end)
-
 
 @dataclass(frozen=True)
 class Utilization:
-    """The seconds of one worker, or of all of them, while the search ran.
-
-    Attributes:
-        lane: the worker's name.
-        num_trials: that it ran.
-        busy: while a trial ran.
-        between: from a trial's end to the next one's start.
-        after: from its last trial to the end of the others.
-    """
+    """The seconds of a worker while the search ran."""
 
     lane: str
     num_trials: int
-    busy: float
-    between: float
-    after: float
+    busy: float  # while a trial ran
+    between: float  # between the end of a trial and the start of the next one
+    after: float  # between its last trial and the end of the others
 
     @property
     def idle_share(self) -> float:
-        """The share of its time in which no trial ran; NaN where it had no time."""
+        """The share of its time without a trial; NaN if it had no time."""
         whole = self.busy + self.between + self.after
         return (self.between + self.after) / whole if whole else float("nan")
 
 
 def stays(log: StudyLog) -> list[Stay]:
-    """Every trial that began, by its start; trials without a noted worker are put where there is room."""
-    begun = [trial for trial in log.trials if trial.start is not None and trial.end is not None]
-    begun.sort(key=lambda trial: (trial.start, trial.number))
-    hosts = {trial.host for trial in begun if trial.host is not None}
-    free: list[datetime] = []  # of the workers that weren't noted: when each is free again
+    """Return the trials that started, in that order; those without a noted worker go to any free one."""
+    started = [trial for trial in log.trials if trial.start is not None and trial.end is not None]
+    started.sort(key=lambda trial: (trial.start, trial.number))
+    hosts = {trial.host for trial in started if trial.host is not None}
+    free: list[datetime] = []  # when each of the workers that weren't noted is free again
     found = []
-    for trial in begun:
+    for trial in started:
         assert trial.start is not None
         assert trial.end is not None
         if trial.worker is not None:
@@ -79,13 +64,13 @@ def stays(log: StudyLog) -> list[Stay]:
 
 
 def lanes_of(found: Sequence[Stay]) -> list[str]:
-    """The workers, numbers in their order."""
+    """Return the workers in numerical order."""
     lanes = {stay.lane for stay in found}
     return sorted(lanes, key=lambda lane: [(not word.isdigit(), word.zfill(9)) for word in lane.split()])
 
 
 def sessions(found: Sequence[Stay]) -> list[list[Stay]]:
-    """The trials by the times in which the search ran: between two of them, over a minute without any trial."""
+    """Return the trials of each period in which the search ran; the gaps are longer than ``BREAK``."""
     groups: list[list[Stay]] = []
     end: datetime | None = None
     for stay in found:
@@ -98,41 +83,31 @@ def sessions(found: Sequence[Stay]) -> list[list[Stay]]:
 
 
 def utilizations(log: StudyLog) -> list[Utilization]:
-    """What each worker did with its time, from its first trial on, in all times in which the search ran."""
+    """Return each worker's times, from its first trial in each session."""
     found = stays(log)
-    sums: dict[str, list[float]] = defaultdict(lambda: [0, 0.0, 0.0, 0.0])
+    sums: dict[str, NDArray[np.float64]] = defaultdict(lambda: np.zeros(4))
     for session in sessions(found):
         last = max(stay.end for stay in session)
         for lane in lanes_of(session):
             own = [stay for stay in session if stay.lane == lane]
-            ends = [max(stay.end for stay in own[: place + 1]) for place in range(len(own))]
-            gaps = [
+            ends = list(accumulate((stay.end for stay in own), max))
+            gaps = sum(
                 max(0.0, seconds_between(end, later.start)) for end, later in zip(ends, own[1:], strict=False)
-            ]
+            )
             after = seconds_between(ends[-1], last)
             whole = seconds_between(own[0].start, last)
-            for place, part in enumerate((len(own), whole - sum(gaps) - after, sum(gaps), after)):
-                sums[lane][place] += part
-    return [
-        Utilization(lane, int(count), busy, between, after)
-        for lane in lanes_of(found)
-        for count, busy, between, after in [sums[lane]]
-    ]
+            sums[lane] += (len(own), whole - gaps - after, gaps, after)
+    return [Utilization(lane, int(sums[lane][0]), *sums[lane][1:].tolist()) for lane in lanes_of(found)]
 
 
 def whole_utilization(parts: Sequence[Utilization]) -> Utilization:
-    """All workers together."""
-    return Utilization(
-        "all",
-        sum(part.num_trials for part in parts),
-        sum(part.busy for part in parts),
-        sum(part.between for part in parts),
-        sum(part.after for part in parts),
-    )
+    """Return the sum over all workers."""
+    names = ("num_trials", "busy", "between", "after")
+    return Utilization("all", *(sum(getattr(part, name) for part in parts) for name in names))
 
 
 def wall_seconds(log: StudyLog) -> float:
-    """The time in which the search ran, without breaks."""
+    """Return the time in which the search ran, without breaks."""
     return sum(
         seconds_between(session[0].start, max(stay.end for stay in session))
         for session in sessions(stays(log))

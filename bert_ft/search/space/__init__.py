@@ -1,1 +1,1 @@
-"""What is searched, and how a trial gets its values."""
+"""The search space, and how a trial draws its values."""

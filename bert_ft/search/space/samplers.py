@@ -1,4 +1,4 @@
-"""The sampler, the pruner and the callbacks of a study that the configuration names."""
+"""The sampler, the pruner and the callbacks that the configuration names."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ Callback: TypeAlias = "Callable[[optuna.Study, optuna.trial.FrozenTrial], None]"
 
 
 def build_sampler(node: Any, distributions: Mapping[str, BaseDistribution], turn: int = 0) -> BaseSampler:
-    """The sampler of ``hydra.sweeper.sampler``; a grid learns what it is over.
+    """Return the sampler of ``hydra.sweeper.sampler``.
 
     Args:
         node: its configuration, or the sampler itself.
-        distributions: the search space.
-        turn: how many processes have worked on the study before. Each draws from a seed of its own: with the same one
-            a search that is continued, or another machine, would draw the same trials once more.
+        distributions: the search space, which a grid needs.
+        turn: number of processes that worked on the study before. Each one gets another seed; with the same seed
+            a resumed search, or another machine, would draw the same trials again.
 
     Raises:
-        ConfigError: it refuses its arguments, or a package that it needs isn't installed.
+        ConfigError: its arguments are wrong, or a package that it needs isn't installed.
     """
     if isinstance(node, Mapping) and node.get("seed") is not None and not _is_shared(node["_target_"]):
         node = {**node, "seed": node["seed"] + 1_000_003 * turn}
     sampler = _built("hydra.sweeper.sampler", node)
-    if isinstance(sampler, functools.partial):  # as Hydra's plugin has its grid
+    if isinstance(sampler, functools.partial):  # the grid of Hydra's plugin
         sampler = sampler(grid(distributions))
     if not isinstance(sampler, BaseSampler):
         raise ConfigError(f"hydra.sweeper.sampler: gives a {type(sampler).__name__}, not a sampler")
@@ -52,21 +52,21 @@ def build_sampler(node: Any, distributions: Mapping[str, BaseDistribution], turn
 
 
 def _is_shared(target: str) -> bool:
-    """Whether the seed makes one order of points for all processes: the storage says which of them have been taken."""
+    """Return whether the seed gives all processes one order of points, of which the storage knows the taken ones."""
     return target.rpartition(".")[2] in ("QMCSampler", "GridSampler")
 
 
 def is_grid(node: Any) -> bool:
-    """Whether the sampler goes through a grid, which ends by itself."""
+    """Return whether the sampler runs through a grid, which ends by itself."""
     target = node.get("_target_") if isinstance(node, Mapping) else getattr(node, "func", node)
     return target in ("optuna.samplers.GridSampler", optuna.samplers.GridSampler)
 
 
 def build_pruner(node: Any) -> BasePruner:
-    """The pruner of ``hydra.sweeper.pruner``; ``null``: none is ever stopped.
+    """Return the pruner of ``hydra.sweeper.pruner``; null prunes nothing.
 
     Raises:
-        ConfigError: it refuses its arguments.
+        ConfigError: its arguments are wrong.
     """
     pruner = NopPruner() if node is None else _built("hydra.sweeper.pruner", node)
     if not isinstance(pruner, BasePruner):
@@ -75,10 +75,10 @@ def build_pruner(node: Any) -> BasePruner:
 
 
 def build_callbacks(node: Mapping[str, Any]) -> list[Callback]:
-    """Return the callbacks of ``hydra.sweeper.callbacks``, such as those of ``optuna_integration``; null leaves one out.
+    """Return the callbacks of ``hydra.sweeper.callbacks``, e.g. those of ``optuna_integration``; null leaves one out.
 
     Raises:
-        ConfigError: one refuses its arguments, isn't a callback, or needs a package that isn't installed.
+        ConfigError: the arguments of one are wrong, it isn't a callback, or a package that it needs isn't installed.
     """
     built = {name: _built(f"{CALLBACKS}.{name}", each) for name, each in node.items() if each is not None}
     for name, callback in built.items():

@@ -1,4 +1,4 @@
-"""How a trial gets its values."""
+"""How a trial draws its values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from hydra.errors import HydraException
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from optuna.distributions import CategoricalDistribution
 from optuna.trial import Trial
 
 from bert_ft.errors import ConfigError
@@ -22,18 +21,12 @@ Extend = Callable[[DictConfig, Trial], None]
 
 
 class Sampling:
-    """Draws the values of a trial, each parameter only where the trial has it (see ``Conditions``).
+    """Draws the values of a trial: each parameter only if the trial has it (see ``Conditions``).
 
-    Args:
-        space: what is searched.
-        compose: gives the configuration of a trial by its overrides.
-        config: that of the sweep, for ``extend``.
-        typed: the parameters that were given on the command line.
-        conditions: as of ``Conditions``.
-        extend: a function of the user's own that draws more.
+    ``extend``, a user's function that draws more, gets the configuration of the sweep.
 
     Raises:
-        ConfigError: a parameter is no key of any trial's, or the configuration can't be composed.
+        ConfigError: a parameter is not a key of any trial, or the configuration can't be composed.
     """
 
     def __init__(
@@ -41,28 +34,23 @@ class Sampling:
         space: Space,
         compose: Callable[[Sequence[str]], DictConfig],
         config: DictConfig,
-        typed: Sequence[str] = (),
-        conditions: Mapping[str, Any] | None = None,
-        extend: Extend | None = None,
+        typed: Sequence[str],
+        conditions: Mapping[str, Any],
+        extend: Extend | None,
     ) -> None:
         self._space = space
         self._config = config
         self._extend = extend
         try:
             self._conditions = Conditions(
-                compose,
-                space.fixed_overrides(),
-                space.distributions,
-                typed=frozenset(typed),
-                conditions=conditions,
+                compose, space.fixed_overrides(), space.distributions, typed=typed, conditions=conditions
             )
             problems = self._conditions.problems()
         except (HydraException, OmegaConfBaseException) as error:
             raise ConfigError(" ".join(str(error).split())) from error
         if problems:
             raise ConfigError("\n".join(problems))
-        left_out = self._conditions.left_out()
-        if left_out:
+        if left_out := self._conditions.left_out():
             log.info(f"Not searched, since no trial has them: {', '.join(left_out)}")
 
     def __call__(self, trial: Trial) -> None:
@@ -70,62 +58,50 @@ class Sampling:
         drawn: dict[str, Any] = {}
         while names := self._conditions.next(drawn):
             drawn |= {name: suggest(trial, name, distributions[name]) for name in names}
-        if self._extend is not None:
-            for name, value in self._space.fixed.items():
-                trial.set_user_attr(name, value)  # where such a function looks for them
-            self._extend(self._config, trial)
-            self._check_no_overlap(trial.params)
-
-    def _check_no_overlap(self, params: Mapping[str, Any]) -> None:
-        both = sorted(params.keys() & self._space.fixed.keys())
-        if both:
+        if self._extend is None:
+            return
+        for name, value in self._space.fixed.items():
+            trial.set_user_attr(name, value)  # where such a function expects them
+        self._extend(self._config, trial)
+        if both := sorted(trial.params.keys() & self._space.fixed.keys()):
             raise ConfigError(
-                f"{', '.join(both)}: given a single value, and searched by hydra.sweeper.custom_search_space; "
-                "leave one of them out"
+                f"{', '.join(both)}: given as a single value and searched by hydra.sweeper.custom_search_space; "
+                "remove one of the two"
             )
 
 
 def extension(name: str | None) -> Extend | None:
-    """The function that ``hydra.sweeper.custom_search_space`` names.
+    """Return the function that ``hydra.sweeper.custom_search_space`` names.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: it can't be imported.
     """
-    if name is None:
-        return None
     try:
-        found = get_method(name)
+        return None if name is None else get_method(name)
     except (ImportError, ValueError, AttributeError) as error:
-        raise ConfigError(
-            f"hydra.sweeper.custom_search_space={name}: can't be imported: " + " ".join(str(error).split())
-        ) from error
-    return found
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"hydra.sweeper.custom_search_space={name}: can't be imported: {reason}") from error
 
 
 def value_problems(
     space: Space, config: DictConfig, problems: Callable[[DictConfig], list[str]]
 ) -> list[str]:
-    """What is wrong with the ends of the ranges, each put into ``config`` by itself.
+    """Return what ``problems`` finds in the ends of the ranges, each set in ``config`` by itself.
 
-    Args:
-        space: what is searched.
-        config: of a trial, searched values aside; what chooses a group is judged when it is composed.
-        problems: judges a configuration.
+    Choices of groups are left out, since composing the configuration checks them.
     """
     before = set(problems(config))
     found: dict[str, None] = {}
     for name, distribution in space.distributions.items():
-        if (
-            name in config.hydra.runtime.choices
-            or name.startswith("+")
-            or OmegaConf.select(config, name) is None
-        ):
+        is_group = name in config.hydra.runtime.choices
+        if is_group or name.startswith("+") or OmegaConf.select(config, name) is None:
             continue
         for value in ends(distribution):
             other = config.copy()
-            text = isinstance(distribution, CategoricalDistribution) and isinstance(value, str)
-            OmegaConf.update(other, name, parsed(value) if text else value)
-            for problem in problems(other):
-                if problem not in before and problem.startswith(f"{name}="):
-                    found[problem] = None
+            OmegaConf.update(other, name, parsed(value))
+            found |= dict.fromkeys(
+                problem
+                for problem in problems(other)
+                if problem not in before and problem.startswith(f"{name}=")
+            )
     return list(found)

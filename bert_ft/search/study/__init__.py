@@ -1,1 +1,1 @@
-"""The study of a search: its database, who works on it, and its next trial."""
+"""The study of a search: its database, the processes that work on it, and its next trial."""

@@ -1,4 +1,4 @@
-"""Who runs a trial, and whether they still live: Optuna's own heartbeats do nothing with ask and tell."""
+"""Which process runs a trial, and whether it is still alive: Optuna's heartbeats do nothing with ask and tell."""
 
 from __future__ import annotations
 
@@ -12,25 +12,18 @@ from typing import Any
 from bert_ft.search.processes import start_of
 
 HEARTBEAT_SECONDS = 20.0
-# three are missed before a process on another machine is taken for dead
+# a process on another machine counts as dead after three missed heartbeats
 GRACE_SECONDS = 3 * HEARTBEAT_SECONDS + 10
 
 
 @dataclass(frozen=True)
 class Owner:
-    """A process that runs trials.
+    """A process that runs trials."""
 
-    Attributes:
-        host: name of its machine.
-        space: what tells process numbers of that machine apart: its start and, in a container, the container.
-        pid: number of the process.
-        started: when it started, as the system has it: numbers are given again.
-    """
-
-    host: str
-    space: str
+    host: str  # name of its machine
+    space: str  # boot and, in a container, PID namespace: within them a number names one process
     pid: int
-    started: str
+    started: str  # see ``start_of``: numbers are reused
 
     @classmethod
     def this_process(cls) -> Owner:
@@ -39,7 +32,7 @@ class Owner:
 
     @classmethod
     def of(cls, record: Any) -> Owner | None:
-        """The owner that ``to_dict`` has described; ``None`` for anything else."""
+        """Return the owner that ``to_dict`` described; ``None`` for anything else."""
         try:
             return cls(**record)
         except TypeError:
@@ -50,17 +43,14 @@ class Owner:
 
     @property
     def heartbeat_key(self) -> str:
-        """Of the study's attribute that says when it was last seen."""
+        """Name of the study's attribute with the time of the last heartbeat."""
         return f"heartbeat {self.host} {self.pid} {self.started}"
 
 
 def is_alive(owner: Owner, heartbeats: Mapping[str, Any], now: float) -> bool:
-    """Whether the process still runs: on this machine the system knows, of others the heartbeat tells.
+    """Return whether the process still runs: known for this machine, judged by the heartbeat for others.
 
-    Args:
-        owner: the process.
-        heartbeats: attributes of the study, those of ``Owner.heartbeat_key`` among them.
-        now: the time by the clock of the heartbeats.
+    ``heartbeats`` are the study's attributes; ``now`` is in seconds on their clock.
     """
     here = Owner.this_process()
     if (owner.host, owner.space) == (here.host, here.space):

@@ -1,4 +1,4 @@
-"""The study of a search: made, or found again and judged to be the same search."""
+"""The study of a search: created, or found and checked to be the same search."""
 
 from __future__ import annotations
 
@@ -31,21 +31,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class OpenedStudy:
-    """A study to work on.
+    """A study to work on."""
 
-    Attributes:
-        study: with its sampler and pruner.
-        storage: its database.
-        url: address of the database, for others.
-        folder: the sweep's.
-        objective: what is optimized, e.g. ``val/accuracy``.
-    """
-
-    study: optuna.Study
+    study: optuna.Study  # with its sampler and pruner
     storage: CachedStorage
-    url: str
-    folder: Path
-    objective: str
+    url: str  # address of the database, for other processes
+    folder: Path  # of the sweep
+    objective: str  # e.g. ``val/accuracy``
 
 
 def open_study(
@@ -56,7 +48,7 @@ def open_study(
     pruner: BasePruner,
     n_trials: int,
 ) -> OpenedStudy:
-    """Make the study, or continue the one of that name.
+    """Create the study, or load the one of that name.
 
     Raises:
         ConfigError: the database can't be used, or holds another search under this name.
@@ -72,41 +64,39 @@ def open_study(
         turn = sum(key.startswith("heartbeat ") for key in attributes)
         if turn or len(study.get_trials(deepcopy=False)):
             _check_same_space(name, attributes, space)
-        # counted from here on by the next one, so that no two draw from the same seed
+        # the next process counts it, so that no two use the same seed
         study.set_user_attr(Owner.this_process().heartbeat_key, 0.0)
-    study = optuna.load_study(
-        study_name=name,
-        storage=storage,
-        sampler=build_sampler(settings.sampler, space.distributions, turn),
-        pruner=pruner,
-    )
+    sampler = build_sampler(settings.sampler, space.distributions, turn)
+    study = optuna.load_study(study_name=name, storage=storage, sampler=sampler, pruner=pruner)
     folder = _folder(config, attributes, sweep)
     objectives = objectives_of(config) or []
     objective = str(OmegaConf.select(config, "objective.metric", default="objective"))
-    notes = {
+    notes: dict[str, Any] = {
         "objective": objectives if len(objectives) > 1 else objective,
         "space": space.to_json(),
         "n_trials": n_trials,
         "n_jobs": settings.n_jobs,
         "keep_top_k": settings.keep_top_k,
-        "command": command(),
+        # typed again, it resumes the search
+        "command": shlex.join(["python", *sys.orig_argv[1:]]),
         "folder": attributes.get("folder", str(folder)),
         "host": attributes.get("host", socket.gethostname()),
+        "fixed": attributes.get("fixed", space.fixed_overrides()),
     }
     for key, value in notes.items():
         if key not in attributes or attributes[key] != value:
             study.set_user_attr(key, value)
-    _warn_if_fixed_otherwise(study, attributes, space)
+    if notes["fixed"] != space.fixed_overrides():
+        # other machines may have other paths, so this is no error
+        log.warning(
+            f"The study was started with {' '.join(notes['fixed']) or 'nothing'} beside its space and continues with "
+            f"{' '.join(space.fixed_overrides()) or 'nothing'}: are its trials still comparable?"
+        )
     return OpenedStudy(study, storage, url, folder, objective)
 
 
-def command() -> str:
-    """What was typed, which continues the search when it is typed again."""
-    return shlex.join(["python", *sys.orig_argv[1:]])
-
-
 def _make_or_load(name: str, storage: CachedStorage, directions: Sequence[str], url: str) -> optuna.Study:
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would announce each step in a format of its own
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would log each step in its own format
     try:
         return optuna.create_study(study_name=name, storage=storage, directions=list(directions))  # type: ignore[arg-type]
     except DuplicatedStudyError:
@@ -127,29 +117,17 @@ def _check_same_space(name: str, attributes: Mapping[str, Any], space: Space) ->
     theirs, ours = json.loads(stored), json.loads(space.to_json())
     changed = sorted(key for key in {*theirs, *ours} if theirs.get(key) != ours.get(key))
     raise ConfigError(
-        f"hydra.sweeper.study_name={name}: the study searches another space: {', '.join(changed)} "
-        f"{'differs' if len(changed) == 1 else 'differ'}; give another name, or the same space again"
+        f"hydra.sweeper.study_name={name}: the study has another search space: {', '.join(changed)} "
+        f"{'differs' if len(changed) == 1 else 'differ'}; give another name, or the same space"
     )
 
 
-def _warn_if_fixed_otherwise(study: optuna.Study, attributes: Mapping[str, Any], space: Space) -> None:
-    """Other machines may have other paths, so this alone is no reason to refuse."""
-    fixed = space.fixed_overrides()
-    if attributes.get("fixed", fixed) != fixed:
-        log.warning(
-            f"The study was begun with {' '.join(attributes['fixed']) or 'nothing'} beside its space and goes on with "
-            f"{' '.join(fixed) or 'nothing'}: are its trials still comparable?"
-        )
-    elif "fixed" not in attributes:
-        study.set_user_attr("fixed", fixed)
-
-
 def _folder(config: DictConfig, attributes: Mapping[str, Any], sweep: Path) -> Path:
-    """The folder where the search was begun, on this machine and unless another one is asked for."""
-    asked = any(str(each).startswith("hydra.sweep.dir=") for each in config.hydra.overrides.hydra)
-    begun = attributes.get("folder")
-    if not asked and begun and attributes.get("host") == socket.gethostname() and Path(begun).is_dir():
-        if Path(begun) != sweep:
-            log.info(f"The study goes on in its folder {begun}")
-        return Path(begun)
-    return sweep
+    """Return the folder where the search started, if it is on this machine and no other one is given."""
+    given = any(str(each).startswith("hydra.sweep.dir=") for each in config.hydra.overrides.hydra)
+    started = attributes.get("folder")
+    if given or not started or attributes.get("host") != socket.gethostname() or not Path(started).is_dir():
+        return sweep
+    if Path(started) != sweep:
+        log.info(f"The study continues in its folder {started}")
+    return Path(started)

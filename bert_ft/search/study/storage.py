@@ -1,4 +1,4 @@
-"""Where studies are kept: their database, opened with what several processes need, and a lock for claiming trials."""
+"""The database of studies: settings that several processes need, and a lock for claiming trials."""
 
 from __future__ import annotations
 
@@ -24,13 +24,18 @@ KEY = "hydra.sweeper.storage"
 DIALECTS = ("sqlite", "postgresql", "mysql", "mariadb")
 WAIT_SECONDS = 60  # for another process that writes; each write takes milliseconds
 CONNECT_SECONDS = 10
+_EXAMPLES = "e.g. sqlite:///optuna.db, postgresql://user:password@host/database"
+_CLOCKS = {
+    "postgresql": "SELECT extract(epoch from clock_timestamp())",
+    "sqlite": "SELECT (julianday('now') - 2440587.5) * 86400.0",
+}
 
 
 def absolute_url(url: str, folder: Path) -> str:
-    """The address with a SQLite file's path made absolute from ``folder``.
+    """Return the address, a relative path of a SQLite file made absolute from ``folder``.
 
     Raises:
-        ConfigError: it isn't an address of a database that can be used.
+        ConfigError: it isn't the address of a supported database.
     """
     try:
         parsed = make_url(url)
@@ -46,16 +51,13 @@ def absolute_url(url: str, folder: Path) -> str:
     return parsed.set(database=str(path)).render_as_string(hide_password=False)
 
 
-_EXAMPLES = "e.g. sqlite:///optuna.db, postgresql://user:password@host/database"
-
-
 def without_password(url: str) -> str:
-    """The address as it may be shown."""
+    """Return the address for a message."""
     return make_url(url).render_as_string(hide_password=True)
 
 
 def open_storage(url: str, *, create: bool = False) -> CachedStorage:
-    """The database at ``url``; ``create`` makes its tables where they aren't there yet.
+    """Return the database at ``url``; ``create`` makes its tables if they don't exist.
 
     Raises:
         ConfigError: it can't be reached, its driver isn't installed, or another version of Optuna made it.
@@ -71,21 +73,21 @@ def open_storage(url: str, *, create: bool = False) -> CachedStorage:
             storage = RDBStorage(
                 url,
                 engine_kwargs=_engine_settings(parsed),
-                # each worker opens it anew, and what the parent has looked at needs no second look
+                # every worker opens it, after the parent has checked it
                 skip_table_creation=not create,
                 skip_compatibility_check=not create,
             )
         engine = engine_of(storage)
         if is_file:
             sqlalchemy.event.listen(engine, "connect", _write_quickly)
-            if create:
-                _log_ahead(engine)
-        with engine.connect():
+        with engine.connect() as connection:
+            if is_file and create:  # readers and a writer don't wait for each other; the file remembers it
+                connection.exec_driver_sql("PRAGMA journal_mode=WAL")
             return cached(storage)
     except ImportError as error:
         extra = "postgresql" if parsed.get_backend_name() == "postgresql" else "mysql"
         raise ConfigError(
-            f"{KEY}={without_password(url)}: the driver for it isn't installed; pip install 'bert_ft[{extra}]'"
+            f"{KEY}={without_password(url)}: its driver isn't installed; pip install 'bert_ft[{extra}]'"
         ) from error
     except (SQLAlchemyError, OptunaError, RuntimeError, OSError, sqlite3.Error) as error:
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()
@@ -95,34 +97,29 @@ def open_storage(url: str, *, create: bool = False) -> CachedStorage:
 
 
 def find_study(name: str | None, url: str) -> optuna.Study:
-    """Return the study of that name in the database at ``url``, to look at; without a name the only one there.
+    """Return the named study, or the only one, of the database at ``url``, to be read.
 
     Raises:
-        ConfigError: the database can't be used, or holds no such study.
+        ConfigError: the database can't be used, or doesn't hold that study.
     """
     try:
         storage = open_storage(absolute_url(url, Path.cwd()))
-    except ConfigError as error:  # which names the sweep's key
+    except ConfigError as error:  # its message names the sweep's key
         raise ConfigError(str(error).replace(f"{KEY}=", "storage=", 1)) from error
     shown = without_password(url)
-    try:
-        names = sorted(study.study_name for study in storage.get_all_studies())
-    except SQLAlchemyError as error:
-        raise ConfigError(f"storage={shown}: holds no studies: it isn't a database of Optuna's") from error
+    names = sorted(study.study_name for study in storage.get_all_studies())
     if not names:
         raise ConfigError(f"storage={shown}: holds no study yet")
     if name is None and len(names) > 1:
-        raise ConfigError(f"study_name: required, for storage={shown} holds several: {', '.join(names)}")
+        raise ConfigError(f"study_name: required, since storage={shown} holds several: {', '.join(names)}")
     if name is not None and name not in names:
-        raise ConfigError(
-            f"study_name={name}: storage={shown} has none of that name; it has {', '.join(names)}"
-        )
+        raise ConfigError(f"study_name={name}: isn't in storage={shown}, which holds {', '.join(names)}")
     return optuna.load_study(study_name=name or names[0], storage=storage)
 
 
 @contextmanager
 def _tables_locked(url: URL) -> Iterator[None]:
-    """Optuna looks whether tables are there and then makes them: of two that do so at once one would fail."""
+    """Lock the tables' creation: Optuna checks for tables, then makes them, so one of two processes would fail."""
     engine = sqlalchemy.create_engine(url, **_engine_settings(url))
     try:
         with _locked(engine, "tables"):
@@ -132,16 +129,15 @@ def _tables_locked(url: URL) -> Iterator[None]:
 
 
 def close(storage: CachedStorage) -> None:
-    """Give the connections back."""
+    """Close the connections."""
     database_of(storage).remove_session()
     engine_of(storage).dispose()
 
 
 def _engine_settings(url: URL) -> dict[str, Any]:
-    backend = url.get_backend_name()
-    if backend == "sqlite":
+    if url.get_backend_name() == "sqlite":
         return {"connect_args": {"timeout": WAIT_SECONDS}}
-    # a connection that rested for the length of a trial may have been closed
+    # the server may close a connection that is idle during a trial
     settings: dict[str, Any] = {"pool_pre_ping": True}
     if "connect_timeout" not in url.query and not url.get_driver_name().startswith("pg8000"):
         settings["connect_args"] = {"connect_timeout": CONNECT_SECONDS}
@@ -149,21 +145,15 @@ def _engine_settings(url: URL) -> dict[str, Any]:
 
 
 def _write_quickly(connection: Any, record: Any) -> None:
-    """Don't wait for the disk at each of a trial's twenty writes; a process that dies loses nothing by it."""
+    """Don't wait for the disk at each of a trial's twenty writes; a process that dies still loses nothing."""
     connection.execute("PRAGMA synchronous=NORMAL")
 
 
-def _log_ahead(engine: sqlalchemy.Engine) -> None:
-    """Let readers and a writer of a SQLite file not wait for each other; the file remembers it."""
-    with engine.connect() as connection:
-        connection.exec_driver_sql("PRAGMA journal_mode=WAL")
-
-
 def locked(storage: CachedStorage, study_name: str) -> AbstractContextManager[None]:
-    """Inside, no other process, on whichever machine, is inside for the same study.
+    """Keep all other processes, on any machine, out of the block for the same study.
 
-    The system or the server frees the lock of a process that dies. A lock on the study's row wouldn't do: Optuna
-    takes that itself, over another connection.
+    The system or the server releases the lock of a process that dies. A lock on the study's row wouldn't work: Optuna
+    takes that one itself, over another connection.
     """
     return _locked(engine_of(storage), study_name)
 
@@ -172,7 +162,7 @@ def locked(storage: CachedStorage, study_name: str) -> AbstractContextManager[No
 def _locked(engine: sqlalchemy.Engine, name: str) -> Iterator[None]:
     backend = engine.dialect.name
     if backend == "sqlite":
-        # the system frees it when its process dies; a fork that happens inside doesn't inherit it
+        # the system releases it when its process dies; a process forked inside doesn't inherit it
         with FileLock(f"{engine.url.database}.lock").acquire(poll_interval=0.01):
             yield
         return
@@ -182,12 +172,12 @@ def _locked(engine: sqlalchemy.Engine, name: str) -> Iterator[None]:
             take, give = f"SELECT pg_advisory_lock({key})", f"SELECT pg_advisory_unlock({key})"
             connection.exec_driver_sql(take)
         else:
-            # a time without an end is MySQL's alone: MariaDB answers NULL to -1, and goes on
+            # only MySQL can wait forever: MariaDB returns NULL for a timeout of -1
             take, give = f"SELECT GET_LOCK('bert_ft {key}', 60)", f"SELECT RELEASE_LOCK('bert_ft {key}')"
             while (taken := connection.exec_driver_sql(take).scalar_one()) == 0:
-                pass  # somebody has had it for a minute
+                pass  # another process has held it for a minute
             if taken != 1:
-                raise ConfigError(f"{KEY}={engine.url}: the server gives no lock")
+                raise ConfigError(f"{KEY}={engine.url}: the database server did not grant the lock")
         try:
             yield
         finally:
@@ -195,11 +185,8 @@ def _locked(engine: sqlalchemy.Engine, name: str) -> Iterator[None]:
 
 
 def now(storage: CachedStorage) -> float:
-    """Seconds by the clock that all processes of a study share: the database's."""
+    """Return seconds on the clock that all processes of a study share: the database's."""
     engine = engine_of(storage)
-    query = {
-        "postgresql": "SELECT extract(epoch from clock_timestamp())",
-        "sqlite": "SELECT (julianday('now') - 2440587.5) * 86400.0",
-    }.get(engine.dialect.name, "SELECT unix_timestamp(now(3))")
     with engine.connect() as connection:
+        query = _CLOCKS.get(engine.dialect.name, "SELECT unix_timestamp(now(3))")
         return float(connection.exec_driver_sql(query).scalar_one())

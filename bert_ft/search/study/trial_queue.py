@@ -1,7 +1,7 @@
-"""The next trial of a study that several processes, on several machines, work on together.
+"""The next trial of a study that several processes, on several machines, share.
 
-``n_trials`` counts over all of them: a process looks at the study, and starts a trial if one is left, while it holds
-the study's lock. What is lost to a kill doesn't count; it is run again with the same values.
+``n_trials`` counts over all of them: a process holds the study's lock while it reads the study and starts a trial if one
+is left. A trial that was killed doesn't count; it is run again with the same values.
 """
 
 from __future__ import annotations
@@ -26,16 +26,17 @@ from bert_ft.search.study.storage import locked, now
 
 # attributes of a trial
 OWNER = "owner"
-LOST = "lost"  # it failed because it was killed, and is to be run again
-RETRIES = "retries"  # how often the like of it was killed individually
-RETRY_OF = "retry_of"  # number of the trial that this one runs again
+LOST = "lost"  # it was killed and is to be run again
+RETRIES = "retries"  # how often it was killed individually
+RETRY_OF = "retry_of"  # number of the trial that this one repeats
 AS_CONFIGURED = (
-    "as_configured"  # of the trial that is the configuration: the parameters that are drawn nevertheless
+    "as_configured"  # of the trial with the configured values: the parameters that are drawn anyway
+)
+LAST_SEEN = (
+    "last_seen"  # if its process died unnoticed: the last heartbeat, in seconds on this machine's clock
 )
 
-LAST_SEEN = "last_seen"  # when its process was, if it died unnoticed, in seconds by this machine's clock
-
-SECONDS_BETWEEN_LOOKS = 5.0  # at whether the others live
+SECONDS_BETWEEN_LOOKS = 5.0  # for trials of dead processes
 
 log = logging.getLogger(__name__)
 
@@ -43,13 +44,9 @@ log = logging.getLogger(__name__)
 def queue_as_configured(
     study: optuna.Study, storage: CachedStorage, values: Mapping[str, Any], drawn: Sequence[str]
 ) -> None:
-    """Let a study without trials begin with the configuration as it stands, so that the search tells what it has brought.
+    """Queue the configured values, if any, as the first trial of a study without trials, for comparison with the best.
 
-    Args:
-        study: the study.
-        storage: its database.
-        values: the configured values; without any nothing is queued.
-        drawn: the other parameters, whose ranges don't have what is configured.
+    ``drawn`` are the other parameters, whose ranges don't contain the configured value.
     """
     if not values:
         return
@@ -59,48 +56,23 @@ def queue_as_configured(
 
 
 def num_claimed(trials: Sequence[FrozenTrial]) -> int:
-    """How many count: those that run or have ended, but for those that are run again."""
+    """Return how many trials count: running or ended, without those that are run again."""
     return sum(trial.state != TrialState.WAITING and not is_lost(trial) for trial in trials)
 
 
 def is_lost(trial: FrozenTrial) -> bool:
-    """Whether it was killed and is to be run again."""
+    """Return whether the trial was killed and is to be run again."""
     return trial.state == TrialState.FAIL and bool(trial.user_attrs.get(LOST))
 
 
 def to_run_again(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """The lost ones that nobody has put in the queue yet."""
+    """Return the lost trials that are not queued yet."""
     again = {trial.system_attrs.get(RETRY_OF) for trial in trials}
     return [trial for trial in trials if is_lost(trial) and trial.number not in again]
 
 
-def orphans(trials: Sequence[FrozenTrial], heartbeats: Mapping[str, Any], moment: float) -> list[FrozenTrial]:
-    """The trials that are said to run and whose process has died.
-
-    One without an owner lost it before it could be named: that is done while the lock is held.
-    """
-    running = [trial for trial in trials if trial.state == TrialState.RUNNING]
-    owners = {trial.number: Owner.of(trial.user_attrs.get(OWNER)) for trial in running}
-    return [
-        trial
-        for trial in running
-        if (owner := owners[trial.number]) is None or not is_alive(owner, heartbeats, moment)
-    ]
-
-
-def _repeating(trial: FrozenTrial) -> dict[str, Any]:
-    """The attributes of a trial that runs a lost one again."""
-    attributes = {RETRY_OF: trial.number, RETRIES: trial.user_attrs.get(RETRIES, 0)}
-    mark = {AS_CONFIGURED: trial.user_attrs[AS_CONFIGURED]} if AS_CONFIGURED in trial.user_attrs else {}
-    return {"system_attrs": attributes | attributes_to_repeat(trial), "user_attrs": mark}
-
-
 class FailedDrawError(Exception):
-    """A trial failed before it could be run.
-
-    Attributes:
-        trial: as it ended.
-    """
+    """The configuration of ``trial``, which has failed, can't be composed."""
 
     def __init__(self, trial: FrozenTrial) -> None:
         super().__init__(f"Trial {trial.number} {trial.user_attrs['reason']}")
@@ -108,14 +80,9 @@ class FailedDrawError(Exception):
 
 
 class TrialQueue:
-    """Start trials of a study, and end them.
+    """Starts trials of a study, whose values ``draw`` draws, and ends them.
 
-    Args:
-        study: the study, with the sampler that draws.
-        storage: its database.
-        n_trials: how many trials the study shall have in all.
-        retry: how often a trial whose process was killed is run again.
-        draw: gives a trial its values.
+    A trial whose own process was killed is run again at most ``retry`` times.
     """
 
     def __init__(
@@ -137,17 +104,17 @@ class TrialQueue:
         self._beaten_at = -float("inf")
 
     def next(self) -> Trial | None:
-        """A trial that is this process's to run; ``None`` if none is left at the moment.
+        """Return a trial for this process to run; ``None`` if none is left at the moment.
 
         Raises:
-            FailedDrawError: its choices don't go together, so that it has failed.
+            FailedDrawError: its choices contradict each other; it has failed.
         """
         with locked(self.storage, self.study.study_name):
             if time.monotonic() - self._cleared_at > SECONDS_BETWEEN_LOOKS:
-                self._clear_away()
+                self.clear_away()
             trials = self._queued_again()
             if num_claimed(trials) >= self.n_trials:
-                self._clear_away()  # before there is nothing left to do
+                self.clear_away()  # a trial of a dead process may be left
                 trials = self._queued_again()
             if num_claimed(trials) >= self.n_trials:
                 return None
@@ -156,108 +123,125 @@ class TrialQueue:
             try:
                 self._draw(trial)
             except (HydraException, OmegaConfBaseException) as error:
-                reason = f"can't be composed: {' '.join(str(error).split())}"
-                self.fail(self.storage.get_trial(trial_id(trial)), reason)
-                raise FailedDrawError(self.storage.get_trial(trial_id(trial))) from error
+                self.fail(self.frozen(trial), f"can't be composed: {' '.join(str(error).split())}")
+                raise FailedDrawError(self.frozen(trial)) from error
             return trial
 
-    def clear_away(self) -> None:
-        """Fail the trials of processes that have died; ``next`` runs them again."""
-        with locked(self.storage, self.study.study_name):
-            self._clear_away()
+    def frozen(self, trial: Trial | FrozenTrial) -> FrozenTrial:
+        """Return the trial as the database has it now."""
+        return self.storage.get_trial(trial_id(trial))
 
-    def _clear_away(self) -> None:
+    def note(self, trial: Trial, **attributes: Any) -> None:
+        """Store attributes of a trial that starts, and the machine."""
+        for name, value in {**attributes, "host": self.owner.host}.items():
+            trial.set_user_attr(name, value)
+
+    def set_attribute(self, trial: FrozenTrial, name: str, value: Any) -> None:
+        self.storage.set_trial_user_attr(trial_id(trial), name, value)
+
+    def clear_away(self) -> None:
+        """Fail the trials of processes that have died; ``next``, which holds the study's lock, runs them again."""
         self._cleared_at = time.monotonic()
         trials = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         if not trials:
             return
         heartbeats, moment = self.study.user_attrs, now(self.storage)
-        for trial in orphans(trials, heartbeats, moment):
-            log.info(f"Trial {trial.number} was left by a process that has died; it is run again")
-            if (owner := Owner.of(trial.user_attrs.get(OWNER))) and (
-                seen := heartbeats.get(owner.heartbeat_key)
-            ):
-                # it may be long ago, and is no time that the search has worked for
-                self.storage.set_trial_user_attr(trial_id(trial), LAST_SEEN, time.time() - (moment - seen))
+        for trial in trials:
+            owner = Owner.of(trial.user_attrs.get(OWNER))  # unknown: it died before it could set the owner
+            if owner is not None and is_alive(owner, heartbeats, moment):
+                continue
+            log.info(f"Trial {trial.number} will be run again: its process has died")
+            if owner and (seen := heartbeats.get(owner.heartbeat_key)):
+                # it may be long ago, and the search didn't work since then
+                self.set_attribute(trial, LAST_SEEN, time.time() - (moment - seen))
             self.lose(trial, "the process that ran the search died")
 
     def _queued_again(self) -> list[FrozenTrial]:
-        """All trials; those that are lost have been put in the queue."""
+        """Queue the lost trials, and return all trials."""
         trials = self.study.get_trials(deepcopy=False)
         lost = to_run_again(trials)
         for trial in lost:
-            self.study.add_trial(create_trial(state=TrialState.WAITING, **_repeating(trial)))
+            attributes = {RETRY_OF: trial.number, RETRIES: trial.user_attrs.get(RETRIES, 0)}
+            mark = {name: value for name, value in trial.user_attrs.items() if name == AS_CONFIGURED}
+            attributes |= attributes_to_repeat(trial)
+            again = create_trial(state=TrialState.WAITING, system_attrs=attributes, user_attrs=mark)
+            self.study.add_trial(again)
         return self.study.get_trials(deepcopy=False) if lost else trials
 
     def lose(self, trial: FrozenTrial, reason: str, *, killed_individually: bool = False) -> bool:
         """End a trial that was killed, and return whether it is to be run again.
 
-        Args:
-            trial: which.
-            reason: what is stored as its reason.
-            killed_individually: whether only its own process was killed, not the whole search. A trial to which that happens
-                more than ``retry`` times fails.
+        ``killed_individually`` means that only its own process was killed, not the whole search.
         """
         if not self._is_ours(trial):
             return False
         retries = trial.system_attrs.get(RETRIES, 0) + killed_individually
         again = retries <= self.retry
         if again:
-            self.storage.set_trial_user_attr(trial_id(trial), LOST, True)
-            self.storage.set_trial_user_attr(trial_id(trial), RETRIES, retries)
+            self.set_attribute(trial, LOST, True)
+            self.set_attribute(trial, RETRIES, retries)
         self.fail(trial, reason if retries < 2 else f"{reason}, {retries} times")
         return again
 
     def lose_own(self, reason: str) -> None:
-        """End what this process has begun; the next search on the study runs it again."""
+        """End the trials that this process runs; the next search on the study runs them again."""
         ours = self.owner.to_dict()
-        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        for trial in running:
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if trial.user_attrs.get(OWNER) == ours:
                 self.lose(trial, reason)
 
     def fail(self, trial: FrozenTrial, reason: str) -> None:
-        """End a trial for good, with the reason stored."""
-        if not self._is_ours(trial):
-            return
-        self.storage.set_trial_user_attr(trial_id(trial), "reason", reason)
-        tell(self.study, trial.number, TrialState.FAIL)
+        """End a trial that isn't run again, and store the reason."""
+        if self._is_ours(trial):
+            self.set_attribute(trial, "reason", reason)
+            tell(self.study, trial.number, TrialState.FAIL)
 
     def complete(self, trial: FrozenTrial, values: Sequence[float]) -> None:
-        """End a trial that has reached these values."""
+        """End a trial with these values."""
         if self._is_ours(trial):
             tell(self.study, trial.number, TrialState.COMPLETE, values)
 
     def prune(self, trial: FrozenTrial) -> None:
-        """End a trial that was stopped early."""
+        """End a trial that was pruned."""
         if self._is_ours(trial):
             tell(self.study, trial.number, TrialState.PRUNED)
 
+    def end(self, trial: FrozenTrial, outcome: Mapping[str, Any]) -> None:
+        """End a trial with ``values``, ``pruned``, or a ``reason`` why it failed."""
+        if "values" in outcome:
+            self.complete(trial, outcome["values"])
+        elif "pruned" in outcome:
+            self.prune(trial)
+        else:
+            self.fail(trial, outcome["reason"])
+
     def _is_ours(self, trial: FrozenTrial) -> bool:
-        """Whether it still runs; another machine that missed our heartbeat has failed it otherwise."""
-        current = self.storage.get_trial(trial_id(trial))
-        if current.state.is_finished():
-            log.warning(f"Trial {trial.number} was ended by another process, which took this one for dead")
-        return not current.state.is_finished()
+        """Return whether it still runs; another machine that missed our heartbeats may have failed it."""
+        is_finished = self.frozen(trial).state.is_finished()
+        if is_finished:
+            log.warning(
+                f"Trial {trial.number} was already closed by another process that assumed this one had died"
+            )
+        return not is_finished
 
     def beat(self) -> None:
-        """Say to other machines that this process lives."""
+        """Store the time, by which other machines know that this process is alive."""
         self.study.set_user_attr(self.owner.heartbeat_key, now(self.storage))
 
     def beat_if_due(self) -> None:
-        """Say so from time to time; cheap enough to be called all the time."""
+        """Call ``beat`` every ``HEARTBEAT_SECONDS``; cheap enough for a loop."""
         if time.monotonic() - self._beaten_at >= HEARTBEAT_SECONDS:
             self._beaten_at = time.monotonic()
             self.beat()
 
     @contextmanager
     def beating(self) -> Iterator[None]:
-        """Inside, which takes as long as a batch of trials, a thread says so from time to time."""
+        """Call ``beat`` from a thread while the block runs, which may take as long as a batch of trials."""
         ended = threading.Event()
 
         def beat() -> None:
             while not ended.wait(HEARTBEAT_SECONDS):
-                # a database that can't be reached now may be next time
+                # the database may be out of reach now, and back the next time
                 with suppress(StorageInternalError, SQLAlchemyError):
                     self.beat()
 

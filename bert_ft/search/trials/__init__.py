@@ -1,1 +1,1 @@
-"""Running trials: in processes, or through a launcher; and what a trial tells its study."""
+"""Running trials, in processes or through a launcher, and what a trial reports to its study."""

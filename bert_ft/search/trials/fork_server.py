@@ -1,8 +1,8 @@
 """A process that has everything loaded and forks a clean child for each job.
 
-A child begins in milliseconds where a new process would import for seconds, and shares with the others what was loaded.
-It may crash, leak or be killed without harm to anyone else. For that the server itself runs no job, has one
-thread, and never touches a GPU: threads, locks and CUDA don't survive a fork.
+A child starts in milliseconds instead of importing for seconds, and shares loaded memory with the others. It may crash, leak
+or be killed without harm to the rest. So the server itself runs no job, has one thread, and never touches a GPU:
+threads, locks and CUDA don't survive a fork.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ import select
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 Send = Callable[[dict[str, Any]], None]
 
 _PR_SET_PDEATHSIG = 1
-# what is written to a pipe at once up to this size isn't mixed with what others write
+# up to this size a write to a pipe isn't mixed with other writes
 _LONGEST_MESSAGE = select.PIPE_BUF
 _fork = multiprocessing.get_context("fork")
 
 
 @dataclass(frozen=True)
 class Message:
-    """What a job, or the preparation (job ``None``), says."""
+    """Sent by a job, or by the preparation (job ``None``)."""
 
     job: int | None
     content: dict[str, Any]
@@ -38,18 +38,18 @@ class Message:
 
 @dataclass(frozen=True)
 class Ended:
-    """A job's process has ended; ``code``: as of ``subprocess``, a signal negative."""
+    """A job's process has ended; ``code`` is its exit code, or minus the signal that ended it."""
 
     job: int
     code: int
 
 
 class ForkServer:
-    """Runs jobs in children of a prepared process; the caller needn't be prepared itself.
+    """Runs jobs in children of a prepared process.
 
     Args:
-        prepare: called once, in the server: imports what jobs need. What it sends arrives as a message of job ``None``.
-        run: called in the child with what was submitted and a function that sends messages.
+        prepare: called once, in the server: imports what jobs need. Its messages have the job ``None``.
+        run: called in the child with the submitted content and a function that sends messages.
     """
 
     def __init__(self, prepare: Callable[[Send], None], run: Callable[[dict[str, Any], Send], None]) -> None:
@@ -61,7 +61,7 @@ class ForkServer:
         self._jobs: set[int] = set()
 
     def start(self) -> None:
-        """Fork the server; while the caller has one thread and no open database."""
+        """Fork the server; call it while the process has one thread and no open database."""
         sys.stdout.flush()
         sys.stderr.flush()
         commands, self._commands = os.pipe()
@@ -75,62 +75,51 @@ class ForkServer:
 
     @property
     def jobs(self) -> frozenset[int]:
-        """The jobs that run."""
+        """The running jobs."""
         return frozenset(self._jobs)
 
     def submit(self, job: int, content: dict[str, Any]) -> None:
-        """Run a job; a number is given once."""
+        """Run a job; use each number once."""
         self._jobs.add(job)
         self._write({"job": job, "content": content})
 
     def kill(self, job: int) -> None:
-        """End a job's process, and those that it has started."""
+        """Kill a job's process and its children."""
         self._write({"kill": job})
 
     def _write(self, command: dict[str, Any]) -> None:
-        with contextlib.suppress(BrokenPipeError):  # the server has died, which ``wait`` tells
+        with contextlib.suppress(BrokenPipeError):  # the server has died; ``wait`` notices
             _write_all(self._commands, json.dumps(command).encode() + b"\n")
 
     def wait(self, timeout: float) -> list[Message | Ended]:
-        """What has happened meanwhile, after ``timeout`` seconds at the latest.
+        """Return new events, after at most ``timeout`` seconds.
 
-        A server that dies takes its jobs with it, and they end as it did. Another one is started.
+        If the server dies, its jobs die with it and get its exit code; another server is started.
         """
         select.select([self._events], [], [], timeout)
         found = self._read()
         if self._process.exitcode is not None:
             found += self._read()
-            told = {event.job for event in found if isinstance(event, Ended)}
-            found += [Ended(job, self._process.exitcode) for job in sorted(self._jobs - told)]
+            known = {event.job for event in found if isinstance(event, Ended)}
+            found += [Ended(job, self._process.exitcode) for job in sorted(self._jobs - known)]
             self.stop()
             self.start()
         self._jobs -= {event.job for event in found if isinstance(event, Ended)}
         return found
 
     def _read(self) -> list[Message | Ended]:
-        while True:
-            try:
-                data = os.read(self._events, 1 << 16)
-            except BlockingIOError:
-                break
-            if not data:
-                break
-            self._unread += data
+        with contextlib.suppress(BlockingIOError):
+            while data := os.read(self._events, 1 << 16):
+                self._unread += data
         *lines, self._unread = self._unread.split(b"\n")
-        found: list[Message | Ended] = []
-        for line in lines:
-            event = json.loads(line)
-            if "ended" in event:
-                found.append(Ended(event["ended"], event["code"]))
-            else:
-                found.append(Message(event["job"], event["content"]))
-        return found
+        events = [json.loads(line) for line in lines]
+        return [Ended(**event) if "code" in event else Message(**event) for event in events]
 
     def stop(self) -> None:
-        """End the server and its jobs."""
+        """Stop the server and its jobs."""
         if self._process is None:
             return
-        os.close(self._commands)  # upon which it ends, but not while it prepares
+        os.close(self._commands)  # ends the server, unless it is still preparing
         self._process.join(timeout=10 if self._jobs else 0)
         if self._process.exitcode is None:
             self._process.kill()
@@ -140,35 +129,28 @@ class ForkServer:
         self._process, self._unread = None, b""
 
 
+@dataclass
 class _Server:
-    """The other side: runs in the forked process."""
+    """The part that runs in the forked process."""
 
-    def __init__(
-        self,
-        prepare: Callable[[Send], None],
-        run: Callable[[dict[str, Any], Send], None],
-        commands: int,
-        events: int,
-        close: tuple[int, ...],
-    ) -> None:
-        self.prepare = prepare
-        self.run = run
-        self.commands = commands
-        self.events = events
-        self.close = close
-        self.children: dict[int, Any] = {}
-        self.unread = b""
+    prepare: Callable[[Send], None]
+    run: Callable[[dict[str, Any], Send], None]
+    commands: int
+    events: int
+    close: tuple[int, ...]
+    children: dict[int, Any] = field(default_factory=dict)
+    unread: bytes = b""
 
     def serve(self, parent: int) -> None:
         end_with(parent)
-        os.setpgid(0, 0)  # an interrupt at the terminal is the caller's to judge
+        os.setpgid(0, 0)  # only the caller receives an interrupt at the terminal
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         for descriptor in self.close:
             os.close(descriptor)
         self.prepare(self._sender(None))
         gc.collect()
-        gc.freeze()  # a collection in a child would copy every page that it looks at
+        gc.freeze()  # a collection in a child would copy every page that it visits
         woken, wake = os.pipe()
         os.set_blocking(woken, False)
         os.set_blocking(wake, False)
@@ -185,7 +167,7 @@ class _Server:
             self._kill(job)
 
     def _obey(self) -> bool:
-        """Do what has been asked for; whether the caller is still there."""
+        """Execute new commands, and return whether the caller still exists."""
         data = os.read(self.commands, 1 << 16)
         *lines, self.unread = (self.unread + data).split(b"\n")
         for line in lines:
@@ -225,8 +207,8 @@ class _Server:
         for job, child in list(self.children.items()):
             if child.exitcode is not None:
                 del self.children[job]
-                _kill_group(child.pid)  # what it has left running
-                ended = json.dumps({"ended": job, "code": child.exitcode})
+                _kill_group(child.pid)  # what it left running
+                ended = json.dumps({"job": job, "code": child.exitcode})
                 _write_all(self.events, ended.encode() + b"\n")
 
     def _kill(self, job: int) -> None:
@@ -236,7 +218,7 @@ class _Server:
 
 
 def end_with(parent: int) -> None:
-    """Let the system kill this process when its parent ends, however that ends (Linux)."""
+    """Make the system kill this process when its parent ends for any reason (Linux)."""
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it has ended already

@@ -1,4 +1,4 @@
-"""The configuration files of a search, read before it begins, since they may be edited while it runs."""
+"""Configuration files are read when a search starts, since they may be edited while it runs."""
 
 from __future__ import annotations
 
@@ -20,26 +20,23 @@ def read_choices(
     space: Mapping[str, BaseDistribution],
     groups: Mapping[str, Any],
 ) -> None:
-    """Compose a job with each choice of a group that is searched, so that its files are read.
+    """Compose a job with each choice of each searched group, so that its files are read.
 
-    Args:
-        compose: gives the configuration of a job by its overrides.
-        fixed: overrides that all trials have.
-        space: parameter → its range.
-        groups: those that there are.
+    ``fixed`` are the overrides that all trials share, ``groups`` all groups that exist.
 
     Raises:
-        SearchError: a file is broken, or isn't there.
+        SearchError: a file is broken or missing.
     """
     for name, distribution in space.items():
-        if name in groups and isinstance(distribution, CategoricalDistribution):
-            for choice in distribution.choices:
-                try:
-                    compose([*fixed, f"{name}={choice}"])
-                except yaml.YAMLError as error:
-                    raise SearchError(f"{name}={choice}: {' '.join(str(error).split())}") from error
-                except MissingConfigException as error:
-                    if error.missing_cfg_file == f"{name.split('@')[0]}/{choice}":
-                        raise SearchError(f"{name}={choice}: there is no such choice") from error
-                except (HydraException, OmegaConfBaseException, ValueError):
-                    pass  # one that needs more than itself is told where it is chosen
+        if name not in groups or not isinstance(distribution, CategoricalDistribution):
+            continue
+        for choice in distribution.choices:
+            try:
+                compose([*fixed, f"{name}={choice}"])
+            except yaml.YAMLError as error:
+                raise SearchError(f"{name}={choice}: {' '.join(str(error).split())}") from error
+            except MissingConfigException as error:
+                if error.missing_cfg_file == f"{name.split('@')[0]}/{choice}":
+                    raise SearchError(f"{name}={choice}: there is no such choice") from error
+            except (HydraException, OmegaConfBaseException, ValueError):
+                pass  # it needs another choice; a trial without that one fails with its own message

@@ -1,4 +1,4 @@
-"""The line that tells how a search is getting on."""
+"""The line that shows the progress of a search."""
 
 from __future__ import annotations
 
@@ -23,50 +23,39 @@ SECOND = 1.0
 
 @dataclass(frozen=True)
 class Standing:
-    """How many trials there are of each kind, and the best of them.
-
-    Attributes:
-        complete: trials that ran to their end.
-        pruned: those that were stopped.
-        failed: those that failed, but for those that are run again.
-        running: those that run, in whichever process.
-        best: number and value of the best one; ``None`` without one, or with several objectives.
-        seconds_each: how long a trial took on average; NaN before the first has ended.
-    """
+    """Number of trials of each kind, and the best one."""
 
     complete: int
     pruned: int
-    failed: int
-    running: int
-    best: tuple[int, float] | None
-    seconds_each: float
+    failed: int  # without those that are run again
+    running: int  # in any process
+    best: tuple[int, float] | None  # number and value; None without one, or with several objectives
+    seconds_each: float  # mean duration of a trial; NaN before one has ended
 
     @property
     def ended(self) -> int:
         return self.complete + self.pruned + self.failed
 
     def seconds_left(self, n_trials: int) -> float:
-        """Until all ``n_trials`` have ended, if the others take as long and as many run at a time."""
+        """Return the seconds until all trials have ended, if the pace and the number of running trials stay the same."""
         left = n_trials - self.ended
         return self.seconds_each * left / max(1, self.running) if left > 0 else 0.0
 
 
 def standing(trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection]) -> Standing:
-    """Of a study's trials."""
+    """Return the standing of a study with these trials."""
     by_state = {state: [trial for trial in trials if trial.state == state] for state in TrialState}
     complete, pruned = by_state[TrialState.COMPLETE], by_state[TrialState.PRUNED]
-    failed = [trial for trial in by_state[TrialState.FAIL] if not is_lost(trial)]
     best = None
     if complete and len(directions) == 1:
         choose = max if directions[0] == StudyDirection.MAXIMIZE else min
-        # of equal ones the first
-        trial = choose(complete, key=lambda trial: trial.values[0])
+        trial = choose(complete, key=lambda trial: trial.values[0])  # the first of equal ones
         best = (trial.number, trial.values[0])
     seconds = [trial.duration.total_seconds() for trial in [*complete, *pruned] if trial.duration is not None]
     return Standing(
         complete=len(complete),
         pruned=len(pruned),
-        failed=len(failed),
+        failed=sum(not is_lost(trial) for trial in by_state[TrialState.FAIL]),
         running=len(by_state[TrialState.RUNNING]),
         best=best,
         seconds_each=sum(seconds) / len(seconds) if seconds else math.nan,
@@ -74,7 +63,7 @@ def standing(trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection]
 
 
 def line(now: Standing, n_trials: int, objective: str) -> str:
-    """E.g. ``12 of 20 trials done (3 pruned, 1 failed) · 2 running · best val/accuracy 0.9775 (7) · 4:10 left``."""
+    """Return e.g. ``12 of 20 trials done (3 pruned) · 2 running · best val/accuracy 0.9775 (trial 7) · 4:10 left``."""
     details = [f"{count} {name}" for name, count in (("pruned", now.pruned), ("failed", now.failed)) if count]
     parts = [f"{now.ended} of {n_trials} trials done" + (f" ({', '.join(details)})" if details else "")]
     parts.append(f"{now.running} running")
@@ -93,14 +82,14 @@ def _clock(seconds: float) -> str:
 
 
 class Progress:
-    """Shows the line: in a terminal as one that changes, else a line in the log for each trial that ends."""
+    """Shows the line: redrawn in a terminal, otherwise in the log for each trial that ends."""
 
     def __init__(self, study: Study, n_trials: int, objective: str) -> None:
         self._study = study
         self._n_trials = n_trials
         self._objective = objective
         console = Console()
-        # without a thread of its own: the process may have to fork
+        # no refresh thread: the process may have to fork
         self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
         self._shown_at = -math.inf
 
@@ -113,31 +102,30 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._live is not None:
-            self._show()
+            self._show(self._live)
             self._live.stop()
 
     def tick(self) -> None:
-        """Keep the line up to date; cheap enough to be called all the time."""
+        """Update the line every second; cheap enough for a loop."""
         if self._live is not None and time.monotonic() - self._shown_at > SECOND:
-            self._show()
+            self._show(self._live)
 
     def ended(self, trial: FrozenTrial) -> None:
-        """Tell that a trial has ended."""
+        """Show that a trial has ended."""
         if self._live is None:
             log.info(f"Trial {trial.number} {_how(trial)}; {self._line()}")
             return
         if trial.state == TrialState.FAIL:
             self._live.console.print(f"Trial {trial.number} {_how(trial)}", markup=False, highlight=False)
-        self._show()
+        self._show(self._live)
 
     def _line(self) -> str:
         trials = self._study.get_trials(deepcopy=False)
         return line(standing(trials, self._study.directions), self._n_trials, self._objective)
 
-    def _show(self) -> None:
+    def _show(self, live: Live) -> None:
         self._shown_at = time.monotonic()
-        assert self._live is not None
-        self._live.update(Text(self._line()), refresh=True)
+        live.update(Text(self._line()), refresh=True)
 
 
 def _how(trial: FrozenTrial) -> str:

@@ -1,6 +1,6 @@
-"""From inside a trial to its study: what it has reached so far, and whether it should be pruned.
+"""A trial's link to its study: stores what it has reached, and returns whether it should be pruned.
 
-A trial's process finds its study, and the settings of its pruner, by an environment variable, whoever launched it.
+A trial's process finds its study and the settings of its pruner in an environment variable, with any launcher.
 """
 
 from __future__ import annotations
@@ -27,29 +27,19 @@ VARIABLE = "BERT_FT_TRIAL"
 
 @dataclass(frozen=True)
 class TrialAddress:
-    """Where a trial is kept, and what judges it.
+    """Where a trial is stored, and its pruner."""
 
-    Attributes:
-        storage: address of the database.
-        study_name: name of the study.
-        trial_id: the storage's own number of the trial.
-        claimed: when it was given its place, in seconds of ``time.time``.
-        pruner: settings of the pruner, as ``hydra.sweeper.pruner`` of the trial's configuration has them; ``None``: it is
-            never stopped.
-    """
-
-    storage: str
+    storage: str  # address of the database
     study_name: str
-    trial_id: int
-    claimed: float
-    pruner: dict[str, Any] | None = None
+    trial_id: int  # its number in the storage
+    claimed: float  # when its worker became free, as of ``time.time``
+    pruner: dict[str, Any] | None = None  # settings of the pruner; None: it is never pruned
 
     def with_pruner_of(self, config: DictConfig) -> TrialAddress:
-        """Return the address with the pruner that the trial's configuration, Hydra's part included, names."""
+        """Return the address with the pruner of the trial's configuration, which includes Hydra's part."""
         return replace(self, pruner=plain_values(OmegaConf.select(config, "hydra.sweeper.pruner")))
 
     def to_text(self) -> str:
-        """Return the address as text that ``from_text`` reads."""
         return json.dumps(asdict(self))
 
     @classmethod
@@ -58,7 +48,7 @@ class TrialAddress:
 
 
 def current_trial() -> TrialLink | None:
-    """Return the link of the trial that this process runs; ``None`` outside of a search."""
+    """Return the link of the trial that this process runs; ``None`` outside a search."""
     text = os.environ.get(VARIABLE)
     if text is None:
         return None
@@ -67,54 +57,38 @@ def current_trial() -> TrialLink | None:
 
 
 class TrialLink:
-    """Reports to the study's database, and asks its pruner.
-
-    Attributes:
-        is_pruned: whether the trial was told to stop.
-    """
+    """Writes to the study's database, and asks the trial's pruner."""
 
     def __init__(self, address: TrialAddress, pruner: BasePruner) -> None:
         self.address = address
-        self.is_pruned = False
         self._storage = open_storage(address.storage)
-        # the sampler of the search would draw once more
-        self._study = study = optuna.load_study(
+        # the sampler of the search would draw again
+        self._study = optuna.load_study(
             study_name=address.study_name, storage=self._storage, sampler=RandomSampler(), pruner=pruner
         )
-        self._trial = running_trial(study, address.trial_id)
+        self._trial = running_trial(self._study, address.trial_id)
 
     def note(self, **attributes: Any) -> None:
-        """Store what is to be known of the trial later."""
+        """Store attributes of the trial."""
         for name, value in attributes.items():
             self._trial.set_user_attr(name, value)
 
     def seconds_since_claimed(self) -> float:
-        """Since the place was free in which the trial runs."""
+        """Return the seconds since the trial's worker became free."""
         return time.time() - self.address.claimed
 
     def report(self, value: float, step: int, *, tolerance: float = 0.0) -> bool:
         """Store the monitor's value after ``step`` optimizer steps, and return whether the trial should be pruned.
 
-        Trials of several objectives are never stopped: Optuna can't judge them.
-
-        Args:
-            value: of the monitor.
-            step: optimizer steps done.
-            tolerance: see ``should_prune``.
+        Trials with several objectives are never pruned, since Optuna can't compare them. ``tolerance``: see
+        ``should_prune``.
         """
-        study = self._study
-        if len(study.directions) > 1:
+        if len(self._study.directions) > 1:
             return False
         self._trial.report(value, step)
-        trial = self._storage.get_trial(self.address.trial_id)
-        self.is_pruned = should_prune(study, trial, tolerance)
-        return self.is_pruned
+        return should_prune(self._study, self._storage.get_trial(self.address.trial_id), tolerance)
 
 
 def leave(step: int) -> None:
-    """Leave a trial that its pruner has stopped.
-
-    Raises:
-        optuna.TrialPruned: which whoever runs the trial understands.
-    """
+    """Raise ``optuna.TrialPruned``, by which the trial's runner knows that it was pruned."""
     raise optuna.TrialPruned(f"stopped by the pruner after {step} steps")

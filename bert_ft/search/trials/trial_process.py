@@ -1,4 +1,4 @@
-"""What a trial's own process does: compose the configuration, claim a folder, run the task, say what came of it."""
+"""What a trial's own process does: compose the configuration, claim a folder, run the task, report its outcome."""
 
 from __future__ import annotations
 
@@ -23,34 +23,26 @@ from bert_ft.search.trials.fork_server import Send
 from bert_ft.search.trials.resources import Slot
 from bert_ft.search.trials.trial_link import VARIABLE, TrialAddress
 
+OUTCOMES = {"values", "pruned", "reason"}
+
 
 @dataclass(frozen=True)
 class Sweep:
-    """What Hydra gives a sweeper.
+    """What Hydra gives a sweeper."""
 
-    Attributes:
-        config: of the sweep, Hydra's part included.
-        hydra_context: composes the configurations of jobs.
-        task: the function to run.
-        num_objectives: how many values it returns.
-    """
-
-    config: DictConfig
-    hydra_context: HydraContext
+    config: DictConfig  # of the sweep, with Hydra's part
+    hydra_context: HydraContext  # composes the configurations of jobs
     task: TaskFunction
-    num_objectives: int = 1
+    num_objectives: int
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
-        """The configuration of a job."""
+        """Return the configuration of a job."""
         return self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
 
     def run_trial(
         self, *, number: int, overrides: Sequence[str], address: str, slot: dict[str, Any], send: Send
     ) -> None:
-        """Run the trial of that number in this process, which has been forked for it, and send what came of it.
-
-        Messages: ``folder``; then ``values``, ``pruned`` or ``reason``.
-        """
+        """Run a trial in this process, which was forked for it, and send ``folder``, then one of ``OUTCOMES``."""
         Slot(**slot).take()
         try:
             config = self.compose(overrides)
@@ -74,14 +66,14 @@ class Sweep:
             job_subdir_key="hydra.sweep.subdir",
             hydra_context=self.hydra_context,
         )
-        came_back = returned(result)
-        if result.status != JobStatus.COMPLETED and not isinstance(came_back, optuna.TrialPruned):
-            traceback.print_exception(came_back)
-        return outcome(came_back, self.num_objectives)
+        value = returned(result)
+        if result.status != JobStatus.COMPLETED and not isinstance(value, optuna.TrialPruned):
+            traceback.print_exception(value)
+        return outcome(value, self.num_objectives)
 
 
 def outcome(returned: Any, num_objectives: int) -> dict[str, Any]:
-    """What came of a trial by what its task has returned or raised: ``values``, ``pruned`` or ``reason``."""
+    """Return one of ``OUTCOMES`` for what a task has returned or raised."""
     if isinstance(returned, optuna.TrialPruned):
         return {"pruned": True}
     if isinstance(returned, BaseException):
@@ -93,11 +85,11 @@ def outcome(returned: Any, num_objectives: int) -> dict[str, Any]:
 
 
 def claim_folder(config: DictConfig) -> Path:
-    """A new folder for the job, the one that ``hydra.sweep`` names, or that with a number if it is there already."""
-    set_hydra_config(config)  # its name may have to do with anything in there
+    """Create and return the job's folder: as ``hydra.sweep`` names it, with a number added if that one exists."""
+    set_hydra_config(config)  # the name may contain ${hydra:...}
     sweep = Path(str(OmegaConf.select(config, "hydra.sweep.dir")))
-    name = str(OmegaConf.select(config, "hydra.sweep.subdir"))
-    wanted, path, number = sweep / name, sweep / name, 1
+    wanted = path = sweep / str(OmegaConf.select(config, "hydra.sweep.subdir"))
+    number = 1
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
         try:
@@ -112,7 +104,7 @@ def claim_folder(config: DictConfig) -> Path:
 
 
 def _print_into(path: Path) -> None:
-    """Let this process, and those that it starts, print into a file: several at a time would mix their lines."""
+    """Redirect the output of this process and its children to a file: several trials would mix their lines."""
     sys.stdout.flush()
     sys.stderr.flush()
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)

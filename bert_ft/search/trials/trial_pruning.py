@@ -1,12 +1,13 @@
-"""Whether a trial should be pruned, where trials have different numbers of steps."""
+"""Whether a trial should be pruned, if trials have different numbers of steps."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 import optuna
-from optuna.pruners import BasePruner, PercentilePruner
+from optuna.pruners import PercentilePruner
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
@@ -16,40 +17,32 @@ TOTAL_STEPS = "total_steps"  # attribute of a trial: the optimizer steps of its 
 
 
 def should_prune(study: optuna.Study, trial: FrozenTrial, tolerance: float) -> bool:
-    """Return whether the study's pruner stops a trial of a single objective.
+    """Return whether the study's pruner stops a trial with a single objective.
 
-    Args:
-        study: with its pruner.
-        trial: with its reports so far.
-        tolerance: where more is better, by how much it may be behind before a pruner that compares trials at the
-            same step judges it.
+    ``tolerance`` is how far the trial may be behind before a pruner that compares trials at the same step judges it; it is
+    used only if the objective is maximized.
     """
     view: Any = study
-    if _looks_at_steps(study.pruner):
+    if isinstance(innermost_pruner(study.pruner), PercentilePruner):  # it compares trials at the same step
         view = _AtSameProgress(study, trial)
         if study.direction == StudyDirection.MAXIMIZE:
-            trial = _raised(trial, tolerance)
+            reports = trial.intermediate_values.items()
+            trial = _with_reports(trial, {step: value + tolerance for step, value in reports})
     return bool(study.pruner.prune(view, trial))
 
 
-def _raised(trial: FrozenTrial, amount: float) -> FrozenTrial:
-    """The trial with better reports."""
-    raised = copy.copy(trial)
-    raised.intermediate_values = {step: each + amount for step, each in trial.intermediate_values.items()}
-    return raised
-
-
-def _looks_at_steps(pruner: BasePruner) -> bool:
-    """Whether it compares trials at the same step."""
-    return isinstance(innermost_pruner(pruner), PercentilePruner)
+def _with_reports(trial: FrozenTrial, reports: Mapping[int, float]) -> FrozenTrial:
+    changed = copy.copy(trial)
+    changed.intermediate_values = dict(reports)
+    return changed
 
 
 class _AtSameProgress:
     """A study whose trials have reported at the steps of ``trial``.
 
-    With another batch size a trial has other steps, and none may be common to both. Their learning rates follow the
-    same schedule over the whole of their own steps, so they compare where they have done the same share of them: the
-    latest report up to there stands for a trial. With the same number of steps this changes nothing.
+    Trials with different batch sizes may have no step in common. Their learning rates follow the same schedule over their
+    own total steps, so trials are compared at the same fraction of it, each by its latest report up to there. With equal
+    numbers of steps this changes nothing.
     """
 
     def __init__(self, study: optuna.Study, trial: FrozenTrial) -> None:
@@ -64,16 +57,13 @@ class _AtSameProgress:
 
 
 def at_progress_of(trial: FrozenTrial, other: FrozenTrial) -> FrozenTrial:
-    """``other`` with its reports at the steps of ``trial``; itself where its number of steps isn't known."""
+    """Return ``other`` with reports at the steps of ``trial``; unchanged if a number of steps isn't known."""
     own, others = trial.user_attrs.get(TOTAL_STEPS), other.user_attrs.get(TOTAL_STEPS)
     if not own or not others or own == others:
         return other
     reports = sorted(other.intermediate_values.items())
     found = {}
     for step in trial.intermediate_values:
-        earlier = [value for at, value in reports if at * own <= step * others]
-        if earlier:
+        if earlier := [value for at, value in reports if at * own <= step * others]:
             found[step] = earlier[-1]
-    moved = copy.copy(other)
-    moved.intermediate_values = found
-    return moved
+    return _with_reports(other, found)

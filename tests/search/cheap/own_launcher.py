@@ -1,4 +1,4 @@
-"""A launcher of somebody's own."""
+"""A user's own launcher."""
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 

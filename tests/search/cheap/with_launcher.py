@@ -1,4 +1,4 @@
-"""``task.py`` with a launcher of somebody's own."""
+"""``task.py`` with a user's own launcher."""
 
 import runpy
 from pathlib import Path

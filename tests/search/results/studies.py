@@ -8,8 +8,9 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
+from bert_ft.search.results import study_log
 from bert_ft.search.results.study_log import StudyLog, read_study
 
 START = datetime(2026, 11, 25, 10)
@@ -22,13 +23,7 @@ SPACE: dict[str, BaseDistribution] = {
     "loss": CategoricalDistribution(["cross_entropy", "focal"]),
     "loss.gamma": FloatDistribution(0.5, 4.0),
 }
-STATES = {
-    "complete": TrialState.COMPLETE,
-    "pruned": TrialState.PRUNED,
-    "failed": TrialState.FAIL,
-    "running": TrialState.RUNNING,
-    "waiting": TrialState.WAITING,
-}
+STATES = {name: state for state, name in study_log.STATES.items()}
 
 
 def at(seconds: float) -> datetime:
@@ -112,24 +107,16 @@ def searched(num_trials: int = 30, *, objectives: int = 1, seed: int = 0, **attr
         worker = ends.index(min(ends))
         start, end = ends[worker] + 0.5, ends[worker] + 0.5 + steps / 10 + rng.random()
         ends[worker] = end
-        more = {} if state != "failed" else {"reason": "loss is NaN at step 40"}
-        add(
-            study,
-            state,
-            [quality, steps * rng.random(), rng.random()][:objectives] if state == "complete" else None,
-            params,
-            span=(start, end),
-            reported={step: quality - 1 / step for step in range(20, steps + 1, 20)}
-            if objectives == 1
-            else {},
-            worker=worker,
-            host=socket.gethostname(),
-            steps=steps,
-            total_steps=100,
-            seconds_to_first_step=0.5,
-            overrides=[f"{name}={each}" for name, each in params.items()],
-            **more,
-        )
+        notes = {"worker": worker, "host": socket.gethostname(), "steps": steps, "total_steps": 100}
+        notes |= {
+            "seconds_to_first_step": 0.5,
+            "overrides": [f"{name}={each}" for name, each in params.items()],
+        }
+        if state == "failed":
+            notes["reason"] = "loss is NaN at step 40"
+        values = [quality, steps * rng.random(), rng.random()][:objectives] if state == "complete" else None
+        reported = {step: quality - 1 / step for step in range(20, steps + 1, 20)} if objectives == 1 else {}
+        add(study, state, values, params, span=(start, end), reported=reported, **notes)
     return study
 
 
@@ -195,44 +182,14 @@ FEW = {
 def five_trials() -> StudyLog:
     """Two complete trials, one pruned, one failed and one lost, in two workers."""
     study = new_study(objective="val/accuracy", n_trials=10, folder="/sweep")
-    add(
-        study,
-        "complete",
-        0.91,
-        {"lr": 1e-3, "sizes": "[768,384]"},
-        space=FEW,
-        span=(0, 100),
-        worker=0,
-        folder="/sweep/0",
-        reported={5: 0.5, 10: 0.91},
-        steps=10,
-        total_steps=10,
-        seconds_to_first_step=2.0,
-    )
-    add(
-        study,
-        "pruned",
-        None,
-        {"lr": 1e-4, "sizes": "[384]"},
-        space=FEW,
-        span=(0, 27),
-        worker=1,
-        folder="/sweep/1",
-        reported={5: 0.4},
-        steps=5,
-        total_steps=10,
-        seconds_to_first_step=2.0,
-    )
-    add(
-        study,
-        "complete",
-        0.95,
-        {"lr": 1e-2, "sizes": "[384]", "gamma": 2.0},
-        space=FEW,
-        span=(27, 127),
-        worker=1,
-        folder="/elsewhere/2",
-    )
+    notes = {"worker": 0, "folder": "/sweep/0", "steps": 10, "total_steps": 10, "seconds_to_first_step": 2.0}
+    params = {"lr": 1e-3, "sizes": "[768,384]"}
+    add(study, "complete", 0.91, params, space=FEW, span=(0, 100), reported={5: 0.5, 10: 0.91}, **notes)
+    notes |= {"worker": 1, "folder": "/sweep/1", "steps": 5}
+    params = {"lr": 1e-4, "sizes": "[384]"}
+    add(study, "pruned", None, params, space=FEW, span=(0, 27), reported={5: 0.4}, **notes)
+    params = {"lr": 1e-2, "sizes": "[384]", "gamma": 2.0}
+    add(study, "complete", 0.95, params, space=FEW, span=(27, 127), worker=1, folder="/elsewhere/2")
     add(study, "failed", None, span=(100, 103), worker=0, reason="loss is NaN at step 7", folder="/sweep/3")
     add(study, "failed", None, span=(103, 104), worker=0, lost=True)
     return read_study(study, now=at(127))

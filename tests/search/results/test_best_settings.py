@@ -47,7 +47,7 @@ def compose(folder: Path, *overrides: str):
 def write(folder: Path, trial: TrialLog, record: JobRecord) -> str:
     log = StudyLog("a search", [trial], ["val/kappa"], [True])
     text = experiment(log, trial, record, folder)
-    (folder / "experiment").mkdir()
+    (folder / "experiment").mkdir(parents=True, exist_ok=True)
     (folder / "experiment/best.yaml").write_text(text)
     return text
 
@@ -65,10 +65,9 @@ def test_the_file_is_the_trial(tmp_path):
 
 
 def test_the_file_without_hydras_record(tmp_path):
-    write(tmp_path, trial_of(["loss=focal", "optimizer.lr=1e-3", "seed=3"]), JobRecord())
-    assert compose(tmp_path, "experiment=best") == compose(
-        tmp_path, "loss=focal", "optimizer.lr=1e-3", "seed=3"
-    )
+    overrides = ["loss=focal", "optimizer.lr=1e-3", "seed=3"]
+    write(tmp_path, trial_of(overrides), JobRecord())
+    assert compose(tmp_path, "experiment=best") == compose(tmp_path, *overrides)
 
 
 def test_a_deletion_stands_in_the_command(tmp_path):
@@ -83,37 +82,21 @@ def test_a_deletion_stands_in_the_command(tmp_path):
 def test_an_experiment_of_the_users_own_comes_in(tmp_path):
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment/mine.yaml").write_text("# @package _global_\nseed: 11\noptimizer:\n  lr: 0.5\n")
-    trial = trial_of(["experiment=mine", "optimizer.lr=1e-3"])
-    log = StudyLog("a search", [trial], ["value"], [True])
-    record = JobRecord({"experiment": "mine"})
-    (tmp_path / "experiment/best.yaml").write_text(experiment(log, trial, record, tmp_path))
+    write(tmp_path, trial_of(["experiment=mine", "optimizer.lr=1e-3"]), JobRecord({"experiment": "mine"}))
     found = compose(tmp_path, "experiment=best")
     assert (found.seed, found.optimizer.lr) == (11, 1e-3)
 
 
-def test_the_best_of_an_earlier_search_comes_in(tmp_path):
+def test_the_best_of_an_earlier_search_comes_in_below_new_choices(tmp_path):
     """Its file has the name that the new one gets."""
-    (tmp_path / "one/experiment").mkdir(parents=True)
-    earlier = trial_of(["loss=focal", "loss.gamma=1.5", "optimizer.lr=0.5"])
-    log = StudyLog("a search", [earlier], ["value"], [True])
-    text = experiment(log, earlier, JobRecord({"loss": "focal"}, seed=11), tmp_path / "one")
-    (tmp_path / "one/experiment/best.yaml").write_text(text)
-    record = JobRecord({"experiment": "best", "loss": "focal"}, own_folders=[str(tmp_path / "one")])
-    write(tmp_path, trial_of(["experiment=best", "optimizer.lr=1e-3"]), record)
-    found = compose(tmp_path, "experiment=best")
-    assert (found.seed, found.loss.gamma, found.optimizer.lr) == (11, 1.5, 1e-3)
-
-
-def test_a_choice_goes_before_that_of_the_earlier_search(tmp_path):
-    (tmp_path / "one/experiment").mkdir(parents=True)
-    (tmp_path / "one/experiment/best.yaml").write_text(
-        "# @package _global_\ndefaults: [{override /loss: focal}, {override /schedule: cosine}, _self_]\n"
-    )
+    earlier = trial_of(["loss=focal", "schedule=cosine", "optimizer.lr=0.5", "optimizer.weight_decay=0.25"])
+    write(tmp_path / "one", earlier, JobRecord({"loss": "focal", "schedule": "cosine"}, seed=11))
     record = JobRecord({"experiment": "best", "loss": "r_drop"}, own_folders=[str(tmp_path / "one")])
-    write(tmp_path, trial_of(["experiment=best", "loss=r_drop"]), record)
+    write(tmp_path, trial_of(["experiment=best", "loss=r_drop", "optimizer.lr=1e-3"]), record)
     found = compose(tmp_path, "experiment=best")
-    assert found.loss == compose(tmp_path, "loss=r_drop").loss
-    assert found.schedule == compose(tmp_path, "schedule=cosine").schedule
+    expected = compose(tmp_path, "loss=r_drop", "schedule=cosine")
+    assert (found.loss, found.schedule) == (expected.loss, expected.schedule)
+    assert (found.seed, found.optimizer.lr, found.optimizer.weight_decay) == (11, 1e-3, 0.25)
 
 
 def test_own_folders_of_configuration_are_in_the_command(tmp_path):

@@ -51,42 +51,22 @@ class Sweep:
         return sorted(found)
 
 
-def test_only_the_best_keep_their_weights(tmp_path):
-    sweep = Sweep(tmp_path, keep_top_k=2)
-    kept = []
-    for value in (0.5, 0.6, 0.4, 0.7, 0.6):
+@pytest.mark.parametrize(
+    ("directions", "keep", "values", "kept"),
+    [
+        (["maximize"], {"keep_top_k": 2}, (0.5, 0.6, 0.4, 0.7, 0.6), [1, 3]),  # the earlier of equal ones
+        (["maximize"], {"keep_top_k": None}, range(5), [0, 1, 2, 3, 4]),
+        (["maximize"], {}, range(5), [2, 3, 4]),
+        (["minimize"], {"keep_top_k": 1}, (0.5, 0.6, 0.4), [2]),
+        (["maximize", "minimize"], {"keep_top_k": 2}, ((1, 5), (3, 6), (2, 4)), [1, 2]),
+    ],
+)
+def test_only_the_best_keep_their_weights(tmp_path, directions, keep, values, kept):
+    sweep = Sweep(tmp_path, directions, **keep)
+    for value in values:
         sweep.ended(value=value)
-        kept.append(sweep.with_weights())
-    assert kept == [[0], [0, 1], [0, 1], [1, 3], [1, 3]]  # of equal ones the earlier
-    assert all((tmp_path / str(number) / "metrics.json").exists() for number in range(5))
-
-
-def test_all_are_kept_where_that_is_wanted(tmp_path):
-    sweep = Sweep(tmp_path, keep_top_k=None)
-    for value in range(5):
-        sweep.ended(value=value)
-    assert sweep.with_weights() == [0, 1, 2, 3, 4]
-
-
-def test_three_are_kept_where_nothing_is_said(tmp_path):
-    sweep = Sweep(tmp_path)
-    for value in range(5):
-        sweep.ended(value=value)
-    assert sweep.with_weights() == [2, 3, 4]
-
-
-def test_less_can_be_better(tmp_path):
-    sweep = Sweep(tmp_path, ["minimize"], keep_top_k=1)
-    for value in (0.5, 0.6, 0.4):
-        sweep.ended(value=value)
-    assert sweep.with_weights() == [2]
-
-
-def test_of_several_objectives_the_undominated_are_kept(tmp_path):
-    sweep = Sweep(tmp_path, ["maximize", "minimize"], keep_top_k=2)
-    for values in ((1, 5), (3, 6), (2, 4)):
-        sweep.ended(value=values)
-    assert sweep.with_weights() == [1, 2]
+    assert sweep.with_weights() == kept
+    assert all((tmp_path / str(number) / "metrics.json").exists() for number in range(len(values)))
 
 
 @pytest.mark.parametrize("state", ["pruned", "failed"])
@@ -97,22 +77,16 @@ def test_what_did_not_complete_keeps_none(tmp_path, state):
     assert not (tmp_path / "model").exists()
 
 
-def test_a_trial_that_still_runs_is_left_alone(tmp_path):
+def test_a_trial_that_may_still_run_keeps_its_weights(tmp_path):
+    """One whose process has just ended may have ended well, and the search is about to store that."""
     sweep = Sweep(tmp_path, keep_top_k=1)
-    running = sweep.ended("running", pid=os.getpid())
-    sweep.ended(value=1.0)
-    assert (running / "checkpoints/weights").exists()
-
-
-def test_a_trial_whose_process_has_just_ended_is_left_alone(tmp_path):
-    """It may have ended well, and the search is about to say so."""
-    sweep = Sweep(tmp_path)
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
+    running = sweep.ended("running", pid=os.getpid(), host=socket.gethostname())
     gone = sweep.ended("running", pid=process.pid, host=socket.gethostname())
     sweep.ended(value=1.0)
-    assert read_study(sweep.study).trials[0].state == "lost"
-    assert (gone / "checkpoints/weights").exists()
+    assert [trial.state for trial in read_study(sweep.study).trials] == ["running", "lost", "complete"]
+    assert all((folder / "checkpoints/weights").exists() for folder in (running, gone))
 
 
 def test_folders_of_another_machine_are_left_to_it(tmp_path):
@@ -142,17 +116,12 @@ def test_the_link_leads_to_the_best_model(tmp_path):
     assert leads_to == ["0", "1", "1"]
     assert os.readlink(tmp_path / "model") == "1/model"  # so that the sweep's folder can be moved
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
-
-
-def test_a_best_trial_without_a_model_is_passed_over(tmp_path):
-    sweep = Sweep(tmp_path)
-    sweep.ended(value=0.5)
     add(sweep.study, "complete", 0.9, folder=str(tmp_path / "gone"))
     trial_ended(sweep.study, sweep.study.trials[-1], tmp_path)
-    assert (tmp_path / "model/weights").read_text() == "0"
+    assert (tmp_path / "model/weights").read_text() == "1"  # a best trial without a model is skipped
 
 
-def test_a_folder_in_the_links_place_is_nobodys_to_remove(tmp_path):
+def test_a_folder_in_the_links_place_is_not_removed(tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model/mine").touch()
     Sweep(tmp_path).ended(value=0.5)
@@ -189,33 +158,26 @@ def test_a_pruned_trial_gets_its_line_in_tensorboard(tmp_path):
     assert scalars == {"search/last_report": 0.75}
 
 
-def test_a_complete_trial_that_logged_nothing_too(tmp_path):
-    own = Sweep(tmp_path, objective="val/accuracy").ended(value=0.875, params={"optimizer.lr": 1e-4})
+def test_a_trial_has_one_line(tmp_path):
+    sweep = Sweep(tmp_path, objective="val/accuracy")
+    own = sweep.ended(value=0.875, params={"optimizer.lr": 1e-4})  # it has logged nothing itself
     settings, status, scalars = sessions(own / "tensorboard")
     assert (settings["search/state"], status, scalars) == ("complete", 1, {"search/val/accuracy": 0.875})
-
-
-def test_a_trial_has_one_line(tmp_path):
-    sweep = Sweep(tmp_path)
-    own = sweep.ended(value=0.9, events=True)  # which has written its own
+    own = sweep.ended(value=0.9, events=True)  # it has written its own
     assert len(list((own / "tensorboard").iterdir())) == 1
     failed = sweep.ended("failed", events=True)  # its scalars, but no line
     trial_ended(sweep.study, sweep.study.trials[-1], tmp_path)
     assert len(list((failed / "tensorboard").iterdir())) == 2
     assert sessions(failed / "tensorboard")[1] == 2
+    add(
+        sweep.study, "failed", folder=str(tmp_path / "3"), params={"optimizer.lr": 1e-4}
+    )  # it has no folder yet
+    trial_ended(sweep.study, sweep.study.trials[3], tmp_path)
+    assert sessions(tmp_path / "3/tensorboard")[0] == {"optimizer/lr": 1e-4, "search/state": "failed"}
 
 
-def test_a_trial_that_failed_before_it_had_a_folder_gets_its_line_too(tmp_path):
-    sweep = Sweep(tmp_path)
-    add(sweep.study, "failed", folder=str(tmp_path / "0"), params={"optimizer.lr": 1e-4})
-    trial_ended(sweep.study, sweep.study.trials[0], tmp_path)
-    assert sessions(tmp_path / "0/tensorboard")[0] == {"optimizer/lr": 1e-4, "search/state": "failed"}
-
-
-@pytest.mark.parametrize(
-    "name", ["one trial", "all failed", "only waiting", "three objectives", "infinite and diverged"]
-)
-def test_trials_without_a_folder_of_any_kind(tmp_path, name, caplog):
+@pytest.mark.parametrize("name", ["one trial", "all failed", "only waiting", "three objectives"])
+def test_trials_without_a_folder(tmp_path, name, caplog):
     study = kinds()[name]
     for trial in study.trials:
         trial_ended(study, trial, tmp_path)
@@ -240,17 +202,17 @@ def test_what_goes_wrong_is_logged_and_ends_nothing(tmp_path, monkeypatch, caplo
 
 @pytest.mark.slow
 def test_nothing_heavy_is_loaded(tmp_path):
-    """The process that gives out the trials stays small: torch and the like are the workers'."""
-    script = (
-        "import sys; from bert_ft.search.results.outputs import trial_ended, write\n"
-        "from tests.search.results.studies import add, new_study\n"
-        "study = new_study(); add(study, value=1, folder=sys.argv[1] + '/0'); add(study, 'pruned', folder=sys.argv[1] + '/1')\n"
-        "heavy = {'torch', 'lightning', 'transformers', 'tensorflow'}\n"
-        "[trial_ended(study, trial, sys.argv[1]) for trial in study.trials]\n"
-        "assert not (heavy | {'matplotlib', 'sklearn', 'jinja2'}) & set(sys.modules), sys.modules.keys()\n"
-        "assert write(study, sys.argv[1])\n"
-        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
-    )
+    """The process that gives out the trials stays small: only the workers load torch and the like."""
+    script = """
+import sys; from bert_ft.search.results.outputs import trial_ended, write
+from tests.search.results.studies import add, new_study
+study = new_study(); add(study, value=1, folder=sys.argv[1] + '/0'); add(study, 'pruned', folder=sys.argv[1] + '/1')
+heavy = {'torch', 'lightning', 'transformers', 'tensorflow'}
+[trial_ended(study, trial, sys.argv[1]) for trial in study.trials]
+assert not (heavy | {'matplotlib', 'sklearn', 'jinja2'}) & set(sys.modules), sys.modules.keys()
+assert write(study, sys.argv[1])
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
+"""
     command = [sys.executable, "-c", script, str(tmp_path)]
     result = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr[-2000:]

@@ -26,30 +26,24 @@ def test_even_steps():
     assert parameter.num_values == 6
     assert parameter.share(0.2) == pytest.approx(0.4)
     assert only("layers", IntDistribution(2, 8, step=2), [4]).num_values == 4
+    single = only("point", FloatDistribution(0.1, 0.1), [0.1])
+    assert (single.share(0.1), single.num_values) == (0.5, 1)
 
 
-def test_choices_of_numbers_stand_in_their_order():
-    parameter = only("batch", CategoricalDistribution([64, 8, 16.5]), [16.5])
-    assert parameter.choices == ["8", "16.5", "64"]
-    assert parameter.is_ordered
-    assert (parameter.place(8), parameter.place(64)) == (0, 2)
-
-
-@pytest.mark.parametrize("choices", [["mean", "cls"], [True, False], [1, None]])
-def test_other_choices_stand_as_they_were_given(choices):
-    parameter = only("pooling", CategoricalDistribution(choices), [choices[1]])
-    assert parameter.choices == [str(choice) for choice in choices]
-    assert not parameter.is_ordered
-
-
-def test_choices_that_are_lists():
-    parameter = only("sizes", CategoricalDistribution(["[384]", "[768,384]"]), ["[768,384]"])
-    assert parameter.place("[768,384]") == 1
-
-
-def test_a_range_of_one_value():
-    parameter = only("point", FloatDistribution(0.1, 0.1), [0.1])
-    assert (parameter.share(0.1), parameter.num_values) == (0.5, 1)
+@pytest.mark.parametrize(
+    ("choices", "expected", "is_ordered"),
+    [
+        ([64, 8, 16.5], ["8", "16.5", "64"], True),
+        (["mean", "cls"], ["mean", "cls"], False),
+        ([True, False], ["True", "False"], False),
+        ([1, None], ["1", "None"], False),
+        (["[384]", "[768,384]"], ["[384]", "[768,384]"], False),
+    ],
+)
+def test_choices(choices, expected, is_ordered):
+    parameter = only("name", CategoricalDistribution(choices), [choices[1]])
+    assert (parameter.choices, parameter.is_ordered) == (expected, is_ordered)
+    assert [parameter.place(choice) for choice in choices] == ([2, 0, 1] if is_ordered else [0, 1])
 
 
 def test_values_of_an_earlier_and_wider_range_still_have_a_place():

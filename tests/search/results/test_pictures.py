@@ -45,17 +45,9 @@ def drawn() -> tuple[StudyView, dict[str, Figure]]:
     return view, figures(view)
 
 
-KINDS = [
-    "one trial",
-    "all failed",
-    "only pruned",
-    "no parameters",
-    "infinite and diverged",
-    "lists and constants",
-]
-
-
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", ["one trial", "all failed", "only pruned", "infinite and diverged", "lists and constants"]
+)
 def test_pictures_of_every_kind_are_readable(kind):
     found = figures(view_of(kinds()[kind]))
     assert found
@@ -73,7 +65,7 @@ def test_pictures_of_a_search_are_readable(drawn):
 def test_pictures_of_several_objectives_are_readable():
     study = searched(12, objectives=3)
     shares = {"optimizer.lr": 0.7, "loss": 0.2, "model.head.hidden_sizes": 0.1}
-    view = view_of(study, [Importances(place, shares, shares, []) for place in range(3)])
+    view = view_of(study, [Importances(place, shares, shares) for place in range(3)])
     found = figures(view, "history", "importance", "pareto_front", "slices_1")
     assert len(found) == 4
     for figure in found.values():
@@ -124,7 +116,7 @@ def test_importance_shows_both_evaluators(drawn):
     shares = view.importances[0]
     assert sorted(bar.get_width() for bar in fanova) == pytest.approx(sorted(shares.fanova.values()))
     assert sorted(bar.get_width() for bar in ped_anova) == pytest.approx(sorted(shares.ped_anova.values()))
-    assert fanova.patches[0].get_hatch() != ped_anova.patches[0].get_hatch()  # apart without hue
+    assert fanova.patches[0].get_hatch() != ped_anova.patches[0].get_hatch()  # distinct without color
 
 
 def test_pairs_are_of_the_most_important_parameters(drawn):
@@ -150,8 +142,8 @@ def test_parallel_coordinates_have_a_line_for_each_trial(drawn):
     assert "not in the trial" in texts(found["parallel_coordinates"])
 
 
-def test_names_that_stand_aslant_have_room(drawn):
-    """Boxes of such texts say nothing of it: the distance across them does."""
+def test_rotated_names_have_room(drawn):
+    """The boxes of rotated texts overlap; the distance across the texts counts."""
     _, found = drawn
     figure = found["parallel_coordinates"]
     names = [text for text in figure.axes[0].texts if text.get_rotation()]
@@ -179,4 +171,4 @@ def test_pareto_front_of_two_objectives_is_joined():
     assert (others.get_linestyle(), best.get_linestyle()) == ("None", "--")
     assert len(others.get_xdata()) + len(best.get_xdata()) == len(view.log.complete)
     assert (np.diff(best.get_xdata()) > 0).all()
-    assert (np.diff(best.get_ydata()) > 0).all()  # the one is bought with the other
+    assert (np.diff(best.get_ydata()) > 0).all()  # more of one costs the other

@@ -20,21 +20,23 @@ SPACE = {
 @pytest.fixture
 def log():
     study = new_study(["minimize"])
-    add(
-        study, "complete", 0.5, {"lr": 1e-3, "size": 8, "same": 0.5}, space=SPACE, reported={10: 0.9, 20: 0.5}
-    )
-    add(study, "pruned", None, {"lr": 1e-2, "size": 8, "same": 0.5}, space=SPACE, reported={10: 2.0})
-    add(
-        study,
-        "complete",
-        0.3,
-        {"lr": 1e-4, "size": 32, "same": 0.5, "gamma": 1.0},
-        space=SPACE,
-        reported={10: 0.3},
-    )
-    add(study, "failed", None, {"lr": 1e-4, "size": 32}, space=SPACE)
-    add(study, "complete", 0.4, {"lr": 1e-2, "size": 32, "same": 0.5, "gamma": 3.0}, space=SPACE)
+    same = {"size": 8, "same": 0.5}
+    large = {"size": 32, "same": 0.5}
+    for state, value, params, reported in (
+        ("complete", 0.5, {"lr": 1e-3} | same, {10: 0.9, 20: 0.5}),
+        ("pruned", None, {"lr": 1e-2} | same, {10: 2.0}),
+        ("complete", 0.3, {"lr": 1e-4, "gamma": 1.0} | large, {10: 0.3}),
+        ("failed", None, {"lr": 1e-4, "size": 32}, {}),
+        ("complete", 0.4, {"lr": 1e-2, "gamma": 3.0} | large, {}),
+    ):
+        add(study, state, value, params, space=SPACE, reported=reported)
     return read_study(study)
+
+
+def shown(log):
+    """The parameters in the order of the space."""
+    found = {each.name: each for each in plot_data.shown_parameters(log, None)}
+    return [found[name] for name in ("lr", "size", "gamma")]
 
 
 def test_history(log):
@@ -43,7 +45,7 @@ def test_history(log):
     assert found.best == [(0, 0.5), (2, 0.3), (4, 0.3)]
     assert found.pruned == [(1, 2.0)]
     assert found.failed == [3]
-    # by the complete trials alone: the pruned one stands at the border
+    # by the complete trials only: the pruned one is drawn at the border
     assert found.limits == pytest.approx((0.3 - 0.024, 0.5 + 0.024))
     assert plot_data.outside([2.0, 0.4], found.limits) == 1
 
@@ -64,9 +66,8 @@ def test_a_diverged_value_does_not_press_the_others_together(sign):
     assert low == pytest.approx(1.0 - 0.15 * 0.5)  # of the spread of the better three quarters, 1.0 to 1.5
     assert high == pytest.approx(1.5 + 0.5 * 0.5)
     assert plot_data.core_limits(values[:7], maximize=sign < 0) is None  # too few
-    assert (
-        plot_data.core_limits([*values[:7], sign * 3.0], maximize=sign < 0) is None
-    )  # four times the spread
+    at_most = [*values[:7], sign * 3.0]  # four times the spread
+    assert plot_data.core_limits(at_most, maximize=sign < 0) is None
     assert plot_data.core_limits([1.0] * 8, maximize=True) is None
 
 
@@ -76,18 +77,23 @@ def test_a_value_that_is_better_than_all_others_is_always_shown():
     assert limits is None or limits[0] < -50
 
 
-def test_parameters_that_vary_are_shown(log):
-    shown = plot_data.shown_parameters(log)
-    assert [each.name for each in shown] == ["lr", "size", "gamma"]
-    importances = Importances(0, {"size": 0.9, "lr": 0.1}, {"gamma": 0.6, "size": 0.3, "lr": 0.1}, [])
-    assert [each.name for each in plot_data.by_importance(shown, importances)] == ["gamma", "size", "lr"]
-    assert [each.name for each in plot_data.by_importance(shown, None)] == ["lr", "size", "gamma"]
-    only_fanova = Importances(0, {"size": 0.9, "lr": 0.1}, {}, [])
-    assert [each.name for each in plot_data.by_importance(shown, only_fanova)] == ["size", "lr", "gamma"]
+@pytest.mark.parametrize(
+    ("importances", "expected"),
+    [
+        (
+            Importances(0, {"size": 0.9, "lr": 0.1}, {"gamma": 0.6, "size": 0.3, "lr": 0.1}),
+            ["gamma", "size", "lr"],
+        ),
+        (Importances(0, {"size": 0.9, "lr": 0.1}), ["size", "lr", "gamma"]),
+        (None, ["lr", "size", "gamma"]),
+    ],
+)
+def test_parameters_that_vary_are_shown_by_importance(log, importances, expected):
+    assert [each.name for each in plot_data.shown_parameters(log, importances)] == expected
 
 
 def test_slices(log):
-    lr, size, gamma = plot_data.slices(log, plot_data.shown_parameters(log), 0)
+    lr, size, gamma = plot_data.slices(log, shown(log), 0)
     assert lr.scale == Scale("lr", 1e-4, 1e-2, is_log=True)
     assert size.scale == Scale("size", 0, 1, choices=("8", "32"))
     assert (lr.numbers.tolist(), lr.values.tolist()) == ([2, 4, 0], [0.3, 0.4, 0.5])
@@ -97,7 +103,7 @@ def test_slices(log):
 
 def test_ranks_and_places(log):
     assert plot_data.relative_ranks(log).tolist() == [0.0, 0.5, 1.0]
-    places = plot_data.places_of(log, plot_data.shown_parameters(log))
+    places = plot_data.places_of(log, shown(log))
     np.testing.assert_array_equal(places, [[1e-4, 1, 1.0], [1e-2, 1, 3.0], [1e-3, 0, np.nan]])
 
 
@@ -109,7 +115,7 @@ def test_equal_values_have_the_same_rank():
 
 
 def test_coordinates(log):
-    lr, size, gamma, value = plot_data.coordinates(log, plot_data.shown_parameters(log))
+    lr, size, gamma, value = plot_data.coordinates(log, shown(log))
     np.testing.assert_allclose(lr.shares, [0, 1, 0.5], atol=1e-12)
     assert lr.labels == {0.0: "0.0001", 0.5: "0.001", 1.0: "0.01"}
     assert (size.shares.tolist(), size.labels) == ([1, 1, 0], {0.0: "8", 1.0: "32"})

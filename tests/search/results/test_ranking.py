@@ -1,8 +1,7 @@
-import numpy as np
 import pytest
 from optuna.study._multi_objective import _get_pareto_front_trials
 
-from bert_ft.search.results.ranking import best_so_far, front, ranked
+from bert_ft.search.results.ranking import front, ranked
 from bert_ft.search.results.study_log import read_study
 from tests.search.results.studies import add, new_study, searched
 
@@ -14,14 +13,8 @@ def numbers(trials) -> list[int]:
 @pytest.mark.parametrize(("direction", "expected"), [("maximize", [1, 3, 0, 4]), ("minimize", [4, 0, 1, 3])])
 def test_of_equal_values_the_earlier_comes_first(direction, expected):
     study = new_study([direction])
-    for state, value in (
-        ("complete", 2),
-        ("complete", 3),
-        ("failed", None),
-        ("complete", 3),
-        ("complete", 1),
-    ):
-        add(study, state, value)
+    for value in (2, 3, None, 3, 1):
+        add(study, "failed" if value is None else "complete", value)
     log = read_study(study)
     assert numbers(ranked(log)) == expected
     assert ranked(log)[0].number == study.best_trial.number
@@ -50,11 +43,3 @@ def test_the_second_front_comes_after_the_first():
     for values in ((1, 5), (2, 4), (3, 1), (3, 1), (0, 9)):
         add(study, "complete", values)
     assert numbers(ranked(read_study(study))) == [2, 3, 1, 0, 4]
-
-
-@pytest.mark.parametrize("maximize", [True, False])
-def test_best_so_far(maximize):
-    values = [3.0, 1.0, 4.0, 1.0, 5.0]
-    expected = (np.maximum if maximize else np.minimum).accumulate(values)
-    assert best_so_far(values, maximize) == expected.tolist()
-    assert best_so_far([], maximize) == []

@@ -2,9 +2,10 @@ import os
 import socket
 import subprocess
 import sys
-from datetime import timedelta
 
+import optuna
 import pytest
+from optuna.distributions import FloatDistribution
 
 from bert_ft.compat.optuna import engine_of
 from bert_ft.search.results.study_log import read_study
@@ -13,55 +14,32 @@ from tests.search.results.studies import add, at, new_study
 
 def test_what_a_trial_has_is_read():
     study = new_study()
-    add(
-        study,
-        "complete",
-        0.9,
-        {"optimizer.lr": 1e-4},
-        span=(5, 25),
-        reported={20: 0.8, 10: 0.7, 30: float("nan")},
-        folder="/sweep/0",
-        overrides=["optimizer.lr=0.0001"],
-        worker=1,
-        host="here",
-        steps=30,
-        total_steps=40,
-        seconds_to_first_step=2.5,
-    )
+    params, reported = {"optimizer.lr": 1e-4}, {20: 0.8, 10: 0.7, 30: float("nan")}
+    notes = {"folder": "/sweep/0", "overrides": ["optimizer.lr=0.0001"], "worker": 1, "host": "here"}
+    notes |= {"steps": 30, "total_steps": 40, "seconds_to_first_step": 2.5}
+    add(study, "complete", 0.9, params, span=(5, 25), reported=reported, **notes)
     (trial,) = read_study(study).trials
-    assert (trial.number, trial.state, trial.values, trial.params) == (
-        0,
-        "complete",
-        (0.9,),
-        {"optimizer.lr": 1e-4},
-    )
+    assert (trial.number, trial.state, trial.values, trial.params) == (0, "complete", (0.9,), params)
     assert (trial.start, trial.end, trial.seconds) == (at(5), at(25), 20.0)
     assert list(trial.reported.items()) == [(10, 0.7), (20, 0.8)]  # by step, the finite ones
     assert trial.last_reported == (20, 0.8)
-    assert (trial.folder, trial.overrides) == ("/sweep/0", ["optimizer.lr=0.0001"])
-    assert (trial.worker, trial.host) == (1, "here")
-    assert (trial.steps, trial.total_steps, trial.seconds_to_first_step) == (30, 40, 2.5)
+    assert {name: getattr(trial, name) for name in notes} == notes
 
 
 def test_what_the_search_noted_is_read():
-    study = new_study(
-        objective="val/f1", n_trials=20, n_jobs=2, command="python x", folder="/s", keep_top_k=5
+    log = read_study(
+        new_study(objective="val/f1", n_trials=20, command="python x", folder="/s", keep_top_k=5)
     )
-    log = read_study(study)
     assert (log.name, log.objectives, log.maximize) == ("a search", ["val/f1"], [True])
-    assert (log.num_wanted, log.num_workers, log.command, log.folder, log.keep_top_k) == (
-        20,
-        2,
-        "python x",
-        "/s",
-        5,
-    )
+    assert (log.num_wanted, log.command, log.folder, log.keep_top_k) == (20, "python x", "/s", 5)
     assert log.storage is None  # in memory
-
-
-def test_a_study_of_somebody_else_notes_nothing():
-    log = read_study(new_study(["minimize"]))
-    assert (log.objectives, log.maximize, log.num_wanted, log.keep_top_k) == (["value"], [False], None, 3)
+    other = read_study(new_study(["minimize"]))  # not by a search of this package
+    assert (other.objectives, other.maximize, other.num_wanted, other.keep_top_k) == (
+        ["value"],
+        [False],
+        None,
+        3,
+    )
 
 
 def test_names_of_several_objectives():
@@ -106,19 +84,13 @@ def test_a_lost_trial_has_ended_when_its_process_was_last_seen():
     study = new_study()
     add(study, "failed", span=(10, 5000), lost=True, last_seen=at(30).timestamp())
     add(study, "failed", span=(10, 20), lost=True, last_seen=at(30).timestamp())
-    assert [trial.end for trial in read_study(study, now=at(6000)).trials] == [at(30), at(20)]
-
-
-def test_a_trial_that_was_killed_is_lost_and_not_failed():
-    study = new_study()
-    add(study, "failed", lost=True)
-    add(study, "failed", reason="NaN")
-    assert [trial.state for trial in read_study(study).trials] == ["lost", "failed"]
+    add(study, "failed", span=(10, 20), reason="NaN")
+    trials = read_study(study, now=at(6000)).trials
+    assert [trial.end for trial in trials] == [at(30), at(20), at(20)]
+    assert [trial.state for trial in trials] == ["lost", "lost", "failed"]
 
 
 def test_ranges_are_those_of_the_latest_trial():
-    from optuna.distributions import FloatDistribution
-
     study = new_study()
     for high in (1.0, 2.0):
         add(study, params={"x": 0.5}, space={"x": FloatDistribution(0.0, high)}, value=1)
@@ -126,8 +98,6 @@ def test_ranges_are_those_of_the_latest_trial():
 
 
 def test_the_password_of_a_storage_is_not_shown(tmp_path):
-    import optuna
-
     storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path / 'a.db'}")
     study = optuna.create_study(storage=storage)
     url = read_study(study).storage
@@ -135,7 +105,3 @@ def test_the_password_of_a_storage_is_not_shown(tmp_path):
     engine = engine_of(storage)
     engine.url = engine.url.set(username="me", password="secret")
     assert "secret" not in read_study(study).storage
-
-
-def test_the_time_of_reading_is_noted():
-    assert read_study(new_study(), now=at(3)).now == at(0) + timedelta(seconds=3)

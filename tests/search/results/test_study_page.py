@@ -33,20 +33,14 @@ def test_every_picture_is_shown(browser):
 
 def test_the_console_is_silent_and_nothing_is_fetched(browser):
     assert browser.get_log("browser") == []
-    asked = [
-        entry["message"]
-        for entry in browser.get_log("performance")
-        if "requestWillBeSent" in entry["message"]
-    ]
+    messages = [entry["message"] for entry in browser.get_log("performance")]
+    asked = [message for message in messages if "requestWillBeSent" in message]
     assert asked
     assert not [message for message in asked if '"url":"http' in message or '"url":"ws' in message]
 
 
-def test_the_page_is_no_wider_than_the_window(browser):
+def test_the_page_fits_and_links_lead_to_their_sections(browser):
     assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
-
-
-def test_links_lead_to_their_sections(browser):
     browser.find_element("link text", "Workers").click()
     top = browser.execute_script("return document.getElementById('workers').getBoundingClientRect().top")
     assert abs(top) < 900

@@ -28,45 +28,43 @@ def test_facts(log):
     }
 
 
-@pytest.mark.parametrize(("drawn", "said"), [([], ""), (["a", "b"], " (but for a, b)")])
-def test_the_configuration_as_it_stands_is_named_beside_the_best(drawn, said):
+@pytest.mark.parametrize(("drawn", "words"), [([], ""), (["a", "b"], " (except a, b)")])
+def test_the_configured_trial_is_named_beside_the_best(drawn, words):
     study = new_study()
-    # what isn't in the trial wasn't drawn either
+    # a parameter that the trial lacks wasn't drawn either
     space = {name: FloatDistribution(0, 1) for name in drawn}
     add(study, "complete", 0.5, dict.fromkeys(drawn, 0.5), space=space, as_configured=[*drawn, "pretrain.x"])
     add(study, "complete", 0.75)
     log = read_study(study)
     found = tables.facts(log, statistics_of(log))
     assert found["best"] == "value 0.7500 in trial 1 (maximized)"
-    assert found["as configured"] == f"0.5000 in trial 0{said}"
+    assert found["as configured"] == f"0.5000 in trial 0{words}"
 
 
-def test_facts_of_a_search_that_goes_on():
+def test_facts_of_a_search_that_runs():
     study = new_study(["minimize"], n_trials=4)
     add(study, "complete", 2.0, span=(0, 60))
     add(study, "running", span=(60, None))
     log = read_study(study, now=at(120))
-    assert tables.facts(log, statistics_of(log))["time"] == "2 min 0 s; about 6 min 0 s left"
-    assert tables.facts(log, statistics_of(log))["best"] == "value 2.0000 in trial 0 (minimized)"
+    found = tables.facts(log, statistics_of(log))
+    assert found["time"] == "2 min 0 s; about 6 min 0 s left"
+    assert found["best"] == "value 2.0000 in trial 0 (minimized)"
 
 
 def test_facts_of_nothing():
     log = read_study(new_study())
-    assert tables.facts(log, statistics_of(log)) == {
-        "trials": "none yet",
-        "objective": "value (maximized)",
-        "time": "0.0 s",
-    }
+    facts = {"trials": "none yet", "objective": "value (maximized)", "time": "0.0 s"}
+    assert tables.facts(log, statistics_of(log)) == facts
 
 
 def test_facts_of_several_objectives():
     study = new_study(["maximize", "minimize"], objective=["val/accuracy", "size"])
     for values in ((0.9, 10), (0.8, 5), (0.7, 7)):
         add(study, "complete", values)
-    found = tables.facts(read_study(study), statistics_of(read_study(study)))
-    assert found["objective 1"] == "val/accuracy (maximized)"
-    assert found["objective 2"] == "size (minimized)"
-    assert found["best"] == "trials 0, 1: none is better in all"
+    log = read_study(study)
+    found = tables.facts(log, statistics_of(log))
+    assert (found["objective 1"], found["objective 2"]) == ("val/accuracy (maximized)", "size (minimized)")
+    assert found["best"] == "trials 0, 1: no other trial dominates them"
 
 
 def test_best_trials(log):
@@ -137,16 +135,8 @@ def test_importance_says_what_it_lacks():
 
 def test_all_trials(log):
     table = tables.all_trials(log)
-    assert table.columns == [
-        "trial",
-        "state",
-        "val/accuracy",
-        "last report",
-        "seconds",
-        "lr",
-        "sizes",
-        "gamma",
-    ]
+    assert table.columns[:5] == ["trial", "state", "val/accuracy", "last report", "seconds"]
+    assert table.columns[5:] == ["lr", "sizes", "gamma"]
     assert texts(table)[0] == ["0", "complete", "0.9100", "0.9100", "100.0", "0.001", "[768,384]", "-"]
     assert texts(table)[1] == ["1", "pruned", "-", "0.4000", "27.0", "0.0001", "[384]", "-"]
     assert texts(table)[3][:3] == ["3", "failed", "-"]
@@ -158,16 +148,9 @@ def test_a_table_of_nothing_says_so(table):
         getattr(tables, table)(read_study(new_study()))
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0, "0.0 s"),
-        (119.94, "119.9 s"),
-        (120, "2 min 0 s"),
-        (3599.6, "1 h 0 min"),
-        (12000, "3 h 20 min"),
-        (187200, "2 d 4 h"),
-    ],
-)
+DURATIONS = {0: "0.0 s", 119.94: "119.9 s", 120: "2 min 0 s", 3599.6: "1 h 0 min", 12000: "3 h 20 min"}
+
+
+@pytest.mark.parametrize(("seconds", "text"), [*DURATIONS.items(), (187200, "2 d 4 h")])
 def test_durations(seconds, text):
     assert tables.duration(seconds) == text

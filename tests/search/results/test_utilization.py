@@ -46,7 +46,7 @@ def test_a_break_of_the_search_is_not_idle_time():
     assert utilizations(read_study(study))[0].between == 2 + 69
 
 
-def test_a_worker_that_is_taken_up_later_has_no_time_before():
+def test_a_worker_that_is_starts_later_has_no_time_before():
     study = new_study()
     add(study, value=1, span=(0, 50), worker=0)
     add(study, value=1, span=(20, 40), worker=1)

@@ -35,9 +35,11 @@ def conditions(space, *fixed, **settings) -> Conditions:
     return Conditions(Composed(), list(fixed), ranges, **settings)
 
 
-def two_losses(group: str) -> list[str]:
-    """Instead of all choices of a group, which take their time to be composed."""
-    return ["cross_entropy", "focal"] if group == "loss" else []
+@pytest.fixture
+def two_losses(monkeypatch):
+    """Instead of all choices of a group, which take time to compose."""
+    choices = {"loss": ["cross_entropy", "focal"]}
+    monkeypatch.setattr("bert_ft.search.space.conditions.group_options", lambda group: choices.get(group, []))
 
 
 def drawn_in(found: Conditions, **values) -> list[list[str]]:
@@ -63,14 +65,7 @@ def test_a_parameter_is_drawn_where_the_chosen_group_has_its_key():
     assert drawn_in(found, loss="focal") == [["loss"], ["loss.gamma", "optimizer.lr"]]
     assert drawn_in(found, loss="cross_entropy") == [["loss"], ["optimizer.lr"]]
     assert (found.problems(), found.left_out()) == ([], [])
-
-
-def test_each_choice_is_composed_once():
-    found = conditions({"loss.gamma": RANGE, "loss": ["focal", "cross_entropy"]}, "seed=1")
-    for _ in range(3):
-        drawn_in(found, loss="focal")
-    found.problems()
-    assert found._compose.asked == [["seed=1"], ["seed=1", "loss=focal"]]
+    assert found._compose.asked == [[], ["loss=focal"], ["loss=cross_entropy"]]  # each once
 
 
 def test_what_is_fixed_counts():
@@ -79,22 +74,20 @@ def test_what_is_fixed_counts():
     assert drawn_in(conditions(space, "loss=focal", "model=bert_linear")) == [["loss.gamma"]]
 
 
-def test_a_parameter_of_another_choice_is_left_out_of_a_file_and_a_mistake_on_the_command_line():
-    space = {"loss.gamma": RANGE, "optimizer.lr": RANGE}
-    in_file = conditions(space)  # asks Hydra for all choices of `loss`
-    assert (in_file.left_out(), in_file.problems()) == (["loss.gamma"], [])
-    (problem,) = conditions(space, typed=["loss.gamma"], options=two_losses).problems()
-    assert (
-        problem
-        == "loss.gamma: to be searched, but no trial has it; it belongs to loss=focal; add one of them"
-    )
+def test_a_parameter_of_another_choice_is_left_out_of_a_file():
+    found = conditions({"loss.gamma": RANGE, "optimizer.lr": RANGE})  # asks Hydra for all choices of `loss`
+    assert (found.left_out(), found.problems()) == (["loss.gamma"], [])
 
 
-def test_an_unknown_key_is_a_mistake_anywhere():
-    (problem,) = conditions({"optimizer.lrr": RANGE}, options=two_losses).problems()
-    assert (
-        problem
-        == "optimizer.lrr: to be searched, but there is no key optimizer.lrr; did you mean optimizer.lr?"
+def test_a_parameter_of_another_choice_is_a_mistake_on_the_command_line(two_losses):
+    (problem,) = conditions({"loss.gamma": RANGE, "optimizer.lr": RANGE}, typed=["loss.gamma"]).problems()
+    assert problem == "loss.gamma: is in the search space, but exists only with loss=focal; add one of them"
+
+
+def test_an_unknown_key_is_a_mistake_anywhere(two_losses):
+    (problem,) = conditions({"optimizer.lrr": RANGE}).problems()
+    assert problem == (
+        "optimizer.lrr: is in the search space, but there is no key optimizer.lrr; did you mean optimizer.lr?"
     )
     (problem,) = conditions({"quite.different": RANGE}).problems()
     assert problem.endswith("no key quite.different; --cfg job lists the keys")
@@ -105,34 +98,36 @@ def test_an_unknown_key_is_a_mistake_anywhere():
 WEIGHT, TEMPERATURE = "loss.contrastive_weight", "loss.contrastive_temperature"
 
 
-def test_a_parameter_that_goes_with_a_drawn_one():
-    found = conditions({TEMPERATURE: RANGE, WEIGHT: [0.0, 0.5]}, conditions={TEMPERATURE: WEIGHT})
-    assert drawn_in(found) == [[WEIGHT], [TEMPERATURE]]
-    assert drawn_in(found, **{WEIGHT: 0.0}) == [[WEIGHT]]
+SPACE = {TEMPERATURE: RANGE, WEIGHT: [0.0, 0.5]}
+NULL = {TEMPERATURE: RANGE, WEIGHT: ["null", "0.5"]}
+OWN = {WEIGHT: [WEIGHT], TEMPERATURE: WEIGHT}
+
+
+@pytest.mark.parametrize(
+    ("space", "fixed", "needed", "value", "expected"),
+    [
+        (SPACE, [], {TEMPERATURE: WEIGHT}, 0.5, [[WEIGHT], [TEMPERATURE]]),
+        (SPACE, [], {TEMPERATURE: WEIGHT}, 0.0, [[WEIGHT]]),
+        (NULL, [], {TEMPERATURE: WEIGHT}, "null", [[WEIGHT]]),  # drawn as it is written
+        (NULL, [], {TEMPERATURE: WEIGHT}, "0.5", [[WEIGHT], [TEMPERATURE]]),
+        # the value is configured
+        ({TEMPERATURE: RANGE}, ["loss=cross_entropy"], {TEMPERATURE: [WEIGHT]}, None, []),
+        (
+            {TEMPERATURE: RANGE},
+            ["loss=supervised_contrastive"],
+            {TEMPERATURE: [WEIGHT]},
+            None,
+            [[TEMPERATURE]],
+        ),
+        # a parameter depends on its own configured value
+        (SPACE, [], OWN, 0.5, []),
+        (SPACE, ["loss=supervised_contrastive"], OWN, 0.5, [[WEIGHT], [TEMPERATURE]]),
+    ],
+)
+def test_a_parameter_that_depends_on_another(space, fixed, needed, value, expected):
+    found = conditions(space, *fixed, conditions=needed)
+    assert drawn_in(found, **{WEIGHT: value}) == expected
     assert found.problems() == []
-
-
-def test_a_null_is_drawn_as_it_is_written():
-    found = conditions({TEMPERATURE: RANGE, WEIGHT: ["null", "0.5"]}, conditions={TEMPERATURE: WEIGHT})
-    assert drawn_in(found, **{WEIGHT: "null"}) == [[WEIGHT]]
-    assert drawn_in(found, **{WEIGHT: "0.5"}) == [[WEIGHT], [TEMPERATURE]]
-
-
-def test_a_parameter_that_goes_with_a_configured_one():
-    for fixed, expected in (("loss=cross_entropy", []), ("loss=supervised_contrastive", [[TEMPERATURE]])):
-        assert (
-            drawn_in(conditions({TEMPERATURE: RANGE}, fixed, conditions={TEMPERATURE: [WEIGHT]})) == expected
-        )
-
-
-def test_a_parameter_that_goes_with_its_own_configured_value():
-    own = {WEIGHT: [WEIGHT], TEMPERATURE: WEIGHT}
-    space = {TEMPERATURE: RANGE, WEIGHT: RANGE}
-    assert drawn_in(conditions(space, conditions=own)) == []
-    assert drawn_in(conditions(space, "loss=supervised_contrastive", conditions=own)) == [
-        [WEIGHT],
-        [TEMPERATURE],
-    ]
 
 
 def test_a_table_for_parameters_that_are_not_searched_is_no_fault():
@@ -140,15 +135,13 @@ def test_a_table_for_parameters_that_are_not_searched_is_no_fault():
     assert (drawn_in(found), found.problems()) == ([["optimizer.lr"]], [])
 
 
-def test_faults_of_the_table():
-    (problem,) = conditions(
-        {TEMPERATURE: RANGE}, conditions={TEMPERATURE: "loss.contrastive_wight"}, options=two_losses
-    ).problems()
+def test_faults_of_the_table(two_losses):
+    wrong = "loss.contrastive_wight"
+    (problem,) = conditions({TEMPERATURE: RANGE}, conditions={TEMPERATURE: wrong}).problems()
     assert problem == (
-        f"hydra.sweeper.conditions.{TEMPERATURE}=loss.contrastive_wight: there is no key loss.contrastive_wight; "
-        "did you mean loss.contrastive_weight?"
+        f"hydra.sweeper.conditions.{TEMPERATURE}={wrong}: there is no key {wrong}; did you mean {WEIGHT}?"
     )
-    circle = conditions(
-        {TEMPERATURE: RANGE, WEIGHT: RANGE}, conditions={TEMPERATURE: WEIGHT, WEIGHT: TEMPERATURE}
-    )
-    assert [problem.endswith("goes round in a circle") for problem in circle.problems()] == [True, True]
+    circle = {TEMPERATURE: WEIGHT, WEIGHT: TEMPERATURE}
+    (problem,) = conditions({TEMPERATURE: RANGE, WEIGHT: RANGE}, conditions=circle).problems()
+    assert problem.startswith("hydra.sweeper.conditions: is circular: ")
+    assert problem.count(TEMPERATURE) + problem.count(WEIGHT) == 3

@@ -22,19 +22,17 @@ def test_each_shipped_pruner_can_be_built(path):
     assert type(pruner).__name__ == settings["_target_"].rpartition(".")[2]
 
 
-def test_the_shipped_sampler_has_optunas_good_defaults_on():
-    sampler = build_sampler(node(SWEEPER / "sampler" / "tpe.yaml"), {})
+def test_the_shipped_sampler_has_the_keys_of_the_plugins_and_optunas_good_defaults():
+    Plugins.instance()
+    from hydra_plugins.hydra_optuna_sweeper.config import TPESamplerConfig
+
+    settings = node(SWEEPER / "sampler" / "tpe.yaml")
+    assert TPESamplerConfig.__dataclass_fields__.keys() == settings.keys()
+    sampler = build_sampler(settings, {})
     assert sampler._multivariate
     assert sampler._group
     assert sampler._constant_liar
     assert sampler._n_startup_trials == 10
-
-
-def test_every_key_of_the_plugins_sampler_is_there():
-    Plugins.instance()
-    from hydra_plugins.hydra_optuna_sweeper.config import TPESamplerConfig
-
-    assert TPESamplerConfig.__dataclass_fields__.keys() == node(SWEEPER / "sampler" / "tpe.yaml").keys()
 
 
 def test_a_process_that_comes_later_draws_other_values():
@@ -51,19 +49,15 @@ def test_a_process_that_comes_later_draws_other_values():
     )
 
 
-def test_processes_number_the_points_of_a_grid_alike():
+def test_a_grid_gets_its_space_and_the_same_points_in_all_processes():
     settings = {"_target_": "optuna.samplers.GridSampler", "_partial_": True, "seed": 1}
-    space = {"x": IntDistribution(0, 9)}
-    assert build_sampler(settings, space)._all_grids == build_sampler(settings, space, turn=1)._all_grids
-
-
-def test_a_grid_learns_its_space():
-    settings = {"_target_": "optuna.samplers.GridSampler", "_partial_": True, "seed": None}
     assert is_grid(settings)
     assert not is_grid({"_target_": "optuna.samplers.TPESampler"})
-    sampler = build_sampler(settings, {"x": IntDistribution(1, 5, step=2)})
+    space = {"x": IntDistribution(1, 9, step=2)}
+    sampler = build_sampler(settings, space)
     assert isinstance(sampler, optuna.samplers.GridSampler)
-    assert sampler._search_space == {"x": [1, 3, 5]}
+    assert sampler._search_space == {"x": [1, 3, 5, 7, 9]}
+    assert sampler._all_grids == build_sampler(settings, space, turn=1)._all_grids
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,8 @@ from bert_ft.config.check import problems
 from bert_ft.config.paths import conf_dir
 from bert_ft.search.space.conditions import Conditions
 
-HAS_STAGE = (conf_dir() / "pretrain").is_dir()
-LOGARITHMIC = {
-    "optimizer.lr",
-    "optimizer.weight_decay",
-    "pretrain.optimizer.lr",
-    "pretrain.optimizer.weight_decay",
-}
+RATES = {"optimizer.lr", "optimizer.weight_decay"}
+LOGARITHMIC = RATES | {f"pretrain.{name}" for name in RATES}
 IN_STEPS = {
     "model.head.dropout": (0.0, 0.5),
     "encoder.hidden_dropout": (0.0, 0.2),
@@ -26,17 +21,9 @@ IN_STEPS = {
     "pretrain.masking.mlm_probability": (0.1, 0.4),
     "pretrain.schedule.warmup_ratio": (0.0, 0.2),
 }
-CHOICES = {
-    "data.batch_size",
-    "model.head.hidden_sizes",
-    "model.pooling",
-    "optimizer.layer_decay",
-    "loss.contrastive_weight",
-    "loss.contrastive_temperature",
-    "pretrain.batch_size",
-    "pretrain.temperature",
-    "pretrain.contrastive_weight",
-}
+CHOICES = {"data.batch_size", "model.head.hidden_sizes", "model.pooling", "optimizer.layer_decay"}
+CHOICES |= {"loss.contrastive_weight", "loss.contrastive_temperature"}
+CHOICES |= {f"pretrain.{name}" for name in ("batch_size", "temperature", "contrastive_weight")}
 
 
 def content(name: str):
@@ -72,8 +59,8 @@ def test_the_small_space_is_part_of_the_question():
 
 @pytest.mark.parametrize("name", ["default", "small"])
 def test_every_parameter_is_a_key_and_each_of_its_values_is_allowed(name):
-    found = distributions(name, *(["_pretraining"] if HAS_STAGE and name == "default" else []))
-    stage = ["pretrain=mlm_contrastive"] if HAS_STAGE else []
+    found = distributions(name, *(["_pretraining"] if name == "default" else []))
+    stage = ["pretrain=mlm_contrastive"]
     with hydra.initialize_config_dir(config_dir=str(conf_dir())):
 
         def compose(overrides):
@@ -98,13 +85,7 @@ def values_of(distribution):
 
 
 @pytest.mark.parametrize(
-    ("overrides", "name"),
-    [
-        ([], "default"),
-        (["search=default"], "default"),
-        (["search=small"], "small"),
-        (["search=none"], "none"),
-    ],
+    ("overrides", "name"), [([], "default"), (["search=small"], "small"), (["search=none"], "none")]
 )
 def test_the_sweeper_gets_the_space(overrides, name):
     with hydra.initialize_config_dir(config_dir=str(conf_dir())):
@@ -123,8 +104,3 @@ def test_no_other_sweeper_gets_it():
     with hydra.initialize_config_dir(config_dir=str(conf_dir())):
         config = hydra.compose("train", [], return_hydra_config=True)
     assert not config.hydra.sweeper.params
-
-
-def test_the_pre_training_stages_space_comes_with_the_stage():
-    """It isn't part of the default one before, for there its keys are unknown."""
-    assert ("_pretraining" in content("default").get("defaults", [])) == HAS_STAGE

@@ -1,4 +1,4 @@
-"""``python claiming.py URL PROCESSES TRIALS``: that many processes share the trials of a study; prints those that each ended."""
+"""``python claiming.py URL PROCESSES TRIALS``: many processes share the trials of a study; prints the numbers that each process ended."""
 
 import json
 import multiprocessing

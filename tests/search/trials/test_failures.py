@@ -1,8 +1,11 @@
 import math
 
 import pytest
+from optuna.trial import TrialState, create_trial
 
+from bert_ft.errors import SearchError
 from bert_ft.search.trials.failures import (
+    FailureCount,
     objective_values,
     reason_of_error,
     reason_of_exit,
@@ -11,23 +14,21 @@ from bert_ft.search.trials.failures import (
 )
 
 
-def test_reasons_of_ended_processes():
-    assert "SIGKILL" in reason_of_exit(-9)
-    assert "memory" in reason_of_exit(-9)
-    assert "crashed (SIGSEGV)" in reason_of_exit(-11)
-    assert "exit code 3" in reason_of_exit(3)
-
-
-def test_only_what_others_send_is_a_kill():
-    assert [was_killed(code) for code in (-9, -15, -2, -11, -6, 0, 1)] == [
-        True,
-        True,
-        True,
-        False,
-        False,
-        False,
-        False,
-    ]
+@pytest.mark.parametrize(
+    ("code", "is_kill", "words"),
+    [
+        (-9, True, "was killed (SIGKILL), as the system does when memory runs out"),
+        (-15, True, "was killed (SIGTERM)"),
+        (-2, True, "was killed (SIGINT)"),
+        (-11, False, "crashed (SIGSEGV)"),
+        (-6, False, "crashed (SIGABRT)"),
+        (0, False, "exit code 0"),
+        (3, False, "exit code 3"),
+    ],
+)
+def test_processes_that_ended(code, is_kill, words):
+    assert was_killed(code) is is_kill  # only what others send
+    assert words in reason_of_exit(code)
 
 
 def test_reasons_of_errors():
@@ -39,11 +40,10 @@ def test_reasons_of_errors():
 
 
 @pytest.mark.parametrize(
-    ("returned", "num_objectives", "expected"),
-    [(1, 1, [1.0]), ("0.5", 1, [0.5]), ((1, 2), 2, [1.0, 2.0]), ([1, 2.5], 2, [1.0, 2.5])],
+    ("returned", "expected"), [(1, [1.0]), ("0.5", [0.5]), ((1, 2), [1.0, 2.0]), ([1, 2.5], [1.0, 2.5])]
 )
-def test_objective_values(returned, num_objectives, expected):
-    assert objective_values(returned, num_objectives) == expected
+def test_objective_values(returned, expected):
+    assert objective_values(returned, len(expected)) == expected
 
 
 @pytest.mark.parametrize(
@@ -78,3 +78,14 @@ def test_no_objective(returned, num_objectives, words):
 )
 def test_too_many(failed, ended, rate, n_trials, expected):
     assert too_many(failed, ended, rate, n_trials) is expected
+
+
+def test_too_many_failures_end_the_search():
+    failures = FailureCount(0.5, n_trials=2)
+    failures.add(create_trial(state=TrialState.FAIL, user_attrs={"reason": "NaN"}))
+    failures.check()
+    failures.add(create_trial(state=TrialState.FAIL))
+    with pytest.raises(
+        SearchError, match=r"^2 of 2 trials failed, .* hydra\.sweeper\.max_failure_rate=0\.5; "
+    ):
+        failures.check()

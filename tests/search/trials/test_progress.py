@@ -1,7 +1,6 @@
 from datetime import datetime, timedelta
 
 import pytest
-from optuna.distributions import FloatDistribution
 from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
@@ -11,13 +10,7 @@ START = datetime(2026, 1, 1)
 
 
 def trial(number: int, state: TrialState, value: float | None = None, seconds: float = 10.0, **attributes):
-    found = create_trial(
-        state=state,
-        value=value,
-        params={"x": 0.5},
-        distributions={"x": FloatDistribution(0, 1)},
-        user_attrs=attributes,
-    )
+    found = create_trial(state=state, value=value, user_attrs=attributes)
     found.number, found.datetime_start = number, START
     found.datetime_complete = START + timedelta(seconds=seconds) if state.is_finished() else None
     return found

@@ -1,3 +1,7 @@
+import os
+
+import torch
+
 from bert_ft.search.trials.resources import Slot, divide, visible_gpus
 
 
@@ -21,21 +25,13 @@ def test_visible_gpus_are_those_that_are_left_to_us(monkeypatch):
 
 
 def test_a_slot_limits_its_process(monkeypatch):
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")  # the user's own word counts
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
-    import os
-
-    import torch
-
+    limits = {"OMP_NUM_THREADS": "3", "CUDA_VISIBLE_DEVICES": "7"}  # the user's own number of threads counts
+    monkeypatch.setattr(os, "environ", limits)
     before = torch.get_num_threads()
     try:
         Slot(0, 2, "1").take()
         assert torch.get_num_threads() == 3
-        assert os.environ["MKL_NUM_THREADS"] == "2"
-        assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
+        assert limits["MKL_NUM_THREADS"] == limits["OPENBLAS_NUM_THREADS"] == "2"
+        assert limits["CUDA_VISIBLE_DEVICES"] == "1"
     finally:
         torch.set_num_threads(before)
-        for name in ("MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"):
-            os.environ.pop(name, None)

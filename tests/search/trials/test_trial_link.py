@@ -31,7 +31,7 @@ def test_the_median_prunes_across_batch_sizes(study):
     for values, expected in (
         ((0.7, 0.95), [True]),
         ((0.85, 0.85), [False, True]),
-        ((0.85, 0.95), [False, False]),
+        ((0.85, 0.95), [False] * 2),
     ):
         trial = study.ask()
         link = link_to(study, trial, MedianPruner(n_startup_trials=5))
@@ -42,7 +42,6 @@ def test_the_median_prunes_across_batch_sizes(study):
             if decisions[-1]:
                 break
         assert decisions == expected
-        assert link.is_pruned is expected[-1]
         close(link._trial.storage)
         study.tell(trial, state=TrialState.FAIL)
 
@@ -57,12 +56,17 @@ def test_who_is_behind_by_chance_goes_on(study, tolerance, expected):
     close(link._trial.storage)
 
 
-def test_where_less_is_better_nothing_is_by_chance(tmp_path):
+@pytest.mark.parametrize(
+    ("directions", "expected"),
+    [(["minimize"], True), (["minimize", "maximize"], False)],  # several are never pruned
+)
+def test_tolerance_is_for_what_is_maximized(tmp_path, directions, expected):
     storage = open_storage(f"sqlite:///{tmp_path / 'study.db'}", create=True)
-    study = optuna.create_study(study_name="study", storage=storage, direction="minimize")
-    study.add_trial(reported({10: 0.5}, value=0.5))
+    study = optuna.create_study(study_name="study", storage=storage, directions=directions)
+    results = {"value": 0.5} if len(directions) == 1 else {"state": TrialState.FAIL}
+    study.add_trial(reported({10: 0.5}, **results))
     link = link_to(study, study.ask(), MedianPruner(n_startup_trials=1))
-    assert link.report(0.55, 10, tolerance=0.1) is True
+    assert link.report(0.55, 10, tolerance=0.1) is expected
     close(link._trial.storage)
     close(storage)
 
@@ -87,8 +91,8 @@ def test_other_pruners(study, pruner, expected):
     close(link._trial.storage)
 
 
-def test_outside_of_a_search_there_is_no_trial(monkeypatch):
-    monkeypatch.delenv("BERT_FT_TRIAL", raising=False)
+def test_outside_a_search_there_is_no_trial(monkeypatch):
+    monkeypatch.delenv(VARIABLE, raising=False)
     assert current_trial() is None
 
 
@@ -111,22 +115,8 @@ def test_the_pruner_travels_with_the_address(study, monkeypatch):
     assert (found._n_startup_trials, found._n_warmup_steps) == (5, 12)  # as of the trial's own configuration
     assert [link.report(0.1, step) for step in (10, 20)] == [False, True]
     close(link._trial.storage)
-
-
-def test_without_a_pruner_nothing_is_stopped(study, monkeypatch):
-    config = OmegaConf.create({"hydra": {"sweeper": {"pruner": None}}})
-    url = str(url_of(study))
-    address = TrialAddress(url, study.study_name, trial_id(study.ask()), 0.0).with_pruner_of(config)
-    monkeypatch.setenv(VARIABLE, address.to_text())
+    none = address.with_pruner_of(OmegaConf.create({"hydra": {"sweeper": {"pruner": None}}}))
+    monkeypatch.setenv(VARIABLE, none.to_text())
     link = current_trial()
     assert isinstance(link._trial.study.pruner, NopPruner)
     close(link._trial.storage)
-
-
-def test_several_objectives_are_never_pruned(tmp_path):
-    storage = open_storage(f"sqlite:///{tmp_path / 'study.db'}", create=True)
-    study = optuna.create_study(study_name="study", storage=storage, directions=["minimize", "maximize"])
-    link = link_to(study, study.ask(), MedianPruner(n_startup_trials=0))
-    assert link.report(0.1, 1) is False
-    close(link._trial.storage)
-    close(storage)

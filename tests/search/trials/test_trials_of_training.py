@@ -55,24 +55,21 @@ def searched(tmp_path_factory, tiny_encoder, reviews) -> tuple[Path, optuna.Stud
     return folder, optuna.load_study(study_name="search", storage=f"sqlite:///{folder / 'study.db'}")
 
 
-def of_state(study: optuna.Study, state: TrialState) -> list[optuna.trial.FrozenTrial]:
-    return [trial for trial in study.trials if trial.state == state]
+def of_state(searched, state: TrialState) -> list[tuple[optuna.trial.FrozenTrial, Path]]:
+    """The trials in a state, with their folders."""
+    trials = [trial for trial in searched[1].trials if trial.state == state]
+    return [(trial, Path(trial.user_attrs["folder"])) for trial in trials]
 
 
-def test_each_trial_has_ended(searched):
-    _, study = searched
-    complete, pruned = of_state(study, TrialState.COMPLETE), of_state(study, TrialState.PRUNED)
-    assert len(complete) + len(pruned) == 8, [trial.user_attrs.get("reason") for trial in study.trials]
+def test_each_trial_has_ended_and_the_first_one_is_as_configured(searched):
+    complete, pruned = of_state(searched, TrialState.COMPLETE), of_state(searched, TrialState.PRUNED)
+    trials = searched[1].trials
+    assert len(complete) + len(pruned) == 8, [trial.user_attrs.get("reason") for trial in trials]
     assert len(complete) >= 2
     assert pruned
-
-
-def test_the_first_one_is_the_configuration_as_it_stands(searched):
-    _, study = searched
-    first = study.trials[0]
-    assert first.user_attrs["as_configured"] == []
-    assert first.params == {"data.batch_size": 16, "optimizer.lr": 1e-4}
-    assert "as_configured" not in study.trials[1].user_attrs
+    assert trials[0].user_attrs["as_configured"] == []
+    assert trials[0].params == {"data.batch_size": 16, "optimizer.lr": 1e-4}
+    assert "as_configured" not in trials[1].user_attrs
 
 
 def test_the_monitor_is_reported_by_optimizer_step(searched):
@@ -93,35 +90,19 @@ def test_the_monitor_is_reported_by_optimizer_step(searched):
             assert trial.user_attrs["steps"] == reported[-1]
 
 
-def test_the_objective_is_that_of_the_kept_checkpoint(searched):
-    _, study = searched
-    for trial in of_state(study, TrialState.COMPLETE):
-        record = json.loads((Path(trial.user_attrs["folder"]) / "metrics.json").read_text())
+def test_what_complete_and_pruned_trials_leave(searched):
+    """The objective is that of the kept checkpoint, and the test split is never used."""
+    for trial, folder in of_state(searched, TrialState.COMPLETE):
+        record = json.loads((folder / "metrics.json").read_text())
         assert trial.value == record["objective"]["value"] == record["val"]["accuracy"]
         assert trial.value in trial.intermediate_values.values()
         assert record["weights"].startswith("ema")
-
-
-def test_a_trial_never_sees_the_test_split(searched):
-    _, study = searched
-    for trial in study.trials:
-        folder = Path(trial.user_attrs["folder"])
-        assert yaml.safe_load((folder / ".hydra" / "config.yaml").read_text())["test"] is False
-        if trial.state == TrialState.COMPLETE:
-            assert json.loads((folder / "metrics.json").read_text())["test"] is None
-
-
-def test_a_pruned_trial_leaves_no_checkpoint(searched):
-    _, study = searched
-    for trial in of_state(study, TrialState.PRUNED):
-        folder = Path(trial.user_attrs["folder"])
+        assert record["test"] is None
+        assert [path.name for path in folder.rglob("*.ckpt")] == ["best.ckpt"]
+        assert (folder / "model/model.safetensors").is_file()
+    for _, folder in of_state(searched, TrialState.PRUNED):
         assert not list(folder.rglob("*.ckpt"))
         assert not (folder / "model").exists()
-    for trial in of_state(study, TrialState.COMPLETE):
-        folder = Path(trial.user_attrs["folder"])
-        left = [path.name for path in folder.rglob("*.ckpt")]
-        assert left == ["best.ckpt"]
-        assert (folder / "model/model.safetensors").is_file()
 
 
 def test_what_is_noted_of_a_trial(searched):
@@ -134,5 +115,7 @@ def test_what_is_noted_of_a_trial(searched):
         assert f"data.batch_size={trial.params['data.batch_size']}" in noted["overrides"]
         assert not any(override.startswith(("test=", "+callbacks")) for override in noted["overrides"])
         assert (Path(noted["folder"]) / "console.log").stat().st_size > 0
+        job = yaml.safe_load(Path(noted["folder"], ".hydra/config.yaml").read_text())
+        assert job["test"] is False
     assert study.user_attrs["objective"] == "val/accuracy"
     assert study.direction == optuna.study.StudyDirection.MAXIMIZE
