@@ -64,10 +64,7 @@ def has_packed_form(name: str) -> bool:
 
 
 def register_own(name: str, function: Callable[..., Any] | None = None) -> None:
-    """Register a function with transformers, with a mask to add to its scores if it takes padded batches.
-
-    Without ``function``, give a mask to the one that is registered, unless it has one.
-    """
+    """Register a function with transformers, or give the one of that name its mask, to add to scores of padded batches."""
     if function is not None:
         AttentionInterface.register(name, function)
     if function is not None or name not in AttentionMaskInterface():

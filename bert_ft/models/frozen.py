@@ -32,22 +32,20 @@ def check_freezing(
     """
     if num_layers is None:
         return
-    available = int(config.num_hidden_layers)
+    available, setting = int(config.num_hidden_layers), f"encoder.freeze_layers={num_layers}"
     if num_layers > available:
-        raise ConfigError(
-            f"encoder.freeze_layers={num_layers}: this encoder has {available} layers; lower it, or give null"
-        )
+        raise ConfigError(f"{setting}: this encoder has {available} layers; lower it, or give null")
     if num_layers + reinit_layers > available:
         raise ConfigError(
-            f"encoder.freeze_layers={num_layers}: with encoder.reinit_layers={reinit_layers} of {available} layers some "
-            "would stay at random weights; lower one of them"
+            f"{setting}: with encoder.reinit_layers={reinit_layers} of {available} layers some would keep random weights; "
+            "lower one of them"
         )
     if family_of(config).shares_layers and 0 < num_layers < available:
         raise ConfigError(
-            f"encoder.freeze_layers={num_layers}: the {available} layers of an {config.model_type} are one and the same; "
-            f"give 0 (the embeddings), {available} (everything) or null"
+            f"{setting}: the {available} layers of an {config.model_type} are one and the same; give 0 (the embeddings), "
+            f"{available} (everything) or null"
         )
-    check_layer_names(config, f"encoder.freeze_layers={num_layers}", "set it to null")
+    check_layer_names(config, setting, "set it to null")
     if cache and not family_of(config).has_bert_layers:
         raise ConfigError(
             f"encoder.cache_frozen=true: {config.model_type} can't continue from cached states "

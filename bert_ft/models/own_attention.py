@@ -44,12 +44,11 @@ def prepare_attention(config: PretrainedConfig, name: str, trust: Sequence[str] 
             f"{_KEY}={name}: must be one of {', '.join(names_of_registered())}, or the dotted path of your own function, "
             "e.g. my_package.attention.near"
         )
-    elif is_own(name):
-        register_own(name)
     if name == "flex_attention":
         _check_flex(config)
     if not is_own(name):
         return
+    register_own(name)
     if not takes_any_attention(type_of_model(config)):
         raise ConfigError(
             f"{_KEY}={name}: transformers' {config.model_type} computes its attention itself, and would never call it; "

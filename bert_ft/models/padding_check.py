@@ -46,20 +46,17 @@ def check_padding(encoder: PreTrainedModel, name: str) -> None:
     scale = torch.cat(alone).square().mean().sqrt()
     differences = [(one - two).abs().max() / scale for one, two in zip(together, alone, strict=True)]
     if not max(differences) <= _TOLERANCE:  # NaN is none
-        raise ConfigError(
-            f"{who} gives a text other states when its batch is padded: the relative difference is "
-            f"{max(differences):.2g}, and rounding explains at most {_TOLERANCE:g}. A prediction would depend on the other "
-            f"texts of its batch; {_REMEDY}"
+        fault = (
+            f"gives a text other states when its batch is padded: the relative difference is {max(differences):.2g}, and "
+            f"rounding explains at most {_TOLERANCE:g}. A prediction would depend on the other texts of its batch"
         )
-    if (typed[0] - torch.cat(together)).abs().max() / scale > _TOLERANCE:
-        raise ConfigError(
-            f"{who} gives a text other states with token types of zeros than without, and single texts have none; "
-            f"{_REMEDY}"
-        )
-    if (other[0] - alone[1][0]).abs().max() / scale <= _TOLERANCE:
-        raise ConfigError(
-            f"{who} reads from left to right: the first token's state doesn't depend on the tokens after it; {_REMEDY}"
-        )
+    elif (typed[0] - torch.cat(together)).abs().max() / scale > _TOLERANCE:
+        fault = "gives a text other states with token types of zeros than without, and single texts have none"
+    elif (other[0] - alone[1][0]).abs().max() / scale <= _TOLERANCE:
+        fault = "reads from left to right: the first token's state doesn't depend on the tokens after it"
+    else:
+        return
+    raise ConfigError(f"{who} {fault}; {_REMEDY}")
 
 
 def fault_in_half(encoder: PreTrainedModel) -> str | None:

@@ -18,17 +18,14 @@ from bert_ft.optim.layers import layer_of
 
 def check_reinitialization(config: PretrainedConfig, num_layers: int) -> None:
     """Raise ``ConfigError`` if the encoder has fewer layers, or they share their weights, or their names are unknown."""
-    available = int(config.num_hidden_layers)
+    if not num_layers:
+        return
+    available, setting = int(config.num_hidden_layers), f"encoder.reinit_layers={num_layers}"
     if num_layers > available:
-        raise ConfigError(
-            f"encoder.reinit_layers={num_layers}: this encoder has {available} layers; lower it"
-        )
-    if num_layers and family_of(config).shares_layers:
-        raise ConfigError(
-            f"encoder.reinit_layers={num_layers}: the layers of an {config.model_type} are one and the same; give 0"
-        )
-    if num_layers:
-        check_layer_names(config, f"encoder.reinit_layers={num_layers}", "set it to 0")
+        raise ConfigError(f"{setting}: this encoder has {available} layers; lower it")
+    if family_of(config).shares_layers:
+        raise ConfigError(f"{setting}: the layers of an {config.model_type} are one and the same; give 0")
+    check_layer_names(config, setting, "set it to 0")
 
 
 @torch.no_grad()

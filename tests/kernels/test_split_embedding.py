@@ -82,13 +82,18 @@ def test_unused_rows_stay_without_following():
     assert (ours - expected)[~USED].abs().max() > 0.1
 
 
+def adamw(embedding):
+    optimizer = AdamW(embedding.parameters(), lr=0.1, weight_decay=0.3)
+    if isinstance(embedding, SplitEmbedding):
+        embedding.follow(optimizer)
+    return optimizer
+
+
 def test_a_step_without_gradient_decays_nothing():
     """AdamW leaves out a parameter without a gradient, such as one frozen meanwhile."""
     tables = []
     for embedding in (whole_table(), SplitEmbedding(whole_table(), USED)):
-        optimizer = AdamW(embedding.parameters(), lr=0.1, weight_decay=0.3)
-        if isinstance(embedding, SplitEmbedding):
-            embedding.follow(optimizer)
+        optimizer = adamw(embedding)
         step(embedding, optimizer, 0)
         optimizer.zero_grad()
         optimizer.step()
@@ -100,9 +105,7 @@ def test_a_step_without_gradient_decays_nothing():
 def test_evaluation_reads_unused_rows_decayed(evaluates):
     whole, split = whole_table(), SplitEmbedding(whole_table(), USED)
     for embedding in (whole, split):
-        optimizer = AdamW(embedding.parameters(), lr=0.1, weight_decay=0.3)
-        if embedding is split:
-            split.follow(optimizer)
+        optimizer = adamw(embedding)
         for seed in range(3):
             step(embedding, optimizer, seed)
         if evaluates == "eval":
@@ -125,8 +128,7 @@ def test_the_state_is_the_whole_table_and_goes_round():
     model = nn.ModuleDict({"words": SplitEmbedding(whole_table(), USED)})
     assert list(model.state_dict()) == ["words.weight"]
     assert torch.equal(model.state_dict()["words.weight"], whole_table().weight)
-    optimizer = AdamW(model.parameters(), lr=0.1, weight_decay=0.3)
-    model["words"].follow(optimizer)
+    optimizer = adamw(model["words"])
     step(model["words"], optimizer, 0)
     plain = nn.ModuleDict({"words": nn.Embedding(VOCAB_SIZE, DIM, dtype=torch.float64)})
     model.load_state_dict(plain.state_dict())
@@ -169,8 +171,7 @@ def test_a_frozen_embedding_stays_frozen():
 
 def test_a_copy_is_equal_and_apart():
     split = SplitEmbedding(whole_table(), USED)
-    optimizer = AdamW(split.parameters(), lr=0.1, weight_decay=0.3)
-    split.follow(optimizer)
+    optimizer = adamw(split)
     step(split, optimizer, 0)
     other = copy.deepcopy(split)
     before = split.state_dict()["weight"]

@@ -33,3 +33,14 @@ def twins(family: str, **changes):
     reference = AutoModel.from_config(config, **without_pooler(config)).double().eval()
     reference.load_state_dict(ours.state_dict())
     return ours, reference
+
+
+def gradients_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def assert_equal(found, expected, *, rtol: float = 0, atol: float = 1e-12) -> None:
+    """Tensors by name."""
+    assert found.keys() == expected.keys()
+    for name, value in found.items():
+        torch.testing.assert_close(value, expected[name], rtol=rtol, atol=atol, msg=name)

@@ -18,6 +18,7 @@ from bert_ft.tasks.single_label import SingleLabel
 from tests.training.running import train
 
 from .families import random_batch, tiny_config
+from .references import assert_equal, gradients_of
 
 pytestmark = [
     pytest.mark.slow,
@@ -64,9 +65,7 @@ def outputs_and_gradients(model, batch):
     model.zero_grad()
     states = encode(model, batch)[0]
     states.square().sum().backward()
-    return states.detach(), {
-        name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None
-    }
+    return states.detach(), gradients_of(model)
 
 
 @pytest.mark.parametrize(
@@ -90,9 +89,7 @@ def test_outputs_and_gradients_are_those_of_the_uncompiled_encoder(compiler, fam
         states, gradients = outputs_and_gradients(compiled, batch)
         expected_states, expected_gradients = outputs_and_gradients(plain, batch)
         torch.testing.assert_close(states, expected_states, rtol=0, atol=1e-10)
-        assert gradients.keys() == expected_gradients.keys()
-        for name, gradient in gradients.items():
-            torch.testing.assert_close(gradient, expected_gradients[name], rtol=1e-9, atol=1e-9, msg=name)
+        assert_equal(gradients, expected_gradients, rtol=1e-9, atol=1e-9)
     assert compiler  # it was compiled
 
 

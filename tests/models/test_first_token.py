@@ -13,6 +13,7 @@ from bert_ft.models.first_token import computes_first_tokens, prepare_first_toke
 from bert_ft.nn.pooling import ClsPooling
 
 from .families import FAMILIES, WITH_BERT_LAYERS, random_batch, tiny_config
+from .references import assert_equal, gradients_of
 
 LENGTHS = [1, 1, 2, 5, 5, 17, 40]
 
@@ -55,8 +56,7 @@ def test_values_and_gradients(family, token_types, checkpointing):
     output.backward(gradient)
     expected.backward(gradient)
     assert len(seen) == (6 if checkpointing else 3)
-    for (name, ours), theirs in zip(encoder.named_parameters(), whole.parameters(), strict=True):
-        torch.testing.assert_close(ours.grad, theirs.grad, rtol=0, atol=1e-9, msg=name)
+    assert_equal(gradients_of(encoder), gradients_of(whole), atol=1e-9)
 
 
 def test_checkpointing_repeats_the_dropout():
@@ -67,9 +67,8 @@ def test_checkpointing_repeats_the_dropout():
             encoder.activation_checkpointing_enable({"use_reentrant": False})
         torch.manual_seed(1)
         encode_first_tokens(encoder, random_batch(LENGTHS)).square().sum().backward()
-        gradients.append({name: parameter.grad for name, parameter in encoder.named_parameters()})
-    for name, gradient in gradients[0].items():
-        torch.testing.assert_close(gradients[1][name], gradient, msg=name)
+        gradients.append(gradients_of(encoder))
+    assert_equal(*gradients)
 
 
 @pytest.mark.parametrize("rate", ["attention_probs_dropout_prob", "hidden_dropout_prob"])

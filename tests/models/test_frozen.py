@@ -1,6 +1,7 @@
 """A frozen lower part: what stops training, what that saves, and that starting from its states changes nothing."""
 
 import dataclasses
+from functools import partial
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from bert_ft.tasks.single_label import SingleLabel
 from tests.autograd import kept_bytes
 
 from .families import FAMILIES, WITH_BERT_LAYERS, random_batch, tiny_config
+from .references import assert_equal, gradients_of
 
 LABELS = ("a", "b", "c")
 LENGTHS = [1, 4, 4, 9, 30]
@@ -37,7 +39,7 @@ def classifier(family: str, seed: int = 0, *, pooling="cls", pooling_layers=1, *
 def gradients(model: nn.Module, batch) -> dict[str, torch.Tensor]:
     model.zero_grad()
     nn.functional.cross_entropy(model(batch), batch.labels).backward()
-    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    return gradients_of(model)
 
 
 def with_states(model, batch, num_layers):
@@ -54,9 +56,8 @@ def test_what_is_frozen_stays_and_what_is_not_is_trained(family):
         check_freezing(model.config, num_layers, cache=False)
         freeze(model.encoder, num_layers)
         before = {name: p.detach().clone() for name, p in model.named_parameters()}
-        groups = parameter_groups(
-            model.named_parameters(), num_layers=total, lr=0.01, layer_decay=1.0, weight_decay=0.1
-        )
+        settings = {"num_layers": total, "lr": 0.01, "layer_decay": 1.0, "weight_decay": 0.1}
+        groups = parameter_groups(model.named_parameters(), **settings)
         names = {group["name"].split("/")[0] for group in groups}
         if family != "albert":
             assert names == {"head", *(f"layer.{index}" for index in range(num_layers, total))}
@@ -76,8 +77,7 @@ def test_the_upper_part_has_the_gradients_of_the_unfrozen_model(family):
     batch = random_batch(LENGTHS)
     expected, found = gradients(whole, batch), gradients(frozen, batch)
     assert found.keys() < expected.keys()
-    for name, gradient in found.items():
-        torch.testing.assert_close(gradient, expected[name], rtol=0, atol=1e-12, msg=name)
+    assert_equal(found, {name: expected[name] for name in found})
 
 
 @pytest.mark.parametrize("family", ["bert", "modernbert", "deberta"])
@@ -114,32 +114,31 @@ def test_states_in_the_batch_change_neither_logits_nor_gradients(family, pooling
     attached = with_states(model, batch, num_layers)
     assert computes_first_tokens(model.encoder) == (pooling == "cls")
     torch.testing.assert_close(model(attached), model(batch), rtol=0, atol=1e-12)
-    expected, found = gradients(model, batch), gradients(model, attached)
-    assert found.keys() == expected.keys()
-    for name, gradient in found.items():
-        torch.testing.assert_close(gradient, expected[name], rtol=0, atol=1e-12, msg=name)
+    assert_equal(gradients(model, attached), gradients(model, batch))
 
 
-def test_the_plain_head_takes_states():
-    torch.manual_seed(0)
+def plain_head():
     config = tiny_config("roberta", **SingleLabel(LABELS).config_entries())
-    model = LinearClassifier(empty_sequence_classifier(config)).double().eval()
-    batch = random_batch(LENGTHS)
-    torch.testing.assert_close(model(with_states(model, batch, 2)), model(batch), rtol=0, atol=1e-12)
+    return LinearClassifier(empty_sequence_classifier(config)).double()
 
 
-@pytest.mark.parametrize(("num_layers", "pooling_layers"), [(0, 3), (1, 3), (2, 2), (3, 1)])
-def test_pooling_over_layers_reaches_down_to_the_highest_frozen_one(num_layers, pooling_layers):
-    model = classifier("bert", pooling="mean", pooling_layers=pooling_layers).eval()
-    batch = random_batch(LENGTHS)
-    torch.testing.assert_close(model(with_states(model, batch, num_layers)), model(batch), rtol=0, atol=1e-12)
-
-
-def test_eager_attention_takes_states():
-    model = classifier("bert").eval()
+def eager():
+    model = classifier("bert")
     model.encoder.set_attn_implementation(PACKED_EAGER)
-    batch = random_batch(LENGTHS)
-    torch.testing.assert_close(model(with_states(model, batch, 1)), model(batch), rtol=0, atol=1e-12)
+    return model
+
+
+# pooling over layers reaches down to the highest frozen one
+DEEP = [
+    (partial(classifier, "bert", pooling="mean", pooling_layers=k), n)
+    for n, k in ((0, 3), (1, 3), (2, 2), (3, 1))
+]
+
+
+@pytest.mark.parametrize(("build", "num_layers"), [(plain_head, 2), (eager, 1), *DEEP])
+def test_other_classifiers_take_states(build, num_layers):
+    model, batch = build().eval(), random_batch(LENGTHS)
+    torch.testing.assert_close(model(with_states(model, batch, num_layers)), model(batch), rtol=0, atol=1e-12)
 
 
 def test_states_are_cut_and_moved_with_their_batch():

@@ -8,6 +8,8 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification
 
 from bert_ft.kernels.split_embedding import SplitEmbedding
+from bert_ft.models.classifier import LinearClassifier, ResidualClassifier
+from bert_ft.models.encoder import empty_encoder, empty_sequence_classifier
 from bert_ft.models.encoding import num_encoder_layers
 from bert_ft.models.frozen import freeze
 from bert_ft.models.parameter_layers import Layers, encoder_of
@@ -15,12 +17,15 @@ from bert_ft.optim.groups import parameter_groups
 from bert_ft.tasks.single_label import SingleLabel
 
 from .families import FAMILIES, tiny_config
-from .test_layerwise_groups import classifier_of
 
 
 def module_of(family, kind="residual"):
     module = LightningModule()
-    module.classifier = classifier_of(family, kind)
+    config = tiny_config(family, **SingleLabel(("a", "b")).config_entries())
+    if kind == "linear":
+        module.classifier = LinearClassifier(empty_sequence_classifier(config))
+    else:
+        module.classifier = ResidualClassifier(empty_encoder(config), pooling="attention", hidden_sizes=[16])
     return module
 
 
