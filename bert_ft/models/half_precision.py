@@ -23,13 +23,16 @@ class _HalfBiases:
         return super().transpose_for_scores(states)  # type: ignore[misc]
 
 
+_CLASSES: dict[type, type] = {}
+
+
 def mend_half_precision(encoder: PreTrainedModel) -> None:
     """Let DeBERTa (v1) run under autocast, in place; without autocast nothing changes."""
     if encoder.config.model_type != "deberta":
         return
-    attentions = [module for module in encoder.modules() if hasattr(module, "q_bias")]
-    kind: Any = type(attentions[0])
-    if not issubclass(kind, _HalfBiases):
-        mended = type(f"HalfBiases{kind.__name__}", (_HalfBiases, kind), {})
-        for module in attentions:
-            module.__class__ = mended
+    for module in encoder.modules():
+        if hasattr(module, "q_bias"):
+            kind: Any = type(module)
+            module.__class__ = _CLASSES.setdefault(
+                kind, type(f"HalfBiases{kind.__name__}", (_HalfBiases, kind), {})
+            )

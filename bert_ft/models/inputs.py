@@ -31,7 +31,8 @@ def layer_arguments(encoder: PreTrainedModel, batch: TextBatch) -> dict[str, Any
     implementation = attention_of(encoder.config)
     if implementation in FLASH:  # transformers' own, which take cu_seqlens
         ends, longest = batch.cu_seqlens, max(batch.lengths)
-        return {f"cu_seq_lens_{one}": ends for one in "qk"} | {f"max_length_{one}": longest for one in "qk"}
+        lengths = {"max_length_q": longest, "max_length_k": longest}
+        return lengths | {"cu_seq_lens_q": ends, "cu_seq_lens_k": ends}
     num_heads = encoder.config.num_attention_heads
     arguments: dict[str, Any] = {"layout": SequenceLayout(batch.lengths, num_heads, is_fast=is_fast(encoder))}
     return arguments | {"cu_seqlens": batch.cu_seqlens} if is_own(implementation) else arguments

@@ -62,14 +62,13 @@ def _padded(classifier: Classifier, attn_implementation: str) -> Classifier:
     copied: Classifier
     if isinstance(classifier, LinearClassifier):
         copied = LinearClassifier(AutoModelForSequenceClassification.from_config(config, **options))
-    elif isinstance(classifier, ResidualClassifier):
+    else:
+        assert isinstance(classifier, ResidualClassifier)
         encoder = AutoModel.from_config(config, **options, **without_pooler(config))
         architecture: dict[str, Any] = classifier.architecture
         # trusted when the given classifier was built
         own = [part[TARGET] for part in architecture.values() if isinstance(part, dict)]
         copied = ResidualClassifier(encoder, trust=own, **architecture)
-    else:
-        raise TypeError(f"{type(classifier).__name__} has no form for padded batches")
     copied.load_saved_state(classifier.saved_state())
     return copied.eval()
 
