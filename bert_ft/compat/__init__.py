@@ -1,5 +1,5 @@
-"""What is private in a library, or isn't documented, and used nevertheless: one module a library.
+"""Uses of what is private or undocumented in a library: one module per library.
 
-Each function says which public way is missing. A test in ``tests/compat`` holds it to what it promises, and names the
-library when it fails. A module imports its own library only, so that asking for one loads no other.
+A comment in each function says which public way is missing. A test in ``tests/compat`` checks the function, and names the
+library when it fails. Each module imports only its own library.
 """

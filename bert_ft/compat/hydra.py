@@ -1,4 +1,4 @@
-"""What Hydra has no public way for (as of 1.4)."""
+"""Uses of Hydra (1.4) that have no public way."""
 
 from __future__ import annotations
 
@@ -20,54 +20,40 @@ from hydra.plugins.launcher import Launcher
 
 
 def command_line() -> argparse.Namespace:
-    """Read the command line as ``hydra.main`` will.
-
-    The public way that is missing: ``hydra.main`` reads it and acts at once, where a command is to be judged before
-    anything is written.
-    """
+    """Read the command line as ``hydra.main`` will."""
+    # no public way: ``hydra.main`` reads it and acts at once, before a command can be checked.
     return get_args_parser().parse_intermixed_args()
 
 
 def quoted(text: str) -> str:
-    """Return a text as a value of an override, whatever is in it.
-
-    The public way that is missing: the grammar of overrides is documented, but nothing that writes it.
-    """
+    """Return any text as a value of an override."""
+    # no public way: the grammar of overrides is documented, but nothing writes it.
     return QuotedString(text, Quote.single).with_quotes()
 
 
 def is_basic_launcher(launcher: Launcher) -> bool:
-    """Return whether jobs run in this process, one after the other; a user's own launcher may build on Hydra's basic one.
-
-    The public way that is missing: the class of ``hydra/launcher=basic`` isn't exported.
-    """
+    """Return whether jobs run in this process, one after the other; a user's launcher may extend Hydra's basic one."""
+    # no public way: the class of ``hydra/launcher=basic`` isn't exported.
     from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 
     return type(launcher) is BasicLauncher
 
 
 def returned(result: JobReturn) -> Any:
-    """Return what a job has returned, or the exception that it has raised.
-
-    The public way that is missing: ``JobReturn.return_value`` prints and raises the exception of a failed job.
-    """
+    """Return what a job returned, or the exception that it raised."""
+    # no public way: ``JobReturn.return_value`` prints and raises the exception.
     return result._return_value
 
 
 def set_hydra_config(config: Any) -> None:
-    """Let ``${hydra:...}`` and ``HydraConfig.get`` answer from the configuration of a job that Hydra doesn't run yet.
-
-    The public way that is missing: only ``run_job`` does it, which has read the name of the job's folder by then.
-    """
+    """Let ``${hydra:...}`` and ``HydraConfig.get`` answer from the configuration of a job that doesn't run yet."""
+    # no public way: only ``run_job`` sets it, after it has read the name of the job's folder.
     HydraConfig.instance().set_config(config)
 
 
 def keep_files(loader: ConfigLoader) -> None:
-    """Compose every later job of the files that are read now; others are read when they are needed.
-
-    The public way that is missing: a ``ConfigLoader`` reads its files again for each job of a sweep, and can't be given
-    another source of them.
-    """
+    """Compose every later job from the files as they are read now; others are read when needed."""
+    # no public way: a ``ConfigLoader`` reads its files for each job of a sweep, and takes no other source.
     if isinstance(loader, ConfigLoaderImpl):
         loader.repository = _KeptFiles(loader.repository)  # type: ignore[assignment]  # used by its interface
 
@@ -75,8 +61,8 @@ def keep_files(loader: ConfigLoader) -> None:
 class _KeptFiles(CachingConfigRepository):
     """Hydra's repository that answers each question once.
 
-    Hydra's own cache keeps contents, hands out the kept object itself, which composition changes, and asks the disk each
-    time whether a file is there.
+    Hydra's own cache returns the cached object itself, which composition changes, and checks each time whether a file
+    exists.
     """
 
     def __init__(self, files: IConfigRepository) -> None:
@@ -84,7 +70,7 @@ class _KeptFiles(CachingConfigRepository):
         self._is_there: dict[tuple[str, str], bool] = {}
 
     def load_config(self, config_path: str) -> ConfigResult | None:
-        """Return a copy, since composition changes what it is given."""
+        """Return a copy, since composition changes it."""
         return copy.deepcopy(super().load_config(config_path))
 
     def config_exists(self, config_path: str) -> bool:
@@ -94,7 +80,7 @@ class _KeptFiles(CachingConfigRepository):
         return self._answered("group", config_path, super().group_exists)
 
     def initialize_sources(self, config_search_path: ConfigSearchPath) -> None:
-        """Look in other places, which ``hydra.searchpath`` adds at each composition; new ones may have other files."""
+        """Forget the answers if ``hydra.searchpath`` has changed: other folders may have other files."""
         before = self._places()
         super().initialize_sources(config_search_path)
         if self._places() != before:

@@ -1,4 +1,4 @@
-"""What Lightning has no public way for (as of 2.6)."""
+"""Uses of Lightning (2.6) that have no public way."""
 
 from __future__ import annotations
 
@@ -11,36 +11,26 @@ from torch import Tensor
 
 
 def is_fitting(trainer: Trainer) -> bool:
-    """Return whether ``Trainer.fit`` runs, which also validates.
-
-    The public way that is missing: ``trainer.training`` is false during the validations of a fit, where
-    ``trainer.validating`` is false, too.
-    """
+    """Return whether ``Trainer.fit`` runs, including its validations."""
+    # no public way: in them ``trainer.training`` and ``trainer.validating`` are both false.
     return trainer.state.fn is TrainerFn.FITTING
 
 
 def set_max_epochs(trainer: Trainer, epochs: int) -> None:
-    """Set the length of training of a trainer that has been built; -1 = no limit.
-
-    The public way that is missing: ``max_epochs`` is an argument of the constructor only, and how long a run will be
-    depends on what the trainer knows: its processes, and its limits of batches and steps.
-    """
+    """Set the number of epochs of a trainer that exists already; -1 = no limit."""
+    # no public way: ``max_epochs`` belongs to the constructor, but depends on the trainer's processes and limits.
     trainer.fit_loop.max_epochs = epochs
 
 
 def num_batches_begun(trainer: Trainer) -> int:
-    """Return how many batches of the epoch were given to training, the current one included.
-
-    The public way that is missing: a trainer counts optimizer steps and epochs only.
-    """
+    """Return how many batches of the epoch were given to training, including the current one."""
+    # no public way: a trainer counts only optimizer steps and epochs.
     return trainer.fit_loop.epoch_loop.batch_progress.current.ready
 
 
 def is_within_epoch(trainer: Trainer) -> bool:
-    """Return whether an epoch has begun and isn't counted as done, though its batches may be.
-
-    The public way that is missing: ``trainer.current_epoch`` is raised some time after an epoch's last batch.
-    """
+    """Return whether an epoch has begun and isn't counted as done, though its batches may be."""
+    # no public way: ``trainer.current_epoch`` increases some time after an epoch's last batch.
     done = trainer.fit_loop.epoch_progress.current
     return done.completed < done.ready
 
@@ -48,10 +38,9 @@ def is_within_epoch(trainer: Trainer) -> bool:
 def end_epoch(checkpoint: dict[str, Any]) -> None:
     """Count an epoch whose batches are done as completed, in a checkpoint that is about to be loaded.
 
-    For where ``max_steps`` is set: there Lightning 2.6 continues within such an epoch, and does a batch too much.
-
-    The public way that is missing: the state of the loops in a checkpoint can't be changed by an API.
+    With ``max_steps`` Lightning 2.6 would resume within that epoch, and train on one batch too many.
     """
+    # no public way: no API changes the state of the loops in a checkpoint.
     progress = checkpoint["loops"]["fit_loop"]
     epochs, batches = progress["epoch_progress"], progress["epoch_loop.batch_progress"]
     current = epochs["current"]
@@ -62,33 +51,27 @@ def end_epoch(checkpoint: dict[str, Any]) -> None:
 
 
 def finds_unused_parameters(trainer: Trainer) -> bool:
-    """Return whether a strategy of several processes allows parameters without a gradient.
-
-    The public way that is missing: ``DDPStrategy`` takes ``find_unused_parameters``, and doesn't tell it.
-    """
+    """Return whether a strategy of several processes allows parameters without a gradient."""
+    # no public way: ``DDPStrategy`` takes ``find_unused_parameters``, but has no attribute for it.
     settings: dict[str, Any] = getattr(trainer.strategy, "_ddp_kwargs", {})
     return bool(settings.get("find_unused_parameters"))
 
 
 class DecidingCheckpoint(ModelCheckpoint):
-    """A ``ModelCheckpoint`` whose subclass decides when it looks and what it keeps.
+    """A ``ModelCheckpoint`` whose subclass decides when it looks and what it keeps."""
 
-    The public way that is missing: when it looks is an argument of the constructor, where it isn't known yet whether
-    anything will be validated; what it keeps can be ordered by a metric only.
-    """
+    # no public way: when it looks is an argument of the constructor, too early to know whether anything is validated; and
+    # only a metric decides what it keeps
 
     def look_at_epoch_end(self, yes: bool) -> None:
-        """Look after each training epoch, or else after each validation; settings that say which are left alone."""
+        """Look after each training epoch, or else after each validation, unless the settings say which."""
         if self._save_on_train_epoch_end is None:
             self._save_on_train_epoch_end = yes
 
     def is_kept(self, trainer: Trainer, current: Tensor | None, is_best: bool) -> bool:
-        """Return whether the weights as they are now are to be saved.
+        """Return whether to save the weights that ``trainer`` has just validated.
 
-        Args:
-            trainer: that has just validated them.
-            current: their metric; ``None`` where nothing is monitored.
-            is_best: what ``ModelCheckpoint`` says.
+        ``current`` is their metric, ``None`` if nothing is monitored; ``is_best`` is ``ModelCheckpoint``'s answer.
         """
         return is_best
 

@@ -1,4 +1,4 @@
-"""What OmegaConf has no public way for (as of 2.4)."""
+"""Uses of OmegaConf (2.4) that have no public way."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from omegaconf import DictConfig, OmegaConf
 
 
 def detached(node: DictConfig) -> DictConfig:
-    """Return a copy of a node, interpolations resolved, that keeps its place in the configuration and none of the rest.
+    """Return a resolved copy of a node that keeps its place in the configuration, and nothing else of it.
 
-    Whatever copies a node copies the whole configuration around it, as ``hydra.utils.instantiate`` does each time.
-
-    The public way that is missing: a node doesn't say its key, which Hydra's errors name.
+    Other copies, such as each of ``hydra.utils.instantiate``, copy the whole configuration around the node.
     """
+    # no public way: a node doesn't say its key, which Hydra's errors name
     keys = []
     parent: Any = node
     while parent is not None and parent._key() is not None:

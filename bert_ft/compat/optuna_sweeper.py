@@ -1,4 +1,4 @@
-"""What Hydra's plugin for Optuna has no public way for (as of 1.4)."""
+"""Uses of Hydra's plugin for Optuna (1.4) that have no public way."""
 
 from __future__ import annotations
 
@@ -10,23 +10,17 @@ from optuna.distributions import BaseDistribution
 
 
 def params_of(overrides: Sequence[str]) -> tuple[dict[str, BaseDistribution], dict[str, Any], list[str]]:
-    """Read overrides as the plugin does: what is searched by key, single values by key, and deletions (``~key``).
-
-    The public way that is missing: the plugin reads them inside its own ``sweep``.
+    """Read overrides like the plugin: distributions by key, single values by key, and deletions (``~key``).
 
     Raises:
         HydraException: an override can't be read.
         ValueError: a range is empty, or has no logarithm.
     """
+    # no public way: the plugin reads them inside its own ``sweep``.
     return create_params_from_overrides(list(overrides))
 
 
 def grid_choices(distribution: BaseDistribution) -> list[Any]:
-    """Return all values of a distribution.
-
-    The public way that is missing: the plugin's grid makes them for itself.
-
-    Raises:
-        ValueError: it has infinitely many.
-    """
+    """Return all values of a distribution; raise ``ValueError`` if there are infinitely many."""
+    # no public way: the plugin computes them only for its own grid.
     return list(OptunaSweeperImpl._to_grid_sampler_choices(distribution))

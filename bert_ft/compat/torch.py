@@ -1,4 +1,4 @@
-"""What torch has no public way for (as of 2.13), outside of the kernels."""
+"""Uses of torch (2.13) that have no public way, outside of the kernels."""
 
 from __future__ import annotations
 
@@ -11,42 +11,32 @@ from torch import Tensor, nn
 
 
 def is_in_backward() -> bool:
-    """Return whether a backward pass runs, in which a checkpointed layer is computed once more.
-
-    The public way that is missing: a hook isn't told, and ``torch.utils.checkpoint`` doesn't say when it recomputes.
-    """
+    """Return whether a backward pass runs, in which checkpointed layers are recomputed."""
+    # no public way: ``torch.utils.checkpoint`` doesn't say when it recomputes.
     return torch._C._current_graph_task_id() != -1
 
 
 def differences(values: Sequence[Tensor], others: Sequence[Tensor]) -> list[Tensor]:
-    """Return each of ``values`` less the one of ``others`` at its place.
-
-    The public way that is missing: torch documents operations on one tensor at a time, each a kernel of its own on a GPU.
-    """
+    """Return ``values`` minus ``others``, one by one."""
+    # no public way: documented operations take one tensor each, so each is a kernel of its own on a GPU.
     return cast(list[Tensor], list(torch._foreach_sub(list(values), list(others))))
 
 
 def multiply_in_place(values: Sequence[Tensor], factor: Tensor | float) -> None:
-    """Multiply all of ``values`` by one number.
-
-    The public way that is missing: see ``differences``.
-    """
+    """Multiply all of ``values`` by one number."""
+    # no public way: see ``differences``.
     torch._foreach_mul_(list(values), factor)
 
 
 def l2_norms(values: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
-    """Return the L2 norm of each of ``values``, computed in ``dtype``.
-
-    The public way that is missing: see ``differences``; ``torch.nn.utils.get_total_norm`` gives one norm of them all.
-    """
+    """Return the L2 norm of each of ``values``, computed in ``dtype``."""
+    # no public way: see ``differences``; ``torch.nn.utils.get_total_norm`` returns one norm of all.
     return cast(list[Tensor], list(torch._foreach_norm(list(values), dtype=dtype)))
 
 
 def interpolate_in_place(values: Sequence[Tensor], ends: Sequence[Tensor], weight: float) -> None:
-    """Replace each of ``values`` by ``(1 - weight) * value + weight * end``, of floating-point numbers.
-
-    The public way that is missing: see ``differences``; ``get_ema_multi_avg_fn`` and its kin fix the weight in advance.
-    """
+    """Replace each of ``values`` by ``(1 - weight) * value + weight * end``, of floating-point numbers."""
+    # no public way: see ``differences``; ``get_ema_multi_avg_fn`` and similar fix the weight in advance.
     torch._foreach_lerp_(list(values), list(ends), weight)
 
 
@@ -63,49 +53,34 @@ def flash_attention(
 
     Args:
         states: query, key and value, ``(num_tokens, heads, head_dim)`` each, in 16 bits on a GPU.
-        ends: where the sequences end, behind a 0, int32.
-        longest: the tokens of the longest sequence.
-        dropout: the share of the attention weights that are dropped.
-        scaling: what the products of queries and keys are multiplied by.
+        ends: cumulative lengths, starting with 0, int32.
+        longest: length of the longest sequence.
+        dropout: rate on the attention weights.
+        scaling: factor of the products of queries and keys.
         reach: how many tokens to either side a token attends to; -1 = all.
-
-    The public way that is missing: ``torch.nn.attention.varlen.varlen_attn`` calls this kernel without dropout.
     """
+    # no public way: ``torch.nn.attention.varlen.varlen_attn`` calls this kernel without dropout.
     is_causal, returns_mask = False, False
+    lengths = (ends, ends, longest, longest)
+    window = {"window_size_left": reach, "window_size_right": reach}
     output, *_ = torch.ops.aten._flash_attention_forward(
-        *states,
-        ends,
-        ends,
-        longest,
-        longest,
-        dropout,
-        is_causal,
-        returns_mask,
-        scale=scaling,
-        window_size_left=reach,
-        window_size_right=reach,
+        *states, *lengths, dropout, is_causal, returns_mask, scale=scaling, **window
     )
     return cast(Tensor, output)
 
 
 def hooks_of(module: nn.Module) -> Iterator[OrderedDict[int, Any]]:
-    """Yield the tables of the hooks that are registered on a module itself, of whatever kind.
-
-    The public way that is missing: a hook can be removed by the handle that its registration returned, but a module doesn't
-    list its hooks.
-    """
+    """Yield the tables of all hooks registered on a module itself."""
+    # no public way: a hook is removed by the handle from its registration, but a module doesn't list its hooks.
     for name, value in vars(module).items():
         if name.endswith("_hooks") and isinstance(value, OrderedDict):
             yield value
 
 
 class KeepsFloat32(nn.Module):
-    """A module some of whose buffers stay as they are where it is converted to 16 bits.
+    """A module with buffers that stay as they are when it is converted to 16 bits."""
 
-    The public way that is missing: ``to``, ``half`` and ``bfloat16`` convert whatever floats a module and its children have,
-    and no hook is called for it.
-    """
-
+    # no public way: ``to``, ``half`` and ``bfloat16`` convert all floats of a module and its children, and call no hook
     in_float32: ClassVar[tuple[str, ...]] = ()  # names of buffers; each may be None
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:

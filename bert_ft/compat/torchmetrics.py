@@ -1,4 +1,4 @@
-"""What torchmetrics has no public way for (as of 1.9)."""
+"""Uses of torchmetrics (1.9) that have no public way."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from types import ModuleType
 
 
 def import_without_signals() -> None:
-    """Import torchmetrics without ``scipy.signal``, half a second that every start would pay.
+    """Import torchmetrics without ``scipy.signal``, which would take half a second of every start.
 
-    torchmetrics imports it to give it back a function that scipy has dropped, for a metric of sound (SRMRpy's), and asks
-    first whether it is there. ``scipy.signal`` itself is imported as ever by whoever asks for it later.
-
-    The public way that is missing: ``import torchmetrics`` imports its metrics of every kind, and all that those need.
+    torchmetrics imports it to restore a function that scipy has dropped, for an audio metric (SRMRpy's), unless it is
+    there. A later ``import scipy.signal`` works as usual.
     """
+    # no public way: ``import torchmetrics`` imports its metrics of every kind, and all their requirements
     name = "scipy.signal"
     if "torchmetrics" in sys.modules or name in sys.modules:
         return

@@ -12,7 +12,7 @@ from bert_ft.models.classifier import check_linear
 from bert_ft.models.encoder import EncoderSpec
 from bert_ft.models.families import family_of
 from bert_ft.models.layer_names import check_layer_names
-from bert_ft.models.masked_lm import check_head
+from bert_ft.models.pretrainer import check_head
 
 log = logging.getLogger(__name__)
 

@@ -1,1 +1,1 @@
-"""What makes training on a CPU faster than torch's and transformers' own modules do, with the same mathematics."""
+"""Faster versions of torch's and transformers' modules for training on a CPU, with the same mathematics."""

@@ -1,8 +1,7 @@
-"""Dropout whose masks cost little on a CPU.
+"""Dropout with cheap masks on a CPU.
 
-torch draws each element of a mask as a number of its own, which takes longer than any other part of a
-BERT layer but the matrix products (measured: 10 ns an element, where this takes 1). Here an element takes
-16 random bits, drawn four at a time.
+torch draws a random number for each element of a mask, which takes longer than any part of a BERT layer except the
+matrix products (measured: 10 ns an element, here 1). Here an element takes 16 random bits, drawn four elements at a time.
 """
 
 from __future__ import annotations
@@ -16,15 +15,14 @@ from torch.nn import functional as F
 
 from bert_ft.kernels.self_check import DeviationError, passes, require_close
 
-LEVELS = 1 << 16  # of the 16 bits that decide on an element
+LEVELS = 1 << 16  # values of the 16 bits that decide on an element
 
 
 def keep_mask(shape: torch.Size | tuple[int, ...], probability: float) -> tuple[Tensor, float]:
-    """A random uint8 mask, 1 = kept, and the factor by which kept elements are scaled up.
+    """Return a random uint8 mask, 1 = kept, and the factor that scales kept elements up.
 
-    The rate of dropped elements is ``probability`` to the nearest 1/65536 (for 0.1: 0.100006), and the
-    factor is the inverse of the very rate of kept ones, so that expectations are exact. The bits
-    follow from torch's generator: its seed and state repeat the mask.
+    The rate of dropped elements is ``probability`` rounded to 1/65536 (for 0.1: 0.100006), and the factor is the inverse
+    of the exact rate of kept ones, so expectations are exact. The state of torch's generator determines the mask.
     """
     num_elements = int(np.prod(shape))
     dropped = round(probability * LEVELS)
@@ -48,12 +46,12 @@ class _Drop(torch.autograd.Function):
 
 
 def _scaled(values: Tensor, mask: Tensor, scale: float) -> Tensor:
-    # to the values' own type first: a product of mixed types is several times slower
+    # to the values' dtype first: a product of mixed dtypes is several times slower
     return (values * mask.to(values.dtype)).mul_(scale)
 
 
 def dropout(values: Tensor, probability: float, training: bool = True) -> Tensor:
-    """``torch.nn.functional.dropout`` with cheap masks on a CPU, and itself elsewhere."""
+    """Apply ``torch.nn.functional.dropout``, with cheap masks on a CPU."""
     if not training or probability == 0:
         return values
     if values.device.type != "cpu" or torch.compiler.is_compiling():
@@ -69,7 +67,7 @@ class Dropout(nn.Dropout):
 
 
 def replace_dropout(module: nn.Module) -> None:
-    """Turn every ``torch.nn.Dropout`` below ``module`` into ours, in place, at the same rate, if ours is right."""
+    """Turn every ``torch.nn.Dropout`` below ``module`` into ours, in place, at the same rate, if ours is correct."""
     if not is_correct():
         return
     for child in module.modules():
@@ -78,22 +76,18 @@ def replace_dropout(module: nn.Module) -> None:
 
 
 def is_correct() -> bool:
-    """Whether the masks pass their check; a failure is logged, once in a process."""
+    """Return whether the masks pass their check; a failure is logged once per process."""
     return passes("dropout", check)
 
 
-def require_right() -> None:
-    """Raise ``DeviationError`` unless the masks pass their check: for the checks of kernels that drop by them."""
+def require_correct() -> None:
+    """Raise ``DeviationError`` unless the masks pass their check; for the checks of kernels that use them."""
     if not is_correct():
-        raise DeviationError("its dropout is the one that failed")
+        raise DeviationError("its dropout failed")
 
 
 def check() -> None:
-    """Compare with what dropout is defined by: its rate, and values and gradients of what is kept.
-
-    Raises:
-        DeviationError: they differ.
-    """
+    """Raise ``DeviationError`` unless the rate, and the values and gradients of kept elements, are those of dropout."""
     rate, num_elements = 0.25, 1 << 12
     values = torch.linspace(1, 2, num_elements, requires_grad=True)
     dropped = dropout(values, rate)

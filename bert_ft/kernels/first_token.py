@@ -1,7 +1,7 @@
-"""A layer of BERT's for the first token of each sequence alone, on packed tokens, without padding.
+"""BERT's layer for the first token of each sequence only, on packed tokens, without padding.
 
-Of a last layer only keys and values are needed of every token: its queries, output projection and
-feed-forward block, 10/12 of its products, only of the tokens that are read.
+The last layer needs keys and values of every token, but queries, output projection and feed-forward block, 10/12 of its
+products, only of the tokens that are read.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bert_ft.kernels.dropout import dropout as drop
-from bert_ft.kernels.dropout import require_right
+from bert_ft.kernels.dropout import require_correct
 from bert_ft.kernels.self_check import compare, passes
 from bert_ft.nn.precision import at_least_float32
 from bert_ft.nn.segments import per_token, segment_softmax, segment_sum
@@ -21,15 +21,10 @@ from bert_ft.nn.segments import per_token, segment_softmax, segment_sum
 def first_token_attention(
     query: Tensor, key: Tensor, value: Tensor, cu_seqlens: Tensor, *, dropout: float, scaling: float
 ) -> Tensor:
-    """``softmax(q kᵀ · scaling) v`` within each sequence, ``(num_sequences, heads, head_dim)``.
+    """Return ``softmax(q kᵀ · scaling) v`` within each sequence, ``(num_sequences, heads, head_dim)``, like ``query``.
 
-    Args:
-        query: ``(num_sequences, heads, head_dim)``.
-        key: ``(num_tokens, heads, head_dim)``.
-        value: as ``key``.
-        cu_seqlens: ``(num_sequences + 1,)`` int32, the cumulated lengths, none of them 0.
-        dropout: of the weights; 0 outside of training.
-        scaling: of the products.
+    ``key`` and ``value`` are ``(num_tokens, heads, head_dim)``; ``cu_seqlens`` has the cumulative lengths,
+    ``(num_sequences + 1,)`` int32, none of them 0. ``dropout`` is the rate on the weights, 0 outside of training.
     """
     queries = per_token(at_least_float32(query), cu_seqlens, key.shape[0])
     scores = (queries * key).sum(-1) * scaling  # (num_tokens, heads)
@@ -38,10 +33,7 @@ def first_token_attention(
 
 
 class FirstTokens(nn.Module):
-    """Mixed into a family's attention block; without ``cu_first`` it is that block.
-
-    Its layer then gives ``(1, num_sequences, hidden_size)``.
-    """
+    """Mixin for a family's attention block: with ``cu_first`` its layer returns ``(1, num_sequences, hidden_size)``."""
 
     def forward(
         self, hidden_states: Tensor, *args: Any, cu_first: Tensor | None = None, **kwargs: Any
@@ -62,32 +54,19 @@ class FirstTokens(nn.Module):
         return cast(nn.Module, self.output)(context.reshape(first.shape[0], first.shape[1], -1), first), None
 
 
-_CLASSES: dict[type[nn.Module], type[nn.Module]] = {}
-
-
 def with_first_tokens(attention: type[nn.Module]) -> type[nn.Module]:
-    """Return the subclass of a family's attention block that can compute first tokens alone, the same at each call."""
-    if attention not in _CLASSES:
-        _CLASSES[attention] = type(f"FirstTokens{attention.__name__}", (FirstTokens, attention), {})
-    return _CLASSES[attention]
+    """Return the subclass of a family's attention block that can compute first tokens only."""
+    return type(f"FirstTokens{attention.__name__}", (FirstTokens, attention), {})
 
 
 def is_correct(attention: type, config: type) -> bool:
-    """Whether ``with_first_tokens(attention)`` passes its check; a failure is logged, once in a process."""
+    """Return whether ``with_first_tokens(attention)`` passes its check; a failure is logged once per process."""
     return passes("layer for first tokens", check, attention, config, instead="transformers' own")
 
 
 def check(attention: type[nn.Module], config: type) -> None:
-    """Compare a tiny attention block with transformers' own of one sequence after the other.
-
-    Args:
-        attention: a family's block.
-        config: the class of its configuration.
-
-    Raises:
-        DeviationError: they differ, or masks of dropout are wrong.
-    """
-    require_right()
+    """Raise ``DeviationError`` unless a tiny attention block agrees with transformers' own on one sequence at a time."""
+    require_correct()
     settings = config(hidden_size=8, num_attention_heads=2, attn_implementation="eager")
     block = with_first_tokens(attention)(settings).eval()
     lengths = [1, 3]

@@ -1,8 +1,8 @@
-"""Linear layers by oneDNN, on processors that torch's own matrix products don't make full use of.
+"""Linear layers by oneDNN, on processors where torch's own matrix products are slow.
 
-torch multiplies float32 matrices with Intel's MKL, which takes its AVX2 kernels on every processor that isn't
-Intel's; oneDNN, which torch carries as well, goes by the instruction set. On an AMD processor with AVX-512
-BERT's products take half the time (measured: 210 and 400 to 480 GFLOP/s on two cores of Zen 5).
+torch multiplies float32 matrices with Intel's MKL, which uses its AVX2 kernels on every processor that isn't Intel's;
+oneDNN, which torch also includes, uses the instruction set that it finds. On an AMD processor with AVX-512, BERT's
+products take half the time (measured: 210 against 400 to 480 GFLOP/s on two cores of Zen 5).
 """
 
 from __future__ import annotations
@@ -20,17 +20,15 @@ from bert_ft.kernels.self_check import compare, passes
 
 @cache
 def onednn_is_faster() -> bool:
-    """Whether this processor has AVX-512 and isn't Intel's, as far as the system tells."""
-    if torch.backends.cpu.get_cpu_capability() != "AVX512" or not torch.backends.mkldnn.is_available():
-        return False
-    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
-        return False
+    """Return whether this is known to be an AMD processor with AVX-512, and torch has oneDNN's operator."""
+    has_operator = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     cpuinfo = Path("/proc/cpuinfo")
-    return cpuinfo.exists() and "AuthenticAMD" in cpuinfo.read_text()
+    is_amd = cpuinfo.exists() and "AuthenticAMD" in cpuinfo.read_text()
+    return has_operator and is_amd and torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
 def _product(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``left @ right.T + bias`` of matrices; the operator is the one that torch.compile calls."""
+    """Return ``left @ right.T + bias`` by the operator that torch.compile uses."""
     return torch.ops.mkldnn._linear_pointwise(left, right, bias, "none", [], "")
 
 
@@ -54,24 +52,24 @@ class _OneDnnLinear(torch.autograd.Function):
 
 
 def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``torch.nn.functional.linear``, for float32 on a CPU by oneDNN, which knows no empty matrices."""
-    is_plain = inputs.dtype is weight.dtype is torch.float32 and inputs.device.type == "cpu"
-    elsewhere = torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling()
-    if not is_plain or elsewhere or inputs.numel() == 0:
+    """Apply ``torch.nn.functional.linear``, by oneDNN for float32 on a CPU, except to empty matrices."""
+    is_float32 = inputs.dtype is weight.dtype is torch.float32 and inputs.device.type == "cpu"
+    is_converted = torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling()
+    if not is_float32 or is_converted or inputs.numel() == 0:
         return F.linear(inputs, weight, bias)
     rows = inputs.reshape(-1, inputs.shape[-1])
     return _OneDnnLinear.apply(rows.contiguous(), weight, bias).view(*inputs.shape[:-1], -1)
 
 
 class Linear(nn.Linear):
-    """``torch.nn.Linear`` by oneDNN where that applies."""
+    """``torch.nn.Linear`` by oneDNN where possible."""
 
     def forward(self, input: Tensor) -> Tensor:
         return linear(input, self.weight, self.bias)
 
 
 def replace_linear(module: nn.Module) -> None:
-    """Turn every ``torch.nn.Linear`` below ``module`` into ours, in place, where oneDNN is faster and right."""
+    """Turn every ``torch.nn.Linear`` below ``module`` into ours, in place, if oneDNN is faster and correct."""
     if not onednn_is_faster() or not passes("oneDNN linear layer", check):
         return
     for child in module.modules():
@@ -80,9 +78,5 @@ def replace_linear(module: nn.Module) -> None:
 
 
 def check() -> None:
-    """Compare with ``torch.nn.functional.linear``.
-
-    Raises:
-        DeviationError: they differ.
-    """
+    """Raise ``DeviationError`` unless ``linear`` agrees with torch's."""
     compare(linear, F.linear, torch.randn(6, 24), torch.randn(8, 24), torch.randn(8))

@@ -1,27 +1,28 @@
-"""Attention with dropout over packed tokens, for a CPU: few operations, no padding worth mentioning.
+"""Attention with dropout over packed tokens, for a CPU: few operations, little padding.
 
-Sequences of similar length share a bucket, padded to its longest; heads are gathered into the buckets
-in one copy, and all that depends on the size of the batch alone is made once, not in each layer. A
-batch of 32 short texts has about 20 different lengths, but needs only a few buckets.
+Sequences of similar length share a bucket, padded to its longest; heads are gathered into the buckets in one copy, and
+what depends only on the lengths is computed once, not in each layer. A batch of 32 short texts has about 20 different
+lengths, but needs only a few buckets.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bert_ft.kernels.dropout import keep_mask, require_right
+from bert_ft.kernels.dropout import keep_mask, require_correct
 from bert_ft.kernels.self_check import compare, passes
 
-# What a bucket of its own costs, in elements of the score matrix: about ten operations of some 5 µs each,
-# against 2 to 3 ns an element for softmax, mask and products
+# What an additional bucket costs, in elements of the score matrix: about ten operations of some 5 µs each, against 2 to
+# 3 ns an element for softmax, mask and products
 BUCKET_COST = 16_384
-# Elements of a bucket's score matrix, 2 MB: what one step leaves there the next still finds in the cache
+# Elements of a bucket's score matrix, 2 MB: it stays in the processor's cache from one operation to the next
 MAX_BUCKET = 1 << 19
 
 
@@ -40,11 +41,10 @@ class BucketLayout:
 
     Attributes:
         shapes: ``(rows, length)`` of each bucket, ``rows`` being its sequences times the heads.
-        gather: ``(num_slots,)`` int64, the (token, head) row that each slot of the buckets holds; a
-            padding slot holds some row of its sequence.
+        gather: ``(num_slots,)`` int64, the (token, head) row of each slot in the buckets; for padding, any row of the
+            same sequence.
         slots: ``(num_tokens * num_heads,)`` int64, the slot of each (token, head) row.
-        bias: for each bucket ``(rows, 1, length)``, 0 for a token and -inf for padding; ``None``
-            where there is none.
+        bias: for each bucket ``(rows, 1, length)``, 0 for a token and -inf for padding; ``None`` without padding.
     """
 
     shapes: tuple[tuple[int, int], ...]
@@ -54,7 +54,7 @@ class BucketLayout:
 
     @classmethod
     def of(cls, lengths: Sequence[int], num_heads: int) -> BucketLayout:
-        """The layout for sequences of rising ``lengths``, each at least 1."""
+        """Return the layout of sequences of ascending ``lengths``, each at least 1."""
         shapes, gathers, slots, biases = [], [], [], []
         token, slot = 0, 0
         heads = torch.arange(num_heads)
@@ -67,7 +67,7 @@ class BucketLayout:
             rows = tokens[:, None, :] * num_heads + heads[:, None]  # (sequences, heads, length)
             place = slot + torch.arange(rows.numel()).view(rows.shape)
             gathers.append(rows.flatten())
-            # in the order of tokens, then heads, as the packed rows lie
+            # in the order of tokens, then heads, like the packed rows
             slots.append(place.transpose(1, 2)[real].flatten())
             shapes.append((rows.shape[0] * num_heads, bucket.length))
             biases.append(_padding_bias(real, num_heads))
@@ -77,19 +77,14 @@ class BucketLayout:
 
 
 def make_buckets(lengths: Sequence[int], num_heads: int) -> list[Bucket]:
-    """Neighbours joined as long as padding costs less than a bucket more (see ``BUCKET_COST``)."""
-    buckets = []
-    first = 0
-    for last in range(1, len(lengths) + 1):
-        if last < len(lengths):
-            longest = lengths[last]
-            count = last - first
-            padding = num_heads * count * (longest**2 - lengths[last - 1] ** 2)
-            if padding <= BUCKET_COST and num_heads * (count + 1) * longest**2 <= MAX_BUCKET:
-                continue
-        buckets.append(Bucket(first, last, lengths[last - 1]))
-        first = last
-    return buckets
+    """Join neighbors as long as their padding costs less than another bucket (see ``BUCKET_COST``)."""
+    buckets, first = [], 0
+    for last, (before, longest) in enumerate(pairwise(lengths), start=1):
+        padding = num_heads * (last - first) * (longest**2 - before**2)
+        if padding > BUCKET_COST or num_heads * (last - first + 1) * longest**2 > MAX_BUCKET:
+            buckets.append(Bucket(first, last, before))
+            first = last
+    return [*buckets, Bucket(first, len(lengths), lengths[-1])]
 
 
 def _padding_bias(real: Tensor, num_heads: int) -> Tensor | None:
@@ -100,7 +95,7 @@ def _padding_bias(real: Tensor, num_heads: int) -> Tensor | None:
 
 
 class _PackedAttention(torch.autograd.Function):
-    """``softmax(q kᵀ · scaling)``, dropped out, times ``v``; gradients by hand, so that nothing is kept twice."""
+    """``dropout(softmax(q kᵀ · scaling)) v``, with its own backward pass, so that nothing is kept twice."""
 
     @staticmethod
     def forward(
@@ -149,7 +144,7 @@ class _PackedAttention(torch.autograd.Function):
             d_scores.mul_(ctx.scaling)
             torch.bmm(d_scores, k, out=d_q)
             torch.bmm(d_scores.transpose(1, 2), q, out=d_k)
-        # what lies in padding slots is left out: it weighed nothing
+        # padding slots are left out: their weights were 0
         d_query, d_key, d_value = (
             rows.index_select(0, layout.slots) for rows in (d_queries, d_keys, d_values)
         )
@@ -159,7 +154,7 @@ class _PackedAttention(torch.autograd.Function):
 def _views(
     layout: BucketLayout, weights: Tensor, mask: Tensor, *states: Tensor
 ) -> Iterator[tuple[Tensor, ...]]:
-    """Bucket by bucket: scores and mask as ``(rows, length, length)``, states as ``(rows, length, head_dim)``."""
+    """Yield for each bucket scores and mask, ``(rows, length, length)``, and states, ``(rows, length, head_dim)``."""
     score, slot = 0, 0
     for rows, length in layout.shapes:
         next_score, next_slot = score + rows * length * length, slot + rows * length
@@ -174,24 +169,20 @@ def _views(
 def packed_attention(
     query: Tensor, key: Tensor, value: Tensor, layout: BucketLayout, *, dropout: float, scaling: float
 ) -> Tensor:
-    """``(num_tokens, num_heads, head_dim)`` each, to the same: every token attends to its own sequence."""
+    """Map ``(num_tokens, num_heads, head_dim)`` each to the same shape: every token attends to its own sequence."""
     shape = query.shape
     rows = (states.reshape(-1, shape[-1]) for states in (query, key, value))
     return _PackedAttention.apply(*rows, layout, dropout, scaling).view(shape)
 
 
 def is_correct() -> bool:
-    """Whether the kernel passes its check; a failure is logged, once in a process."""
+    """Return whether the kernel passes its check; a failure is logged once per process."""
     return passes("packed attention", check)
 
 
 def check() -> None:
-    """Compare with torch's attention of one sequence after the other.
-
-    Raises:
-        DeviationError: they differ, or masks of dropout are wrong.
-    """
-    require_right()
+    """Raise ``DeviationError`` unless the kernel agrees with torch's attention on one sequence at a time."""
+    require_correct()
     lengths, num_heads, head_dim, scaling = [1, 3], 2, 8, 0.3
     layout = BucketLayout.of(lengths, num_heads)
 

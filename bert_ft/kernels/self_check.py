@@ -1,8 +1,7 @@
-"""Whether a kernel still does what torch does: a tiny comparison, once in a process, before it is used.
+"""Whether a kernel still agrees with torch: a tiny comparison, once per process, before it is used.
 
-Kernels call operators that torch doesn't promise to keep, on whatever processor there is. Processes forked for the
-trials of a search take over what has passed in another one on the same machine. The tensors of a check are too small to
-be split between threads, so their number doesn't matter.
+Kernels call operators that torch doesn't promise to keep, on any processor. Processes forked for the trials of a search
+inherit the checks that passed in their parent. The number of threads doesn't matter, since the tensors are tiny.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from torch import Tensor
 
 log = logging.getLogger(__name__)
 
-TOLERANCE = 1e-4  # of float32 sums of a few products of the order of 1; what is wrong is off by far more
+TOLERANCE = 1e-4  # for float32 sums of a few products of the order of 1; an error is far larger
 
 Check = tuple[Callable[..., None], tuple[Hashable, ...]]  # a function and its arguments
 
@@ -30,58 +29,42 @@ class DeviationError(Exception):
 def passes(
     kernel: str, check: Callable[..., None], *arguments: Hashable, instead: str = "torch's own"
 ) -> bool:
-    """Return whether ``check(*arguments)`` raises nothing; what it raises is logged, once in a process.
+    """Return whether ``check(*arguments)`` raises nothing; what it raises is logged once per process.
 
-    No random number is drawn from the run's generators.
-
-    Args:
-        kernel: what is checked, as the message names it.
-        check: raises ``DeviationError``, or whatever torch does.
-        arguments: of ``check``.
-        instead: what the caller uses after a failure, as the message names it.
+    No random number is drawn from the run's generators. ``kernel`` and ``instead``, which the caller uses after a
+    failure, are names for the message.
     """
     key = (check, arguments)
     if key not in _results:
-        _results[key] = _is_passed(kernel, check, arguments, instead)
+        try:
+            with _set_apart():
+                check(*arguments)
+            _results[key] = True
+        except Exception as error:
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            message = "encoder.kernels=fast: the %s failed its self-check (%s); using %s"
+            log.warning(message, kernel, reason, instead)
+            _results[key] = False
     return _results[key]
 
 
 def passed() -> list[Check]:
-    """Return the checks that have been passed in this process, or were taken over."""
+    """Return the checks that passed in this process, or were taken over."""
     return [check for check, result in _results.items() if result]
 
 
 def take_over(checks: Iterable[Check]) -> None:
-    """Count checks as passed that were passed in another process on this machine, with the same libraries."""
+    """Count checks as passed that passed in another process on this machine, with the same libraries."""
     _results.update(dict.fromkeys(checks, True))
 
 
 def forget() -> None:
-    """Check everything once more."""
+    """Check everything again."""
     _results.clear()
 
 
-def _is_passed(
-    kernel: str, check: Callable[..., None], arguments: tuple[Hashable, ...], instead: str
-) -> bool:
-    try:
-        with _set_apart():
-            check(*arguments)
-    except Exception as error:
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        log.warning(
-            "encoder.kernels=fast: the %s failed its self-check (%s); using %s", kernel, reason, instead
-        )
-        return False
-    return True
-
-
 def compare(ours: Callable[..., Tensor], plain: Callable[..., Tensor], *tensors: Tensor) -> None:
-    """Compare the values of two functions of ``tensors``, and the gradients that they give these.
-
-    Raises:
-        DeviationError: they differ.
-    """
+    """Raise ``DeviationError`` unless two functions of ``tensors`` have the same values and gradients."""
     results = []
     for function in (ours, plain):
         leaves = [tensor.detach().clone().requires_grad_() for tensor in tensors]
@@ -103,7 +86,7 @@ def require_close(name: str, ours: Tensor, plain: Tensor) -> None:
 
 @contextmanager
 def _set_apart() -> Iterator[None]:
-    """Check on the CPU in 32 bits with gradients, whatever surrounds it, and leave torch's generator as it was."""
+    """Run on the CPU in float32 with gradients, whatever the context, and restore torch's generator."""
     with (
         torch.random.fork_rng(devices=[]),
         torch.device("cpu"),
@@ -111,6 +94,6 @@ def _set_apart() -> Iterator[None]:
         torch.enable_grad(),
         torch.autocast("cpu", enabled=False),
     ):
-        # not torch.manual_seed, which seeds GPUs too
+        # torch.manual_seed would seed GPUs too
         torch.default_generator.manual_seed(0)
         yield

@@ -1,9 +1,8 @@
 """A token embedding that trains only the rows that the training texts use.
 
-A row that no text uses has zero gradient, yet costs the optimizer as much as any other: its moments are
-read, halved and written, its gradient is cleared and counted into the norm. Of BERT's 30,522 rows, half of
-MiniLM's weights, a corpus of 10,000 short texts uses 13,700. AdamW moves an unused row by its weight
-decay alone, ``1 - lr * weight_decay`` a step, which is applied here when the row is next read.
+A row that no text uses has zero gradient, yet costs the optimizer as much as any other. Of BERT's 30,522 rows, half of
+MiniLM's weights, a corpus of 10,000 short texts uses 13,700. AdamW changes an unused row only by its weight decay,
+``1 - lr * weight_decay`` a step, which is applied here when the row is next read.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ class SplitEmbedding(nn.Module):
     """``embedding`` in two parts; its state is saved and loaded as one, under the name ``weight``.
 
     Args:
-        embedding: what is split; ``padding_idx`` is kept, if it is used.
+        embedding: the one to split; its ``padding_idx`` is kept, if that row is used.
         used: ``(vocab_size,)`` bool, the rows to train.
 
     Attributes:
@@ -48,11 +47,7 @@ class SplitEmbedding(nn.Module):
         self._decay = 1.0
 
     def forward(self, input_ids: Tensor) -> Tensor:
-        """``(..., dim)`` of ``input_ids (...)``.
-
-        Raises:
-            RuntimeError: an unused row is trained on.
-        """
+        """Return ``(..., dim)`` of ``input_ids (...)``; raise ``RuntimeError`` if an unused row would be trained."""
         rows = self.row_of[input_ids]
         is_unused = rows >= self.num_used
         if not is_unused.any():
@@ -66,7 +61,7 @@ class SplitEmbedding(nn.Module):
         return values
 
     def follow(self, optimizer: Optimizer) -> None:
-        """Decay the unused rows as ``optimizer``, an AdamW, would after each of its steps."""
+        """Decay the unused rows as ``optimizer``, an AdamW, would in each of its steps."""
         places = [
             index
             for index, group in enumerate(optimizer.param_groups)
@@ -84,19 +79,19 @@ class SplitEmbedding(nn.Module):
 
     @property
     def settled(self) -> Tensor:
-        """``unused`` after the weight decay that is still to be done, which isn't done hereby."""
+        """``unused`` with its pending weight decay, which stays pending."""
         return self.unused.detach() * self._decay
 
     @torch.no_grad()
     def settle(self) -> None:
+        """Apply the pending weight decay."""
         if self._decay != 1:
             self.unused.mul_(self._decay)
             self._decay = 1.0
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         self.settle()
-        whole = torch.cat([self.weight.detach(), self.unused])[self.row_of]
-        destination[prefix + "weight"] = whole
+        destination[prefix + "weight"] = torch.cat([self.weight.detach(), self.unused])[self.row_of]
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
@@ -104,26 +99,19 @@ class SplitEmbedding(nn.Module):
         whole = state_dict.get(prefix + "weight")
         if whole is not None and len(whole) == len(self.row_of):
             order = torch.argsort(self.row_of)
-            state_dict = {
-                **state_dict,
-                prefix + "weight": whole[order[: self.num_used]],
-                prefix + "unused": whole[order[self.num_used :]],
-            }
+            used, unused = whole[order[: self.num_used]], whole[order[self.num_used :]]
+            state_dict = state_dict | {prefix + "weight": used, prefix + "unused": unused}
             self._decay = 1.0
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
 def is_correct() -> bool:
-    """Whether ``SplitEmbedding`` passes its check; a failure is logged, once in a process."""
+    """Return whether ``SplitEmbedding`` passes its check; a failure is logged once per process."""
     return passes("embedding of used rows", check)
 
 
 def check() -> None:
-    """Compare all rows after a few steps with those of a whole embedding.
-
-    Raises:
-        DeviationError: they differ.
-    """
+    """Raise ``DeviationError`` unless all rows after a few steps are those of a whole embedding."""
     ids = torch.tensor([1, 4, 1, 2])
     used = torch.zeros(7, dtype=torch.bool)
     used[ids] = True

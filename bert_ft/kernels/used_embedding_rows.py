@@ -23,20 +23,19 @@ def train_used_rows_only(
     optimizer: LayerwiseOptimizer,
     device: torch.device,
 ) -> None:
-    """Leave rows of the embedding that no training text uses to closed form, where that is exact and pays.
+    """Split off the rows of the embedding that no training text uses, if that is exact and saves time.
 
-    It is exact with AdamW (see ``bert_ft.kernels.split_embedding``) and pays on a CPU, where the memory that an
-    optimizer step goes through is a good part of the step's time. With ``encoder.kernels=plain`` all rows are trained.
+    It is exact with AdamW (see ``bert_ft.kernels.split_embedding``) and saves time on a CPU, where reading and writing
+    memory is a large part of an optimizer step. With ``encoder.kernels=plain`` all rows are trained.
     """
-    if not is_fast(encoder):
-        return
     embedding = encoder.get_input_embeddings()
-    if device.type != "cpu" or optimizer.algorithm_type is not AdamW or type(embedding) is not nn.Embedding:
+    is_exact = optimizer.algorithm_type is AdamW
+    if not is_fast(encoder) or device.type != "cpu" or not is_exact or type(embedding) is not nn.Embedding:
         return
-    if not embedding.weight.requires_grad:  # no optimizer goes through it
+    if not embedding.weight.requires_grad:  # no optimizer updates it
         return
     used = torch.from_numpy(train.used_tokens(embedding.num_embeddings))
-    # the encoder's own padding, which its tokenizer may know under another id, is what padded families see
+    # padded families see the encoder's own padding id, which the tokenizer's may differ from
     special = [*tokenizer.all_special_ids, encoder.config.pad_token_id or 0]
     used[[token for token in special if token < len(used)]] = True
     if not used.all() and is_correct():
@@ -44,7 +43,7 @@ def train_used_rows_only(
 
 
 def trained_rows(model: nn.Module) -> list[int]:
-    """A number for each split embedding below ``model`` that tells which rows it trains, in which order."""
+    """Return a checksum of the trained rows, in their order, for each split embedding below ``model``."""
     return [zlib.crc32(embedding.row_of.cpu().numpy().tobytes()) for embedding in _split_embeddings(model)]
 
 
@@ -55,15 +54,15 @@ def decay_unused_rows(model: nn.Module, optimizer: torch.optim.Optimizer) -> Non
 
 
 def settle_unused_rows(model: nn.Module) -> None:
-    """Do the weight decay that is still to be done, before the values of all rows are read."""
+    """Apply the pending weight decay of split embeddings, before the values of all rows are read."""
     for embedding in _split_embeddings(model):
         embedding.settle()
 
 
 def settled_parameters(model: nn.Module) -> list[Tensor]:
-    """The value of each parameter, in their order, after the weight decay that is still to be done.
+    """Return the value of each parameter, in order, with pending weight decay.
 
-    Nothing changes: done at another step, it would be rounded otherwise.
+    The decay stays pending: applied at another step, it would round differently.
     """
     settled = {embedding.unused: embedding.settled for embedding in _split_embeddings(model)}
     return [settled.get(parameter, parameter.detach()) for parameter in model.parameters()]

@@ -1,9 +1,9 @@
 """Attention over packed tokens, registered with transformers so that its own encoder code runs on them.
 
-Sequences of equal length lie side by side in a batch (see ``bert_ft.data.packing``), so each run of
-them is one plain ``(count, heads, length, head_dim)`` view: no padding, no mask, no copy on the way in.
-With dropout, on a CPU, ``bert_ft.kernels.packed_attention`` does the same in fewer steps. A GPU takes all sequences at
-once: in 16 bits by Flash Attention 2, which knows packed sequences, in 32 bits padded for this one product.
+Sequences of equal length are adjacent in a batch (see ``bert_ft.data.packing``), so each run of them is one
+``(count, heads, length, head_dim)`` view: no padding, no mask, no copy of the inputs. With dropout on a CPU,
+``bert_ft.kernels.packed_attention`` does the same in fewer steps. A GPU takes all sequences at once: in 16 bits by Flash
+Attention 2, which supports packed sequences; in 32 bits padded for this product only.
 """
 
 from __future__ import annotations
@@ -26,49 +26,45 @@ from bert_ft.nn.precision import at_least_float32
 PACKED_SDPA = "bert_ft_packed_sdpa"
 PACKED_EAGER = "bert_ft_packed_eager"
 FLASH = ("flash_attention_2", "flash_attention_3", "flash_attention_4")
-# transformers' own, which differ in speed alone
+# transformers' own, which differ only in speed
 STOCK = ("sdpa", "eager", *FLASH, "flex_attention")
-_OURS = "bert_ft_"  # the names of what this package registers
+_OURS = "bert_ft_"  # prefix of the names that this package registers
+_PADDED_TO = 8  # torch's kernels take a mask of such a length without a copy
 
-_PADDED_TO = 8  # what torch's kernels take a mask of as it lies
-
-Kernel = Callable[[Tensor, Tensor, Tensor, Tensor | None, float, float], Tensor]
+Kernel = Callable[..., Tensor]  # like torch's scaled_dot_product_attention
 
 
 def takes_packed(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Mark an attention function as one for packed tokens; without the mark it is given padded batches.
+    """Mark an attention function as one for packed tokens; without the mark it gets padded batches.
 
-    It is called as transformers' attention functions are, with all texts of a batch as one, end to end:
-    ``(1, heads, num_tokens, head_dim)`` each. ``cu_seqlens``, ``(num_sequences + 1,)`` int32, says where each text begins
-    and ends, and ``layout`` is a ``SequenceLayout``. There is no mask.
+    It is called like transformers' attention functions, without a mask, on all texts of a batch end to end,
+    ``(1, heads, num_tokens, head_dim)``. ``cu_seqlens``, ``(num_sequences + 1,)`` int32, has the ends of the texts, and
+    ``layout`` is a ``SequenceLayout``.
     """
     function.takes_packed = True  # type: ignore[attr-defined]
     return function
 
 
 def is_own(name: str | None) -> bool:
-    """Whether the attention function of that name computes something of the user's."""
+    """Return whether the attention function with this name is a user's."""
     return name is not None and name not in STOCK and not name.startswith(_OURS)
 
 
 def names_of_registered() -> list[str]:
-    """The names that can be chosen; ``paged`` ones need the cache of a text generator."""
+    """Return the names that can be chosen; ``paged`` ones need the cache of a text generator."""
     known = {*STOCK, *AttentionInterface()}
     return sorted(name for name in known if "." not in name and not name.startswith((_OURS, "paged|")))
 
 
 def has_packed_form(name: str) -> bool:
-    """Whether the attention function of that name takes packed tokens, or one here does the same on them."""
+    """Return whether the attention function with this name, or its equivalent in this module, takes packed tokens."""
     if is_own(name):
         return getattr(AttentionInterface().get(name), "takes_packed", False)
     return name != "flex_attention"
 
 
 def register_own(name: str, function: Callable[..., Any] | None = None) -> None:
-    """Make a function known to transformers; without one, give that of the name its mask where it has none.
-
-    A function for padded batches gets a mask to add to its scores.
-    """
+    """Register a function with transformers, or give the one of that name its mask, to add to scores of padded batches."""
     if function is not None:
         AttentionInterface.register(name, function)
     if function is not None or name not in AttentionMaskInterface():
@@ -76,9 +72,9 @@ def register_own(name: str, function: Callable[..., Any] | None = None) -> None:
 
 
 class SequenceLayout:
-    """How the sequences of one batch lie in it; made once, asked by every layer.
+    """Where the sequences of a batch are: computed once, used by every layer.
 
-    ``is_fast``: whether ``bert_ft.kernels.packed_attention`` may be used.
+    ``is_fast`` allows ``bert_ft.kernels.packed_attention``.
     """
 
     def __init__(self, lengths: Sequence[int], num_heads: int, *, is_fast: bool = True) -> None:
@@ -89,52 +85,45 @@ class SequenceLayout:
         self._padding: tuple[Tensor, Tensor] | None = None
 
     def cu_seqlens(self, device: torch.device) -> Tensor:
-        """``(num_sequences + 1,)`` int32, the cumulated lengths."""
+        """Return the cumulative lengths, ``(num_sequences + 1,)`` int32."""
         if self._cu_seqlens is None or self._cu_seqlens.device != device:
             ends = torch.tensor([0, *accumulate(self.lengths)], dtype=torch.int32)
             self._cu_seqlens = ends.to(device, non_blocking=True)
         return self._cu_seqlens
 
     def padding(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """For sequences padded to the longest: each token's place, ``(num_tokens,)`` int64, and where there are tokens,
-        ``(num_sequences, 1, 1, longest)`` bool.
-        """
+        """Return each token's index among padded ones, ``(num_tokens,)``, and the mask, ``(num_sequences, 1, 1, longest)``."""
         if self._padding is None or self._padding[0].device != device:
             longest = -(-max(self.lengths) // _PADDED_TO) * _PADDED_TO
             starts = range(0, longest * len(self.lengths), longest)
             places = [range(start, start + n) for start, n in zip(starts, self.lengths, strict=True)]
             mask = torch.arange(longest) < torch.tensor(self.lengths)[:, None, None, None]
-            self._padding = (
-                torch.tensor(list(chain(*places))).to(device, non_blocking=True),
-                mask.to(device, non_blocking=True),
-            )
+            both = (torch.tensor(list(chain(*places))), mask)
+            self._padding = (both[0].to(device, non_blocking=True), both[1].to(device, non_blocking=True))
         return self._padding
 
     @cached_property
     def groups(self) -> list[LengthGroup]:
-        """The runs of equal length."""
+        """Runs of equal length."""
         return length_groups(self.lengths)
 
     @cached_property
     def buckets(self) -> BucketLayout:
-        """The runs of similar length."""
+        """Runs of similar length."""
         return BucketLayout.of(self.lengths, self.num_heads)
 
 
-def _sdpa(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float, scaling: float
-) -> Tensor:
-    return F.scaled_dot_product_attention(query, key, value, mask, dropout_p=dropout, scale=scaling)
+_sdpa: Kernel = F.scaled_dot_product_attention
 
 
 def _eager(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float, scaling: float
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None, *, dropout_p: float, scale: float
 ) -> Tensor:
-    scores = query @ key.transpose(-1, -2) * scaling
-    if mask is not None:
-        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    scores = query @ key.transpose(-1, -2) * scale
+    if attn_mask is not None:
+        scores = scores.masked_fill(~attn_mask, torch.finfo(scores.dtype).min)
     weights = at_least_float32(scores).softmax(dim=-1).to(query.dtype)
-    return F.dropout(weights, dropout) @ value
+    return F.dropout(weights, dropout_p) @ value
 
 
 def _by_group(
@@ -145,16 +134,17 @@ def _by_group(
     scaling: float,
     sliding_window: int | None,
 ) -> Tensor:
-    """``kernel`` on each run of equal length; states and result are ``(num_tokens, heads, head_dim)``."""
+    """Apply ``kernel`` to each run of equal length; states and result are ``(num_tokens, heads, head_dim)``."""
     sizes = [group.count * group.length for group in layout.groups]
     outputs = []
-    # split, not slices: the gradient of a slice is as large as what it was cut from
+    # split, not slices: the gradient of a slice is as large as the whole tensor
     for group, *parts in zip(layout.groups, *(state.split(sizes) for state in states), strict=True):
         query, key, value = (
             part.unflatten(0, (group.count, group.length)).transpose(1, 2) for part in parts
         )  # (count, heads, length, head_dim)
         mask = _window_mask(group.length, sliding_window, query.device)
-        outputs.append(kernel(query, key, value, mask, dropout, scaling).transpose(1, 2).flatten(0, 1))
+        output = kernel(query, key, value, mask, dropout_p=dropout, scale=scaling)
+        outputs.append(output.transpose(1, 2).flatten(0, 1))
     return torch.cat(outputs)
 
 
@@ -172,19 +162,16 @@ def _packed_attention(kernel: Kernel) -> Callable[..., tuple[Tensor, None]]:
         sliding_window: int | None = None,
         **_: Any,
     ) -> tuple[Tensor, None]:
-        """``(1, heads, num_tokens, head_dim)`` each, to ``(1, num_tokens, heads, head_dim)``."""
+        """Map ``(1, heads, num_tokens, head_dim)`` each to ``(1, num_tokens, heads, head_dim)``."""
         assert attention_mask is None, "packed batches have no mask"
         states = (query[0].transpose(0, 1), key[0].transpose(0, 1), value[0].transpose(0, 1))
         scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-        if kernel is not _sdpa:
-            output = _by_group(kernel, states, layout, dropout, scaling, sliding_window)
-        elif _has_flash(query):
+        attends_to_all = kernel is _sdpa and sliding_window is None
+        if kernel is _sdpa and _has_flash(query):
             output = _flash(states, layout, dropout, scaling, sliding_window)
-        elif sliding_window is not None:
-            output = _by_group(kernel, states, layout, dropout, scaling, sliding_window)
-        elif query.device.type != "cpu":
+        elif attends_to_all and query.device.type != "cpu":
             output = _padded(states, layout, dropout, scaling)
-        elif dropout and layout.is_fast and is_correct():
+        elif attends_to_all and dropout and layout.is_fast and is_correct():
             output = packed_attention(*states, layout.buckets, dropout=dropout, scaling=scaling)
         else:
             output = _by_group(kernel, states, layout, dropout, scaling, sliding_window)
@@ -194,7 +181,7 @@ def _packed_attention(kernel: Kernel) -> Callable[..., tuple[Tensor, None]]:
 
 
 def _has_flash(states: Tensor) -> bool:
-    """Whether torch's Flash Attention 2 takes these."""
+    """Return whether torch's Flash Attention 2 supports these tensors on this GPU."""
     return (
         states.device.type == "cuda"
         and states.dtype in (torch.float16, torch.bfloat16)
@@ -211,16 +198,15 @@ def _flash(
     scaling: float,
     sliding_window: int | None,
 ) -> Tensor:
-    """All sequences in one kernel."""
+    """Compute all sequences in one kernel."""
     from torch.nn.attention import varlen
 
     ends, longest = layout.cu_seqlens(states[0].device), max(layout.lengths)
     reach = -1 if sliding_window is None else sliding_window - 1  # to either side
-    if dropout:  # which the public function doesn't pass on
+    if dropout:  # the public function has none
         return flash_attention(states, ends, longest, dropout=dropout, scaling=scaling, reach=reach)
-    output = varlen.varlen_attn(
-        *states, ends, ends, longest, longest, scale=scaling, window_size=(reach, reach)
-    )
+    window = (reach, reach)
+    output = varlen.varlen_attn(*states, ends, ends, longest, longest, scale=scaling, window_size=window)
     assert isinstance(output, Tensor)
     return output
 
@@ -228,19 +214,23 @@ def _flash(
 def _padded(
     states: tuple[Tensor, Tensor, Tensor], layout: SequenceLayout, dropout: float, scaling: float
 ) -> Tensor:
-    """All sequences as long as the longest. (torch's memory-efficient kernel of packed ones drops other weights in its
-    backward pass than in its forward pass: seen with torch 2.11.)
+    """Compute all sequences padded to the longest.
+
+    torch's memory-efficient kernel for packed sequences isn't used: in torch 2.11 its backward pass drops other weights
+    than its forward pass.
     """
     places, mask = layout.padding(states[0].device)
     shape = (3, mask.shape[0] * mask.shape[-1], *states[0].shape[1:])
     padded = states[0].new_zeros(shape).index_copy(1, places, torch.stack(states))
     query, key, value = padded.unflatten(1, (mask.shape[0], mask.shape[-1])).transpose(2, 3)
-    output = _sdpa(query, key, value, mask, dropout, scaling)  # (num_sequences, heads, longest, head_dim)
+    output = _sdpa(
+        query, key, value, mask, dropout_p=dropout, scale=scaling
+    )  # (num_sequences, heads, longest, head_dim)
     return output.transpose(1, 2).flatten(0, 1)[places]
 
 
 def _window_mask(length: int, sliding_window: int | None, device: torch.device) -> Tensor | None:
-    """``(length, length)``, True where ``|i - j| < sliding_window``; None where that is everywhere."""
+    """Return ``(length, length)``, True where ``|i - j| < sliding_window``; ``None`` if that is everywhere."""
     if sliding_window is None or length <= sliding_window:
         return None
     positions = torch.arange(length, device=device)
@@ -248,12 +238,12 @@ def _window_mask(length: int, sliding_window: int | None, device: torch.device) 
 
 
 def _full_mask(**arguments: Any) -> Tensor:
-    """``(batch, 1, length, length)``, to be added to scores; also where no text of the batch is padded."""
+    """Return ``(batch, 1, length, length)`` to add to scores, even if no text of the batch is padded."""
     return AttentionMaskInterface()["eager"](**{**arguments, "allow_is_bidirectional_skip": False})
 
 
 def _no_mask(**_: Any) -> None:
-    """Packed tokens need no mask: who attends to whom follows from the layout."""
+    """Return no mask: the layout of packed tokens says which attend to which."""
 
 
 for _name, _kernel in ((PACKED_SDPA, _sdpa), (PACKED_EAGER, _eager)):

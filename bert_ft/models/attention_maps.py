@@ -1,9 +1,8 @@
-"""Attention weights of any encoder, computed beside it: the encoder itself isn't touched.
+"""Attention weights of any encoder, computed by a twin, so that the encoder itself isn't touched.
 
-The kernels that encoders train with don't give their weights. Here a twin with the same tensors, but with modules
-and a configuration of its own, computes them eagerly; a function of the user's own gives its own weights, or none. So
-there are no modes, hooks or settings to be put back, whatever goes wrong, and hooks of others don't see it; nor does it
-count what ``torch.compile`` made of the encoder.
+The kernels that encoders train with don't return their weights. The twin has the same tensors, but its own modules and
+configuration, and computes attention eagerly; a user's attention function gives its own weights, or none. So no mode,
+hook or setting has to be restored, hooks of the encoder don't see the pass, and ``torch.compile`` plays no part.
 """
 
 from __future__ import annotations
@@ -27,15 +26,15 @@ from bert_ft.models.inputs import layer_arguments, packed_inputs, padded_inputs,
 
 
 def eager_twin(encoder: PreTrainedModel) -> PreTrainedModel:
-    """The encoder's double for looking at attention: in evaluation mode, without hooks, with the very same weights."""
+    """Return a copy for looking at attention: in evaluation mode, without hooks, with the same weight tensors."""
     shared: dict[int, Any] = {id(value): value for value in chain(encoder.parameters(), encoder.buffers())}
     for child in encoder.modules():
         shared |= {id(hooks): OrderedDict() for hooks in hooks_of(child)}
         if isinstance(child, SplitEmbedding):
-            del shared[id(child.unused)]  # reading it can do decay that is due, which isn't ours to do
+            del shared[id(child.unused)]  # its own copy: reading it may apply pending weight decay
     twin = copy.deepcopy(encoder, shared)
     for child in twin.modules():
-        forget_capturing(child)  # its own hooks, which give the attentions, are gone
+        forget_capturing(child)  # the hooks that return attentions were not copied
     if not is_own(attention_of(twin.config)):
         set_attention(twin.config, "eager")
     return twin.eval()
@@ -43,11 +42,9 @@ def eager_twin(encoder: PreTrainedModel) -> PreTrainedModel:
 
 @torch.no_grad()
 def attention_maps(twin: PreTrainedModel, text: TextBatch) -> Tensor | None:
-    """The attention of all tokens of one text to all, ``(layers, heads, length, length)``; ``None`` if there is none.
+    """Return the attention between all tokens of one text, ``(layers, heads, length, length)``; ``None`` if there is none.
 
-    Args:
-        twin: see ``eager_twin``.
-        text: a batch of a single sequence, on the twin's device.
+    ``twin`` is from ``eager_twin``; ``text`` is a batch of one sequence on its device.
     """
     assert text.num_sequences == 1
     if is_packed(twin):
@@ -59,7 +56,7 @@ def attention_maps(twin: PreTrainedModel, text: TextBatch) -> Tensor | None:
         inputs |= padded_inputs(twin, text.input_ids[None])
         inputs |= {"input_ids": text.input_ids[None], "attention_mask": torch.ones_like(text.input_ids)[None]}
     maps = getattr(twin(**inputs, output_attentions=True), "attentions", None) or ()
-    # some pool the tokens between layers, or give windows
+    # some families pool tokens between layers, or return windows
     if not maps or any(
         one is None or one.shape != (1, *maps[0].shape[1:2], *2 * [text.num_tokens]) for one in maps
     ):

@@ -50,7 +50,7 @@ class Bundle:
         tokenizer: the tokenizer that it was trained with.
         max_length: tokens that a text is cut at.
         text_column: the column of the training data that the text stood in.
-        text_pair_column: likewise for the second text of a pair; ``None`` for single texts.
+        text_pair_column: that of the second text of a pair; ``None`` for single texts.
         training: what the run wrote about itself (free form, plain types).
         label_column: the column of the training data that the label was in.
     """

@@ -15,6 +15,7 @@ from bert_ft.models.custom_modules import build_part
 from bert_ft.models.encoder import EncoderSpec
 from bert_ft.models.encoding import encode, encode_first_tokens
 from bert_ft.models.families import family_of, model_types
+from bert_ft.models.family_heads import head_of
 from bert_ft.models.first_token import prepare_first_tokens
 from bert_ft.models.frozen import check_pooling_layers
 from bert_ft.models.kept_head import OFF, keep_residual_head, order_of_labels, reorder_labels, say_left_out
@@ -24,7 +25,7 @@ from bert_ft.trust import TARGET
 
 
 class Classifier(nn.Module):
-    """Base of the classifiers: features of a batch, and logits from them.
+    """Base class: features of a batch, and ``logits = head(features)``.
 
     Parameters are named ``encoder.<transformers' own name>``, ``pooling.*`` and ``head.*``.
     """
@@ -33,7 +34,7 @@ class Classifier(nn.Module):
 
     @property
     def config(self) -> PretrainedConfig:
-        """The encoder's configuration, with ``id2label`` in it."""
+        """The encoder's configuration, which has ``id2label``."""
         return self.encoder.config
 
     @property
@@ -41,12 +42,12 @@ class Classifier(nn.Module):
         return len(self.config.id2label or ())
 
     def features(self, batch: TextBatch) -> Tensor:
-        """What the head sees of each sequence, ``(num_sequences, hidden_size)``."""
-        raise TypeError(f"{type(self).__name__} doesn't say what its features are")
+        """Return the input of the head, ``(num_sequences, hidden_size)``."""
+        raise NotImplementedError
 
     def logits(self, features: Tensor) -> Tensor:
-        """``(num_sequences, num_labels)`` from the features."""
-        raise TypeError(f"{type(self).__name__} doesn't say what its logits are")
+        """Return ``(num_sequences, num_labels)`` from the features."""
+        raise NotImplementedError
 
     def forward(self, batch: TextBatch) -> Tensor:
         """Return ``(num_sequences, num_labels)`` in the order in which ``pack`` was given the sequences.
@@ -61,22 +62,18 @@ class Classifier(nn.Module):
         return pooling(mean_of_layers(encode(self.encoder, batch, num_layers)), batch.cu_seqlens)
 
     def saved_state(self) -> dict[str, Tensor]:
-        """The weights under the names of the saved folder: the encoder under its family's prefix."""
-        prefix = self.encoder.base_model_prefix
-        return {
-            f"{prefix}.{name.removeprefix('encoder.')}" if name.startswith("encoder.") else name: value
-            for name, value in self.state_dict().items()
-        }
+        """Return the weights under the names of the saved folder: the encoder has its family's prefix."""
+        return _renamed(self.state_dict(), "encoder.", f"{self.encoder.base_model_prefix}.")
 
     def load_saved_state(self, state: dict[str, Tensor]) -> None:
-        """The inverse of ``saved_state``; a name too many or too few raises ``RuntimeError``."""
-        prefix = self.encoder.base_model_prefix + "."
-        self.load_state_dict(
-            {
-                f"encoder.{name.removeprefix(prefix)}" if name.startswith(prefix) else name: value
-                for name, value in state.items()
-            }
-        )
+        """Load what ``saved_state`` returned; raise ``RuntimeError`` for missing and unexpected names."""
+        self.load_state_dict(_renamed(state, f"{self.encoder.base_model_prefix}.", "encoder."))
+
+
+def _renamed(state: Mapping[str, Tensor], old: str, new: str) -> dict[str, Tensor]:
+    return {
+        new + name.removeprefix(old) if name.startswith(old) else name: value for name, value in state.items()
+    }
 
 
 class ResidualClassifier(Classifier):
@@ -84,14 +81,14 @@ class ResidualClassifier(Classifier):
 
     Args:
         encoder: with the labels in its configuration.
-        pooling: a name, or a class of one's own (see ``build_part``): called with ``hidden_size``, its module maps
+        pooling: a name, or a user's class (see ``build_part``): called with ``hidden_size``, its module maps
             ``(num_tokens, hidden_size)`` and ``cu_seqlens (num_sequences + 1,)`` to ``(num_sequences, hidden_size)``.
-        pooling_layers: pool the mean of the last so many layers.
+        pooling_layers: pool the mean of this many last layers.
         hidden_sizes: one block for each.
         dropout: in the blocks, and before the last layer.
-        head: a class of one's own in place of the blocks: called with ``hidden_size`` and ``num_labels``, its module
-            maps ``(num_sequences, hidden_size)`` to ``(num_sequences, num_labels)``.
-        trust: names that ``pooling`` and ``head`` may have.
+        head: a user's class that replaces the blocks: called with ``hidden_size`` and ``num_labels``, its module maps
+            ``(num_sequences, hidden_size)`` to ``(num_sequences, num_labels)``.
+        trust: patterns of the names that ``pooling`` and ``head`` may have.
     """
 
     def __init__(
@@ -126,14 +123,12 @@ class ResidualClassifier(Classifier):
         }
         self.head: nn.Module
         if head is None:
-            self.head = ResidualHead(
-                hidden_size, self.num_labels, hidden_sizes=list(hidden_sizes), dropout=dropout
-            )
-            self.architecture |= {"hidden_sizes": list(hidden_sizes), "dropout": dropout}
+            blocks: dict[str, Any] = {"hidden_sizes": list(hidden_sizes), "dropout": dropout}
+            self.head = ResidualHead(hidden_size, self.num_labels, **blocks)
+            self.architecture |= blocks
         else:
-            self.head = build_part(
-                "model.head", head, trust, hidden_size=hidden_size, num_labels=self.num_labels
-            )
+            sizes = {"hidden_size": hidden_size, "num_labels": self.num_labels}
+            self.head = build_part("model.head", head, trust, **sizes)
             self.architecture |= {"head": dict(head)}
 
     def features(self, batch: TextBatch) -> Tensor:
@@ -153,10 +148,7 @@ class LinearClassifier(Classifier):
         super().__init__()
         check_linear(model.config)
         self.encoder = cast(PreTrainedModel, model.base_model)
-        self.head = nn.Module()
-        for name, child in model.named_children():
-            if child is not model.base_model:
-                self.head.add_module(name, child)
+        self.head = head_of(model)
         mean = getattr(model.config, "classifier_pooling", "cls") == "mean"
         self.pooling = MeanPooling() if mean else ClsPooling()
         if not mean:
@@ -182,11 +174,7 @@ class LinearClassifier(Classifier):
 
 
 def check_linear(config: PretrainedConfig) -> None:
-    """Refuse a family whose classification head isn't known.
-
-    Raises:
-        ConfigError: with those that are.
-    """
+    """Raise ``ConfigError`` if the classification head of the family isn't known."""
     if family_of(config).classify is None:
         raise ConfigError(
             f"model=bert_linear: no head is known for model type {config.model_type!r} "

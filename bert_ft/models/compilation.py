@@ -10,16 +10,14 @@ from bert_ft.models.attention import PACKED_EAGER, PACKED_SDPA, has_packed_form,
 
 
 def compile_encoder(encoder: PreTrainedModel) -> None:
-    """Compile the encoder in place, for any number of tokens; it happens at the first batches.
+    """Compile the encoder in place, for any number of tokens; the first batches trigger it.
 
-    Packed attention stays outside of the graphs: how a batch is divided into lengths would be compiled in, once
-    for each batch. So a layer is two graphs, from one attention to the next.
+    Packed attention stays outside of the graphs, since a graph with the lengths of a batch in it would be compiled for
+    each batch. So each layer becomes two graphs, from one attention to the next.
     """
-    names = [PACKED_EAGER, PACKED_SDPA]
-    own = attention_of(encoder.config)
+    names, own = [PACKED_EAGER, PACKED_SDPA], attention_of(encoder.config)
     if own is not None and is_own(own) and has_packed_form(own):
         names.append(own)
     for name in names:
-        attention = AttentionInterface()[name]
-        AttentionInterface.register(name, torch.compiler.disable(attention))
+        AttentionInterface.register(name, torch.compiler.disable(AttentionInterface()[name]))
     encoder.compile(dynamic=True)

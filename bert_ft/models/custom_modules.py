@@ -1,4 +1,4 @@
-"""Parts of a model that come from outside of the package, by the name of their class."""
+"""Parts of a model whose class is from outside of the package, given by its full name."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ from bert_ft.trust import IN_MODELS, TARGET, is_trusted, refusal
 
 
 def build_part(key: str, description: Mapping[str, Any], trust: Sequence[str], **arguments: Any) -> nn.Module:
-    """``description["_target_"]`` called with the other entries and ``arguments``.
+    """Call the class ``description["_target_"]`` with the other entries and ``arguments``, which the model provides.
 
     Args:
-        key: the configuration key, as messages name it.
+        key: the configuration key, for messages.
         description: a class by its full name under ``_target_``, and its settings, of plain types.
-        trust: patterns of names, beside ``IN_MODELS``, that may be imported and called.
-        arguments: what the model knows: ``hidden_size``, ``num_labels``.
+        trust: patterns of names that may be imported and called, beside ``IN_MODELS``.
 
     Raises:
-        ConfigError: the name isn't trusted, isn't a module's class, or refuses its arguments.
+        ConfigError: the name isn't trusted, isn't that of a module's class, or the class rejects its arguments.
     """
     settings = dict(description)
     target = str(settings.pop(TARGET, None))
@@ -31,7 +30,7 @@ def build_part(key: str, description: Mapping[str, Any], trust: Sequence[str], *
     package, _, name = target.rpartition(".")
     try:
         part = getattr(importlib.import_module(package), name)
-        # before it is called: a trusted package holds other names, too, such as what it imports
+        # before it is called: a trusted package has other names too, such as its imports
         if not (isinstance(part, type) and issubclass(part, nn.Module)):
             raise TypeError("isn't a class derived from torch.nn.Module")
         return part(**settings, **arguments)

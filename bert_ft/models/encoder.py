@@ -49,11 +49,10 @@ class EncoderSpec:
         hidden_dropout: replaces the checkpoint's rate on hidden states; ``None`` keeps it.
         attention_dropout: replaces the checkpoint's rate on attention weights; ``None`` keeps it.
         gradient_checkpointing: recompute each layer in the backward pass instead of keeping it.
-        reinit_layers: so many of the highest layers start from random weights (see
-            ``bert_ft.models.reinitialization``).
-        freeze_layers: train neither the embeddings nor so many layers above them; ``None`` trains all.
-        cache_frozen: whoever trains shall compute the frozen part's output once for each row and keep it
-            (see ``bert_ft.training.frozen_cache``): the frozen part then has no dropout.
+        reinit_layers: this many of the highest layers start from random weights (see ``reinitialization``).
+        freeze_layers: train neither the embeddings nor this many layers above them; ``None`` trains all.
+        cache_frozen: compute the frozen part's output once for each row, without dropout, and cache it (see
+            ``bert_ft.training.frozen_cache``).
         kernels: ``fast`` or ``plain`` (see ``bert_ft.kernels.switch``).
         insert: modules of the user's own within each layer (see ``bert_ft.models.inserted``).
         num_embeddings: rows that the token embedding grows to, where it has fewer; ``None`` leaves it.
@@ -78,16 +77,15 @@ class EncoderSpec:
         check_limits("encoder", self)
 
     def resolve(self) -> str:
-        """The hub name or folder that transformers is asked for."""
+        """Return the hub name or folder for transformers."""
         return resolve_name(self.name_or_path)
 
     def load_config(self, **overrides: Any) -> PretrainedConfig:
-        """The encoder's configuration with this spec's dropout rates in it.
+        """Return the encoder's configuration with this spec's dropout rates.
 
         Raises:
             CheckpointError: it isn't in the folder, the hub's cache or on the hub.
-            ConfigError: its family is refused, padding changes what it gives, it has no such dropout rate, can't be
-                frozen as wanted, or can't have this attention.
+            ConfigError: its family is refused, padding changes its result, or it can't have a setting of this spec.
         """
         with loading(self.name_or_path):
             config = AutoConfig.from_pretrained(
@@ -113,18 +111,8 @@ class EncoderSpec:
         return config
 
     def check_half_precision(self, config: PretrainedConfig, setting: str) -> None:
-        """Refuse training in 16 bits, where the encoder can't.
-
-        Args:
-            config: the encoder's.
-            setting: key and value.
-
-        Raises:
-            ConfigError: it can't.
-        """
-        fault = None
-        if config.model_type not in FAMILIES:
-            fault = _try(self.name_or_path, self.revision)
+        """Raise ``ConfigError`` if the encoder can't be trained in 16 bits; ``setting`` is the key and value for that."""
+        fault = None if config.model_type in FAMILIES else _try(self.name_or_path, self.revision)
         if fault is not None or not family_of(config).trains_in_half:
             raise ConfigError(
                 f"{setting}: transformers' {config.model_type} can't be trained in 16 bits"
@@ -132,7 +120,7 @@ class EncoderSpec:
             )
 
     def load(self, config: PretrainedConfig | None = None) -> PreTrainedModel:
-        """The bare encoder, in float32 and in training mode.
+        """Return the bare encoder, in float32 and in training mode.
 
         Raises:
             CheckpointError: it can't be found, or its weights don't fill the encoder.
@@ -228,12 +216,12 @@ class EncoderSpec:
         return encoder.train()
 
 
-# (name or path, revision) of an encoder that has been tried → what goes wrong in 16 bits; a search's trials inherit it
+# (name or path, revision) of an encoder that has been tested → its error in 16 bits; a search's trials inherit it
 tried: dict[tuple[str, str | None], str | None] = {}
 
 
 def _try(name_or_path: str, revision: str | None) -> str | None:
-    """Refuse an encoder that can't run padded, and return what goes wrong in 16 bits: once, since it is loaded for that."""
+    """Refuse an encoder that can't run padded, and return its error in 16 bits; once, since that loads the encoder."""
     if (name_or_path, revision) not in tried:
         tried[name_or_path, revision] = _tried(name_or_path, revision)
     return tried[name_or_path, revision]
@@ -250,9 +238,9 @@ def _tried(name_or_path: str, revision: str | None) -> str | None:
 
 
 def empty_encoder(config: PretrainedConfig, attention: str = "sdpa") -> PreTrainedModel:
-    """The bare encoder with random weights, in training mode: for weights of our own, and for tests.
+    """Return the bare encoder with random weights, in training mode.
 
-    ``attention`` is an ``attn_implementation`` that ``prepare_attention`` has taken.
+    ``attention`` is an ``attn_implementation`` that ``prepare_attention`` has accepted.
     """
     return AutoModel.from_config(
         config, attn_implementation=attention_name(config, attention), **without_pooler(config)
@@ -260,14 +248,14 @@ def empty_encoder(config: PretrainedConfig, attention: str = "sdpa") -> PreTrain
 
 
 def empty_sequence_classifier(config: PretrainedConfig, attention: str = "sdpa") -> PreTrainedModel:
-    """transformers' ``...ForSequenceClassification`` with random weights, in training mode; see ``empty_encoder``."""
+    """Return transformers' ``...ForSequenceClassification`` with random weights; see ``empty_encoder``."""
     return AutoModelForSequenceClassification.from_config(
         config, attn_implementation=attention_name(config, attention)
     )
 
 
 def resolve_name(name_or_path: str) -> str:
-    """The folder of an embedded encoder, that of a run's model for the run's; any other name as it is.
+    """Return the folder of an embedded encoder, or the ``model`` folder of a run's; any other name unchanged.
 
     Raises:
         CheckpointError: the extra that carries the embedded encoder isn't installed.

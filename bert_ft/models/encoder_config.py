@@ -1,4 +1,4 @@
-"""What the configuration of a transformers encoder says: how it runs, its limits, its dropout."""
+"""Facts from the configuration of a transformers encoder: how it runs, its limits, its dropout."""
 
 from __future__ import annotations
 
@@ -21,10 +21,7 @@ PACKED_IMPLEMENTATIONS = {
 
 
 def attention_name(config: PretrainedConfig, implementation: str) -> str:
-    """The name under which transformers knows the attention function that will run.
-
-    A padded family without ``sdpa`` runs ``eager``.
-    """
+    """Return transformers' name of the attention function that will run; a padded family without ``sdpa`` runs ``eager``."""
     if family_of(config).packed:
         return PACKED_IMPLEMENTATIONS.get(implementation, implementation)
     if implementation == "sdpa" and not knows_sdpa(type_of_model(config)):
@@ -33,28 +30,26 @@ def attention_name(config: PretrainedConfig, implementation: str) -> str:
 
 
 def runs_packed(config: PretrainedConfig, implementation: str | None) -> bool:
-    """Whether an encoder of this family runs on packed tokens with this attention function."""
+    """Return whether an encoder of this family runs on packed tokens with this attention function."""
     return family_of(config).packed and (implementation is None or has_packed_form(implementation))
 
 
 def without_pooler(config: PretrainedConfig) -> dict[str, Any]:
-    """The argument that leaves BERT's pooler out, where the family has one: nothing would train it."""
+    """Return the argument that leaves out BERT's pooler, if the family has one: nothing would train it."""
     has_pooler = "add_pooling_layer" in inspect.signature(type_of_model(config).__init__).parameters
     return {"add_pooling_layer": False} if has_pooler else {}
 
 
 def max_positions(config: PretrainedConfig) -> int | None:
-    """The longest sequence, in tokens, that the encoder has positions for; ``None`` if any will do."""
+    """Return how many tokens the encoder has positions for; ``None`` if there is no limit."""
     limit = getattr(config, "max_position_embeddings", None)
     if limit is None or limit <= 0:
         return None
-    if counts_from_padding(config):
-        return limit - config.pad_token_id - 1
-    return limit
+    return limit - config.pad_token_id - 1 if counts_from_padding(config) else limit
 
 
 def counts_from_padding(config: PretrainedConfig) -> bool:
-    """Whether positions begin behind the padding's id; of an unknown family, whether its code can do that."""
+    """Return whether positions begin after the padding id; for an unknown family, whether its code can do that."""
     family = family_of(config)
     if family is not UNKNOWN:
         return family.counts_from_padding
@@ -63,7 +58,7 @@ def counts_from_padding(config: PretrainedConfig) -> bool:
 
 
 def set_dropout(config: PretrainedConfig, hidden: float | None, attention: float | None) -> None:
-    """Write the rates under the names that the family uses; ``None`` leaves the checkpoint's own.
+    """Set the rates under the family's names; ``None`` keeps the checkpoint's.
 
     Raises:
         ConfigError: the family has no such rate.
@@ -78,21 +73,16 @@ def set_dropout(config: PretrainedConfig, hidden: float | None, attention: float
 
 
 def has_dropout(config: PretrainedConfig) -> bool:
-    """Whether two passes of an encoder in training mode differ."""
+    """Return whether two passes of an encoder in training mode differ."""
     family = family_of(config)
     names = (*family.hidden_dropout, *family.attention_dropout)
     return any((getattr(config, name, None) or 0) > 0 for name in names)
 
 
 def type_of_model(config: PretrainedConfig) -> type[PreTrainedModel]:
-    """The class of the bare encoder for this configuration.
-
-    Raises:
-        ConfigError: transformers knows no bare encoder of this type.
-    """
+    """Return the class of the bare encoder; raise ``ConfigError`` if transformers has none."""
     try:
         return class_of(AutoModel, config)
     except KeyError:
-        raise ConfigError(
-            f"encoder: model type {config.model_type!r} has no encoder in transformers"
-        ) from None
+        message = f"encoder: model type {config.model_type!r} has no encoder in transformers"
+        raise ConfigError(message) from None

@@ -1,4 +1,4 @@
-"""Hidden states of packed batches, by encoders that run packed and by those that run padded."""
+"""Hidden states of packed batches, from encoders that run packed or padded."""
 
 from __future__ import annotations
 
@@ -17,25 +17,22 @@ from bert_ft.nn.pooling import ClsPooling
 
 
 def encode(encoder: PreTrainedModel, batch: TextBatch, num_layers: int = 1) -> list[Tensor]:
-    """The hidden states of the last ``num_layers`` layers, deepest last, each ``(num_tokens, hidden_size)``.
+    """Return the hidden states of the last ``num_layers`` layers, deepest last, each ``(num_tokens, hidden_size)``.
 
-    A batch with ``states`` goes on from them.
+    If the batch has ``states``, only the layers above them are computed.
     """
     if batch.states is not None:
         return encode_from(encoder, batch, num_layers)
-    inputs = {"output_hidden_states": num_layers > 1}
-    if is_packed(encoder):
-        output = _run_packed(encoder, batch, inputs)
-    else:
-        output = _run_padded(encoder, batch, inputs)
+    run = _run_packed if is_packed(encoder) else _run_padded
+    output = run(encoder, batch, {"output_hidden_states": num_layers > 1})
     states = output.hidden_states[-num_layers:] if num_layers > 1 else (output.last_hidden_state,)
     return [state[0] if is_packed(encoder) else unpad(state, batch) for state in states]
 
 
 def encode_first_tokens(encoder: PreTrainedModel, batch: TextBatch) -> Tensor:
-    """The last hidden state of each sequence's first token, ``(num_sequences, hidden_size)``; zeros for an empty one.
+    """Return the last hidden state of each first token, ``(num_sequences, hidden_size)``; zeros for an empty sequence.
 
-    Where ``prepare_first_tokens`` took effect the last layer is computed for these tokens alone.
+    If ``prepare_first_tokens`` took effect, the last layer is computed for these tokens only.
     """
     is_computed = batch.num_layers_done == num_encoder_layers(encoder)
     if is_computed or not computes_first_tokens(encoder) or min(batch.lengths, default=0) == 0:
@@ -62,10 +59,10 @@ def _run_padded(encoder: PreTrainedModel, batch: TextBatch, options: dict[str, A
 
 
 def is_packed(encoder: PreTrainedModel) -> bool:
-    """Whether the encoder runs on packed tokens: its family (see ``bert_ft.models.families``) and its attention do."""
+    """Return whether the encoder's family (see ``bert_ft.models.families``) and attention run on packed tokens."""
     return runs_packed(encoder.config, attention_of(encoder.config))
 
 
 def num_encoder_layers(encoder: PreTrainedModel) -> int:
-    """The depth that layer-wise learning rates count in."""
+    """Return the depth that layer-wise learning rates count in."""
     return int(encoder.config.num_hidden_layers)

@@ -1,9 +1,8 @@
-"""One row a family: all that differs between the encoders that can be fine-tuned, by transformers' model type.
+"""One row a family: all differences between the encoders that can be fine-tuned, by transformers' model type.
 
-The rule for packing: a family runs packed when its attention goes through transformers' attention interface, its
-positions can be given as ``position_ids``, no part of it mixes neighboring tokens, and the equality test over lengths
-holds for it. Every other family runs padded, and one that isn't in the table only after a check that padding doesn't
-change its result (see ``bert_ft.models.padding_check``).
+A family runs packed if its attention goes through transformers' attention interface, its positions can be given as
+``position_ids``, no part of it mixes neighboring tokens, and the equality test over lengths passes for it. Every other
+family runs padded; one that isn't in the table only if padding doesn't change its result (see ``padding_check``).
 """
 
 from __future__ import annotations
@@ -20,10 +19,7 @@ from bert_ft.optim.layers import GENERAL, LayerNames
 
 @dataclass(frozen=True)
 class SubBlockNames:
-    """Modules within a layer whose outputs are looked at, by their names in it; ``()`` where there is none.
-
-    Of several names, the first that a layer has counts.
-    """
+    """Names in a layer of the modules whose outputs are monitored; ``()`` if there is none, else the first found counts."""
 
     attention: tuple[str, ...] = ("attention.output.dense",)
     activation: tuple[str, ...] = ("intermediate",)
@@ -40,23 +36,23 @@ class Family:
 
     Attributes:
         packed: runs on packed tokens; else on padded batches.
-        has_bert_layers: its layers are BERT's own: the last can be computed for first tokens alone, and the output of
-            the frozen ones can be kept.
-        ort_attention: its attention is the one that ONNX Runtime has as an operator.
+        has_bert_layers: its layers are BERT's own: the last can be computed for first tokens only, and the output of
+            frozen ones can be cached.
+        ort_attention: ONNX Runtime has its attention as an operator.
         layers: which layer each parameter belongs to.
         shares_layers: all layers have the same weights.
-        sub_blocks: what monitors look at within a layer.
-        counts_from_padding: positions begin behind the padding's id, as RoBERTa's do.
-        token_types: takes ``token_type_ids``, and zeros are as good as none; ``None``: as its code says.
-        hidden_dropout: configuration keys of the rate on hidden states; of several, the first that is there.
+        sub_blocks: what is monitored within a layer.
+        counts_from_padding: positions begin after the padding id, as RoBERTa's do.
+        token_types: takes ``token_type_ids``, and zeros are the same as none; ``None``: depends on its code.
+        hidden_dropout: configuration keys of the rate on hidden states; the first that exists counts.
         attention_dropout: configuration keys of the rate on attention weights.
-        head_dropout: configuration key of the rate before the last layer of its classification head; ``None`` where that
+        head_dropout: configuration key of the rate before the last layer of its classification head; ``None`` if that
             is the rate on hidden states.
-        classify: the tail of its classification head; ``None`` where ``model=bert_linear`` isn't supported.
-        predict_tokens: the tail of its masked-LM head; ``None`` where there is none.
-        first_attends_to_all: the first token attends to all, and all to it; others to their neighbors.
-        fixed: configuration keys that are set, whatever the checkpoint says.
-        notice: what a user should know, said when a run starts.
+        classify: its classification head; ``None`` if ``model=bert_linear`` isn't supported.
+        predict_tokens: its masked-LM head; ``None`` if there is none.
+        first_attends_to_all: the first token attends to all, and all to it; others attend to their neighbors.
+        fixed: configuration keys that are set, whatever the checkpoint has.
+        notice: what a user should know when a run starts.
         is_checked: whether padding changes the result depends on the checkpoint, so it is checked each time.
         trains_in_half: trains in 16 bits.
         exports: can be written as ONNX.
@@ -92,21 +88,15 @@ _BERT = Family(
     classify=heads.pooler_in_encoder,
     predict_tokens=heads.masked_bert,
 )
-_ROBERTA = replace(
-    _BERT,
-    counts_from_padding=True,
-    classify=heads.classification_head,
-    predict_tokens=heads.masked_roberta,
-)
 _PADDED_BERT = Family(classify=heads.pooler_in_encoder, predict_tokens=heads.masked_bert)
 _PADDED_ROBERTA = Family(
     counts_from_padding=True, classify=heads.classification_head, predict_tokens=heads.masked_roberta
 )
+_ROBERTA = replace(_PADDED_ROBERTA, packed=True, has_bert_layers=True, ort_attention=True)
 _LAYERS = LayerNames(layer=r"layers\.(\d+)\.")
 _LLAMA_SUB_BLOCKS = SubBlockNames(("self_attn.o_proj",), ("mlp.act_fn",), ("mlp.down_proj",))
-_NO_SUB_BLOCKS = SubBlockNames(
-    (), (), (), ()
-)  # no such module, or its output isn't one vector for each token
+# no such module, or its output isn't one vector for each token
+_NO_SUB_BLOCKS = SubBlockNames((), (), (), ())
 _DEBERTA = Family(
     layers=LayerNames(
         embeddings=r"embeddings\.|encoder\.(rel_embeddings|LayerNorm)\.",  # every layer reads them
@@ -215,13 +205,13 @@ FAMILIES: dict[str, Family] = {
     ),
     "luke": replace(
         _PADDED_BERT,
-        layers=LayerNames(r"embeddings\.|entity_embeddings\."),  # the second: of no use without entities
+        layers=LayerNames(r"embeddings\.|entity_embeddings\."),  # the second: unused without entities
         counts_from_padding=True,
         predict_tokens=heads.masked_roberta,
     ),
     "megatron-bert": replace(_PADDED_BERT, layers=LayerNames(final_norm=r"encoder\.ln\."), head_dropout=None),
-    # its embeddings join neighbors, and beyond the last token that is nothing or the padding's vector: whether these
-    # are the same depends on the checkpoint
+    # its embeddings join neighbors, and after the last token that is nothing or the padding's vector: whether these are
+    # the same depends on the checkpoint
     "mobilebert": replace(_PADDED_BERT, is_checked=True),
     "mpnet": replace(
         _PADDED_ROBERTA,
@@ -259,21 +249,15 @@ FAMILIES: dict[str, Family] = {
         attention_dropout=(),
         exports=False,
     ),
-    # is_checked: it has to know its language; 16 bits: it writes float32 into a tensor of 16 bits
+    # is_checked: it needs a default language; 16 bits: it writes float32 into a tensor of 16 bits
     "xmod": replace(_PADDED_ROBERTA, is_checked=True, trains_in_half=False),
 }
 
-# what isn't in the table: its names are guessed from those that are
+# a family that isn't in the table: it may have the names of one that is
 UNKNOWN = Family(
     layers=GENERAL,
     sub_blocks=SubBlockNames(
-        attention=(
-            "attention.output.dense",
-            "attention.out_lin",
-            "attn.Wo",
-            "attention.dense",
-            "attention.attn.o",
-        ),
+        ("attention.output.dense", "attention.out_lin", "attn.Wo", "attention.dense", "attention.attn.o"),
         activation=("intermediate", "ffn.activation", "mlp.act", "activation"),
         ffn=("output.dense", "ffn.lin2", "mlp.Wo", "ffn_output"),
     ),
@@ -284,10 +268,10 @@ UNKNOWN = Family(
 
 
 def family_of(config: PretrainedConfig) -> Family:
-    """The row of the encoder's family; ``UNKNOWN`` for one that isn't in the table."""
+    """Return the row of the encoder's family; ``UNKNOWN`` if it isn't in the table."""
     return FAMILIES.get(config.model_type, UNKNOWN)
 
 
 def model_types(attribute: str) -> str:
-    """The families whose rows have ``attribute``, as messages list them."""
+    """Return the families whose rows have ``attribute``, for messages."""
     return ", ".join(sorted(name for name, family in FAMILIES.items() if getattr(family, attribute)))

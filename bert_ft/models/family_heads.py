@@ -1,7 +1,7 @@
-"""What each family's heads do with the encoder's states: the tails of transformers' own models.
+"""How each family's heads compute logits from the encoder's states, as transformers' own models do.
 
-A head is a module with the children that ``...ForSequenceClassification`` or ``...ForMaskedLM`` has beside its
-encoder. tests/models/test_classifier.py and test_pretrainer.py compare each tail with transformers' forward.
+``head`` has the children that ``...ForSequenceClassification`` or ``...ForMaskedLM`` has beside its encoder. The tests
+compare each function with transformers' forward.
 """
 
 from __future__ import annotations
@@ -9,10 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 # encoder, head, and the states: (num_sequences, hidden_size) pooled, or (num_tokens, hidden_size)
 Tail = Callable[[Any, Any, Tensor], Tensor]
+
+
+def head_of(model: PreTrainedModel) -> nn.Module:
+    """Return the children of a model beside its encoder, as one module with the same tensors."""
+    head = nn.Module()
+    for name, child in model.named_children():
+        if child is not model.base_model:
+            head.add_module(name, child)
+    return head
 
 
 def pooler_in_encoder(encoder: Any, head: Any, first: Tensor) -> Tensor:
@@ -21,7 +31,7 @@ def pooler_in_encoder(encoder: Any, head: Any, first: Tensor) -> Tensor:
 
 
 def albert(encoder: Any, head: Any, first: Tensor) -> Tensor:
-    """ALBERT: a pooler whose activation is a module beside it."""
+    """ALBERT: a pooler whose activation is a separate module."""
     return head.classifier(head.dropout(encoder.pooler_activation(encoder.pooler(first))))
 
 
@@ -35,48 +45,33 @@ def distilbert(encoder: Any, head: Any, first: Tensor) -> Tensor:
     return head.classifier(head.dropout(head.pre_classifier(first).relu()))
 
 
-def modernbert(encoder: Any, head: Any, pooled: Tensor) -> Tensor:
-    """ModernBERT: a prediction head, dropout, linear."""
-    return head.classifier(head.drop(head.head(pooled)))
-
-
 def deberta(encoder: Any, head: Any, first: Tensor) -> Tensor:
-    """DeBERTa: a pooler of the head's own, dropout, linear."""
+    """DeBERTa: a pooler in the head, dropout, linear."""
     return head.classifier(head.dropout(head.pooler(first[:, None])))
 
 
-def masked_bert(encoder: Any, head: Any, hidden: Tensor) -> Tensor:
-    """BERT: ``cls``."""
-    return head.cls(hidden)
-
-
-def masked_roberta(encoder: Any, head: Any, hidden: Tensor) -> Tensor:
-    """RoBERTa: ``lm_head``."""
-    return head.lm_head(hidden)
-
-
-def masked_distilbert(encoder: Any, head: Any, hidden: Tensor) -> Tensor:
-    """DistilBERT: its parts one by one."""
-    return head.vocab_projector(head.vocab_layer_norm(head.activation(head.vocab_transform(hidden))))
-
-
-def masked_albert(encoder: Any, head: Any, hidden: Tensor) -> Tensor:
-    """ALBERT: ``predictions``."""
-    return head.predictions(hidden)
-
-
-def masked_electra(encoder: Any, head: Any, hidden: Tensor) -> Tensor:
-    """ELECTRA: the generator's."""
-    return head.generator_lm_head(head.generator_predictions(hidden))
-
-
-def masked_modernbert(encoder: Any, head: Any, hidden: Tensor) -> Tensor:
-    """ModernBERT: a prediction head and the decoder."""
-    return head.decoder(head.head(hidden))
-
-
 def masked_deberta(encoder: Any, head: Any, hidden: Tensor) -> Tensor:
-    """DeBERTa: one of two heads, as the configuration says."""
+    """DeBERTa: one of two heads, depending on the configuration."""
     if encoder.config.legacy:
         return head.cls(hidden)
     return head.lm_predictions(hidden, encoder.embeddings.word_embeddings)
+
+
+def _sequence(*names: str) -> Tail:
+    """Return a function that applies these children of the head, one after the other."""
+
+    def tail(encoder: Any, head: Any, states: Tensor) -> Tensor:
+        for name in names:
+            states = getattr(head, name)(states)
+        return states
+
+    return tail
+
+
+modernbert = _sequence("head", "drop", "classifier")
+masked_bert = _sequence("cls")
+masked_roberta = _sequence("lm_head")
+masked_distilbert = _sequence("vocab_transform", "activation", "vocab_layer_norm", "vocab_projector")
+masked_albert = _sequence("predictions")
+masked_electra = _sequence("generator_predictions", "generator_lm_head")
+masked_modernbert = _sequence("head", "decoder")

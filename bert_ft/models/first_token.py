@@ -1,6 +1,6 @@
-"""The last layer for first tokens alone, where the pooling reads no others.
+"""The last layer computed for first tokens only, if the pooling reads no others.
 
-Families whose layers are BERT's own take part; the others compute all and drop the rest.
+Only for families with BERT's own layers; others compute all tokens and drop the rest.
 """
 
 from __future__ import annotations
@@ -19,20 +19,19 @@ from bert_ft.models.families import family_of
 
 
 def prepare_first_tokens(encoder: PreTrainedModel) -> None:
-    """Teach the last layer to compute first tokens alone, where the family and ``encoder.kernels`` let it (in place)."""
+    """Let the last layer compute first tokens only, in place, if the family and ``encoder.kernels`` allow it."""
     implementation = attention_of(encoder.config)
     # the kernel is plain attention on packed tokens
     if not is_fast(encoder) or is_own(implementation) or not runs_packed(encoder.config, implementation):
         return
     if family_of(encoder.config).has_bert_layers and not computes_first_tokens(encoder):
         attention = _last_attention(encoder)
-        if not is_correct(type(attention), type(encoder.config)):
-            return
-        attention.__class__ = with_first_tokens(type(attention))
+        if is_correct(type(attention), type(encoder.config)):
+            attention.__class__ = with_first_tokens(type(attention))
 
 
 def computes_first_tokens(encoder: PreTrainedModel) -> bool:
-    """Whether ``prepare_first_tokens`` took effect."""
+    """Return whether ``prepare_first_tokens`` took effect."""
     is_candidate = family_of(encoder.config).has_bert_layers
     return is_candidate and isinstance(_last_attention(encoder), FirstTokens)
 

@@ -1,8 +1,8 @@
-"""An encoder whose lower part isn't trained: frozen, and run apart from the rest.
+"""An encoder whose lower part isn't trained: frozen, and run separately from the rest.
 
-Layer-wise names decide what belongs to the lower part (``bert_ft.optim.layers``), so that any family whose
-layers can have their own learning rates can be frozen. Running the lower part by itself, to keep what it
-gives, takes layers that depend on nothing but the states below: those of BERT and its kin.
+``bert_ft.optim.layers`` decides which parameters are in the lower part, so any family whose layers can have their own
+learning rates can be frozen. To cache the lower part's output, layers must depend on nothing but the states below them,
+as those of BERT and related families do.
 """
 
 from __future__ import annotations
@@ -26,56 +26,47 @@ from bert_ft.optim.layers import layer_of
 def check_freezing(
     config: PretrainedConfig, num_layers: int | None, *, cache: bool, reinit_layers: int = 0
 ) -> None:
-    """Refuse what this encoder can't have.
+    """Raise ``ConfigError`` if this encoder can't be frozen so.
 
-    Raises:
-        ConfigError: there are fewer layers, some would be drawn anew too, they share their weights, or the frozen part
-            can't be run apart.
+    There are fewer layers, some of them would be reinitialized, they share their weights, or their output can't be cached.
     """
     if num_layers is None:
         return
-    available = int(config.num_hidden_layers)
+    available, setting = int(config.num_hidden_layers), f"encoder.freeze_layers={num_layers}"
     if num_layers > available:
-        raise ConfigError(
-            f"encoder.freeze_layers={num_layers}: this encoder has {available} layers; lower it, or give null"
-        )
+        raise ConfigError(f"{setting}: this encoder has {available} layers; lower it, or give null")
     if num_layers + reinit_layers > available:
         raise ConfigError(
-            f"encoder.freeze_layers={num_layers}: with encoder.reinit_layers={reinit_layers} of {available} layers some "
-            "would stay at random weights; lower one of them"
+            f"{setting}: with encoder.reinit_layers={reinit_layers} of {available} layers some would keep random weights; "
+            "lower one of them"
         )
     if family_of(config).shares_layers and 0 < num_layers < available:
         raise ConfigError(
-            f"encoder.freeze_layers={num_layers}: the {available} layers of an {config.model_type} are one and the same; "
-            f"give 0 (the embeddings), {available} (everything) or null"
+            f"{setting}: the {available} layers of an {config.model_type} are one and the same; give 0 (the embeddings), "
+            f"{available} (everything) or null"
         )
-    check_layer_names(config, f"encoder.freeze_layers={num_layers}", "set it to null")
+    check_layer_names(config, setting, "set it to null")
     if cache and not family_of(config).has_bert_layers:
         raise ConfigError(
-            f"encoder.cache_frozen=true: {config.model_type} can't go on from kept states "
+            f"encoder.cache_frozen=true: {config.model_type} can't continue from cached states "
             f"({model_types('has_bert_layers')} can); set it to false"
         )
 
 
 def check_pooling_layers(config: PretrainedConfig, num_layers: int, pooling_layers: int) -> None:
-    """Refuse pooling over layers whose output isn't kept: only that of the highest frozen one is.
-
-    Raises:
-        ConfigError: ``pooling_layers`` reaches further down.
-    """
+    """Raise ``ConfigError`` if ``pooling_layers`` reaches below the highest frozen layer, whose output is cached."""
     available = int(config.num_hidden_layers) - num_layers + 1
     if pooling_layers > available:
         raise ConfigError(
-            f"model.pooling_layers={pooling_layers}: encoder.cache_frozen=true keeps the output of the highest "
-            f"frozen layer alone, so with encoder.freeze_layers={num_layers} it can be at most {available}"
+            f"model.pooling_layers={pooling_layers}: encoder.cache_frozen=true caches only the output of the highest "
+            f"frozen layer, so with encoder.freeze_layers={num_layers} it can be at most {available}"
         )
 
 
 def freeze(encoder: PreTrainedModel, num_layers: int) -> None:
-    """Stop training the embeddings and the first ``num_layers`` layers, in place.
+    """Stop training the embeddings and the first ``num_layers`` layers, in place; their dropout stays.
 
-    What every layer reads, such as DeBERTa's relative positions, counts as embeddings (see ``layer_of``).
-    Dropout in the frozen part goes on in training, as it does elsewhere.
+    Parameters that every layer reads, such as DeBERTa's relative positions, count as embeddings (see ``layer_of``).
     """
     names = layer_names(encoder)
     for name, parameter in encoder.named_parameters():
@@ -84,18 +75,17 @@ def freeze(encoder: PreTrainedModel, num_layers: int) -> None:
 
 
 def frozen_states(encoder: PreTrainedModel, batch: TextBatch, num_layers: int) -> Tensor:
-    """The output of the first ``num_layers`` layers without dropout or gradient, ``(num_tokens, hidden_size)``.
+    """Return the output of the first ``num_layers`` layers without dropout or gradient, ``(num_tokens, hidden_size)``.
 
-    With 0 layers that of the embeddings. Random numbers aren't drawn, and the modules' modes stay as they were.
+    With 0 layers it is that of the embeddings. No random number is drawn, and the modules keep their modes.
     """
     model: Any = encoder
     layers = _layers(encoder)[:num_layers]
-    projection = [model.embeddings_project] if hasattr(model, "embeddings_project") else []  # ELECTRA
     arguments = layer_arguments(encoder, batch)
-    with _evaluating([model.embeddings, *layers]), torch.no_grad():
+    with evaluating([model.embeddings, *layers]), torch.no_grad():
         states = model.embeddings(**packed_inputs(encoder, batch))
-        for module in projection:
-            states = module(states)
+        if hasattr(model, "embeddings_project"):  # ELECTRA
+            states = model.embeddings_project(states)
         for layer in layers:
             states = layer(states, None, **arguments)
     return states[0]
@@ -104,13 +94,12 @@ def frozen_states(encoder: PreTrainedModel, batch: TextBatch, num_layers: int) -
 def encode_from(
     encoder: PreTrainedModel, batch: TextBatch, num_layers: int = 1, cu_first: Tensor | None = None
 ) -> list[Tensor]:
-    """As ``encode``, but going on from ``batch.states``.
+    """Do what ``encode`` does, starting from ``batch.states``, the output of the first ``batch.num_layers_done`` layers.
 
     Args:
-        encoder: of a family that has BERT's own layers.
-        batch: with the output of the first ``batch.num_layers_done`` layers.
-        num_layers: how many states to give, deepest last; ``batch.states`` can be the first of them.
-        cu_first: given to compute the last layer for first tokens alone (see ``encode_first_tokens``).
+        encoder: of a family with BERT's own layers.
+        num_layers: how many states to return, deepest last; ``batch.states`` can be the first of them.
+        cu_first: set to compute the last layer for first tokens only (see ``encode_first_tokens``).
     """
     assert batch.states is not None
     above = _layers(encoder)[batch.num_layers_done :]
@@ -129,8 +118,8 @@ def _layers(encoder: PreTrainedModel) -> Sequence[nn.Module]:
 
 
 @contextmanager
-def _evaluating(roots: Sequence[nn.Module]) -> Iterator[None]:
-    """All modules below ``roots`` in evaluation mode, afterwards each in its own again."""
+def evaluating(roots: Sequence[nn.Module]) -> Iterator[None]:
+    """Put all modules below ``roots`` in evaluation mode; restore the mode of each afterwards."""
     modes = [(module, module.training) for root in roots for module in root.modules()]
     try:
         for root in roots:

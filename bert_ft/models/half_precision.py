@@ -1,19 +1,19 @@
-"""What keeps a family from training in 16 bits, mended where that is small."""
+"""Fixes for families that can't train in 16 bits as they are."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 
 class _HalfBiases:
-    """Mixed into DeBERTa's attention, whose biases are added outside of any layer.
+    """Mixin for DeBERTa's attention, which adds its biases outside of any layer.
 
-    Under autocast they stay in float32, and so does the query that they are added to; its scores come in 16 bits,
-    and are masked by the smallest number of the query's type, which 16 bits don't have.
+    Under autocast the biases, and so the query, stay in float32, while the scores have 16 bits; they are masked by the
+    smallest number of the query's type, which 16 bits don't have.
     """
 
     def transpose_for_scores(self, states: Tensor) -> Tensor:
@@ -23,7 +23,7 @@ class _HalfBiases:
         return super().transpose_for_scores(states)  # type: ignore[misc]
 
 
-_CLASSES: dict[str, type[nn.Module]] = {}
+_CLASSES: dict[type, type] = {}
 
 
 def mend_half_precision(encoder: PreTrainedModel) -> None:
@@ -31,7 +31,8 @@ def mend_half_precision(encoder: PreTrainedModel) -> None:
     if encoder.config.model_type != "deberta":
         return
     for module in encoder.modules():
-        if hasattr(module, "q_bias") and not isinstance(module, _HalfBiases):
+        if hasattr(module, "q_bias"):
             kind: Any = type(module)
-            name = f"HalfBiases{kind.__name__}"
-            module.__class__ = _CLASSES.setdefault(name, type(name, (_HalfBiases, kind), {}))
+            module.__class__ = _CLASSES.setdefault(
+                kind, type(f"HalfBiases{kind.__name__}", (_HalfBiases, kind), {})
+            )

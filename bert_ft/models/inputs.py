@@ -1,4 +1,4 @@
-"""What transformers' own code is given of a batch: positions, token types, and where the sequences lie."""
+"""The arguments of transformers' own code for a batch: positions, token types, and where the sequences are."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bert_ft.models.families import UNKNOWN, family_of
 
 
 def packed_inputs(encoder: PreTrainedModel, batch: TextBatch) -> dict[str, Tensor]:
-    """The arguments of the embeddings of a packed batch, each ``(1, num_tokens)``."""
+    """Return the arguments of the embeddings for a packed batch, each ``(1, num_tokens)``."""
     inputs = {
         "input_ids": batch.input_ids,
         "position_ids": batch.position_ids + position_offset(encoder),
@@ -27,35 +27,32 @@ def packed_inputs(encoder: PreTrainedModel, batch: TextBatch) -> dict[str, Tenso
 
 
 def layer_arguments(encoder: PreTrainedModel, batch: TextBatch) -> dict[str, Any]:
-    """What every layer is given beside the states of a packed batch: where its sequences lie."""
+    """Return the arguments of every layer, beside the states, for a packed batch: where its sequences are."""
     implementation = attention_of(encoder.config)
     if implementation in FLASH:  # transformers' own, which take cu_seqlens
-        return {
-            "cu_seq_lens_q": batch.cu_seqlens,
-            "cu_seq_lens_k": batch.cu_seqlens,
-            "max_length_q": max(batch.lengths),
-            "max_length_k": max(batch.lengths),
-        }
+        ends, longest = batch.cu_seqlens, max(batch.lengths)
+        lengths = {"max_length_q": longest, "max_length_k": longest}
+        return lengths | {"cu_seq_lens_q": ends, "cu_seq_lens_k": ends}
     num_heads = encoder.config.num_attention_heads
     arguments: dict[str, Any] = {"layout": SequenceLayout(batch.lengths, num_heads, is_fast=is_fast(encoder))}
     return arguments | {"cu_seqlens": batch.cu_seqlens} if is_own(implementation) else arguments
 
 
 def token_types(encoder: PreTrainedModel, batch: TextBatch) -> dict[str, Tensor]:
-    """``token_type_ids`` as a keyword argument, where the batch has and the encoder takes them."""
+    """Return ``token_type_ids`` as a keyword argument, if the batch has and the encoder takes them."""
     if batch.token_type_ids is None or not takes_token_types(encoder):
         return {}
     return {"token_type_ids": batch.token_type_ids}
 
 
 def takes_token_types(encoder: PreTrainedModel) -> bool:
-    """Whether the encoder tells the two texts of a pair apart by ``token_type_ids``."""
+    """Return whether the encoder takes ``token_type_ids``, which mark the two texts of a pair."""
     takes = family_of(encoder.config).token_types
     return "token_type_ids" in inspect.signature(encoder.forward).parameters if takes is None else takes
 
 
 def position_offset(encoder: PreTrainedModel) -> int:
-    """What the family adds to a position: RoBERTa's kin count on from behind the padding id."""
+    """Return what the family adds to a position: RoBERTa and related families count from the padding id + 1."""
     embeddings: Any = getattr(encoder, "embeddings", None)
     counts = family_of(encoder.config).counts_from_padding
     if family_of(encoder.config) is UNKNOWN:
@@ -64,9 +61,9 @@ def position_offset(encoder: PreTrainedModel) -> int:
 
 
 def padded_inputs(encoder: PreTrainedModel, input_ids: Tensor) -> dict[str, Tensor]:
-    """What a padded batch of ``input_ids`` ``(batch, length)`` needs besides them, their mask and their types."""
+    """Return the arguments for padded ``input_ids`` ``(batch, length)`` beside their mask and token types."""
     inputs = {}
-    # RoBERTa's kin would number tokens by their ids, and a padding id within a text as padding
+    # RoBERTa's own code gives a padding id within a text the padding's position
     if position_offset(encoder):
         positions = torch.arange(input_ids.shape[1], device=input_ids.device) + position_offset(encoder)
         inputs["position_ids"] = positions[None]

@@ -1,4 +1,4 @@
-"""Which layer each parameter of an encoder belongs to, as far as its family's names are known."""
+"""Which layer each parameter of an encoder belongs to, if its family's names are known."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bert_ft.optim.layers import LayerNames, layer_of
 
 
 def layer_names(encoder: PreTrainedModel) -> LayerNames | None:
-    """The names of the encoder's family; ``None`` where one of the encoder's parameters has no known layer."""
+    """Return the names of the encoder's family; ``None`` if the layer of any of its parameters is unknown."""
     names = family_of(encoder.config).layers
     try:
         for name, _ in encoder.named_parameters():
@@ -25,20 +25,10 @@ def layer_names(encoder: PreTrainedModel) -> LayerNames | None:
 
 
 def check_layer_names(config: PretrainedConfig, setting: str, remedy: str) -> None:
-    """Refuse a setting that needs to know the encoder's layers, where they aren't known.
-
-    Args:
-        config: of the encoder.
-        setting: key and value.
-        remedy: what to do instead.
-
-    Raises:
-        ConfigError: a parameter of such an encoder has no known layer.
-    """
-    is_known = config.model_type in FAMILIES and getattr(config, "num_hidden_groups", 1) == 1  # ALBERT's
-    if is_known:
+    """Raise ``ConfigError`` if a setting (key and value) needs to know an encoder's layers, and one is unknown."""
+    if config.model_type in FAMILIES and getattr(config, "num_hidden_groups", 1) == 1:  # ALBERT's
         return
-    with torch.device("meta"):  # names alone: no weights
+    with torch.device("meta"):  # names only: no weights
         encoder = type_of_model(config)(copy.deepcopy(config))
     if layer_names(encoder) is None:
         raise ConfigError(

@@ -1,6 +1,6 @@
-"""``encoder.attn_implementation``: what transformers has registered, or a function of the user's by its dotted path.
+"""``encoder.attn_implementation``: a name registered with transformers, or the dotted path of a user's function.
 
-A function has the signature of transformers' attention functions. It is given padded batches, and a mask to add to its
+Such a function has the signature of transformers' attention functions. It gets padded batches and a mask to add to its
 scores, or, with ``bert_ft.models.attention.takes_packed``, packed tokens.
 """
 
@@ -23,11 +23,10 @@ from bert_ft.trust import is_trusted, refusal
 
 _KEY = "encoder.attn_implementation"
 _SIGNATURE = "(module, query, key, value, attention_mask, scaling, dropout, **kwargs)"
-_IN_ATTENTION = ("bert_ft.*",)  # a part of trust.IN_MODELS: nothing in torch.nn has the signature
 
 
 def prepare_attention(config: PretrainedConfig, name: str, trust: Sequence[str] = ()) -> None:
-    """Import and register the function that ``name`` is the path of; refuse what this encoder can't have.
+    """Import and register the function if ``name`` is a dotted path.
 
     Args:
         config: the encoder's, its dropout rates set.
@@ -35,22 +34,21 @@ def prepare_attention(config: PretrainedConfig, name: str, trust: Sequence[str] 
         trust: patterns of paths, beside this package's, that may be imported.
 
     Raises:
-        ConfigError: nothing of this name is registered; the path isn't trusted or leads to no such function; or the
-            encoder can't run with it.
+        ConfigError: the name isn't registered, the path isn't trusted or has no such function, or the encoder can't run
+            with it.
     """
     if "." in name:
         register_own(name, _imported(name, trust))
     elif name not in names_of_registered():
         raise ConfigError(
-            f"{_KEY}={name}: must be one of {', '.join(names_of_registered())}, or the dotted path of a function of your "
-            "own, e.g. my_package.attention.near"
+            f"{_KEY}={name}: must be one of {', '.join(names_of_registered())}, or the dotted path of your own function, "
+            "e.g. my_package.attention.near"
         )
-    elif is_own(name):
-        register_own(name)
     if name == "flex_attention":
         _check_flex(config)
     if not is_own(name):
         return
+    register_own(name)
     if not takes_any_attention(type_of_model(config)):
         raise ConfigError(
             f"{_KEY}={name}: transformers' {config.model_type} computes its attention itself, and would never call it; "
@@ -64,11 +62,7 @@ def prepare_attention(config: PretrainedConfig, name: str, trust: Sequence[str] 
 
 
 def check_cache(config: PretrainedConfig, name: str) -> None:
-    """Refuse to keep the frozen part's output where the encoder runs padded: layers are run apart on packed tokens.
-
-    Raises:
-        ConfigError: it does.
-    """
+    """Raise ``ConfigError`` if the encoder runs padded: the frozen part's output is cached for packed tokens only."""
     if not runs_packed(config, name):
         raise ConfigError(
             f"encoder.cache_frozen=true: needs packed tokens, and {_KEY}={name} takes padded batches; set it to false"
@@ -76,11 +70,11 @@ def check_cache(config: PretrainedConfig, name: str) -> None:
 
 
 def _imported(path: str, trust: Sequence[str]) -> Callable[..., Any]:
-    patterns = (*_IN_ATTENTION, *trust)
+    patterns = ("bert_ft.*", *trust)  # less than trust.IN_MODELS: nothing in torch.nn has the signature
     if not is_trusted(path, patterns):
         raise ConfigError(refusal(_KEY, path))
     if "flash" in path:
-        raise ConfigError(f"{_KEY}={path}: transformers takes names with `flash` for its own; rename yours")
+        raise ConfigError(f"{_KEY}={path}: transformers reserves names with `flash`; rename yours")
     package, _, name = path.rpartition(".")
     try:
         function = getattr(importlib.import_module(package), name)
@@ -88,16 +82,14 @@ def _imported(path: str, trust: Sequence[str]) -> Callable[..., Any]:
         raise ConfigError(f"{_KEY}={path}: {error}") from error
     if not inspect.isfunction(function):
         raise ConfigError(f"{_KEY}={path}: isn't a function {_SIGNATURE}")
-    # a trusted package holds other names, too, such as what it imports
+    # a trusted package has other names too, such as its imports
     home = f"{function.__module__}.{function.__name__}"
     if not is_trusted(home, patterns):
         raise ConfigError(
             f"{_KEY}={path}: is {home}, which isn't trusted; name a function that your own package defines"
         )
     try:
-        inspect.signature(function).bind(
-            *[None] * 5, scaling=1.0, dropout=0.0, cu_seqlens=None, what_else_comes=None
-        )
+        inspect.signature(function).bind(*[None] * 5, scaling=1.0, dropout=0.0, cu_seqlens=None, others=None)
     except TypeError as error:
         raise ConfigError(f"{_KEY}={path}: must take {_SIGNATURE}: {error}") from error
     return function
@@ -105,6 +97,6 @@ def _imported(path: str, trust: Sequence[str]) -> Callable[..., Any]:
 
 def _check_flex(config: PretrainedConfig) -> None:
     if not torch.cuda.is_available():
-        raise ConfigError(f"{_KEY}=flex_attention: trains on a GPU alone, and there is none; set it to sdpa")
+        raise ConfigError(f"{_KEY}=flex_attention: trains only on a GPU, and there is none; set it to sdpa")
     if any(getattr(config, key, None) for key in family_of(config).attention_dropout):
         raise ConfigError(f"{_KEY}=flex_attention: has no dropout; set encoder.attention_dropout=0")

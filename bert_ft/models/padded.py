@@ -1,4 +1,4 @@
-"""A classifier on padded batches, in operations that other formats have: what is exported."""
+"""A classifier for padded batches, in operations that export formats support."""
 
 from __future__ import annotations
 
@@ -26,12 +26,10 @@ ORT_ATTENTION = "bert_ft_ort_attention"
 
 
 class PaddedClassifier(nn.Module):
-    """The logits of ``classifier`` for padded batches: its weights, copied, in transformers' padded encoder.
+    """Computes the logits of ``classifier`` for padded batches: a copy of its weights in transformers' padded encoder.
 
-    Args:
-        classifier: one that runs on packed batches; it stays as it is.
-        ort_attention: attention as one operator of ONNX Runtime's own, for families that have it. Such a module
-            can be exported, but not run.
+    With ``ort_attention`` the attention is one operator of ONNX Runtime, for families that support it. Such a module can
+    be exported, but not run.
     """
 
     def __init__(self, classifier: Classifier, *, ort_attention: bool = False) -> None:
@@ -43,45 +41,40 @@ class PaddedClassifier(nn.Module):
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
     ) -> Tensor:
-        """``(batch, num_labels)`` from ``(batch, length)`` each; the padding stands behind the tokens."""
+        """Return ``(batch, num_labels)`` from ``(batch, length)`` each; the padding follows the tokens."""
         encoder = self.classifier.encoder
         inputs: dict[str, Any] = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
         inputs |= padded_inputs(encoder, input_ids)
         # transformers leaves a mask of four dimensions as it is
         mask = attention_mask[:, None, None].to(torch.int32) if self.ort_attention else attention_mask
-        output = encoder(
-            input_ids=input_ids, attention_mask=mask, output_hidden_states=self.num_layers > 1, **inputs
+        inputs["output_hidden_states"] = self.num_layers > 1
+        output = encoder(input_ids=input_ids, attention_mask=mask, **inputs)
+        layers = (
+            output.hidden_states[-self.num_layers :] if self.num_layers > 1 else [output.last_hidden_state]
         )
-        layers = [output.last_hidden_state]
-        if self.num_layers > 1:
-            layers = output.hidden_states[-self.num_layers :]
         features = pool_padded(self.classifier.pooling, mean_of_layers(layers), attention_mask)
         return self.classifier.logits(features)
 
 
 def _padded(classifier: Classifier, attn_implementation: str) -> Classifier:
-    """A new classifier with the weights of this one, in float32, that takes no part in packing."""
+    """Return a new classifier with these weights, in float32, with an attention function for padded batches."""
     config = copy.deepcopy(classifier.config)
+    options: dict[str, Any] = {"attn_implementation": attn_implementation}
     copied: Classifier
     inserted = inserted_in(classifier.encoder)
     # classes of the given one were trusted when it was built
     own = [part[TARGET] for part in inserted.values()]
     if isinstance(classifier, LinearClassifier):
-        model = AutoModelForSequenceClassification.from_config(
-            config, attn_implementation=attn_implementation
-        )
+        model = AutoModelForSequenceClassification.from_config(config, **options)
         insert_parts(model.base_model, inserted, own)
         copied = LinearClassifier(model)
-    elif isinstance(classifier, ResidualClassifier):
-        encoder = AutoModel.from_config(
-            config, attn_implementation=attn_implementation, **without_pooler(config)
-        )
-        architecture: dict[str, Any] = classifier.architecture
+    else:
+        assert isinstance(classifier, ResidualClassifier)
+        encoder = AutoModel.from_config(config, **options, **without_pooler(config))
         insert_parts(encoder, inserted, own)
+        architecture: dict[str, Any] = classifier.architecture
         own += [part[TARGET] for part in architecture.values() if isinstance(part, dict)]
         copied = ResidualClassifier(encoder, trust=own, **architecture)
-    else:
-        raise TypeError(f"{type(classifier).__name__} has no form for padded batches")
     copied.load_saved_state(classifier.saved_state())
     return copied.eval()
 
@@ -95,10 +88,9 @@ def _ort_attention(
     scaling: float | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """``(batch, heads, length, head_dim)`` each, to ``(batch, length, heads, head_dim)``.
+    """Map ``(batch, heads, length, head_dim)`` each to ``(batch, length, heads, head_dim)``, as one ONNX operator.
 
-    Written down as the operator that the graph is to have: ONNX Runtime's search for attention among
-    single operators depends on how each family spells its mask and scaling.
+    ONNX Runtime's own search for attention among single operators depends on how a family's code writes mask and scaling.
     """
     num_heads, head_dim = query.shape[1], query.shape[3]
     states = [state.transpose(1, 2).flatten(2) for state in (query, key, value)]
@@ -114,5 +106,5 @@ def _ort_attention(
 
 
 AttentionInterface.register(ORT_ATTENTION, _ort_attention)
-# never asked for: the mask comes with four dimensions
+# never called: the mask is given with four dimensions
 AttentionMaskInterface.register(ORT_ATTENTION, lambda **_: None)

@@ -1,9 +1,6 @@
-"""Whether an encoder gives a text the same states in any batch: tried before it is trusted to run padded."""
+"""Whether an encoder gives a text the same states in any batch: tested before it runs padded."""
 
 from __future__ import annotations
-
-import contextlib
-from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -13,70 +10,63 @@ from bert_ft.data.packing import pack
 from bert_ft.errors import ConfigError
 from bert_ft.models.encoder_config import max_positions
 from bert_ft.models.encoding import encode
+from bert_ft.models.frozen import evaluating
 
 _LENGTHS = (2, 3, 6, 11)  # even and odd, for kernels and strides
-# Of the states' root mean square. Products of other shapes round otherwise: by at most 3e-6 with the families of the
-# table, and with large encoders some ten times that. Padding that is mixed in changes states by about 1.
+# Of the states' root mean square. Products of other shapes differ by rounding: by at most 3e-6 with the families of the
+# table, and about ten times that with large encoders. Padding that is mixed in changes states by about 1.
 _TOLERANCE = 1e-3
 _REMEDY = "use an encoder of docs/families.md"
 
 
 @torch.no_grad()
 def check_padding(encoder: PreTrainedModel, name: str) -> None:
-    """Refuse an encoder whose states of a text depend on the other texts of its batch.
+    """Raise ``ConfigError`` if the states of a text depend on the other texts of its batch.
 
-    Texts of random tokens are encoded together, padded, and each by itself, without dropout, in float32.
+    Texts of random tokens are encoded together, padded, and one by one, without dropout, in float32. An encoder that
+    can't run on texts only, is changed by token types of zeros, or reads from left to right is refused as well.
 
     Args:
         encoder: on the CPU, with the weights that will be used.
-        name: what the user has given.
-
-    Raises:
-        ConfigError: they differ; token types of zeros change them; the encoder can't be run on texts alone; or no token
-            sees the ones after it.
+        name: the user's name for it.
     """
     who = f"encoder.name_or_path={name}: model type {encoder.config.model_type!r}"
     texts = _texts(encoder.config)
     try:
-        with _evaluating(encoder):
+        with evaluating([encoder]):
             together = encode(encoder, pack(texts, range(len(texts))))[0].split(list(_LENGTHS))
             alone = [encode(encoder, pack([text], [0]))[0] for text in texts]
             changed = texts[1].copy()
             changed[-1] = texts[0][0]
             other = encode(encoder, pack([changed], [0]))[0]
-            typed = encode(
-                encoder, pack(texts, range(len(texts)), token_type_ids=[0 * text for text in texts])
-            )
-    except Exception as error:  # whatever a family that nobody has tried may raise
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ConfigError(f"{who} can't be run on texts alone ({reason}); {_REMEDY}") from error
+            zeros = [0 * text for text in texts]
+            typed = encode(encoder, pack(texts, range(len(texts)), token_type_ids=zeros))
+    except Exception as error:  # an unknown family may raise anything
+        raise ConfigError(f"{who} can't be run on texts only ({_first_line(error)}); {_REMEDY}") from error
     scale = torch.cat(alone).square().mean().sqrt()
     differences = [(one - two).abs().max() / scale for one, two in zip(together, alone, strict=True)]
     if not max(differences) <= _TOLERANCE:  # NaN is none
-        raise ConfigError(
-            f"{who} gives a text other states when its batch is padded: they differ by {max(differences):.2g} of their "
-            f"size, and up to {_TOLERANCE:g} would be rounding. A prediction would depend on the other texts of its "
-            f"batch; {_REMEDY}"
+        fault = (
+            f"gives a text other states when its batch is padded: the relative difference is {max(differences):.2g}, and "
+            f"rounding explains at most {_TOLERANCE:g}. A prediction would depend on the other texts of its batch"
         )
-    if (typed[0] - torch.cat(together)).abs().max() / scale > _TOLERANCE:
-        raise ConfigError(
-            f"{who} gives a text other states with token types of zeros than without, and single texts come without; "
-            f"{_REMEDY}"
-        )
-    if (other[0] - alone[1][0]).abs().max() / scale <= _TOLERANCE:
-        raise ConfigError(
-            f"{who} reads from left to right: the first token's state doesn't depend on the tokens after it; {_REMEDY}"
-        )
+    elif (typed[0] - torch.cat(together)).abs().max() / scale > _TOLERANCE:
+        fault = "gives a text other states with token types of zeros than without, and single texts have none"
+    elif (other[0] - alone[1][0]).abs().max() / scale <= _TOLERANCE:
+        fault = "reads from left to right: the first token's state doesn't depend on the tokens after it"
+    else:
+        return
+    raise ConfigError(f"{who} {fault}; {_REMEDY}")
 
 
 def fault_in_half(encoder: PreTrainedModel) -> str | None:
-    """What goes wrong when the encoder is trained in 16 bits; ``None`` if nothing does."""
+    """Return the error of training the encoder in 16 bits; ``None`` if there is none."""
     try:
         with torch.enable_grad(), torch.autocast("cpu", torch.bfloat16):
             batch = pack(_texts(encoder.config), range(len(_LENGTHS)))
             encode(encoder, batch)[0].float().square().mean().backward()
     except Exception as error:  # as above
-        return (str(error).splitlines() or [type(error).__name__])[0]
+        return _first_line(error)
     finally:
         encoder.zero_grad(set_to_none=True)
     return None
@@ -90,11 +80,5 @@ def _texts(config: PretrainedConfig) -> list[np.ndarray]:
     return [rng.choice(tokens, size=min(length, longest), replace=False) for length in _LENGTHS]
 
 
-@contextlib.contextmanager
-def _evaluating(encoder: PreTrainedModel) -> Iterator[None]:
-    was_training = encoder.training
-    try:
-        encoder.eval()
-        yield
-    finally:
-        encoder.train(was_training)
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

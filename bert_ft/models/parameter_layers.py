@@ -1,4 +1,4 @@
-"""Which part of a module that trains an encoder a parameter belongs to."""
+"""The layers that the parameters of a module belong to."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from bert_ft.optim.layers import layer_of
 
 
 def encoder_of(module: nn.Module) -> PreTrainedModel:
-    """The Hugging Face encoder that a module trains, without the head that may stand on it.
+    """Return the Hugging Face encoder that a module trains, without its head.
 
-    It is looked for in ``module.classifier`` first: beside that there may be others, such as a teacher's.
+    ``module.classifier`` is searched first, since the module may have other encoders, such as a teacher's.
 
     Raises:
         TypeError: there is none.
@@ -34,11 +34,11 @@ def encoder_of(module: nn.Module) -> PreTrainedModel:
 
 @dataclass(frozen=True)
 class Layers:
-    """The layers of a module's parameters, named as the optimizer's groups are; what is above the layers is all ``head``.
+    """The layers of a module's parameters, named like the optimizer's groups.
 
     Attributes:
-        names: ``embeddings``, ``layer.0``, … and ``head`` (all that is above the layers), as far as there are such;
-            ``encoder`` for all layers where their names aren't known.
+        names: those present of ``embeddings``, ``layer.0``, … and ``head`` (everything above the layers); ``encoder`` for
+            all layers if their names are unknown.
         parameter_names: parameter → its name in the module.
     """
 
@@ -48,7 +48,7 @@ class Layers:
 
     @classmethod
     def of(cls, module: nn.Module) -> Layers:
-        """Of all parameters of a module that holds an encoder."""
+        """Return the layers of all parameters of a module that has an encoder."""
         encoder = encoder_of(module)
         num_layers, names = num_encoder_layers(encoder), layer_names(encoder)
         inner = {parameter: name for name, parameter in encoder.named_parameters()}
@@ -67,19 +67,19 @@ class Layers:
         )
 
     def members(self, parameters: Iterable[nn.Parameter]) -> dict[str, list[nn.Parameter]]:
-        """Those of the parameters that each layer has."""
+        """Return the parameters by the name of their layer."""
         found: dict[str, list[nn.Parameter]] = {}
         for parameter in parameters:
             found.setdefault(self.names[self._layer[parameter]], []).append(parameter)
         return found
 
     def samples(self, values: Mapping[nn.Parameter, Tensor]) -> Iterator[tuple[str, Tensor]]:
-        """Each layer's name, and values drawn evenly from those of its parameters."""
+        """Yield each layer's name, and values sampled evenly from those of its parameters."""
         for name, members in self.members(values).items():
             yield name, sampled([values[member] for member in members])
 
     def norms(self, parameters: Sequence[nn.Parameter], norms: Tensor) -> Tensor:
-        """``(num_layers,)`` in the widest precision, the L2 norm over each layer, from ``(num_parameters,)`` of its parameters."""
+        """Return the L2 norm of each layer, ``(num_layers,)`` in the widest precision, from ``(num_parameters,)``."""
         squares = torch.zeros(len(self.names), dtype=widest(norms.device), device=norms.device)
         layers = torch.tensor([self._layer[parameter] for parameter in parameters], device=norms.device)
         return squares.index_add(0, layers.long(), norms.to(squares).square()).sqrt()

@@ -1,7 +1,7 @@
-"""The top of a pre-trained encoder put back to random weights, before it is fine-tuned.
+"""The top of a pre-trained encoder, reset to random weights before fine-tuning.
 
-Source: Zhang et al. 2021, arXiv 2006.05987: the highest layers are specialized in what the encoder was
-pre-trained for, and with few rows a fresh start serves them better.
+Source: Zhang et al. 2021, arXiv 2006.05987: the highest layers are specialized in the pre-training task, and with few
+rows random weights are a better start for them.
 """
 
 from __future__ import annotations
@@ -18,29 +18,22 @@ from bert_ft.optim.layers import layer_of
 
 
 def check_reinitialization(config: PretrainedConfig, num_layers: int) -> None:
-    """Refuse what this encoder can't have.
-
-    Raises:
-        ConfigError: there are fewer layers, or they share their weights.
-    """
-    available = int(config.num_hidden_layers)
+    """Raise ``ConfigError`` if the encoder has fewer layers, or they share their weights, or their names are unknown."""
+    if not num_layers:
+        return
+    available, setting = int(config.num_hidden_layers), f"encoder.reinit_layers={num_layers}"
     if num_layers > available:
-        raise ConfigError(
-            f"encoder.reinit_layers={num_layers}: this encoder has {available} layers; lower it"
-        )
-    if num_layers and family_of(config).shares_layers:
-        raise ConfigError(
-            f"encoder.reinit_layers={num_layers}: the layers of an {config.model_type} are one and the same; give 0"
-        )
-    if num_layers:
-        check_layer_names(config, f"encoder.reinit_layers={num_layers}", "set it to 0")
+        raise ConfigError(f"{setting}: this encoder has {available} layers; lower it")
+    if family_of(config).shares_layers:
+        raise ConfigError(f"{setting}: the layers of an {config.model_type} are one and the same; give 0")
+    check_layer_names(config, setting, "set it to 0")
 
 
 @torch.no_grad()
 def reinitialize(encoder: PreTrainedModel, num_layers: int) -> None:
-    """Draw the weights of the highest ``num_layers`` layers anew, as the model family initializes them, in place.
+    """Initialize the highest ``num_layers`` layers as the model family does, in place, and whatever is above them.
 
-    With them go what comes above: BERT's pooler, ModernBERT's last norm. 0 changes nothing.
+    Above are BERT's pooler and ModernBERT's last norm. 0 changes nothing.
     """
     if num_layers == 0:
         return
@@ -52,7 +45,7 @@ def reinitialize(encoder: PreTrainedModel, num_layers: int) -> None:
     for name, parameter in encoder.named_parameters():
         if is_redrawn(name):
             draw_as_new(parameter)
-    # children first, as transformers does it: ModernBERT's blocks draw their linear layers once more, narrower
+    # children first, like transformers: ModernBERT's blocks initialize their linear layers again, narrower
     for module_name, module in reversed(list(encoder.named_modules())):
         parameters = module.named_parameters(prefix=module_name)
         inside = [name for name, _ in parameters if not is_inserted(name)]

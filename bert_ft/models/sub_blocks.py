@@ -1,4 +1,4 @@
-"""Where in an encoder, and in what stands on it, activations are looked at."""
+"""The modules of an encoder and its head whose activations are monitored."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ _ACTIVATIONS = (nn.GELU, nn.ReLU, nn.Tanh, nn.SiLU, nn.Sigmoid)
 
 @dataclass(frozen=True)
 class SubBlock:
-    """A module whose output is looked at.
+    """A module whose output is monitored.
 
     Attributes:
-        names: of what its calls in one forward pass are, e.g. ``layer.3.ffn``; ALBERT calls one module for all layers.
-        module: the module.
+        names: a name for each call in a forward pass, e.g. ``layer.3.ffn``; ALBERT calls one module for all layers.
         kind: ``attention``, ``activation``, ``ffn`` or ``hidden`` within a layer; ``linear``, ``activation`` or
             ``tanh`` elsewhere.
     """
@@ -31,35 +30,24 @@ class SubBlock:
 
 
 def encoder_sub_blocks(encoder: PreTrainedModel) -> list[SubBlock]:
-    """Each layer's attention output, FFN activation, FFN output and hidden state, as far as its family is known.
+    """Return each layer's attention output, FFN activation, FFN output and hidden state, if its family is known.
 
     Outputs of attention and FFN are those of their last projection: before dropout, the residual and the norm.
     """
     num_layers = int(encoder.config.num_hidden_layers)
-    names = family_of(encoder.config).sub_blocks
-    within_layer = {
-        "attention": names.attention,
-        "activation": names.activation,
-        "ffn": names.ffn,
-        "hidden": names.hidden,
-    }
+    within_layer: dict[str, tuple[str, ...]] = vars(family_of(encoder.config).sub_blocks)
     layers = [module for name, module in encoder.named_modules() if _LAYER.fullmatch(name)]
+    numbers = [range(num_layers)] if len(layers) == 1 else [[index] for index in range(len(layers))]
     return [
-        SubBlock(
-            tuple(
-                f"layer.{number}.{kind}" for number in (range(num_layers) if len(layers) == 1 else [index])
-            ),
-            module,
-            kind,
-        )
-        for index, layer in enumerate(layers)
+        SubBlock(tuple(f"layer.{number}.{kind}" for number in calls), module, kind)
+        for calls, layer in zip(numbers, layers, strict=True)
         for kind, paths in within_layer.items()
         if (module := _first(layer, paths)) is not None
     ]
 
 
 def head_sub_blocks(model: nn.Module, encoder: PreTrainedModel) -> list[SubBlock]:
-    """What a model has outside of its encoder, and the encoder's own pooler: linear layers and activations."""
+    """Return the linear layers and activations outside of the encoder, and those of the encoder's pooler."""
     inner = {id(module) for module in encoder.modules()}
     for name in ("pooler", "pooler_activation"):  # the second is ALBERT's
         pooler = getattr(encoder, name, None)

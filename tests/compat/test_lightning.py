@@ -28,36 +28,28 @@ class Line(LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
+HOOKS = {
+    "on_sanity_check_start": "sanity check",
+    "on_train_epoch_start": "epoch start",
+    "on_train_batch_start": "batch start",
+    "on_train_batch_end": "batch end",
+    "on_validation_start": "validation",
+    "on_test_start": "test",
+    "on_train_end": "end",
+}
+
+
 class Looking(Callback):
-    """What the functions answer, hook by hook."""
+    """Collects what a function of the trainer returns, hook by hook."""
 
     def __init__(self, look):
-        self.look = look
         self.seen = {}
-
-    def _look(self, hook, trainer):
-        self.seen.setdefault(hook, []).append(self.look(trainer))
-
-    def on_sanity_check_start(self, trainer, pl_module):
-        self._look("sanity check", trainer)
-
-    def on_train_epoch_start(self, trainer, pl_module):
-        self._look("epoch start", trainer)
-
-    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        self._look("batch start", trainer)
-
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        self._look("batch end", trainer)
-
-    def on_validation_start(self, trainer, pl_module):
-        self._look("validation", trainer)
-
-    def on_test_start(self, trainer, pl_module):
-        self._look("test", trainer)
-
-    def on_train_end(self, trainer, pl_module):
-        self._look("end", trainer)
+        for hook, name in HOOKS.items():
+            setattr(
+                self,
+                hook,
+                lambda trainer, *_, name=name: self.seen.setdefault(name, []).append(look(trainer)),
+            )
 
 
 def loader():
@@ -82,13 +74,11 @@ pytestmark = [
 ]
 
 
-def test_a_fit_includes_its_validations(tmp_path):
+def test_a_fit_includes_its_validations_only(tmp_path):
     answers = seen(tmp_path, compat.is_fitting)
     assert answers.keys() >= {"sanity check", "batch start", "validation", "end"}
     assert all(all(each) for each in answers.values()), "Lightning changed Trainer.state"
-
-
-def test_a_validation_by_itself_is_no_fit(tmp_path):
+    # a separate validation isn't a fit
     looking = Looking(compat.is_fitting)
     trainer = trainer_in(tmp_path, looking)
     trainer.validate(Line(), loader(), verbose=False)
@@ -100,9 +90,8 @@ def test_the_number_of_epochs_is_set_late(tmp_path):
     trainer = trainer_in(tmp_path, max_epochs=-1)
     compat.set_max_epochs(trainer, 3)
     trainer.fit(Line(), loader(), loader())
-    assert (trainer.current_epoch, trainer.global_step) == (3, 3 * BATCHES), (
-        "Lightning changed fit_loop.max_epochs"
-    )
+    reached = (trainer.current_epoch, trainer.global_step)
+    assert reached == (3, 3 * BATCHES), "Lightning changed fit_loop.max_epochs"
 
 
 def test_batches_are_counted_when_they_begin(tmp_path):
@@ -132,16 +121,12 @@ def test_an_epoch_whose_batches_are_done_is_completed():
     checkpoint = progress(completed=1)
     compat.end_epoch(checkpoint)
     state = checkpoint["loops"]["fit_loop"]
-    assert (
-        state["epoch_progress"]["current"]["completed"] == state["epoch_progress"]["total"]["completed"] == 2
-    )
+    assert {counts["completed"] for counts in state["epoch_progress"].values()} == {2}
     batches = state["epoch_loop.batch_progress"]
     assert set(batches["current"].values()) == {0}
     assert batches["total"]["completed"] == 10
     assert batches["is_last_batch"] is False
-
-
-def test_an_epoch_that_is_completed_stays():
+    # one that is completed already stays
     checkpoint = progress(completed=2)
     compat.end_epoch(checkpoint)
     assert checkpoint == progress(completed=2)
@@ -186,7 +171,7 @@ def test_a_strategy_of_one_process_does_not(tmp_path):
 
 
 class Deciding(compat.DecidingCheckpoint):
-    """Keeps what is worse than the best as well, and notes what it was asked."""
+    """Keeps weights that are worse than the best too, and records its calls."""
 
     def __init__(self, folder, at_epoch_end, **settings):
         super().__init__(folder, monitor="loss", mode="min", save_top_k=1, **settings)
@@ -202,21 +187,17 @@ class Deciding(compat.DecidingCheckpoint):
         return True
 
 
+class Worse(Line):
+    def validation_step(self, batch, batch_index):
+        self.log("loss", float(self.trainer.global_step))
+
+
 @pytest.mark.parametrize(
     ("at_epoch_end", "settings", "steps"),
-    [
-        (False, {}, [2, 5]),
-        (True, {}, [3, 6]),
-        (False, {"save_on_train_epoch_end": True}, [3, 6]),
-    ],
+    [(False, {}, [2, 5]), (True, {}, [3, 6]), (False, {"save_on_train_epoch_end": True}, [3, 6])],
 )
 def test_a_checkpoint_decides_when_it_looks_and_what_it_keeps(tmp_path, at_epoch_end, settings, steps):
     deciding = Deciding(tmp_path, at_epoch_end, filename="{step}", **settings)
-
-    class Worse(Line):
-        def validation_step(self, batch, batch_index):
-            self.log("loss", float(self.trainer.global_step))
-
     trainer = trainer_in(tmp_path, deciding, enable_checkpointing=True, val_check_interval=2)
     trainer.fit(Worse(), loader(), loader())
     asked = [step for step, _, _ in deciding.asked]
@@ -226,10 +207,6 @@ def test_a_checkpoint_decides_when_it_looks_and_what_it_keeps(tmp_path, at_epoch
 
 
 def test_without_an_own_rule_the_best_is_kept(tmp_path):
-    class Rising(Line):
-        def validation_step(self, batch, batch_index):
-            self.log("loss", float(self.trainer.global_step))
-
     kept = compat.DecidingCheckpoint(tmp_path, monitor="loss", mode="min", filename="{step}")
-    trainer_in(tmp_path, kept, enable_checkpointing=True).fit(Rising(), loader(), loader())
+    trainer_in(tmp_path, kept, enable_checkpointing=True).fit(Worse(), loader(), loader())
     assert [path.name for path in tmp_path.glob("step=*.ckpt")] == ["step=3.ckpt"]

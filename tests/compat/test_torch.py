@@ -44,9 +44,8 @@ def test_the_norm_of_each_in_a_precision_of_its_own():
     values = [value.bfloat16() for value in random_tensors(0)]
     found = compat.l2_norms(values, torch.float32)
     assert {norm.dtype for norm in found} == {torch.float32}, "torch changed the dtype of _foreach_norm"
-    torch.testing.assert_close(
-        found, [value.float().norm() for value in values], msg="torch changed _foreach_norm"
-    )
+    expected = [value.float().norm() for value in values]
+    torch.testing.assert_close(found, expected, msg="torch changed _foreach_norm")
 
 
 def test_tensors_move_towards_others_in_place():
@@ -63,28 +62,19 @@ def test_flash_attention_takes_its_arguments():
     found = compat.flash_attention((states,) * 3, ends, 4, dropout=0.1, scaling=0.35, reach=-1)
     assert found.shape == states.shape, "torch changed _flash_attention_forward"
     arguments = [one.name for one in torch.ops.aten._flash_attention_forward.default._schema.arguments]
-    assert arguments[5:9] == ["max_q", "max_k", "dropout_p", "is_causal"], (
-        "torch changed the arguments of _flash_attention_forward"
-    )
+    changed = "torch changed the arguments of _flash_attention_forward"
+    assert arguments[5:9] == ["max_q", "max_k", "dropout_p", "is_causal"], changed
 
 
-@pytest.mark.parametrize(
-    "register",
-    [
-        "register_forward_hook",
-        "register_forward_pre_hook",
-        "register_full_backward_hook",
-        "register_full_backward_pre_hook",
-    ],
-)
-def test_a_module_has_its_hooks_in_tables(register):
+@pytest.mark.parametrize("kind", ["forward", "forward_pre", "full_backward", "full_backward_pre"])
+def test_a_module_has_its_hooks_in_tables(kind):
     module = nn.Linear(1, 1)
     assert not any(compat.hooks_of(module)), "torch changed where a module has its hooks"
 
     def hook(*arguments):
         return None
 
-    getattr(module, register)(hook)
+    getattr(module, f"register_{kind}_hook")(hook)
     found = [each for table in compat.hooks_of(module) for each in table.values()]
     assert found == [hook], "torch changed where a module has its hooks"
 

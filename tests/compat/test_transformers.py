@@ -17,19 +17,11 @@ from transformers import (
 
 from bert_ft.compat import transformers as compat
 
+SIZES = {"vocab_size": 8, "hidden_size": 4, "intermediate_size": 4, "max_position_embeddings": 4}
+
 
 def bert(**settings):
-    return BertModel(
-        BertConfig(
-            vocab_size=8,
-            hidden_size=4,
-            num_hidden_layers=1,
-            num_attention_heads=1,
-            intermediate_size=4,
-            max_position_embeddings=4,
-            **settings,
-        )
-    ).eval()
+    return BertModel(BertConfig(**SIZES, num_hidden_layers=1, num_attention_heads=1, **settings)).eval()
 
 
 def test_a_configuration_has_its_classes():
@@ -37,16 +29,15 @@ def test_a_configuration_has_its_classes():
         assert compat.class_of(auto, BertConfig()) is expected, "transformers changed _model_mapping"
     with pytest.raises(KeyError):
         compat.class_of(AutoModel, PretrainedConfig())
-
-
-def test_which_configurations_have_a_class():
     assert compat.has_class(AutoModelForMaskedLM, BertConfig()), "transformers changed _model_mapping"
     assert not compat.has_class(AutoModelForMaskedLM, GPT2Config()), "transformers changed _model_mapping"
 
 
-def test_which_models_know_sdpa():
+def test_which_attention_models_support():
     assert compat.knows_sdpa(BertModel), "transformers changed _supports_sdpa"
     assert not compat.knows_sdpa(FunnelModel), "transformers changed _supports_sdpa"
+    assert compat.takes_any_attention(BertModel), "transformers changed _supports_attention_backend"
+    assert not compat.takes_any_attention(FunnelModel), "transformers changed _supports_attention_backend"
 
 
 @pytest.mark.parametrize("name", ["sdpa", "eager"])
@@ -100,8 +91,3 @@ def test_a_model_without_its_hooks_has_them_installed_again():
     found = twin(ids, output_attentions=True).attentions
     assert found, "transformers changed its mark of installed hooks"
     assert torch.equal(found[0], first[0])
-
-
-def test_which_models_run_any_registered_attention():
-    assert compat.takes_any_attention(BertModel), "transformers changed _supports_attention_backend"
-    assert not compat.takes_any_attention(FunnelModel), "transformers changed _supports_attention_backend"

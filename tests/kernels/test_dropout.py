@@ -22,20 +22,8 @@ def test_rate_and_scale(probability):
     assert abs(exact - probability) <= 0.5 / LEVELS
 
 
-@pytest.mark.parametrize("probability", [0.1, 0.3])
-def test_the_module_drops_at_the_exact_rate(probability):
-    torch.manual_seed(0)
-    values = torch.ones(1201, 1001)
-    dropped = Dropout(probability)(values)
-    exact = round(probability * LEVELS) / LEVELS
-    rate = (dropped == 0).double().mean().item()
-    # four standard deviations of a binomial share
-    assert rate == pytest.approx(exact, abs=4 * (exact * (1 - exact) / values.numel()) ** 0.5)
-    assert torch.equal(Dropout(probability).eval()(values), values)
-
-
 def test_elements_are_independent():
-    """Neighbours within a random word, rows and columns: correlations within five standard errors of 0."""
+    """Neighbors within a random word, rows and columns: correlations within five standard errors of 0."""
     torch.manual_seed(0)
     mask, _ = keep_mask((1000, 1000), 0.3)
     values = (mask.double() - mask.double().mean()) / mask.double().std()
@@ -52,22 +40,16 @@ def test_ends_of_the_range(probability):
     assert torch.equal(dropout(values, probability), values * (1 - probability))
 
 
-def test_kept_elements_are_scaled_and_the_others_zero():
-    torch.manual_seed(0)
-    values = torch.rand(100, 100) + 1
-    dropped = dropout(values, 0.25)
-    kept = dropped != 0
-    torch.testing.assert_close(dropped[kept], values[kept] / 0.75)
-
-
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 def test_the_gradient_takes_the_same_mask(dtype):
     torch.manual_seed(0)
-    values = torch.ones(50, 50, dtype=dtype, requires_grad=True)
-    dropped = dropout(values, 0.3)
+    values = torch.full((50, 50), 2, dtype=dtype, requires_grad=True)
+    dropped = dropout(values, 0.25)
     dropped.sum().backward()
     assert dropped.dtype == values.grad.dtype == dtype
-    assert torch.equal(values.grad, dropped.detach())
+    assert torch.equal(values.grad, dropped.detach() / 2)
+    kept = dropped.detach()[dropped != 0].float()
+    torch.testing.assert_close(kept, torch.full_like(kept, 2 / 0.75), rtol=2**-8, atol=0)
 
 
 def test_a_seed_repeats_it_and_the_next_call_differs():

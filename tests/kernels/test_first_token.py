@@ -43,14 +43,13 @@ def test_values_and_gradients(lengths):
         torch.testing.assert_close(our, their, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.4])
-def test_numerical_gradients(dropout):
-    """With dropout on the mask is held still by the seed."""
+def test_numerical_gradients_with_dropout_on():
+    """The seed keeps the mask the same."""
     lengths = [1, 3, 4]
 
     def attend(*states):
         torch.manual_seed(7)
-        return first_token_attention(*states, offsets(lengths), dropout=dropout, scaling=0.7)
+        return first_token_attention(*states, offsets(lengths), dropout=0.4, scaling=0.7)
 
     assert torch.autograd.gradcheck(attend, random_states(lengths))
 
@@ -72,9 +71,8 @@ def test_bfloat16():
     output = first_token_attention(*states, offsets(lengths), dropout=0.0, scaling=0.4)
     expected = reference(*(state.double() for state in states), lengths, 0.4)
     assert output.dtype == torch.bfloat16
-    torch.testing.assert_close(
-        output.double(), expected, rtol=2**-8, atol=2**-8
-    )  # one rounding, of the result
+    # one rounding, of the result
+    torch.testing.assert_close(output.double(), expected, rtol=2**-8, atol=2**-8)
 
 
 def test_dropout_falls_on_weights_at_its_rate():

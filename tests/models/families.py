@@ -32,32 +32,13 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "camembert": _ROBERTA,
     "electra": _BERT | {"embedding_size": 16},
     "albert": _BERT | {"embedding_size": 16},
-    "distilbert": {
-        "vocab_size": VOCAB_SIZE,
-        "dim": 32,
-        "n_layers": 3,
-        "n_heads": 4,
-        "hidden_dim": 48,
-        "max_position_embeddings": MAX_LENGTH,
-        "initializer_range": 0.3,
-    },
-    "modernbert": {
-        "vocab_size": VOCAB_SIZE,
-        "hidden_size": 32,
-        "num_hidden_layers": 4,
-        "num_attention_heads": 4,
-        "intermediate_size": 48,
-        "max_position_embeddings": MAX_LENGTH,
-        "local_attention": 16,  # far shorter than MAX_LENGTH, so that the window matters
-        "global_attn_every_n_layers": 2,
-        "initializer_range": 0.3,
-        "initializer_cutoff_factor": 2.0,
-        "pad_token_id": 0,
-        "bos_token_id": 2,
-        "eos_token_id": 3,
-        "cls_token_id": 2,
-        "sep_token_id": 3,
-    },
+    "distilbert": {"vocab_size": VOCAB_SIZE, "dim": 32, "n_layers": 3, "n_heads": 4, "hidden_dim": 48}
+    | {"max_position_embeddings": MAX_LENGTH, "initializer_range": 0.3},
+    "modernbert": {key: value for key, value in _BERT.items() if key != "type_vocab_size"}
+    | {"num_hidden_layers": 4, "global_attn_every_n_layers": 2}
+    | {"local_attention": 16}  # far shorter than MAX_LENGTH, so that the window matters
+    | {"initializer_cutoff_factor": 2.0, "bos_token_id": 2, "eos_token_id": 3}
+    | {"cls_token_id": 2, "sep_token_id": 3},
     "deberta-v2": _BERT | {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 8},
     "deberta": _BERT | {"relative_attention": True, "pos_att_type": ["p2c", "c2p"]},
 }

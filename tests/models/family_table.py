@@ -17,18 +17,18 @@ TEXT = """# Families of encoders
 
 Written by `python -m tests.models.family_table` from `bert_ft/models/families.py`; don't edit it by hand. The name is the
 `model_type` in a checkpoint's `config.json` (DeBERTa v3 has the one of v2, and many models on the hub are of a family that
-their names don't tell). `tests/models/test_families.py` tries each family with a tiny model of random weights: it trains,
+their names don't tell). `tests/models/test_families.py` tests each family with a tiny model of random weights: it trains,
 gives a text the same prediction in any batch, is saved, reloaded and exported.
 
 - **runs**: `packed` without padding, or `padded`; `tried` families run padded if a check finds that padding doesn't change
-  what the checkpoint gives, and are refused before the data is read otherwise.
+  the checkpoint's result, and are refused before the data is read otherwise.
 - **bert_linear**, **masked LM**: whether `model=bert_linear` and `pretrain.mlm_weight` have its heads. `model=bert_residual`
   and contrastive pre-training take every family.
 - **layers**: `optimizer.layer_decay` below 1, `encoder.freeze_layers`, `encoder.reinit_layers` and `unfreezing=gradual`.
-- **cache**: `encoder.cache_frozen=true`, and the last layer computed for first tokens alone.
+- **cache**: `encoder.cache_frozen=true`, and the last layer computed for first tokens only.
 - **recompute**: `encoder.gradient_checkpointing=true`.
 - **16 bits**: `trainer.precision=16` or `bf16`.
-- **ONNX**: `bert_ft.export`; `+` with ONNX Runtime's own operators too (`optimize=true`).
+- **ONNX**: `bert_ft.export`; `+` also with ONNX Runtime's own operators (`optimize=true`).
 
 | family | runs | bert_linear | masked LM | layers | cache | recompute | 16 bits | ONNX |
 |---|---|---|---|---|---|---|---|---|
@@ -38,11 +38,11 @@ gives a text the same prediction in any batch, is saved, reloaded and exported.
 
 ## Not in the table
 
-Any other encoder that transformers has is tried when it is given. The check encodes texts of random tokens together and
-one by one, without dropout. If a text gets other states in a batch, if the first token doesn't depend on those after it,
-or if the encoder can't be run on texts alone, it is refused with that reason, before the data is read. If it passes, it
-runs padded. `optimizer.layer_decay` has to be 1 unless its layers are named as those of a family above. With
-`trainer.precision=16` it is tried in 16 bits, too.
+Any other encoder of transformers is tested when it is used. The check encodes texts of random tokens together and one by
+one, without dropout. The encoder is refused with the reason, before the data is read, if a text gets other states in a
+batch, if the first token doesn't depend on those after it, or if the encoder can't be run on texts only. If it passes, it
+runs padded. `optimizer.layer_decay` has to be 1 unless its layers are named like those of a family above. With
+`trainer.precision=16` it is also tested in 16 bits.
 
 ## Refused
 

@@ -1,6 +1,7 @@
 """An encoder of ours beside transformers' own, with the same weights and the same texts, padded."""
 
 import copy
+from typing import Any
 
 import torch
 from transformers import AutoModel
@@ -15,12 +16,13 @@ from .families import MAX_LENGTH, tiny_config
 LENGTHS = [1, 2, 3, 3, 3, 17, 18, 31, 31, MAX_LENGTH]
 
 
-def padded_reference(model, batch):
+def padded_reference(model, batch, **options: Any):
     """transformers' own forward on the padded batch, ``sdpa`` or eager as the family has it."""
-    inputs = {"input_ids": pad(batch.input_ids, batch, model.config.pad_token_id)}
+    options = options or {"output_hidden_states": True}
     if batch.token_type_ids is not None and takes_token_types(model):
-        inputs["token_type_ids"] = pad(batch.token_type_ids, batch)
-    return model(attention_mask=padding_mask(batch).long(), output_hidden_states=True, **inputs)
+        options["token_type_ids"] = pad(batch.token_type_ids, batch)
+    ids = pad(batch.input_ids, batch, model.config.pad_token_id or 0)
+    return model(input_ids=ids, attention_mask=padding_mask(batch).long(), **options)
 
 
 def twins(family: str, **changes):
@@ -31,3 +33,14 @@ def twins(family: str, **changes):
     reference = AutoModel.from_config(config, **without_pooler(config)).double().eval()
     reference.load_state_dict(ours.state_dict())
     return ours, reference
+
+
+def gradients_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def assert_equal(found, expected, *, rtol: float = 0, atol: float = 1e-12) -> None:
+    """Tensors by name."""
+    assert found.keys() == expected.keys()
+    for name, value in found.items():
+        torch.testing.assert_close(value, expected[name], rtol=rtol, atol=atol, msg=name)

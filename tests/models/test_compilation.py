@@ -1,4 +1,4 @@
-"""A compiled encoder against the same one uncompiled, on batches of several shapes; by torch's tracing alone."""
+"""A compiled encoder against the same one uncompiled, on batches of several shapes; only by torch's tracing."""
 
 import copy
 
@@ -18,6 +18,7 @@ from bert_ft.tasks.single_label import SingleLabel
 from tests.training.running import train
 
 from .families import random_batch, tiny_config
+from .references import assert_equal, gradients_of
 
 pytestmark = [
     pytest.mark.slow,
@@ -64,24 +65,23 @@ def outputs_and_gradients(model, batch):
     model.zero_grad()
     states = encode(model, batch)[0]
     states.square().sum().backward()
-    return states.detach(), {
-        name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None
-    }
+    return states.detach(), gradients_of(model)
 
 
 @pytest.mark.parametrize(
-    ("family", "implementation"),
+    ("family", "implementation", "freezes"),
     [
-        ("bert", "sdpa"),
-        ("bert", "eager"),
-        ("roberta", "sdpa"),
-        ("electra", "sdpa"),
-        ("distilbert", "sdpa"),
-        ("modernbert", "sdpa"),
+        ("bert", "sdpa", False),
+        ("bert", "eager", True),
+        ("distilbert", "sdpa", False),
+        ("modernbert", "sdpa", False),
     ],
 )
-def test_outputs_and_gradients_are_those_of_the_uncompiled_encoder(compiler, family, implementation):
+def test_outputs_and_gradients_are_those_of_the_uncompiled_encoder(compiler, family, implementation, freezes):
     plain = encoder(family, implementation)
+    if freezes:
+        freeze(plain, 1)
+        plain.activation_checkpointing_enable({"use_reentrant": False})
     compiled = copy.deepcopy(plain)
     compile_encoder(compiled)
     for seed, lengths in enumerate(SHAPES):
@@ -89,13 +89,11 @@ def test_outputs_and_gradients_are_those_of_the_uncompiled_encoder(compiler, fam
         states, gradients = outputs_and_gradients(compiled, batch)
         expected_states, expected_gradients = outputs_and_gradients(plain, batch)
         torch.testing.assert_close(states, expected_states, rtol=0, atol=1e-10)
-        assert gradients.keys() == expected_gradients.keys()
-        for name, gradient in gradients.items():
-            torch.testing.assert_close(gradient, expected_gradients[name], rtol=1e-9, atol=1e-9, msg=name)
+        assert_equal(gradients, expected_gradients, rtol=1e-9, atol=1e-9)
     assert compiler  # it was compiled
 
 
-def test_other_lengths_of_as_many_tokens_compile_nothing_anew(compiler):
+def test_other_lengths_of_as_many_tokens_compile_nothing_again(compiler):
     """How a batch is divided isn't part of the graphs, nor, from the second size on, is the number of tokens."""
     model = encoder()
     compile_encoder(model)
@@ -107,30 +105,10 @@ def test_other_lengths_of_as_many_tokens_compile_nothing_anew(compiler):
         encode(model, random_batch(lengths))
     assert len(compiler) == num_traced
 
-
-def test_attention_stays_outside(compiler):
-    model = encoder()
-    compile_encoder(model)
-    encode(model, random_batch([3, 9, 9]))
+    # and attention stays outside
     targets = {str(node.target) for graph in compiler for node in graph.graph.nodes}
     assert any("linear" in target for target in targets)
     assert not any("scaled_dot_product_attention" in target for target in targets)
-
-
-def test_with_frozen_layers_and_checkpoints():
-    plain = encoder()
-    freeze(plain, 1)
-    plain.activation_checkpointing_enable({"use_reentrant": False})
-    compiled = copy.deepcopy(plain)
-    compile_encoder(compiled)
-    for lengths in SHAPES[:2]:
-        batch = random_batch(lengths)
-        states, gradients = outputs_and_gradients(compiled, batch)
-        expected_states, expected_gradients = outputs_and_gradients(plain, batch)
-        torch.testing.assert_close(states, expected_states, rtol=0, atol=1e-10)
-        assert gradients.keys() == expected_gradients.keys()
-        for name, gradient in gradients.items():
-            torch.testing.assert_close(gradient, expected_gradients[name], rtol=1e-9, atol=1e-9, msg=name)
 
 
 def test_the_pooled_first_tokens():
@@ -155,13 +133,7 @@ def test_dropout_acts():
     assert dropped < 1e-10
 
 
-def test_a_run_learns_and_is_saved_as_ever(tmp_path, tiny_encoder, reviews, compiler):
-    still = ["encoder.hidden_dropout=0.0", "encoder.attention_dropout=0.0", "trainer.max_epochs=2"]
-    found = []
-    for compiles in ("false", "true"):
-        folder = tmp_path / compiles
-        assert not compiler
-        found.append(train(folder, tiny_encoder, reviews, *still, f"trainer.compile={compiles}")[1])
+def test_a_run_learns(tmp_path, tiny_encoder, reviews, compiler):
+    _, metrics = train(tmp_path, tiny_encoder, reviews, "trainer.max_epochs=4", "trainer.compile=true")
     assert compiler
-    for split in ("val", "test"):
-        assert found[0][split] == pytest.approx(found[1][split], abs=1e-3)
+    assert metrics["test"]["accuracy"] >= 0.9

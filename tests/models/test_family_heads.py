@@ -1,4 +1,4 @@
-"""The heads of families that run padded, against transformers' own forward (the packed ones: test_classifier, test_pretrainer)."""
+"""The heads of families that run padded, against transformers' own forward (packed ones: test_classifier, test_pretrainer)."""
 
 import copy
 
@@ -6,13 +6,13 @@ import pytest
 import torch
 from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassification
 
+from bert_ft.data.masking import MaskedBatch
 from bert_ft.data.packing import pad, padding_mask
 from bert_ft.models.classifier import LinearClassifier
 from bert_ft.models.encoder import empty_sequence_classifier
 from bert_ft.models.encoder_config import attention_name
-from bert_ft.models.encoding import encode
 from bert_ft.models.families import FAMILIES
-from bert_ft.models.masked_lm import head_of, token_logits
+from bert_ft.models.pretrainer import Pretrainer
 from bert_ft.tasks.single_label import SingleLabel
 
 from .families import random_batch
@@ -67,8 +67,8 @@ def test_masked_lm_heads(family):
     model = AutoModelForMaskedLM.from_config(config, attn_implementation=attention_name(config, "sdpa"))
     randomize(model)
     model.double().eval()
+    every = MaskedBatch(batch, batch, torch.ones(batch.num_tokens, dtype=torch.bool))
     with torch.no_grad():
-        (hidden,) = encode(model.base_model, batch)
         expected = model(**padded(config, batch)).logits[padding_mask(batch)]
-        found = token_logits(model.base_model, head_of(model), hidden)
+        found = Pretrainer(model.base_model, model).token_logits(every)
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)

@@ -11,8 +11,9 @@ from bert_ft.errors import ConfigError
 from bert_ft.models.encoder import EncoderSpec
 from bert_ft.models.encoding import encode
 from bert_ft.models.families import family_of
+from bert_ft.models.family_heads import head_of
 from bert_ft.models.grown_embedding import grow_embedding
-from bert_ft.models.masked_lm import head_of, token_logits
+from bert_ft.models.pretrainer import token_logits
 
 from .tiny_families import TABLE, random_encoder, tiny_family
 

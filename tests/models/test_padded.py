@@ -65,14 +65,13 @@ def test_every_family(family):
     check(linear(family), [1, 4, 4, 9, 30], extra=2, token_types=family in TYPED)
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "modernbert"])
+@pytest.mark.parametrize("family", ["bert", "modernbert"])
 @pytest.mark.parametrize("pooling", POOLINGS)
-@pytest.mark.parametrize("pooling_layers", [1, 2])
-def test_every_pooling(family, pooling, pooling_layers):
-    check(residual(family, pooling=pooling, pooling_layers=pooling_layers), [2, 7, 7, 20])
+def test_every_pooling(family, pooling):
+    check(residual(family, pooling=pooling, pooling_layers=2 if family == "bert" else 1), [2, 7, 7, 20])
 
 
-@pytest.mark.parametrize("lengths", [[1], [64], [64, 1]])
+@pytest.mark.parametrize("lengths", [[1], [64, 1]])
 def test_one_text_and_full_length(lengths):
     check(linear("roberta"), lengths)
 

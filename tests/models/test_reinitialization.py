@@ -1,14 +1,13 @@
-"""The top of an encoder drawn anew: as its family draws fresh weights, and nothing below it touched."""
+"""The reinitialized top of an encoder: as fresh as its family's new weights, and nothing below it touched."""
 
 import copy
-import csv
 
 import pytest
 import torch
 from transformers import AutoModel, AutoModelForSequenceClassification
 
 from bert_ft.errors import ConfigError
-from bert_ft.models.classifier import build_linear, build_residual
+from bert_ft.models.classifier import build_linear
 from bert_ft.models.encoder import EncoderSpec, empty_encoder, empty_sequence_classifier
 from bert_ft.models.reinitialization import reinitialize
 from bert_ft.optim.layers import layer_of
@@ -100,36 +99,7 @@ def test_the_top_is_as_fresh_and_the_rest_is_the_checkpoint(checkpoint, family):
             assert torch.equal(value, untouched.get_buffer(name)), name
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta", "deberta"])
-def test_weights_have_the_configured_spread(checkpoint, family):
-    encoder = load(checkpoint(family), 1)
-    layer = encoder.encoder.layer[-1]
-    for name, value in layer.named_parameters():
-        if "LayerNorm" in name:
-            assert torch.equal(value, torch.full_like(value, float(name.endswith("weight")))), name
-        elif value.ndim == 1:
-            assert not value.any(), name
-        else:
-            assert value.std().item() == pytest.approx(0.05, rel=0.03), name
-    assert encoder.encoder.layer[-2].output.dense.weight.std().item() == pytest.approx(0.15, rel=0.03)
-
-
-def test_modernberts_output_projections_are_narrower_and_all_are_cut_off(checkpoint):
-    """Which transformers does in the blocks that hold the projections, after it has drawn these once."""
-    encoder = load(checkpoint("modernbert"), 2)
-    layer = encoder.layers[-1]
-    # of a normal distribution cut off at two standard deviations, 0.880 of one is left
-    for projection, spread in (
-        (layer.attn.Wqkv, 0.05),
-        (layer.mlp.Wi, 0.05),
-        (layer.attn.Wo, 0.05 / 8**0.5),
-        (layer.mlp.Wo, 0.05 / 8**0.5),
-    ):
-        assert projection.weight.std().item() == pytest.approx(0.880 * spread, rel=0.03)
-        assert projection.weight.abs().max() <= 2 * spread
-
-
-@pytest.mark.parametrize("family", REDRAWN)
+@pytest.mark.parametrize("family", ["bert", "modernbert"])
 def test_it_follows_from_the_seed(checkpoint, family):
     first, same, other = (load(checkpoint(family), 1, seed=seed).state_dict() for seed in (3, 3, 4))
     assert all(torch.equal(first[name], same[name]) for name in first)
@@ -154,7 +124,7 @@ def test_layers_are_trained_and_frozen_as_without_it(checkpoint):
         assert parameter.requires_grad == (depth_of(encoder, name) > 1), name
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "modernbert", "electra"])
+@pytest.mark.parametrize("family", ["bert", "distilbert"])
 def test_with_transformers_own_head(tmp_path, family):
     """A pooler in the encoder is redrawn with the layers below it; the head is fresh anyway."""
     torch.manual_seed(0)
@@ -167,6 +137,10 @@ def test_with_transformers_own_head(tmp_path, family):
     encoder = build_linear(
         EncoderSpec(str(tmp_path), reinit_layers=1), SingleLabel(LABELS).config_entries(), dropout=None
     ).encoder
+    untouched = build_linear(
+        EncoderSpec(str(tmp_path)), SingleLabel(LABELS).config_entries(), dropout=None
+    ).encoder
+    assert all(torch.equal(value, before[name]) for name, value in untouched.state_dict().items())
     redrawn = [name for name in before if is_redrawn(encoder, name, 1)]
     assert any(name.startswith("pooler") for name in redrawn) == (family == "bert")
     for name, value in encoder.named_parameters():
@@ -174,27 +148,6 @@ def test_with_transformers_own_head(tmp_path, family):
             assert_as_fresh(value.detach(), fresh[name], name)
         else:
             assert torch.equal(value, before[name]), name
-
-
-def test_a_pooler_stays_where_no_layer_is_redrawn(tmp_path):
-    trained(
-        empty_sequence_classifier(wide_config("bert", **SingleLabel(LABELS).config_entries()))
-    ).save_pretrained(tmp_path)
-    before = AutoModelForSequenceClassification.from_pretrained(tmp_path).base_model.state_dict()
-    encoder = build_linear(
-        EncoderSpec(str(tmp_path)), SingleLabel(LABELS).config_entries(), dropout=None
-    ).encoder
-    assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
-
-
-def test_the_residual_classifier_has_it(checkpoint):
-    spec = EncoderSpec(str(checkpoint("bert")), reinit_layers=1)
-    torch.manual_seed(1)
-    model = build_residual(
-        spec, SingleLabel(LABELS).config_entries(), pooling="mean", pooling_layers=1, head={}
-    )
-    expected = load(checkpoint("bert"), 1).state_dict()
-    assert all(torch.equal(value, expected[name]) for name, value in model.encoder.state_dict().items())
 
 
 @pytest.mark.parametrize(
@@ -211,28 +164,6 @@ def test_what_an_encoder_cannot_have(tmp_path, family, num_layers, message):
         EncoderSpec(str(tmp_path), reinit_layers=num_layers).load_config()
 
 
-def first_loss(folder) -> float:
-    with (folder / "csv/version_0/metrics.csv").open() as file:
-        return next(float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"])
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("model", ["bert_residual", "bert_linear"])
-def test_a_run_starts_elsewhere(tmp_path, tiny_encoder, reviews, model):
-    still = ["encoder.hidden_dropout=0.0", "encoder.attention_dropout=0.0", "debug=fast"]
-    losses = []
-    for num_layers in (0, 1, 2):
-        folder = tmp_path / str(num_layers)
-        train(folder, tiny_encoder, reviews, f"model={model}", f"encoder.reinit_layers={num_layers}", *still)
-        losses.append(first_loss(folder))
-    assert len(set(losses)) == 3
-
-
 def test_a_run_from_there_learns(tmp_path, tiny_encoder, reviews):
     _, metrics = train(tmp_path, tiny_encoder, reviews, "encoder.reinit_layers=1", "trainer.max_epochs=4")
     assert metrics["test"]["accuracy"] >= 0.9
-
-
-def test_a_run_that_cannot_be(tmp_path, tiny_encoder, reviews):
-    with pytest.raises(ConfigError, match=r"encoder\.reinit_layers=3: this encoder has 2 layers; lower it"):
-        train(tmp_path, tiny_encoder, reviews, "encoder.reinit_layers=3")

@@ -1,4 +1,4 @@
-"""The encoder of the stage in the classifier: tensor by tensor, or an error."""
+"""The encoder of a stage in the classifier: tensor by tensor, or an error."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from transformers import AutoTokenizer
 from bert_ft.errors import CheckpointError
 from bert_ft.kernels.split_embedding import SplitEmbedding
 from bert_ft.models.classifier import build_linear, build_residual
-from bert_ft.models.encoder import EncoderSpec
+from bert_ft.models.encoder import EncoderSpec, empty_encoder
 from bert_ft.models.pretrainer import Pretrainer
 from bert_ft.models.weight_transfer import hand_over
 from bert_ft.tasks.single_label import SingleLabel
@@ -30,12 +30,9 @@ def trained(request, tmp_path_factory, tiny_encoder):
 
 
 def residual(spec):
+    head = {"hidden_sizes": [8], "dropout": 0.1}
     return build_residual(
-        spec,
-        SingleLabel(LABELS).config_entries(),
-        pooling="mean",
-        pooling_layers=1,
-        head={"hidden_sizes": [8], "dropout": 0.1},
+        spec, SingleLabel(LABELS).config_entries(), pooling="mean", pooling_layers=1, head=head
     )
 
 
@@ -71,7 +68,7 @@ def test_split_embeddings_take_their_rows(trained, tiny_encoder):
     assert torch.equal(classifier.encoder.state_dict()[name], state[name])
 
 
-def test_layers_to_be_drawn_anew_are(trained, tiny_encoder):
+def test_layers_are_reinitialized(trained, tiny_encoder):
     folder, state = trained
     classifier = residual(EncoderSpec(str(tiny_encoder), reinit_layers=1))
     hand_over(folder, classifier.encoder, reinit_layers=1)
@@ -84,10 +81,8 @@ def test_another_encoder_is_refused(trained, tmp_path, tiny_encoder):
     folder, _ = trained
     config = EncoderSpec(str(tiny_encoder)).load_config()
     config.num_hidden_layers = 3
-    from bert_ft.models.encoder import empty_encoder
-
     with pytest.raises(CheckpointError, match=r"has 0 tensors too many and 16 too few \(encoder\.layer\.2\."):
         hand_over(folder, empty_encoder(config))
     config.num_hidden_layers, config.hidden_size = 2, 16
-    with pytest.raises(CheckpointError, match="is of another shape"):
+    with pytest.raises(CheckpointError, match="has another shape"):
         hand_over(folder, empty_encoder(config))
