@@ -140,7 +140,7 @@ def test_an_endless_training():
 
 def test_warmup_and_decay_that_overlap():
     with pytest.raises(
-        ConfigError, match=r"schedule\.decay_ratio=0\.6 asks for 60 of total_steps=100.*takes 50"
+        ConfigError, match=r"schedule\.decay_ratio=0\.6 takes 60 of total_steps=100.*takes 50"
     ):
         WarmupStableDecay(warmup_ratio=0.5, decay_ratio=0.6).multiplier(100)
 
