@@ -210,4 +210,4 @@ class Task(ABC):
 def unsupported(task: type[Task], key: str, value: Any) -> str:
     """Return the message for a key that a task doesn't support."""
     off = {"None": "null", "False": "false"}.get(str(OPTIONAL_KEYS[key]), str(OPTIONAL_KEYS[key]))
-    return f"{key}={value}: means nothing for task={task.name}; set it to {off}"
+    return f"{key}={value}: isn't supported by task={task.name}; set it to {off}"

@@ -231,8 +231,8 @@ def test_what_means_nothing_for_it_is_refused_at_once(settings, tmp_path):
         "loss.r_drop_weight=1",
         "objective.metric=val/accuracy",
     )
-    assert "loss.class_weights=balanced: means nothing for task=grade; set it to null" in said
-    assert "loss.r_drop_weight=1: means nothing for task=grade; set it to 0" in said
+    assert "loss.class_weights=balanced: isn't supported by task=grade; set it to null" in said
+    assert "loss.r_drop_weight=1: isn't supported by task=grade; set it to 0" in said
     assert "objective.metric=val/accuracy: must be one of val/mae, val/loss" in said
     assert not (tmp_path / "outputs").exists()
 
