@@ -75,16 +75,13 @@ def no_files_drawn(monkeypatch):
 def finished(tmp_path_factory) -> tuple[Path, Page]:
     """A run and its page, without the files of the pictures."""
     folder = write_run(tmp_path_factory.mktemp("finished") / "run", SIZE)
-    losses = [
-        {
-            "row": 3,
-            "text": "<script>alert('x')</script> & <b>bold</b>",
-            "label": "<i>a</i>",
-            "prediction": "b",
-            "probability": 0.1,
-            "loss": 2.3,
-        }
-    ]
+    row = {
+        "row": 3,
+        "text": "<script>alert('x')</script> & <b>bold</b>",
+        "label": "<i>a</i>",
+        "prediction": "b",
+    }
+    losses = [row | {"probability": 0.1, "loss": 2.3}]
     write_json(folder / f"monitor/top_losses_{SIZE.kept_step}.json", losses)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("bert_ft.reporting.pictures.png", a_word_of)
@@ -214,14 +211,6 @@ def test_a_broken_off_run(tmp_path):
     assert "Left out: monitor/attention_8.npz can't be read" in page.text
 
 
-@pytest.mark.usefixtures("no_files_drawn")
-def test_arrays_of_another_step_than_the_kept_one_are_said_to_be_so(tmp_path):
-    folder = write_run(tmp_path, SIZE)
-    for path in (folder / "monitor").glob(f"*_{SIZE.kept_step}.*"):
-        path.unlink()
-    assert "show step 8: the last one monitored, not the kept checkpoint." in report_of(folder).text
-
-
 def test_one_validation_of_one_row(tmp_path):
     size = Size(num_rows=1, num_classes=2, num_validations=1, one_class=True)
     page = report_of(write_run(tmp_path, size))
@@ -255,7 +244,7 @@ def test_pictures_of_an_earlier_report_go(bare, no_files_drawn):
     assert (bare / "report/notes.txt").exists()
 
 
-def test_a_part_of_the_rows_is_named(tmp_path, no_files_drawn):
+def test_what_a_single_step_shows_is_named(tmp_path, no_files_drawn):
     folder = write_run(tmp_path, SIZE)
     assert "evenly spaced" not in report_of(folder).text
     path = folder / f"monitor/validation_{SIZE.kept_step}.npz"
@@ -263,6 +252,9 @@ def test_a_part_of_the_rows_is_named(tmp_path, no_files_drawn):
         arrays = dict(file)
     np.savez(path, **{**arrays, "num_rows": np.array(12_345)})
     assert f"Confidence and calibration use {SIZE.num_rows:,} of 12,345 rows" in report_of(folder).text
+    for path in (folder / "monitor").glob(f"*_{SIZE.kept_step}.*"):
+        path.unlink()
+    assert "show step 8: the last one monitored, not the kept checkpoint." in report_of(folder).text
 
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
