@@ -1,7 +1,5 @@
 """Where attention goes, as statistics of each query token."""
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """Contrastive losses over pairs of views, and measures of collapse."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any

@@ -3,8 +3,6 @@
 Source: McCandlish et al. 2018, arXiv 1812.06162, appendix A.1.
 """
 
-from __future__ import annotations
-
 from torch import Tensor
 
 

@@ -1,7 +1,5 @@
 """How well text vectors separate by class, and how many dimensions they use."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

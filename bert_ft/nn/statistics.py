@@ -1,7 +1,5 @@
 """Moments of activations that can be merged over parts of a batch and over processes, and samples."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

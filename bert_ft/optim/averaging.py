@@ -4,8 +4,6 @@ Sources: Izmailov et al. 2018, arXiv 1803.05407 (SWA: the mean of the weights at
 rate); Lu et al. 2022, arXiv 2212.05956 (for fine-tuning: over steps, started early, with a high rate).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The optimizer of a run: its algorithm, and each layer's learning rate."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial

@@ -1,7 +1,5 @@
 """Pictures of what the attention heads look at."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import numpy as np

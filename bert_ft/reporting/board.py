@@ -1,7 +1,5 @@
 """A report's pictures in TensorBoard, beside the curves."""
 
-from __future__ import annotations
-
 import io
 import logging
 from contextlib import suppress

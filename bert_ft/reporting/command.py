@@ -1,7 +1,5 @@
 """The command that a run was started with."""
 
-from __future__ import annotations
-
 import shlex
 
 from bert_ft.reporting.run_log import RunLog

@@ -1,7 +1,5 @@
 """A row in TensorBoard's table of hyperparameters, for a run that couldn't write its own."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The report as one self-contained page."""
 
-from __future__ import annotations
-
 import base64
 import re
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """One statistic of all layers over the steps, as a grid."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Pictures of what happened in each layer."""
 
-from __future__ import annotations
-
 import numpy as np
 from matplotlib.figure import Figure
 

@@ -1,7 +1,5 @@
 """What the monitors left in ``monitor/`` for the one step that a report shows."""
 
-from __future__ import annotations
-
 import json
 import zipfile
 from collections.abc import Callable

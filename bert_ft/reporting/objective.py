@@ -1,7 +1,5 @@
 """What a run is judged by, and the point on a curve that counts."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from bert_ft import layout

@@ -1,7 +1,5 @@
 """The pictures that a run's log allows, by section."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass

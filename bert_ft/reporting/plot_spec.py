@@ -1,7 +1,5 @@
 """A picture that a report may have."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar

@@ -1,7 +1,5 @@
 """Pictures of the pre-training stage, before fine-tuning or standalone."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import wraps
 

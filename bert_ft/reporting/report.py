@@ -1,7 +1,5 @@
 """The report of a run, written into its folder."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Pictures of the vectors that the head sees."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

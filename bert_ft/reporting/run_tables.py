@@ -1,7 +1,5 @@
 """What a run reached, on which data and machine, in words and numbers."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The scalars that a run logged, from TensorBoard's files or, if there are none, from the csv."""
 
-from __future__ import annotations
-
 import csv
 import re
 from collections.abc import Iterable, Iterator, Mapping

@@ -1,7 +1,5 @@
 """A table of the report."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

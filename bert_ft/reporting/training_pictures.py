@@ -1,7 +1,5 @@
 """Pictures of how training went."""
 
-from __future__ import annotations
-
 import re
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Pictures of what the classifier predicted for the validation rows."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What the classifier predicted for the validation rows, in numbers."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 
