@@ -106,6 +106,7 @@ def test_csv_is_read_where_there_are_no_event_files(tmp_path):
 def test_csv_of_a_resumed_run_in_the_order_of_its_starts(tmp_path):
     for version, value in ((2, 2.0), (10, 10.0), (9, 9.0)):
         write_csv(tmp_path, version, [{"step": 4, "train/loss": value}], ["step", "train/loss"])
+    write_csv(tmp_path, 11, [], ["step", "train/loss"])  # a start that logged nothing
     assert points(tmp_path, "train/loss") == {5: 10}
 
 
