@@ -20,9 +20,9 @@ def in_two(function: Callable[[int], object], folder: Path) -> str:
         port = free.getsockname()[1]
     started = [_fork(function, rank, port, folder / f"stderr_{rank}.txt") for rank in range(2)]
     ended = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in started]
-    told = "\n".join((folder / f"stderr_{rank}.txt").read_text() for rank in range(2))
-    assert ended == [0, 0], told[-6000:]
-    return told
+    errors = "\n".join((folder / f"stderr_{rank}.txt").read_text() for rank in range(2))
+    assert ended == [0, 0], errors[-6000:]
+    return errors
 
 
 def _fork(function: Callable[[int], object], rank: int, port: int, errors: Path) -> int:

@@ -76,24 +76,7 @@ def test_an_unknown_label_in_the_test_split(refuse, tmp_path, train_file):
     assert "negative" in message
 
 
-def test_one_class_only(refuse, tmp_path):
-    path = write_csv(tmp_path / "one.csv", [(text, "same") for text, _ in ROWS])
-    message = refuse(*files(train=path))
-    assert str(path) in message
-    assert "'same'" in message
-
-
-def test_an_empty_text(refuse, tmp_path):
-    path = write_csv(tmp_path / "gap.csv", [*ROWS[:3], ("  ", "positive"), *ROWS[3:]])
-    assert f"{path}, row 4" in refuse(*files(train=path))
-
-
-def test_a_misspelt_key(refuse):
-    message = refuse("optimizer.lrr=1")
-    assert message == "optimizer.lrr=1: there is no key optimizer.lrr; did you mean optimizer.lr?\n"
-
-
-def test_a_misspelt_key_beside_ones_own_configuration_files(refuse, tmp_path):
+def test_a_misspelled_key_next_to_the_users_own_configuration_files(refuse, tmp_path):
     (tmp_path / "own files/model").mkdir(parents=True)
     (tmp_path / "own files/model/mine.yaml").write_text("defaults: [bert_residual, _self_]\npooling: max\n")
     message = refuse("--config-dir", str(tmp_path / "own files"), "model=mine", "model.poling=cls")

@@ -57,10 +57,6 @@ def test_the_walk_finds_what_it_looks_for(code):
     assert repeated(code)
 
 
-def test_a_docstring_may_name_anything():
-    assert not repeated('def save():\n    """metrics.json"""\n')
-
-
 def test_conf_names_the_same_folders():
     settings = "\n".join(path.read_text(encoding="utf-8") for path in sorted(CONF.rglob("*.yaml")))
     folders = set(re.findall(r"\$\{output_dir\}/(\w+)", settings))
@@ -73,17 +69,10 @@ def test_conf_names_the_same_folders():
 
 
 def test_what_users_type_and_read_keeps_its_name():
-    assert layout.METRICS_FILE == "metrics.json"
-    assert (layout.MODEL_FOLDER, layout.CHECKPOINT_FOLDER, layout.REPORT_FILE) == (
-        "model",
-        "checkpoints",
-        "report.html",
-    )
-    assert (layout.VAL_LOSS, layout.TEST_LOSS, layout.GRAD_NORM) == (
-        "val/loss",
-        "test/loss",
-        "train/grad_norm",
-    )
+    assert (layout.METRICS_FILE, layout.REPORT_FILE) == ("metrics.json", "report.html")
+    assert (layout.MODEL_FOLDER, layout.CHECKPOINT_FOLDER) == ("model", "checkpoints")
+    tags = ("val/loss", "test/loss", "train/grad_norm")
+    assert tags == (layout.VAL_LOSS, layout.TEST_LOSS, layout.GRAD_NORM)
     assert layout.tag(layout.WEIGHTS, "layer.0", layout.NORM) == "weights/layer.0/norm"
 
 

@@ -67,16 +67,8 @@ def page(tmp_path_factory, tiny_encoder, reviews):
 
 def test_scalars(page):
     seen = page("timeseries", lambda seen: seen["names"].get("scalar-card", 0) >= 2)
-    for group in (
-        "activations",
-        "attention",
-        "confidence",
-        "gradients",
-        "throughput",
-        "train",
-        "val",
-        "weights",
-    ):
+    groups = ["activations", "attention", "confidence", "gradients", "throughput", "train", "val", "weights"]
+    for group in groups:
         assert re.search(rf"{group}\s*\d+\s*cards", seen["text"]), group
 
 

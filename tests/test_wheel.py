@@ -1,4 +1,4 @@
-"""The wheel, installed without the checkout, has its configuration with it."""
+"""The wheel, installed without the checkout, includes its configuration and templates."""
 
 import subprocess
 import sys
@@ -35,6 +35,7 @@ def test_the_installed_wheel_finds_its_configuration(tmp_path):
 
     assert run("-c", "import bert_ft; print(bert_ft.__file__)").startswith(str(site))
     assert "name_or_path: embedded/all-MiniLM-L6-v2" in run("-m", "bert_ft.train", "--cfg", "job")
-    assert (site / "bert_ft/py.typed").is_file()
+    for name in ("py.typed", "reporting/report.html.j2"):
+        assert (site / "bert_ft" / name).is_file()
     shipped = {str(path.relative_to(site / "bert_ft/conf")) for path in site.glob("bert_ft/conf/**/*.yaml")}
     assert shipped == {str(path.relative_to(CHECKOUT / "conf")) for path in CHECKOUT.glob("conf/**/*.yaml")}

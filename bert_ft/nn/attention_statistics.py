@@ -1,6 +1,4 @@
-"""What attention weights look at, as a number for each token that looks."""
-
-from __future__ import annotations
+"""Where attention goes, as statistics of each query token."""
 
 import math
 
@@ -9,15 +7,14 @@ from torch import Tensor
 
 
 def attention_statistics(attention: Tensor) -> dict[str, Tensor]:
-    """Statistics of one text's attention, ``(layers, heads, length)`` each, over the tokens that look.
+    """Return statistics of one text's attention, ``(layers, heads, length)`` each, by query token.
 
-    Args:
-        attention: ``(layers, heads, length, length)``, from the third axis to the last; rows sum to 1.
+    ``attention`` is ``(layers, heads, length, length)``, queries by keys.
 
     Returns:
-        ``entropy``: as a share of the highest, that of looking at all tokens alike; 0 for a text of one token.
-        ``distance``: mean distance of what is looked at, in tokens.
-        ``on_first``, ``on_last``, ``on_self``: the share that goes to the first token, the last, and the token itself.
+        ``entropy``: as a share of the maximum (uniform attention); 0 for a text of one token.
+        ``distance``: mean distance of the attended tokens, in tokens.
+        ``on_first``, ``on_last``, ``on_self``: share of the first token, the last, and the query token itself.
     """
     length = attention.shape[-1]
     positions = torch.arange(length, device=attention.device)

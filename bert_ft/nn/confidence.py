@@ -1,4 +1,4 @@
-"""How sure a classifier is, and how right."""
+"""How confident a classifier is, and how often it is right."""
 
 import torch
 from torch import Tensor
@@ -6,34 +6,27 @@ from torch.nn import functional as F
 
 
 def brier_score(probabilities: Tensor, labels: Tensor) -> Tensor:
-    """The mean over rows of the squared distance from the one-hot label, a scalar between 0 and 2.
+    """Return the mean squared distance of ``(rows, classes)`` from the one-hot labels ``(rows,)``, from 0 to 2.
 
-    Args:
-        probabilities: ``(rows, classes)``.
-        labels: ``(rows,)`` class ids.
-
-    Source: Brier 1950, over all classes as there; scikit-learn's for two classes is half of it.
+    Source: Brier 1950, over all classes; scikit-learn's score for two classes is half of it.
     """
     targets = F.one_hot(labels, probabilities.shape[1])
     return (probabilities - targets).square().sum(1).mean()
 
 
 def right_and_wrong(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The highest probability of each row that is predicted right, ``(num_correct,)``, and wrong, ``(num_wrong,)``."""
+    """Return the top probabilities of right rows, ``(num_correct,)``, and of wrong rows, ``(num_wrong,)``."""
     highest, predictions = probabilities.max(dim=1)
     is_correct = predictions == labels
     return highest[is_correct], highest[~is_correct]
 
 
 def highest_losses(losses: Tensor, num_rows: int) -> tuple[Tensor, Tensor]:
-    """Return the positions of the highest of ``(rows,)`` losses, highest first, and these; fewer if there are fewer.
-
-    Of equal losses the earlier row comes first.
-    """
+    """Return positions and values of the highest of ``(rows,)`` losses; of equal ones the earlier row comes first."""
     order = losses.argsort(descending=True, stable=True)[:num_rows]
     return order, losses[order]
 
 
 def finite_rows(logits: Tensor) -> Tensor:
-    """``(rows,)`` bool, the rows of ``logits (rows, classes)`` that give probabilities."""
+    """Return which rows of ``(rows, classes)`` logits are finite, ``(rows,)`` bool."""
     return torch.isfinite(logits).all(dim=1)

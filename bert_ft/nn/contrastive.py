@@ -1,6 +1,4 @@
-"""Contrastive losses over pairs of views, and what tells whether the vectors have collapsed."""
-
-from __future__ import annotations
+"""Contrastive losses over pairs of views, and measures of collapse."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -11,15 +9,15 @@ from torch import Tensor, distributed, nn
 
 from bert_ft.nn.precision import at_least_float32, autocast_off
 
-# The length below which a vector has no direction, the same as in torch.nn.functional.normalize
+# shorter vectors have no direction, as in torch.nn.functional.normalize
 _SHORTEST = 1e-12
 
 
 def on_unit_sphere(vectors: Tensor) -> Tensor:
     """Return ``(..., hidden_size)`` scaled to length 1, in float32 at least.
 
-    A vector shorter than 1e-12 has no direction: it becomes zeros, with a gradient of zero. torch's ``normalize`` would
-    multiply its gradient by 1e12, and leaves the derivative at that length to ``clamp`` at its bound.
+    A vector shorter than 1e-12 becomes zeros, with a gradient of zero. torch's ``normalize`` would multiply its gradient
+    by 1e12, and its derivative at that length is that of ``clamp`` at its bound.
     """
     vectors = at_least_float32(vectors)
     lengths = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
@@ -29,10 +27,10 @@ def on_unit_sphere(vectors: Tensor) -> Tensor:
 def contrastive_loss(
     anchors: Tensor, candidates: Tensor, positive: Tensor, ignored: Tensor, temperature: float
 ) -> Tensor:
-    """Minus the mean log-probability of an anchor's positives among its candidates, by cosine similarity.
+    """Return minus the mean log-probability of an anchor's positives among its candidates, by cosine similarity.
 
     The mean is first over an anchor's positives, then over the anchors that have any; 0, with a gradient of zero, if
-    none has. With a single positive each it is InfoNCE, with several the supervised contrastive loss.
+    none has. It is InfoNCE with one positive each, the supervised contrastive loss with several.
 
     Sources: van den Oord et al. 2018, arXiv 1807.03748; Khosla et al. 2020, arXiv 2004.11362, equation 2 (L_out),
     without the factor ``temperature / 0.07`` of their code.
@@ -41,13 +39,13 @@ def contrastive_loss(
         anchors: ``(num_anchors, hidden_size)``.
         candidates: ``(num_candidates, hidden_size)``.
         positive: ``(num_anchors, num_candidates)`` bool.
-        ignored: likewise, those that aren't even negatives.
-        temperature: that similarities are divided by.
+        ignored: ``(num_anchors, num_candidates)`` bool, neither positive nor negative.
+        temperature: divisor of the similarities.
     """
     anchors, candidates = on_unit_sphere(anchors), on_unit_sphere(candidates)
     with autocast_off(anchors):
         similarity = anchors @ candidates.T / temperature
-    # with -inf the only row of a batch would pass through NaN, which detect_anomaly stops at
+    # with -inf, a batch of one row would compute a NaN, at which detect_anomaly stops
     log_probs = similarity.masked_fill(ignored, torch.finfo(similarity.dtype).min).log_softmax(-1)
     positive = positive & ~ignored
     num_positives = positive.sum(-1)
@@ -58,18 +56,18 @@ def contrastive_loss(
 def simcse_loss(
     first: Tensor, second: Tensor, texts: Tensor, temperature: float, *, alone: bool = False
 ) -> Tensor:
-    """Each text's first view finds its second among those of all texts, of all processes.
+    """Match each text's first view with its second, among the second views of all processes.
 
-    Copies of a text are no negatives of each other.
+    Copies of a text aren't negatives of each other.
 
     Source: Gao et al. 2021, arXiv 2104.08821, equation 4.
 
     Args:
         first: ``(batch, hidden_size)``, vectors of the texts.
-        second: ``(batch, hidden_size)``, of the same texts under other dropout.
+        second: ``(batch, hidden_size)``, of the same texts with different dropout.
         texts: ``(batch,)`` int64, equal for copies of a text.
         temperature: see ``contrastive_loss``.
-        alone: only among those of this process.
+        alone: use this process's texts only.
     """
     all_texts, candidates = (texts, second) if alone else (gathered(texts), gathered(second))
     own = _own_rows(len(first), len(all_texts), first.device)
@@ -87,20 +85,16 @@ def supervised_loss(
     same_label: Callable[[Tensor, Tensor], Tensor],
     alone: bool = False,
 ) -> Tensor:
-    """Views of the same label find each other among both views of all texts, of all processes.
+    """Match views of the same label with each other, among both views of the texts of all processes.
 
-    Copies of a text that have different labels are no negatives of each other.
+    Copies of a text that have different labels aren't negatives of each other. Arguments are those of ``simcse_loss``,
+    and:
 
     Source: Khosla et al. 2020, arXiv 2004.11362.
 
     Args:
-        first: ``(batch, hidden_size)``.
-        second: ``(batch, hidden_size)``.
         labels: ``(batch, ...)``, the texts' targets.
-        texts: ``(batch,)`` int64, equal for copies of a text.
-        temperature: see ``contrastive_loss``.
-        same_label: of ``num`` and ``num_others`` targets, ``(num, num_others)`` bool: which are drawn together.
-        alone: only among those of this process.
+        same_label: maps ``num`` and ``num_others`` targets to ``(num, num_others)`` bool: which pairs are positives.
     """
     views, labels, texts = torch.cat([first, second]), torch.cat([labels, labels]), texts.repeat(2)
     candidates, all_labels, all_texts = (
@@ -113,7 +107,7 @@ def supervised_loss(
 
 
 def alignment(first: Tensor, second: Tensor) -> Tensor:
-    """Mean squared distance of two views of a text on the unit sphere: 0 where they are the same.
+    """Return the mean squared distance of two views of a text on the unit sphere; 0 if they are equal.
 
     Source: Wang and Isola 2020, arXiv 2005.10242.
     """
@@ -121,9 +115,9 @@ def alignment(first: Tensor, second: Tensor) -> Tensor:
 
 
 def uniformity(vectors: Tensor) -> Tensor:
-    """Log of the mean of ``exp(-2 d²)`` over pairs of texts: 0 where all vectors are one, near -4 where they spread.
+    """Return the log of the mean of ``exp(-2 d²)`` over pairs of texts: 0 if all are equal, near -4 if spread.
 
-    NaN for fewer than two. Source: Wang and Isola 2020, arXiv 2005.10242.
+    NaN for fewer than two texts. Source: Wang and Isola 2020, arXiv 2005.10242.
     """
     vectors = on_unit_sphere(vectors)
     if len(vectors) < 2:
@@ -132,13 +126,9 @@ def uniformity(vectors: Tensor) -> Tensor:
 
 
 class Projection(nn.Sequential):
-    """What stands between the pooled vector and a contrastive loss, and is dropped afterwards.
+    """A linear layer and tanh for each size, between the pooled vector and a contrastive loss.
 
-    A linear layer and tanh for each size, as in SimCSE (arXiv 2104.08821, section 6.3); the vector itself without any.
-
-    Args:
-        hidden_size: of the encoder.
-        sizes: widths of the layers.
+    It is dropped after pre-training, as in SimCSE (arXiv 2104.08821, section 6.3). Without sizes it is the identity.
     """
 
     def __init__(self, hidden_size: int, sizes: Sequence[int]) -> None:
@@ -149,9 +139,9 @@ class Projection(nn.Sequential):
 
 
 def gathered(values: Tensor) -> Tensor:
-    """``(num_processes * batch, ...)``, those of all processes in their order; the gradient comes back to each.
+    """Return all processes' values in their order, ``(num_processes * batch, ...)``; differentiable.
 
-    All processes need equally many.
+    All processes need the same number of rows.
     """
     if not (distributed.is_available() and distributed.is_initialized()):
         return values
@@ -159,7 +149,7 @@ def gathered(values: Tensor) -> Tensor:
 
 
 class _Gather(torch.autograd.Function):
-    """torch's own differentiable gathering is on its way out (its names are deprecated or private)."""
+    """torch's own differentiable gather is deprecated or private."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
@@ -176,8 +166,6 @@ class _Gather(torch.autograd.Function):
 
 
 def _own_rows(num_rows: int, num_all: int, device: torch.device) -> Tensor:
-    """``(num_rows, num_all)`` bool, which of all processes' rows is the one itself."""
-    start = 0
-    if num_all > num_rows:
-        start = distributed.get_rank() * num_rows
+    """Return where this process's rows are among those of all, ``(num_rows, num_all)`` bool."""
+    start = distributed.get_rank() * num_rows if num_all > num_rows else 0
     return torch.arange(num_all, device=device) == start + torch.arange(num_rows, device=device)[:, None]

@@ -11,9 +11,8 @@ from bert_ft.limits import BelowOne, Count, within_limits
 class ResidualBlock(nn.Module):
     """``skip(x) + Linear(Dropout(GELU(Linear(LayerNorm(x)))))``, ``(..., in_features)`` to ``(..., out_features)``.
 
-    The last projection starts at zero, so the block starts as its skip: the identity, or where the
-    width changes an orthogonal projection, which keeps the geometry of the features as well as the
-    width allows.
+    The last projection starts at zero, so the block starts as its skip: the identity, or, if the width changes, an
+    orthogonal projection, which preserves the geometry of the features as far as the width allows.
     """
 
     def __init__(self, in_features: int, out_features: int, dropout: float) -> None:
@@ -36,13 +35,10 @@ class ResidualBlock(nn.Module):
 
 
 class ResidualHead(nn.Module):
-    """``(batch, in_features)`` to ``(batch, num_labels)``: one residual block a hidden size, dropout, classifier.
+    """``(batch, in_features)`` to ``(batch, num_labels)``: a residual block for each hidden size, dropout, classifier.
 
-    Without hidden sizes it is the plain head of Hugging Face's classifiers, and with hidden sizes
-    equal to ``in_features`` it starts as that head.
-
-    Raises:
-        ConfigError: a hidden size is not a positive integer, or the dropout is out of range.
+    Without hidden sizes it is the plain head of Hugging Face's classifiers; with hidden sizes equal to ``in_features``
+    it starts as that head.
     """
 
     @within_limits("model.head")

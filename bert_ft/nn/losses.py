@@ -1,4 +1,4 @@
-"""Losses of classification and what can be added to them; all in float32, also under autocast.
+"""Classification losses and terms to add to them; all in float32, also under autocast.
 
 ``logits`` are ``(batch, num_labels)``, ``labels`` ``(batch,)`` int64, results scalars.
 """
@@ -27,7 +27,7 @@ class RowLoss(nn.Module, ABC):
         return self.weighted_mean(self.per_row(at_least_float32(logits), labels), labels)
 
     def row_weights(self, labels: Tensor) -> Tensor | None:
-        """Return ``(batch,)``; ``None`` where all rows weigh 1."""
+        """Return ``(batch,)``; ``None`` if all weights are 1."""
         return None
 
     def weighted_mean(self, values: Tensor, labels: Tensor) -> Tensor:
@@ -49,16 +49,14 @@ class ClassificationLoss(KeepsFloat32, RowLoss):
     """Mean of the rows' losses, each weighted by its label's class weight (1 without class weights)."""
 
     class_weights: Tensor | None
-    # training in 16 bits converts the module, and would round them
+    # training in 16 bits converts the module, which would round them
     in_float32 = ("class_weights",)
 
     @within_limits("loss")
     def __init__(self, class_weights: Sequence[Positive] | None = None) -> None:
         super().__init__()
-        weights = None
-        if class_weights is not None:
-            weights = torch.tensor(list(class_weights), dtype=torch.float32)
-        # not persistent: the weights come from the configuration, and validation's plain loss has none
+        weights = None if class_weights is None else torch.tensor(list(class_weights), dtype=torch.float32)
+        # not persistent, since the weights come from the configuration
         self.register_buffer("class_weights", weights, persistent=False)
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -74,7 +72,7 @@ class ClassificationLoss(KeepsFloat32, RowLoss):
 
 
 class CrossEntropy(ClassificationLoss):
-    """Cross entropy; the smoothing mass goes to all classes alike.
+    """Cross entropy; the smoothing mass is spread evenly over all classes.
 
     Source: Szegedy et al. 2016, arXiv 1512.00567 (label smoothing). Differs from
     ``torch.nn.CrossEntropyLoss`` with both smoothing and class weights: there the smoothing mass is
@@ -105,17 +103,16 @@ class Focal(ClassificationLoss):
 
     def per_row(self, logits: Tensor, labels: Tensor) -> Tensor:
         cross_entropy = F.cross_entropy(logits, labels, reduction="none")
-        # expm1 keeps 1 - p exact for p near 1; at 0 the power has no finite slope for gamma below 1. No row lies at the
-        # bound of the clamp, where its derivative would matter: a cross entropy is 0 or at least some 1e-7.
+        # expm1 keeps 1 - p exact for p near 1; the clamp is for gamma below 1, whose power has no finite slope at 0. No
+        # row lies at the clamp's bound, where its derivative would matter: a cross entropy is 0 or at least about 1e-7.
         missed = -torch.expm1(-cross_entropy)
         return missed.clamp(min=torch.finfo(missed.dtype).tiny) ** self.gamma * cross_entropy
 
 
 class SupervisedContrastive(nn.Module):
-    """Draws the features of one label together and those of others apart, on the unit sphere.
+    """Pull features of the same label together and push others apart; see ``contrastive_loss``.
 
-    ``forward(features (batch, hidden_size), same_label (batch, batch))`` is the mean over the anchors that
-    share their label with another row; see ``contrastive_loss``.
+    ``forward`` takes ``features (batch, hidden_size)`` and ``same_label (batch, batch)``.
     """
 
     def __init__(self, temperature: float = 0.1) -> None:
@@ -129,7 +126,7 @@ class SupervisedContrastive(nn.Module):
 
 
 def symmetric_kl(logits_a: Tensor, logits_b: Tensor) -> Tensor:
-    """``(KL(a || b) + KL(b || a)) / 2`` of each row, ``(batch,)``; the gradient flows into both.
+    """Return ``(KL(a || b) + KL(b || a)) / 2`` of each row, ``(batch,)``; the gradient flows into both.
 
     Source: Liang et al. 2021, arXiv 2106.14448 (R-Drop), of two passes with different dropout.
     """
@@ -139,7 +136,7 @@ def symmetric_kl(logits_a: Tensor, logits_b: Tensor) -> Tensor:
 
 
 def balanced_class_weights(label_counts: Sequence[int]) -> list[float]:
-    """Weights by which each class weighs alike in all: ``num_rows / (num_labels * count)``.
+    """Return weights that give each class the same total weight: ``num_rows / (num_labels * count)``.
 
     Raises:
         ConfigError: a label has no rows.

@@ -1,4 +1,4 @@
-"""The poolings of ``bert_ft.nn.pooling`` on padded batches: for graphs that know no packed ones."""
+"""The poolings of ``bert_ft.nn.pooling`` on padded batches, for exported graphs."""
 
 import torch
 from torch import Tensor, nn
@@ -11,12 +11,10 @@ PADDED_POOLINGS = (ClsPooling, MeanPooling, MaxPooling, AttentionPooling)
 
 
 def pool_padded(pooling: nn.Module, hidden: Tensor, attention_mask: Tensor) -> Tensor:
-    """What ``pooling`` gives for the same tokens packed, ``(batch, hidden_size)`` in the dtype of ``hidden``.
-
-    Sums are taken in float32. A row of padding only gives zeros.
+    """Return what ``pooling`` gives for the same tokens packed, ``(batch, hidden_size)``; zeros for padding only.
 
     Args:
-        pooling: of one of ``PADDED_POOLINGS``.
+        pooling: one of ``PADDED_POOLINGS``.
         hidden: ``(batch, length, hidden_size)``.
         attention_mask: ``(batch, length)``, 1 for tokens and 0 for the padding behind them.
     """

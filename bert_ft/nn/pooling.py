@@ -1,8 +1,8 @@
 """Packed hidden states -> one vector per sequence.
 
-Each module maps ``hidden (num_tokens, hidden_size)`` and ``cu_seqlens (num_sequences + 1,)`` int32,
-the cumulated lengths, to ``(num_sequences, hidden_size)`` in the dtype of ``hidden``. Sums are taken
-in float32. A sequence without tokens gives zeros.
+Each module maps ``hidden (num_tokens, hidden_size)`` and ``cu_seqlens (num_sequences + 1,)`` int32, the cumulative
+lengths, to ``(num_sequences, hidden_size)`` in the dtype of ``hidden``. Sums are taken in float32. A sequence without
+tokens gives zeros.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +23,9 @@ class ClsPooling(nn.Module):
     def forward(self, hidden: Tensor, cu_seqlens: Tensor) -> Tensor:
         starts, ends = cu_seqlens[:-1], cu_seqlens[1:]
         num_tokens = hidden.shape[0]
-        first = torch.where(starts < ends, starts, num_tokens)  # the row of zeros where there is no token
+        first = torch.where(
+            starts < ends, starts, num_tokens
+        )  # the padded row of zeros for an empty sequence
         return F.pad(hidden, (0, 0, 0, 1))[first]
 
 
@@ -36,7 +38,7 @@ class MeanPooling(nn.Module):
 
 
 class MaxPooling(nn.Module):
-    """The maximum over the tokens of each sequence, for each feature by itself."""
+    """The maximum of each feature over the tokens of each sequence."""
 
     def forward(self, hidden: Tensor, cu_seqlens: Tensor) -> Tensor:
         empty = cu_seqlens.diff() == 0
@@ -51,7 +53,7 @@ class AttentionPooling(nn.Module):
 
     def __init__(self, hidden_size: int) -> None:
         super().__init__()
-        # no bias: the same number on every token's score doesn't change the softmax
+        # no bias: a constant added to every score doesn't change the softmax
         self.query = nn.Linear(hidden_size, 1, bias=False)
         nn.init.zeros_(self.query.weight)
 
@@ -61,8 +63,8 @@ class AttentionPooling(nn.Module):
             scores = F.linear(values, self.query.weight.to(values.dtype))  # (num_tokens, 1)
         highest = per_token(segment_max(scores.detach(), cu_seqlens), cu_seqlens, hidden.shape[0])
         weights = (scores - highest).exp()
-        # 1 where there is no token. Not by a clamp: a single token's total is exactly 1, and what the derivative is at
-        # a clamp's bound differs between versions of torch.
+        # 1 for an empty sequence. Not by a clamp: a single token's total is exactly 1, and the derivative at a clamp's
+        # bound differs between versions of torch.
         is_empty = (cu_seqlens.diff() == 0)[:, None]
         total = segment_sum(weights, cu_seqlens) + is_empty.to(weights.dtype)  # (num_sequences, 1)
         return (segment_sum(weights * values, cu_seqlens) / total).to(hidden.dtype)
@@ -78,17 +80,17 @@ PoolingName = Annotated[str, one_of(POOLINGS)]
 
 
 def build_pooling(name: str, hidden_size: int) -> nn.Module:
-    """The pooling called ``name``.
+    """Return the pooling called ``name``.
 
     Raises:
-        ConfigError: there is none of that name.
+        ConfigError: the name is unknown.
     """
     require(PoolingName, "model.pooling", name)
     return WITHOUT_WEIGHTS[name]() if name in WITHOUT_WEIGHTS else POOLINGS[name](hidden_size)
 
 
 def mean_of_layers(hidden_states: Sequence[Tensor]) -> Tensor:
-    """The mean of several layers' hidden states, all of one shape and dtype; summed in float32."""
+    """Return the mean of several layers' hidden states, summed in float32."""
     if len(hidden_states) == 1:
         return hidden_states[0]
     layers = torch.stack([at_least_float32(hidden) for hidden in hidden_states])

@@ -1,17 +1,13 @@
-"""How the vectors of texts lie: by class, and in how many directions."""
-
-from __future__ import annotations
+"""How well text vectors separate by class, and how many dimensions they use."""
 
 import torch
 from torch import Tensor
 
 
 def silhouette(vectors: Tensor, labels: Tensor) -> float:
-    """The mean silhouette of ``vectors (rows, hidden)`` by label: 1 = apart, 0 = touching, below = mixed.
+    """Return the mean silhouette of ``(rows, hidden)`` by label: 1 = apart, 0 = touching, below = mixed.
 
-    NaN where it isn't defined: with one class, or with a class for each row.
-
-    Source: Rousseeuw 1987.
+    NaN with one class, or with a class for each row. Source: Rousseeuw 1987.
     """
     from sklearn.metrics import silhouette_score  # takes a second to import
 
@@ -21,11 +17,9 @@ def silhouette(vectors: Tensor, labels: Tensor) -> float:
 
 
 def centroid_distance(vectors: Tensor, labels: Tensor) -> float:
-    """How far apart the classes' means are, on average over their pairs, in units of a row's distance from its own.
+    """Return the mean distance between class means, divided by the mean distance of a row from its class mean.
 
-    Args:
-        vectors: ``(rows, hidden)``.
-        labels: ``(rows,)``; NaN if all are equal, infinite if each row is its class's mean.
+    ``vectors`` are ``(rows, hidden)``. NaN with one class, infinite if each row equals its class mean.
     """
     classes, positions = labels.unique(return_inverse=True)
     sums = vectors.new_zeros(len(classes), vectors.shape[1]).index_add(0, positions, vectors)
@@ -35,11 +29,10 @@ def centroid_distance(vectors: Tensor, labels: Tensor) -> float:
 
 
 def effective_rank(vectors: Tensor) -> float:
-    """The number of directions that the centred ``vectors (rows, hidden)`` make use of, from 1 up.
+    """Return the number of dimensions that the centered ``(rows, hidden)`` use: at least 1, NaN for equal rows.
 
-    It is the exponential of the entropy of the singular values, taken as shares of their sum; NaN for equal rows.
-
-    Source: Roy and Vetterli 2007, of the matrix as it is; centred here, or the mean would be one direction more.
+    It is the exponential of the entropy of the singular values, as shares of their sum. Source: Roy and Vetterli 2007,
+    who don't center the matrix; its mean would count as one more dimension.
     """
     values = torch.linalg.svdvals(vectors - vectors.mean(0))
     return float(torch.special.entr(values / values.sum()).sum().exp())

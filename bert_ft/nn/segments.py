@@ -1,7 +1,7 @@
 """Sums, maxima and softmax within each sequence of a packed batch.
 
-``torch.segment_reduce`` adds in the order of the tokens. ``index_add`` and ``scatter_reduce`` would
-do the same with atomics on CUDA, in another order at each run.
+``torch.segment_reduce`` adds in the order of the tokens. ``index_add`` and ``scatter_reduce`` would use atomics on
+CUDA, in a different order on each run.
 """
 
 from typing import Any
@@ -28,7 +28,7 @@ class _SegmentSum(torch.autograd.Function):
 
 
 class _SegmentMax(torch.autograd.Function):
-    """torch's own backward pass gives each of several equal maxima the whole of a negative gradient (2.13, 2.14)."""
+    """torch's own backward pass gives each of several equal maxima the full negative gradient (2.13, 2.14)."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, cu_seqlens: Tensor) -> Tensor:
@@ -40,10 +40,10 @@ class _SegmentMax(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         values, highest, cu_seqlens = ctx.saved_tensors
         num_tokens = values.shape[0]
-        # not `==`: no value would be the maximum where that is NaN, and the shares would be divided by 0
+        # not `==`: if the maximum is NaN, no value would equal it, and the shares would be divided by 0
         is_highest = ~(values < per_token(highest, cu_seqlens, num_tokens))
         counts = segment_sum(at_least_float32(is_highest.to(values.dtype)), cu_seqlens)
-        # 0 / 0 for a sequence without tokens, which no token reads
+        # 0 / 0 for an empty sequence, which no token reads
         shares = per_token(at_least_float32(gradients[0]) / counts, cu_seqlens, num_tokens)
         return torch.where(is_highest, shares, 0).to(values.dtype), None
 
@@ -54,7 +54,7 @@ class _PerToken(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, cu_seqlens: Tensor, num_tokens: int) -> Tensor:
         ctx.save_for_backward(cu_seqlens)
-        # with output_size the device isn't asked how long the result is
+        # output_size avoids a device sync for the length of the result
         return values.repeat_interleave(cu_seqlens.diff(), dim=0, output_size=num_tokens)
 
     @staticmethod
@@ -64,25 +64,25 @@ class _PerToken(torch.autograd.Function):
 
 
 def segment_sum(values: Tensor, cu_seqlens: Tensor) -> Tensor:
-    """``(num_tokens, ...)`` summed to ``(num_sequences, ...)``; 0 for a sequence without tokens."""
+    """Sum ``(num_tokens, ...)`` to ``(num_sequences, ...)``; 0 for an empty sequence."""
     return _SegmentSum.apply(values, cu_seqlens)
 
 
 def segment_max(values: Tensor, cu_seqlens: Tensor) -> Tensor:
-    """``(num_tokens, ...)`` maximised to ``(num_sequences, ...)``; -inf for a sequence without tokens.
+    """Take the maximum of ``(num_tokens, ...)`` to ``(num_sequences, ...)``; -inf for an empty sequence.
 
-    Equal maxima share the gradient, as with ``torch.amax``.
+    Equal maxima share the gradient, as in ``torch.amax``.
     """
     return _SegmentMax.apply(values, cu_seqlens)
 
 
 def per_token(values: Tensor, cu_seqlens: Tensor, num_tokens: int) -> Tensor:
-    """``(num_sequences, ...)`` repeated to ``(num_tokens, ...)``, each token getting its sequence's value."""
+    """Repeat ``(num_sequences, ...)`` to ``(num_tokens, ...)``: each token gets its sequence's value."""
     return _PerToken.apply(values, cu_seqlens, num_tokens)
 
 
 def segment_softmax(scores: Tensor, cu_seqlens: Tensor) -> Tensor:
-    """Softmax over the tokens of each sequence, of ``(num_tokens, ...)``."""
+    """Return the softmax of ``(num_tokens, ...)`` over the tokens of each sequence."""
     num_tokens = scores.shape[0]
     highest = per_token(segment_max(scores.detach(), cu_seqlens), cu_seqlens, num_tokens)
     weights = (scores - highest).exp()

@@ -1,6 +1,4 @@
-"""Moments of activations that can be merged, over parts of a batch and over processes; and samples of them."""
-
-from __future__ import annotations
+"""Moments of activations that can be merged over parts of a batch and over processes, and samples."""
 
 import math
 from collections.abc import Sequence
@@ -10,26 +8,26 @@ from torch import Tensor
 
 from bert_ft.nn.precision import widest
 
-# of one tensor, in this order; all are sums over its values but for the largest
+# of one tensor, in this order; all but the last are sums over its values
 RAW = ("count", "sum", "sum_2", "sum_3", "sum_4", "near_zero", "largest")
 STATISTICS = ("mean", "sd", "max_abs", "near_zero", "kurtosis")
-HISTOGRAM_VALUES = 16_384  # more change no bin that can be seen
-# of the mean: a smaller spread is the rounding of float32, whose relative step is 1.2e-7
+HISTOGRAM_VALUES = 16_384  # more would change no visible bin
+# relative to the mean: a smaller spread is the rounding of float32, whose relative step is 1.2e-7
 _NO_SPREAD = 1e-6
 
 
 def raw_moments(values: Tensor, near_zero: float) -> Tensor:
-    """``(7,)`` in the widest precision, as ``RAW`` names them; ``near_zero`` counts values of at most that size.
+    """Return the moments ``RAW``, ``(7,)``, in the widest precision; ``near_zero`` counts values of at most that size.
 
-    The powers are of the distances from the mean, in float32, and made powers of the values themselves only as
-    scalars of that: sums of fourth powers of values far from 0 would leave nothing of their spread.
+    Central moments are computed in float32 and converted to raw ones as scalars, since float32 sums of fourth powers
+    of values far from 0 would lose their spread.
     """
     values = values.detach().float()
     if values.numel() == 0:
         return torch.zeros(len(RAW), dtype=widest(values.device), device=values.device)
     mean = values.mean()
-    centred = values - mean
-    squares = centred.square()
+    centered = values - mean
+    squares = centered.square()
     count = torch.full_like(mean, values.numel())
     sizes = values.abs()
     seen = torch.stack(
@@ -37,7 +35,7 @@ def raw_moments(values: Tensor, near_zero: float) -> Tensor:
             count,
             mean,
             squares.mean(),
-            (squares * centred).mean(),
+            (squares * centered).mean(),
             squares.square().mean(),
             (sizes <= near_zero).float().mean(),
             sizes.amax(),
@@ -51,14 +49,14 @@ def raw_moments(values: Tensor, near_zero: float) -> Tensor:
 
 
 def merged(raw: Tensor, dim: int = 0) -> Tensor:
-    """The raw moments ``(..., 7)`` of several tensors as those of all their values, without ``dim``."""
+    """Merge the raw moments ``(..., 7)`` of several tensors over ``dim``."""
     return torch.cat([raw[..., :-1].sum(dim), raw[..., -1:].amax(dim)], dim=-1)
 
 
 def statistics(raw: Tensor) -> Tensor:
-    """``(..., 5)``, as ``STATISTICS`` names them, from raw moments ``(..., 7)``; NaN of no values.
+    """Return ``STATISTICS``, ``(..., 5)``, from raw moments ``(..., 7)``; NaN for no values.
 
-    ``sd`` is that of the values as a population, ``kurtosis`` 3 for normally distributed ones and NaN for equal ones.
+    ``sd`` is the population's; ``kurtosis`` is 3 for normally distributed values and NaN for equal ones.
     """
     count = raw[..., 0]
     m, p2, p3, p4, near_zero = (raw[..., 1:6] / count[..., None]).unbind(-1)
@@ -71,14 +69,13 @@ def statistics(raw: Tensor) -> Tensor:
 
 
 def sampled(parts: Sequence[Tensor], num_values: int = HISTOGRAM_VALUES) -> Tensor:
-    """``(n,)`` float32, values at even distances over all parts: all of them, or about ``num_values``."""
+    """Return all values of the parts, or about ``num_values`` evenly spaced ones, ``(n,)`` float32."""
     stride = max(1, sum(part.numel() for part in parts) // num_values)
-    return torch.cat([part.detach().flatten()[:: _across_columns(stride, part)].float() for part in parts])
+    return torch.cat([part.detach().flatten()[:: _coprime(stride, part)].float() for part in parts])
 
 
-def _across_columns(stride: int, part: Tensor) -> int:
-    """``stride``, or a little more: a divisor of the rows' width would fall on the same few columns of each."""
-    width = part.shape[-1] if part.ndim > 1 else 1
-    while math.gcd(stride, width) > 1:
+def _coprime(stride: int, part: Tensor) -> int:
+    """Increase ``stride`` until it shares no factor with the row width, or it would miss columns."""
+    while part.ndim > 1 and math.gcd(stride, part.shape[-1]) > 1:
         stride += 1
     return stride

@@ -1,1 +1,1 @@
-"""Which parameter learns how fast, and when. Pure: no Lightning, no Hydra."""
+"""How fast each parameter learns, and when. Pure: no Lightning, no Hydra."""

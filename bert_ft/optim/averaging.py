@@ -1,10 +1,8 @@
-"""Weights averaged over the steps of training: when, how, and what the learning rate does meanwhile.
+"""Weights averaged over training steps: when, how, and at which learning rate.
 
-Sources: Izmailov et al. 2018, arXiv 1803.05407 (SWA: the mean of the weights at the ends of cycles, or under a
-constant rate); Lu et al. 2022, arXiv 2212.05956 (for fine-tuning: over steps, started early, with a high rate).
+Sources: Izmailov et al. 2018, arXiv 1803.05407 (SWA: the mean of the weights at the ends of cycles, or at a constant
+rate); Lu et al. 2022, arXiv 2212.05956 (for fine-tuning: over steps, started early, with a high rate).
 """
-
-from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
@@ -19,10 +17,10 @@ from bert_ft.optim.schedules import Schedule
 
 
 def first_averaged_step(total_steps: float, start_ratio: float) -> int:
-    """The optimizer step, counted from 1, whose weights are the first in the average.
+    """Return the optimizer step, counted from 1, whose weights are the first in the average.
 
     Raises:
-        ConfigError: the training has no end that a share could be of.
+        ConfigError: the number of steps is infinite.
     """
     if math.isinf(total_steps):
         raise ConfigError(
@@ -35,17 +33,16 @@ def first_averaged_step(total_steps: float, start_ratio: float) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class AveragingTail:
-    """A schedule up to the first averaged step, from there on a rate that keeps the weights moving.
+    """A schedule up to the first averaged step, then a rate that keeps the weights moving.
 
     It multiplies the lr of every group, so that the layers' rates keep their ratio.
 
     Attributes:
-        schedule: what is followed until then.
-        start_ratio: of all steps, where averaging starts.
-        lr_ratio: of the full lr; ``None`` = what the schedule has come down to at the start.
-        cycle_steps: ``None`` = constant; else the rate falls from ``lr_ratio`` on a straight line within each
-            cycle of so many steps, and starts anew.
-        cycle_end_ratio: where a cycle ends, as a share of where it began.
+        schedule: used until averaging starts.
+        start_ratio: share of all steps at which averaging starts.
+        lr_ratio: rate from then on, relative to the full lr; ``None`` = the schedule's rate at the start.
+        cycle_steps: length of a cycle, in which the rate falls linearly from ``lr_ratio``; ``None`` = constant.
+        cycle_end_ratio: rate at the end of a cycle, relative to its start.
     """
 
     schedule: Schedule
@@ -55,10 +52,10 @@ class AveragingTail:
     cycle_end_ratio: float = 0.1
 
     def multiplier(self, total_steps: float) -> Callable[[int], float]:
-        """The function from an optimizer step, counted from 0, to the multiplier.
+        """Return the function from an optimizer step, counted from 0, to the multiplier.
 
         Raises:
-            ConfigError: the rate at the start is to be kept, but is still that of the warm-up.
+            ConfigError: the rate at the start would be kept, but belongs to the warm-up.
         """
         before = self.schedule.multiplier(total_steps)
         start = first_averaged_step(total_steps, self.start_ratio)
@@ -85,16 +82,14 @@ class AveragingTail:
 def move_towards(averaged: Sequence[Tensor], current: Sequence[Tensor], weight: float) -> None:
     """Replace each of ``averaged`` by ``(1 - weight) * averaged + weight * current``, in its own precision.
 
-    What isn't a floating-point number is copied.
+    Values that aren't floating-point numbers are copied.
     """
-    floats = [
-        (mean, value.to(mean.dtype))
-        for mean, value in zip(averaged, current, strict=True)
-        if mean.is_floating_point()
-    ]
-    if floats:
-        means, values = zip(*floats, strict=True)
-        interpolate_in_place(means, values, weight)
+    means, values = [], []
     for mean, value in zip(averaged, current, strict=True):
-        if not mean.is_floating_point():
+        if mean.is_floating_point():
+            means.append(mean)
+            values.append(value.to(mean.dtype))
+        else:
             mean.copy_(value)
+    if means:
+        interpolate_in_place(means, values, weight)

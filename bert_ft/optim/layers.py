@@ -1,4 +1,4 @@
-"""Parameter name -> depth, for every encoder family whose layers can get their own lr."""
+"""Parameter name → depth, for every encoder family whose layers can have their own lr."""
 
 import re
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ _POOLER = re.compile(r"pooler\.")
 
 @dataclass(frozen=True)
 class LayerNames:
-    """How a family names its parameters: patterns that names inside the Hugging Face base model begin with.
+    """How a family names its parameters: patterns of prefixes inside the Hugging Face base model.
 
     Attributes:
-        embeddings: what is below the layers, or read by every layer: depth 0.
-        layer: with a group that is the number of the layer; ``None`` where there is no such name.
-        first_layer: what belongs to the first layer without having its number.
-        all_layers: what serves as every layer; it gets the depth of the highest.
-        final_norm: what comes after the last layer and is in the checkpoint, so no less trained than the layers.
+        embeddings: parameters below the layers or read by every layer: depth 0.
+        layer: parameters of a layer, with a group for its number; ``None`` if there are no such names.
+        first_layer: parameters of the first layer without its number.
+        all_layers: parameters shared by all layers; they get the depth of the highest.
+        final_norm: pre-trained parameters after the last layer.
     """
 
     embeddings: str = r"embeddings\."
@@ -44,25 +44,20 @@ GENERAL = LayerNames(
 
 
 def layer_of(name: str, num_layers: int, names: LayerNames | None = GENERAL) -> int:
-    """Depth of the parameter ``name``: 0 = embeddings, 1..num_layers = layers, num_layers + 1 = head.
+    """Return the depth of the parameter ``name``: 0 = embeddings, 1..num_layers = layers, num_layers + 1 = head.
 
-    Names are those of our classifier: ``encoder.`` + the name inside the Hugging Face base model,
-    ``head.*`` and ``pooling.*``. Where a parameter serves more than one layer:
+    Names are those of our classifier: ``encoder.`` + the name inside the Hugging Face base model, ``head.*`` and
+    ``pooling.*``. Without ``names`` of the family, all of the encoder has depth ``num_layers``. Special cases:
 
-    - DeBERTa's ``rel_embeddings`` with their ``encoder.LayerNorm``, and MPNet's
-      ``relative_attention_bias``, are read by every layer: embeddings.
+    - DeBERTa's ``rel_embeddings`` with their ``encoder.LayerNorm``, and MPNet's ``relative_attention_bias``, are read by
+      every layer: embeddings.
     - DeBERTa v2's ``encoder.conv`` is added to the output of the first layer: depth 1.
-    - ALBERT's shared layer gets the depth of the highest layer that it is used as: ``num_layers``.
+    - ALBERT's shared layer gets the depth of the highest layer: ``num_layers``.
     - The encoder's own pooler and ModernBERT's ``final_norm`` come after the last layer: head.
 
-    Args:
-        name: of the parameter.
-        num_layers: of the encoder.
-        names: the family's; ``None`` where they aren't known: all of the encoder has depth ``num_layers``.
-
     Raises:
-        ConfigError: no rule covers the name, so that nothing falls silently to the head's lr. That
-            includes ALBERT with several layer groups, whose depths the name alone doesn't tell.
+        ConfigError: no rule covers the name. That includes ALBERT with several layer groups, whose names don't determine
+            their depths.
     """
     if name.startswith(_HEAD):
         return num_layers + 1
@@ -89,12 +84,12 @@ def layer_of(name: str, num_layers: int, names: LayerNames | None = GENERAL) -> 
         )
     index = int(layer.group(1))
     if index >= num_layers:
-        raise ConfigError(f"encoder parameter {name!r} is of layer {index}, but num_layers={num_layers}")
+        raise ConfigError(f"encoder parameter {name!r} belongs to layer {index}, but num_layers={num_layers}")
     return index + 1
 
 
 def is_final_norm(name: str, names: LayerNames | None) -> bool:
-    """Whether the parameter ``name`` stands above the layers and comes trained from the checkpoint."""
+    """Return whether the parameter ``name`` is pre-trained and above the layers."""
     return (
         names is not None
         and name.startswith(_ENCODER)

@@ -1,6 +1,4 @@
-"""The optimizer of a run: which algorithm, and each layer's learning rate."""
-
-from __future__ import annotations
+"""The optimizer of a run: its algorithm, and each layer's learning rate."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -17,14 +15,9 @@ from bert_ft.optim.layers import GENERAL, LayerNames
 
 @dataclass(frozen=True)
 class LayerwiseOptimizer:
-    """Builds ``algorithm`` over layer-wise groups.
+    """Build ``algorithm``, a torch optimizer class with its own settings bound, over layer-wise groups.
 
-    Attributes:
-        algorithm: a torch optimizer class with its own settings bound, called with the groups.
-        lr: of the head, and what the layers' rates decay from.
-        layer_decay: factor from a layer to the one below it; 1 gives all layers one rate.
-        weight_decay: of all that is decayed (see ``parameter_groups``).
-        head_lr: of what is fresh above the encoder's layers; ``None`` = ``lr``.
+    The other attributes are arguments of ``parameter_groups``.
     """
 
     algorithm: Callable[..., Optimizer]
@@ -35,7 +28,7 @@ class LayerwiseOptimizer:
 
     @property
     def algorithm_type(self) -> Callable[..., Optimizer]:
-        """The optimizer's class, without its bound settings."""
+        """Return the optimizer's class, without its bound settings."""
         return self.algorithm.func if isinstance(self.algorithm, partial) else self.algorithm
 
     def groups(
@@ -45,11 +38,7 @@ class LayerwiseOptimizer:
         trained: Sequence[str] = (),
         names: LayerNames | None = GENERAL,
     ) -> list[dict[str, Any]]:
-        """The groups of the trainable parameters (see ``parameter_groups``).
-
-        Raises:
-            ConfigError: a value is out of range.
-        """
+        """Return the groups of the trainable parameters; see ``parameter_groups``."""
         return parameter_groups(
             named_parameters,
             num_layers=num_layers,
@@ -62,5 +51,5 @@ class LayerwiseOptimizer:
         )
 
     def build(self, groups: list[dict[str, Any]]) -> Optimizer:
-        """The optimizer over ``groups``."""
+        """Return the optimizer over ``groups``."""
         return self.algorithm(groups, lr=self.lr)

@@ -1,6 +1,6 @@
-"""lr schedules: each turns the number of training steps into a function step -> multiplier of the lr.
+"""lr schedules: each turns the number of training steps into a function step → multiplier of the lr.
 
-Step by step equal to ``transformers.get_*_schedule_with_warmup``, up to the last step.
+They equal ``transformers.get_*_schedule_with_warmup`` at each step up to the last.
 """
 
 import math
@@ -15,10 +15,10 @@ from bert_ft.limits import Count, CountOrZero, Ratio, check_limits, one_of
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule(ABC):
-    """Linear warm-up from 0 to 1, then what the subclass says.
+    """Linear warm-up from 0 to 1, then the subclass's shape.
 
-    The warm-up is ``warmup_steps`` optimizer steps, or the share ``warmup_ratio`` of all steps
-    (rounded up, as the Hugging Face Trainer does); with both ``None`` there is none.
+    The warm-up takes ``warmup_steps`` optimizer steps, or the share ``warmup_ratio`` of all steps (rounded up, as in the
+    Hugging Face Trainer); with both ``None`` there is none.
     """
 
     warmup_steps: CountOrZero | None = None
@@ -33,10 +33,10 @@ class Schedule(ABC):
             )
 
     def multiplier(self, total_steps: float) -> Callable[[int], float]:
-        """The function from an optimizer step, counted from 0, to the multiplier; it stays put after the end.
+        """Return the function from an optimizer step, counted from 0, to the multiplier; constant after the end.
 
         Raises:
-            ConfigError: the warm-up is longer than the training, or the training has no end.
+            ConfigError: the warm-up is longer than the training, or the number of steps is infinite.
         """
         if math.isinf(total_steps):
             raise ConfigError(
@@ -65,7 +65,7 @@ class Schedule(ABC):
 
     @abstractmethod
     def _after_warmup(self, warmup_steps: int, total_steps: int) -> Callable[[int], float]:
-        """The multiplier at the steps ``warmup_steps..total_steps``."""
+        """Return the multiplier at the steps ``warmup_steps..total_steps``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ class Constant(Schedule):
 
 @dataclass(frozen=True, kw_only=True)
 class Linear(Schedule):
-    """Down to 0 on a straight line."""
+    """Linear decay to 0."""
 
     def _after_warmup(self, warmup_steps: int, total_steps: int) -> Callable[[int], float]:
         num_decay_steps = max(1, total_steps - warmup_steps)
@@ -87,7 +87,7 @@ class Linear(Schedule):
 
 @dataclass(frozen=True, kw_only=True)
 class Cosine(Schedule):
-    """Down to ``min_lr_ratio`` of the full lr on half a cosine."""
+    """Decay to ``min_lr_ratio`` of the full lr on half a cosine."""
 
     min_lr_ratio: Ratio = 0.0
 
@@ -104,10 +104,10 @@ class Cosine(Schedule):
 
 @dataclass(frozen=True, kw_only=True)
 class InverseSqrt(Schedule):
-    """Down with ``1 / sqrt`` of the steps, as in Vaswani et al. 2017, arXiv 1706.03762.
+    """Decay with ``1 / sqrt`` of the steps, as in Vaswani et al. 2017, arXiv 1706.03762.
 
-    ``timescale`` is what the steps are measured in: steps after the warm-up to ``1 / sqrt(2)`` of
-    the full lr. ``None`` = the length of the warm-up, or 10,000 without one.
+    ``timescale`` is the number of steps from the warm-up to ``1 / sqrt(2)`` of the full lr; ``None`` = the length of the
+    warm-up, or 10,000 without one.
     """
 
     timescale: Count | None = None
@@ -126,10 +126,9 @@ _DECAY_SHAPES: dict[str, Callable[[float], float]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class WarmupStableDecay(Schedule):
-    """The full lr, then down to 0 over the last ``decay_ratio`` of all steps (rounded down).
+    """The full lr, then decay to 0 over the last ``decay_ratio`` of all steps (rounded down).
 
-    ``shape`` of the decay: ``linear``, ``cosine`` or ``1-sqrt`` (the best of those tried by Hägele
-    et al. 2024, arXiv 2405.18392).
+    ``1-sqrt`` is the best shape in Hägele et al. 2024, arXiv 2405.18392.
     """
 
     decay_ratio: Ratio = 0.2
@@ -140,7 +139,7 @@ class WarmupStableDecay(Schedule):
         start = total_steps - num_decay_steps
         if start < warmup_steps:
             raise ConfigError(
-                f"schedule.decay_ratio={self.decay_ratio} asks for {num_decay_steps} of total_steps={total_steps}, "
+                f"schedule.decay_ratio={self.decay_ratio} takes {num_decay_steps} of total_steps={total_steps}, "
                 f"but the warm-up takes {warmup_steps}; lower one of them"
             )
         decay = _DECAY_SHAPES[self.shape]

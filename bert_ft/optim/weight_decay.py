@@ -1,8 +1,7 @@
 """Weight-decay schedules, and the scheduler that writes them into an optimizer's groups.
 
-``torch.optim.AdamW`` multiplies each weight by ``1 - lr * weight_decay`` at each step. What is
-scheduled here is the factor ``weight_decay`` alone; the lr schedule and the layer's lr act on top of
-it. With both at cosine, the shrinkage falls as the product of the two.
+``torch.optim.AdamW`` multiplies each weight by ``1 - lr * weight_decay`` at each step. Only the factor ``weight_decay``
+is scheduled here; the lr schedule and the layer's lr multiply it.
 """
 
 import math
@@ -16,11 +15,11 @@ from bert_ft.limits import NotNegative, check_limits
 
 
 class WeightDecaySchedule(ABC):
-    """Turns the number of training steps into a function step -> multiplier of each group's weight decay."""
+    """Turn the number of training steps into a function step → multiplier of each group's weight decay."""
 
     @abstractmethod
     def multiplier(self, total_steps: float) -> Callable[[int], float]:
-        """The function from an optimizer step, counted from 0, to the multiplier; it stays put after the end."""
+        """Return the function from an optimizer step, counted from 0, to the multiplier; constant after the end."""
 
 
 class Constant(WeightDecaySchedule):
@@ -51,7 +50,7 @@ class _ToEndRatio(WeightDecaySchedule):
 
     @abstractmethod
     def _remaining(self, progress: float) -> float:
-        """Share of the way that is still to go, 1 to 0, at ``progress`` 0 to 1."""
+        """Return the remaining share, 1 to 0, at ``progress`` 0 to 1."""
 
 
 class Linear(_ToEndRatio):
@@ -69,10 +68,9 @@ class Cosine(_ToEndRatio):
 
 
 class WeightDecayScheduler:
-    """Writes ``initial_weight_decay * multiplier(step)`` into each group of an optimizer.
+    """Write ``initial_weight_decay * multiplier(step)`` into each group of an optimizer.
 
-    The initial value is kept in the group, so it is saved and restored with the optimizer's state
-    and a resumed run goes on where it stopped. Groups at 0 stay at 0.
+    The initial value is kept in the group, so that it is saved and restored with the optimizer's state.
     """
 
     def __init__(self, optimizer: Optimizer, multiplier: Callable[[int], float]) -> None:
@@ -81,7 +79,7 @@ class WeightDecayScheduler:
 
     def step(self, step: int) -> None:
         """Set the weight decay of the optimizer step ``step``, counted from 0; call it before that step."""
-        # groups are read anew each time: load_state_dict replaces them
+        # not cached: load_state_dict replaces the groups
         for group in self.optimizer.param_groups:
             initial = group.setdefault("initial_weight_decay", group["weight_decay"])
             group["weight_decay"] = initial * self.multiplier(step)

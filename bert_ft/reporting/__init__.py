@@ -1,1 +1,1 @@
-"""From what a run logged to its report: read, compute, draw, write."""
+"""Read what a run logged and write its report."""

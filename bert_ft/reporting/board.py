@@ -1,9 +1,8 @@
 """A report's pictures in TensorBoard, beside the curves."""
 
-from __future__ import annotations
-
 import io
 import logging
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,17 +11,17 @@ from torch.utils.tensorboard import SummaryWriter
 
 from bert_ft import layout
 from bert_ft.drawing.style import png
-from bert_ft.reporting.monitor_files import read_arrays, steps_of
+from bert_ft.reporting.monitor_files import read_arrays
 from bert_ft.reporting.not_logged import NotLogged
 from bert_ft.reporting.report import write_page
-from bert_ft.reporting.representation_pictures import plane
+from bert_ft.reporting.representation_pictures import representations
 from bert_ft.reporting.run_log import RunLog, read_run
 
 log = logging.getLogger(__name__)
 
 
 def publish(folder: Path) -> Path:
-    """Write the report of the run in ``folder``, and its pictures into TensorBoard; the page's path."""
+    """Write the report of the run in ``folder``, and its pictures into TensorBoard; return the page's path."""
     run = read_run(folder)
     page = write_page(run)
     add_pictures(run)
@@ -30,27 +29,22 @@ def publish(folder: Path) -> Path:
 
 
 def publish_if_possible(folder: Path) -> Path | None:
-    """As ``publish``; ``None`` where that fails, which the log tells: the run itself is finished and stays so."""
+    """Call ``publish``; log a failure and return ``None``, since the run itself is complete."""
     try:
         return publish(folder)
     except Exception:
-        log.exception("the report couldn't be drawn; python -m bert_ft.report run=%s tries again", folder)
+        log.exception("the report couldn't be drawn; retry with: python -m bert_ft.report run=%s", folder)
         return None
 
 
 def add_pictures(run: RunLog) -> None:
-    """Add the pictures of the report that was written, and the plane of the vectors at each validation."""
-    folder = run.folder
-    step = max((int(series.steps[-1]) for series in run.scalars.values()), default=0)
+    """Add the pictures of the written report, and the plane of the vectors at each validation."""
+    folder, monitor = run.folder, run.folder / layout.MONITOR_FOLDER
     with SummaryWriter(str(folder / layout.TENSORBOARD_FOLDER)) as writer:
         for path in sorted((folder / layout.REPORT_PICTURE_FOLDER).glob("*.png")):
-            writer.add_image(f"{layout.PICTURES}{path.stem}", imread(path), step, dataformats="HWC")
-        for validated in steps_of(folder / layout.MONITOR_FOLDER, layout.VECTORS):
-            at_that_step = replace(
-                run, representations=read_arrays(folder / layout.MONITOR_FOLDER, layout.VECTORS, validated)
-            )
-            try:
-                picture = imread(io.BytesIO(png(plane(at_that_step))))
-            except NotLogged:
-                continue
-            writer.add_image(f"{layout.REPRESENTATIONS}plane", picture, validated, dataformats="HWC")
+            writer.add_image(f"{layout.PICTURES}{path.stem}", imread(path), run.last_step, dataformats="HWC")
+        for step in sorted(layout.monitor_files(monitor, layout.VECTORS)):
+            at_step = replace(run, representations=read_arrays(monitor, layout.VECTORS, step))
+            with suppress(NotLogged):
+                picture = imread(io.BytesIO(png(representations.draw(at_step))))
+                writer.add_image(f"{layout.REPRESENTATIONS}plane", picture, step, dataformats="HWC")

@@ -1,18 +1,15 @@
 """The command that a run was started with."""
 
-from __future__ import annotations
-
 import shlex
-from typing import Any
 
 from bert_ft.reporting.run_log import RunLog
 
-# where a run goes, or goes on from, and not what it does
+# where a run writes or resumes, not what it does
 RUN_SPECIFIC = ("resume_from=", "hydra.run.dir=", "hydra.sweep.dir=")
 
 
 def repeat_command(log: RunLog) -> str | None:
-    """What repeats the run in a folder of its own, its seed written out; ``None`` if its overrides aren't known."""
+    """Return what repeats the run in a new folder with the same seed; ``None`` if its overrides aren't known."""
     if log.overrides is None:
         return None
     hydra = (log.hydra or {}).get("hydra", {})
@@ -23,7 +20,7 @@ def repeat_command(log: RunLog) -> str | None:
     ]
     words = [f"--config-dir={path}" for path in own]
     words += [str(override) for override in log.overrides if not str(override).startswith(RUN_SPECIFIC)]
-    seed = _seed(log)
+    seed = (log.metrics or {}).get("seed", log.setting("seed"))
     if seed is not None and not any(word.lstrip("+").startswith("seed=") for word in words):
         words.append(f"seed={seed}")
     job = hydra.get("job", {}).get("config_name") or "train"
@@ -31,9 +28,5 @@ def repeat_command(log: RunLog) -> str | None:
 
 
 def working_folder(log: RunLog) -> str | None:
-    """Where the command was given: relative paths in it start there."""
+    """Return the folder that relative paths of the command start from."""
     return (log.hydra or {}).get("hydra", {}).get("runtime", {}).get("cwd")
-
-
-def _seed(log: RunLog) -> Any:
-    return (log.metrics or {}).get("seed", log.setting("seed"))

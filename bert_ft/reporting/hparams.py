@@ -1,6 +1,4 @@
-"""A line in TensorBoard's table of hyper-parameters, for a run that couldn't write its own."""
-
-from __future__ import annotations
+"""A row in TensorBoard's table of hyperparameters, for a run that couldn't write its own."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,22 +13,22 @@ STATUS = {
     "complete": api_pb2.STATUS_SUCCESS,
     "failed": api_pb2.STATUS_FAILURE,
     "lost": api_pb2.STATUS_FAILURE,
-    "pruned": api_pb2.STATUS_UNKNOWN,  # it has no place of its own there
+    "pruned": api_pb2.STATUS_UNKNOWN,  # TensorBoard has no status for it
 }
 
 
 def write_hparams(
     folder: Path, settings: Mapping[str, Any], values: Mapping[str, float], state: str, step: int = 0
 ) -> None:
-    """Add the run to the table, beside whatever it has logged in ``folder``.
+    """Add the run with these events in ``folder`` to the table.
 
-    Not by torch's writer: that would load torch, which the process of a search has no need of.
+    Torch's writer would load torch, which a search doesn't need.
 
     Args:
-        folder: of the run's events.
-        settings: key (``optimizer.lr``) → value; texts for what is neither number nor truth value.
+        folder: folder of the run's events.
+        settings: key (``optimizer.lr``) → value; what is neither a number nor a bool is shown as text.
         values: tag → scalar at ``step``.
-        state: ``complete``, ``pruned`` or ``failed``.
+        state: one of ``STATUS``.
         step: optimizer steps done.
     """
     start = plugin_data_pb2.SessionStartInfo()

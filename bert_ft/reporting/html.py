@@ -1,6 +1,4 @@
-"""The report as one page that needs nothing else."""
-
-from __future__ import annotations
+"""The report as one self-contained page."""
 
 import base64
 import re
@@ -20,13 +18,7 @@ from bert_ft.reporting.table import Table
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page under a heading of its own.
-
-    Attributes:
-        title: the heading.
-        note: what holds for all of it, such as the step that it shows; may be empty.
-        parts: in their order.
-    """
+    """A part of the page under its own heading; ``note`` holds for all parts, such as the step shown."""
 
     title: str
     note: str
@@ -34,31 +26,31 @@ class Section:
 
     @property
     def name(self) -> str:
-        """What links to it."""
+        """The target of links to it."""
         return re.sub(r"\W+", "-", self.title.lower())
 
     @property
     def is_empty(self) -> bool:
-        """Whether everything is left out."""
+        """Whether all parts are left out."""
         return all(isinstance(part, LeftOut) for part in self.parts)
 
 
 @dataclass(frozen=True)
 class Page:
-    """All that the report says.
+    """Everything on the page; what isn't known is ``None``.
 
     Attributes:
-        title: of the page.
+        title: title of the page.
         facts: name → what was reached.
         results: the metrics.
-        sections: in their order.
-        config: settings as YAML; ``None`` if they aren't known.
-        command: what repeats it, likewise.
-        working_folder: where the command was given, likewise.
+        sections: in the order of the page.
+        config: settings as YAML.
+        command: what repeats the run or trial.
+        working_folder: where the command was given.
         notes: warnings of the data report.
         damaged: a sentence for each file that couldn't be read.
-        subject: what the command repeats and the settings are of.
-        config_name: what the settings are folded up under.
+        subject: what the command repeats.
+        config_name: heading of the collapsed settings.
         no_config: why there are no settings.
         no_command: why there is no command.
     """
@@ -79,14 +71,10 @@ class Page:
 
 
 def write_page(page: Page, path: Path, pictures: Path) -> Path:
-    """Write the page, and its pictures into a folder of their own; return the page's path.
+    """Write the page to ``path`` and its pictures into the folder ``pictures``; return ``path``.
 
-    Files are replaced as a whole, so that nobody who looks while a run or search goes on finds a half-written one.
-
-    Args:
-        page: what to write.
-        path: where to.
-        pictures: the folder; pictures of an earlier report that this one doesn't have are removed from it.
+    Pictures of an earlier report that this one doesn't have are removed. Files are replaced atomically, so that a
+    reader never sees a half-written one.
     """
     parts = [part for section in page.sections for part in section.parts]
     drawn = {f"{part.spec.name}.png": part.png for part in parts if isinstance(part, Picture)}
@@ -101,7 +89,7 @@ def write_page(page: Page, path: Path, pictures: Path) -> Path:
 
 
 def table_or_reason(title: str, make: Callable[..., Table], *of: Any) -> Table | LeftOut:
-    """Return the table, or what takes its place where nothing was logged for it."""
+    """Return the table, or the reason why it can't be made."""
     try:
         return make(*of)
     except NotLogged as reason:
@@ -109,7 +97,7 @@ def table_or_reason(title: str, make: Callable[..., Table], *of: Any) -> Table |
 
 
 def render(page: Page) -> str:
-    """The page as HTML; every text in it is escaped, for some come from users' rows."""
+    """Return the page as HTML, with all text escaped, since some comes from users' rows."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("bert_ft.reporting", "."),
         autoescape=True,

@@ -1,12 +1,11 @@
-"""What the monitors left in ``monitor/``, of the one step that a report shows."""
-
-from __future__ import annotations
+"""What the monitors left in ``monitor/`` for the one step that a report shows."""
 
 import json
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
@@ -17,13 +16,13 @@ Arrays = dict[str, NDArray]
 LossRow = dict[str, str | float | int | None]
 Content = TypeVar("Content")
 
-# kind → what each of its files must hold
+# kind → what each of its files, or each row of it, must hold
 NEEDED = {
     layout.VALIDATION_ROWS: {"logits", "labels", "rows", "names", "confusion", "num_rows"},
     layout.VECTORS: {"vectors", "labels", "predictions", "rows", "names"},
     layout.ATTENTION_MAPS: {"entropy", "distance", "on_first", "on_last", "on_self"},
+    layout.TOP_LOSSES: {"row", "text", "label", "prediction", "probability", "loss"},
 }
-NEEDED_OF_A_LOSS = {"row", "text", "label", "prediction", "probability", "loss"}
 
 
 @dataclass(frozen=True)
@@ -42,11 +41,11 @@ class Snapshot(Generic[Content]):
 
 
 class DamagedFileError(Exception):
-    """A file of a broken-off run holds something else than it should; the message names both."""
+    """A file holds something else than it should; the message names both."""
 
 
 def read_arrays(folder: Path, kind: str, kept_step: int | None) -> Snapshot[Arrays] | None:
-    """``<kind>_<step>.npz`` of the kept checkpoint's step, else of the last; ``None`` where there is none.
+    """Read ``<kind>_<step>.npz`` of the kept checkpoint's step, else of the last; ``None`` if there is none.
 
     Raises:
         DamagedFileError: it can't be read, or lacks one of the arrays that ``NEEDED`` names.
@@ -54,40 +53,52 @@ def read_arrays(folder: Path, kind: str, kept_step: int | None) -> Snapshot[Arra
     path, step = _choose(folder, kind, kept_step)
     if path is None:
         return None
-    try:
-        # the file opened here: np.load leaves a damaged one open
-        with path.open("rb") as file, NpzFile(file, allow_pickle=False) as arrays:
-            content = {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise DamagedFileError(f"{layout.MONITOR_FOLDER}/{path.name} can't be read ({error})") from error
+    name = f"{layout.MONITOR_FOLDER}/{path.name}"
+    content = read_or_say(path, name, _arrays)
     if lacking := NEEDED[kind] - content.keys():
-        raise DamagedFileError(f"{layout.MONITOR_FOLDER}/{path.name} lacks {', '.join(sorted(lacking))}")
+        raise DamagedFileError(f"{name} lacks {', '.join(sorted(lacking))}")
     return Snapshot(step, step == kept_step, content)
 
 
 def read_top_losses(folder: Path, kept_step: int | None) -> Snapshot[list[LossRow]] | None:
-    """``top_losses_<step>.json``, likewise."""
+    """Read ``top_losses_<step>.json``, chosen as in ``read_arrays``.
+
+    Raises:
+        DamagedFileError: it can't be read, or isn't a list of such rows.
+    """
     path, step = _choose(folder, layout.TOP_LOSSES, kept_step)
     if path is None:
         return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DamagedFileError(f"{layout.MONITOR_FOLDER}/{path.name} can't be read ({error})") from error
-    if not isinstance(content, list) or not all(_is_loss_row(row) for row in content):
-        raise DamagedFileError(
-            f"{layout.MONITOR_FOLDER}/{path.name} isn't a list of {', '.join(sorted(NEEDED_OF_A_LOSS))}"
-        )
+    name, needed = f"{layout.MONITOR_FOLDER}/{path.name}", NEEDED[layout.TOP_LOSSES]
+    content = read_or_say(path, name, read_json)
+    if not isinstance(content, list) or not all(
+        isinstance(row, dict) and row.keys() >= needed for row in content
+    ):
+        raise DamagedFileError(f"{name} isn't a list of {', '.join(sorted(needed))}")
     return Snapshot(step, step == kept_step, content)
 
 
-def steps_of(folder: Path, kind: str) -> list[int]:
-    """The steps that there is a file of, rising."""
-    return sorted(layout.monitor_files(folder, kind))
+def read_or_say(path: Path, name: str, read: Callable[[Path], Content]) -> Content:
+    """Return what ``read`` makes of the file.
+
+    Raises:
+        DamagedFileError: it can't be read; the message calls the file ``name``.
+    """
+    try:
+        return read(path)
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise DamagedFileError(f"{name} can't be read ({error})") from error
 
 
-def _is_loss_row(row: object) -> bool:
-    return isinstance(row, dict) and row.keys() >= NEEDED_OF_A_LOSS
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _arrays(path: Path) -> Arrays:
+    # the file is opened here, since np.load leaves a damaged one open
+    with path.open("rb") as file, NpzFile(file, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
 
 
 def _choose(folder: Path, kind: str, kept_step: int | None) -> tuple[Path | None, int]:

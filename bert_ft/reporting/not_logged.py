@@ -1,5 +1,5 @@
-"""What a report has to leave out."""
+"""What a report leaves out."""
 
 
-class NotLogged(Exception):  # noqa: N818 (no fault: a run logs what it is told to)
-    """A part of the report can't be made, because the run didn't log what it shows; the message says what."""
+class NotLogged(Exception):  # noqa: N818 (not an error: a run logs what is configured)
+    """The run didn't log what a part of the report shows; the message says what."""

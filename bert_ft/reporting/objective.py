@@ -1,6 +1,4 @@
-"""What a run is judged by, and the point of it that counts."""
-
-from __future__ import annotations
+"""What a run is judged by, and the point on a curve that counts."""
 
 import numpy as np
 
@@ -9,13 +7,13 @@ from bert_ft.reporting.run_log import RunLog
 
 
 def objective_of(log: RunLog) -> tuple[str | None, str | None]:
-    """Tag and mode of what the run is judged by."""
+    """Return tag and mode of the run's objective."""
     tag = (log.metrics or {}).get("objective", {}).get("metric") or log.setting("objective.metric")
     return tag, log.setting("objective.mode")
 
 
 def best_so_far(log: RunLog) -> tuple[int, float] | None:
-    """Step and value of the best validation that was logged, by the run's objective."""
+    """Return step and value of the best logged validation, by the run's objective."""
     tag, mode = objective_of(log)
     series = log.scalars.get(tag) if tag else None
     if series is None or not np.isfinite(series.values).any():
@@ -25,12 +23,13 @@ def best_so_far(log: RunLog) -> tuple[int, float] | None:
 
 
 def kept_point(log: RunLog, tag: str) -> tuple[int, float, str] | None:
-    """The point of the kept checkpoint on the curve of ``tag``; without one that of the best validation so far."""
+    """Return step, value and name of the point to mark on the curve of ``tag``.
+
+    It is the kept checkpoint, or the best validation so far if the run isn't finished.
+    """
     if log.metrics is not None:
         value = (log.metrics.get("val") or {}).get(tag.removeprefix(layout.VAL))
-        if log.kept_step is None or value is None:
-            return None
-        return log.kept_step, value, "kept checkpoint"
+        return None if log.kept_step is None or value is None else (log.kept_step, value, "kept checkpoint")
     best = best_so_far(log)
     series = log.scalars.get(tag)
     if best is None or series is None or best[0] not in series.steps:

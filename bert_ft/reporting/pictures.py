@@ -1,6 +1,4 @@
-"""Which pictures a run's log gives, section by section."""
-
-from __future__ import annotations
+"""The pictures that a run's log allows, by section."""
 
 import logging
 from collections.abc import Iterator
@@ -25,12 +23,7 @@ remarks = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as it goes into the report.
-
-    Attributes:
-        spec: what was drawn.
-        png: the file.
-    """
+    """A drawn picture; ``png`` is the content of its file."""
 
     spec: PlotSpec[Any]
     png: bytes
@@ -38,21 +31,21 @@ class Picture:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """What the report lacks, and why."""
+    """A part that the report lacks, and why."""
 
     title: str
     reason: str
 
 
 def plot_specs_of(log: RunLog) -> dict[str, list[PlotSpec[RunLog]]]:
-    """Section → the pictures that it can have."""
+    """Return section → the pictures that it can have."""
     stage = {} if log.stage is None else {"Pre-training": list(pretraining_pictures.PLOTS)}
     training = [*training_pictures.PLOTS, *training_pictures.weight_decay_plots(log)]
     layers = {"Layers": [*layer_pictures.PLOTS, *layer_pictures.drift_plots(log)]}
     if log.is_stage:
-        # its losses and what is validated have pictures of their own, and there are no labels
-        of_labels = (training_pictures.losses, training_pictures.validation_metrics)
-        return stage | {"Training": [spec for spec in training if spec.draw not in of_labels]} | layers
+        # the stage's section shows its losses and metrics, and there are no labels
+        replaced = (training_pictures.losses, training_pictures.validation_metrics)
+        return stage | {"Training": [spec for spec in training if spec not in replaced]} | layers
     return {
         **stage,
         "Training": training,
@@ -64,12 +57,12 @@ def plot_specs_of(log: RunLog) -> dict[str, list[PlotSpec[RunLog]]]:
 
 
 def draw(plots: list[PlotSpec[Log]], log: Log) -> Iterator[Picture | LeftOut]:
-    """Each of them drawn, or why it can't be; one by one, for a figure is larger than its file."""
+    """Yield each picture, or why it can't be drawn; one by one, since a figure is larger than its file."""
     for spec in plots:
         try:
             yield Picture(spec, png(spec.draw(log)))
         except NotLogged as reason:
             yield LeftOut(spec.title, str(reason))
-        except Exception as error:  # whatever it is, it mustn't cost the other pictures
+        except Exception as error:  # the other pictures can still be drawn
             remarks.exception("report: %s couldn't be drawn", spec.name)
             yield LeftOut(spec.title, f"it couldn't be drawn: {type(error).__name__}: {error}")

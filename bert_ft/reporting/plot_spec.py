@@ -1,7 +1,5 @@
 """A picture that a report may have."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -16,13 +14,18 @@ class PlotSpec(Generic[Log]):
     """A picture that isn't drawn yet.
 
     Attributes:
-        name: of its file, without the suffix.
+        name: name of its file, without the suffix.
         title: its heading.
         reading: how to read it, in a sentence.
-        draw: gives it; raises ``NotLogged`` where the log lacks what it shows.
+        draw: draws it; raises ``NotLogged`` if the log lacks what it shows.
     """
 
     name: str
     title: str
     reading: str
     draw: Callable[[Log], Figure]
+
+
+def plot(title: str, reading: str) -> Callable[[Callable[[Log], Figure]], PlotSpec[Log]]:
+    """Return a decorator that makes a drawing function the ``PlotSpec`` of that name."""
+    return lambda draw: PlotSpec(draw.__name__, title, reading, draw)

@@ -1,14 +1,12 @@
 """The report of a run, written into its folder."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import yaml
 
 from bert_ft import layout
-from bert_ft.reporting import data_tables, html, pretraining_tables, run_tables, validation_tables
+from bert_ft.reporting import html, run_tables, validation_tables
 from bert_ft.reporting.command import repeat_command, working_folder
 from bert_ft.reporting.html import Page, Section, table_or_reason
 from bert_ft.reporting.monitor_files import Snapshot
@@ -16,46 +14,40 @@ from bert_ft.reporting.pictures import LeftOut, Picture, draw, plot_specs_of
 from bert_ft.reporting.run_log import RunLog, read_run
 from bert_ft.reporting.table import Table
 
-# section → its tables, behind its pictures
+# section → its tables, which follow its pictures
 TABLES: dict[str, list[tuple[str, Callable[[RunLog], Table]]]] = {
-    "Pre-training": [
-        ("Held-out texts", pretraining_tables.held_out),
-        ("Stage", pretraining_tables.settings),
-    ],
+    "Pre-training": [("Held-out texts", run_tables.held_out), ("Stage", run_tables.stage_settings)],
     "Training": [("Where the time went", run_tables.phases)],
     "Validation": [
         ("Most frequent mistakes", validation_tables.frequent_mistakes),
         ("Scores by class", validation_tables.scores_by_class),
         ("Highest losses", validation_tables.top_losses),
     ],
-    "Data": [("Splits", data_tables.splits), ("Labels", data_tables.label_counts)],
+    "Data": [("Splits", run_tables.splits), ("Labels", run_tables.label_counts)],
     "Environment": [("Machine and versions", run_tables.environment)],
     "Logged values": [("Everything that was logged", run_tables.all_scalars)],
 }
 STAGE_SECTIONS = ("Pre-training",)
-LABEL_SECTIONS = ("Validation", "Data")  # what a stage alone hasn't
-OF_TASKS = ("Validation", "Representations")  # whether they apply, the task says
+LABEL_SECTIONS = ("Validation", "Data")  # a standalone stage has none
+TASK_SECTIONS = ("Validation", "Representations")  # shown if the task lists them
 
 
 def write_report(folder: Path) -> Path:
-    """Write the report of the run in ``folder``; see ``write_page``.
-
-    Raises:
-        ConfigError: there is no such folder, or nothing that a run logs is in it.
-    """
+    """Write the report of the run in ``folder``; see ``write_page`` and ``read_run``."""
     return write_page(read_run(folder))
 
 
 def write_page(log: RunLog) -> Path:
-    """Write ``report.html`` and the pictures in ``report/`` into the run's folder; the page's path."""
-    page = _page(log, list(_sections(log)))
-    return html.write_page(page, log.folder / layout.REPORT_FILE, log.folder / layout.REPORT_PICTURE_FOLDER)
+    """Write ``report.html`` and the pictures in ``report/`` into the run's folder; return the page's path."""
+    return html.write_page(
+        _page(log), log.folder / layout.REPORT_FILE, log.folder / layout.REPORT_PICTURE_FOLDER
+    )
 
 
 def _sections(log: RunLog) -> Iterator[Section]:
     plots = plot_specs_of(log)
     for title in dict.fromkeys([*plots, *TABLES]):
-        if title in OF_TASKS and log.task is not None and title not in log.task["report_sections"]:
+        if title in TASK_SECTIONS and log.task is not None and title not in log.task["report_sections"]:
             continue
         if title not in plots and title in (
             STAGE_SECTIONS if log.stage is None else LABEL_SECTIONS if log.is_stage else ()
@@ -67,7 +59,7 @@ def _sections(log: RunLog) -> Iterator[Section]:
 
 
 def _note(title: str, log: RunLog) -> str:
-    """Which weights a section shows, where it is those of one validation."""
+    """Return whose weights a section shows, if it shows a single step."""
     snapshots: dict[str, Snapshot | None] = {
         "Validation": log.validation or log.top_losses,
         "Representations": log.representations,
@@ -76,26 +68,25 @@ def _note(title: str, log: RunLog) -> str:
     snapshot = snapshots.get(title)
     if snapshot is None:
         return ""
-    which = (
-        "the kept checkpoint" if snapshot.is_kept else "the last that was looked at, not the kept checkpoint"
-    )
-    if not snapshot.is_kept and log.metrics is None:
-        which = "the last that was looked at"
-    note = f"Pictures and tables of a single step are of step {snapshot.step:,}: {which}."
+    which = "the kept checkpoint" if snapshot.is_kept else "the last one monitored"
+    if not snapshot.is_kept and log.metrics is not None:
+        which += ", not the kept checkpoint"
+    note = f"Pictures and tables of a single step show step {snapshot.step:,}: {which}."
     if title == "Validation" and log.validation is not None:
         saved, whole = len(log.validation.content["rows"]), int(log.validation.content["num_rows"])
         if saved < whole:
-            note += f" Confidence and calibration are of {saved:,} of {whole:,} rows, at even distances."
+            note += f" Confidence and calibration use {saved:,} of {whole:,} rows, evenly spaced."
     return note
 
 
-def _page(log: RunLog, sections: list[Section]) -> Page:
-    report = log.data_report or {}
+def _page(log: RunLog) -> Page:
+    report, model = log.data_report or {}, log.folder / layout.MODEL_FOLDER
+    where = {"run": str(log.folder.resolve())} | ({"model": str(model.resolve())} if model.is_dir() else {})
     return Page(
         title=f"Run {log.folder.resolve().name}",
-        facts=run_tables.facts(log) | _where(log),
+        facts=run_tables.facts(log) | where,
         results=table_or_reason("Metrics", run_tables.results, log),
-        sections=sections,
+        sections=list(_sections(log)),
         config=None
         if log.config is None
         else yaml.safe_dump(log.config, sort_keys=False, allow_unicode=True),
@@ -104,8 +95,3 @@ def _page(log: RunLog, sections: list[Section]) -> Page:
         notes=[*report.get("notes", []), *report.get("warnings", [])],
         damaged=log.damaged,
     )
-
-
-def _where(log: RunLog) -> dict[str, str]:
-    model = log.folder / layout.MODEL_FOLDER
-    return {"run": str(log.folder.resolve())} | ({"model": str(model.resolve())} if model.is_dir() else {})

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +18,8 @@ from bert_ft.reporting.monitor_files import (
     LossRow,
     Snapshot,
     read_arrays,
+    read_json,
+    read_or_say,
     read_top_losses,
 )
 from bert_ft.reporting.not_logged import NotLogged
@@ -28,23 +30,23 @@ Read = TypeVar("Read")
 
 @dataclass(frozen=True)
 class RunLog:
-    """A run as its folder tells it; what isn't there is ``None`` or empty.
+    """What a run's folder holds; what isn't there is ``None`` or empty.
 
     Attributes:
-        folder: the run's.
+        folder: of the run.
         scalars: tag → its values.
-        metrics: ``metrics.json``; a run that was broken off has none.
+        metrics: ``metrics.json``; an unfinished run has none.
         data_report: ``data_report.json``.
         environment: ``environment.json``.
-        config: the run's configuration, interpolations as they are written.
-        overrides: those of its command.
-        hydra: what Hydra noted of the command itself.
+        config: the run's configuration, with its interpolations unresolved.
+        overrides: the overrides of its command.
+        hydra: what Hydra recorded about the command.
         validation: ``logits`` ``(rows, classes)``, ``labels`` and ``rows`` ``(rows,)``, ``names`` ``(classes,)``; of the
-            whole split ``confusion`` ``(classes, classes)`` and ``num_rows``, which may be more.
-        representations: ``vectors`` ``(rows, width)``, ``predictions`` and the others likewise.
+            whole split, which may have more rows, ``confusion`` ``(classes, classes)`` and ``num_rows``.
+        representations: ``vectors`` ``(rows, width)``, ``predictions``, ``labels`` and ``rows`` ``(rows,)``, ``names``.
         attention: means by layer and head, ``(layers, heads)`` each; tokens and attention of some texts.
         top_losses: validation rows, the highest loss first.
-        pretraining: the stage before it, itself like a run.
+        pretraining: the pre-training stage of a run that has one.
         damaged: a sentence for each file that couldn't be read.
     """
 
@@ -65,26 +67,31 @@ class RunLog:
 
     @property
     def stage(self) -> RunLog | None:
-        """The pre-training stage: what went before this run, or the run itself where it is nothing else."""
+        """The pre-training stage: the run itself if it is standalone."""
         return self if self.is_stage else self.pretraining
 
     @property
     def is_stage(self) -> bool:
-        """Whether the run is a pre-training stage alone."""
+        """Whether the run is a standalone pre-training stage."""
         return "stage" in (self.metrics or {}) or bool(self.setting("pretrain") and not self.setting("model"))
 
     @property
     def task(self) -> dict[str, Any] | None:
-        """What the run's task says about itself; ``None`` where the run didn't record it, as before there were several."""
+        """What the run recorded about its task; ``None`` in runs of earlier versions."""
         return (self.data_report or {}).get("task")
 
     @property
     def kept_step(self) -> int | None:
-        """Optimizer steps done at the kept checkpoint; ``None`` where the run was broken off."""
+        """Optimizer steps done at the kept checkpoint; ``None`` if the run isn't finished."""
         return None if self.metrics is None else self.metrics.get("checkpoint", {}).get("step")
 
+    @property
+    def last_step(self) -> int:
+        """The last step at which anything was logged; 0 if nothing was."""
+        return max((int(series.steps[-1]) for series in self.scalars.values()), default=0)
+
     def series(self, tag: str) -> Series:
-        """The values of a tag.
+        """Return the values of a tag.
 
         Raises:
             NotLogged: there are none.
@@ -94,7 +101,7 @@ class RunLog:
         return self.scalars[tag]
 
     def setting(self, key: str) -> Any:
-        """The value of ``key`` (``trainer.max_epochs``) in the run's configuration; ``None`` where it has none."""
+        """Return the value of ``key`` (``trainer.max_epochs``) in the configuration; ``None`` if it has none."""
         node: Any = self.config
         for name in key.split("."):
             node = node.get(name) if isinstance(node, dict) else None
@@ -102,10 +109,10 @@ class RunLog:
 
 
 def read_run(folder: Path) -> RunLog:
-    """What is in the folder of a finished or broken-off run.
+    """Read the folder of a finished or unfinished run.
 
     Raises:
-        ConfigError: there is no such folder, or nothing that a run logs is in it.
+        ConfigError: there is no such folder, or it holds nothing that a run logs.
     """
     if not folder.is_dir():
         raise ConfigError(f"run={folder}: no such folder (searched from {Path.cwd()})")
@@ -121,14 +128,15 @@ def read_run(folder: Path) -> RunLog:
 def _read(folder: Path) -> RunLog:
     damaged: list[str] = []
 
-    def try_to(read: Callable[[], Read]) -> Read | None:
+    def try_to(read: Callable[..., Read], *arguments: Any) -> Read | None:
         try:
-            return read()
+            return read(*arguments)
         except DamagedFileError as error:
             damaged.append(str(error))
             return None
 
-    metrics = try_to(lambda: _json(folder / layout.METRICS_FILE))
+    in_folder = partial(try_to, _file, folder)
+    metrics = in_folder(layout.METRICS_FILE, dict)
     kept_step = None if metrics is None else metrics.get("checkpoint", {}).get("step")
     monitor = folder / layout.MONITOR_FOLDER
     before = folder / layout.PRETRAINING_FOLDER
@@ -137,41 +145,34 @@ def _read(folder: Path) -> RunLog:
         folder=folder,
         scalars=read_scalars(folder),
         metrics=metrics,
-        data_report=try_to(lambda: _json(folder / layout.DATA_REPORT_FILE)),
-        environment=try_to(lambda: _json(folder / layout.ENVIRONMENT_FILE)),
-        config=try_to(lambda: _yaml(folder / layout.CONFIG_FILE, dict)),
-        overrides=try_to(lambda: _yaml(folder / layout.OVERRIDES_FILE, list)),
-        hydra=try_to(lambda: _yaml(folder / layout.HYDRA_FILE, dict)),
-        validation=try_to(lambda: read_arrays(monitor, layout.VALIDATION_ROWS, kept_step)),
-        representations=try_to(lambda: read_arrays(monitor, layout.VECTORS, kept_step)),
-        attention=try_to(lambda: read_arrays(monitor, layout.ATTENTION_MAPS, kept_step)),
-        top_losses=try_to(lambda: read_top_losses(monitor, kept_step)),
+        data_report=in_folder(layout.DATA_REPORT_FILE, dict),
+        environment=in_folder(layout.ENVIRONMENT_FILE, dict),
+        config=in_folder(layout.CONFIG_FILE, dict),
+        overrides=in_folder(layout.OVERRIDES_FILE, list),
+        hydra=in_folder(layout.HYDRA_FILE, dict),
+        validation=try_to(read_arrays, monitor, layout.VALIDATION_ROWS, kept_step),
+        representations=try_to(read_arrays, monitor, layout.VECTORS, kept_step),
+        attention=try_to(read_arrays, monitor, layout.ATTENTION_MAPS, kept_step),
+        top_losses=try_to(read_top_losses, monitor, kept_step),
         pretraining=pretraining,
-        # the last: it fills while the others are read
+        # last: it fills while the others are read
         damaged=(*damaged, *(() if pretraining is None else pretraining.damaged)),
     )
 
 
-def _json(path: Path) -> dict[str, Any] | None:
+def _file(folder: Path, name: str, kind: type) -> Any:
+    """Read a JSON or YAML file that holds a ``kind``; ``None`` if there is none."""
+    path = folder / name
     if not path.exists():
         return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DamagedFileError(f"{path.name} can't be read ({error})") from error
-    if not isinstance(content, dict):
-        raise DamagedFileError(f"{path.name} isn't a mapping")
-    return content
-
-
-def _yaml(path: Path, kind: type[Read]) -> Read | None:
-    if not path.exists():
-        return None
-    name = f"{layout.HYDRA_FOLDER}/{path.name}"
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise DamagedFileError(f"{name} can't be read ({error})") from error
+    content = read_or_say(path, name, read_json if path.suffix == ".json" else _yaml)
     if not isinstance(content, kind):
         raise DamagedFileError(f"{name} isn't a {kind.__name__}")
     return content
+
+
+def _yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error

@@ -1,8 +1,7 @@
-"""What a run reached, in words and numbers."""
-
-from __future__ import annotations
+"""What a run reached, on which data and machine, in words and numbers."""
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -14,13 +13,13 @@ from bert_ft.reporting.table import Cell, Table, number, share
 
 
 def facts(log: RunLog) -> dict[str, str]:
-    """What was reached, on which weights, and why it ended."""
+    """Return what was reached, with which weights, and why training ended."""
     metric, _ = objective_of(log)
     if log.metrics is None:
-        best = best_so_far(log)
-        steps = max((int(series.steps[-1]) for series in log.scalars.values()), default=0)
-        found = {"state": f"not finished: there is no metrics.json; logged up to step {steps:,}"}
-        if best is not None:
+        found = {
+            "state": f"not finished: there is no metrics.json; logged up to step {log.last_step:,}",
+        }
+        if (best := best_so_far(log)) is not None:
             found["best so far"] = f"{metric} {best[1]:.4f} at step {best[0]:,}"
         return found
     metrics, checkpoint = log.metrics, log.metrics.get("checkpoint", {})
@@ -30,15 +29,14 @@ def facts(log: RunLog) -> dict[str, str]:
     precision = metrics.get("precision", {}).get("effective", "unknown precision")
     return {
         "objective": f"{metric} {'not a number' if value is None else f'{value:.4f}'}",
-        "weights": f"{weights}{averaged}, after {checkpoint.get('epoch', 0):g} epochs, "
-        f"step {checkpoint.get('step', 0):,}",
+        "weights": f"{weights}{averaged}, after {_duration(checkpoint)}",
         "training": f"{metrics.get('fit_seconds', 0):,.0f} s in {precision}",
         "ended": str(metrics.get("stopped", "unknown")),
     }
 
 
 def results(log: RunLog) -> Table:
-    """The metrics of each split, of the weights that were kept."""
+    """Return the metrics of each split, measured with the kept weights."""
     if log.metrics is None:
         raise NotLogged("the run wrote no metrics.json")
     splits = {"validation": log.metrics.get("val") or {}, "test": log.metrics.get("test") or {}}
@@ -52,7 +50,7 @@ def results(log: RunLog) -> Table:
 
 
 def phases(log: RunLog) -> Table:
-    """The seconds of each phase, summed up."""
+    """Return the total seconds of each phase."""
     seconds: dict[str, float] = {}
     for tag, series in log.scalars.items():
         kind, _, phase = tag.partition("/")
@@ -61,7 +59,7 @@ def phases(log: RunLog) -> Table:
     if not sum(seconds.values()):
         raise NotLogged("no seconds/<phase> was logged (monitor curves)")
     whole = (log.metrics or {}).get("fit_seconds")
-    if whole is not None:  # before the first batch; of a resumed run only what its last start took is known
+    if whole is not None:  # before the first batch; for a resumed run only the last start's time is known
         seconds["start and end"] = max(0.0, whole - sum(seconds.values()))
     total = sum(seconds.values())
     rows = [
@@ -73,7 +71,7 @@ def phases(log: RunLog) -> Table:
 
 
 def all_scalars(log: RunLog) -> Table:
-    """First, last and extreme value of each tag that was logged."""
+    """Return first, last and extreme value of each tag."""
     if not log.scalars:
         raise NotLogged("no scalar was logged: neither tensorboard/ nor csv/ holds any")
     rows = []
@@ -83,18 +81,95 @@ def all_scalars(log: RunLog) -> Table:
         rows.append(
             [Cell(tag), number(len(steps)), *(number(float(v)) for v in (values[0], values[-1], *extremes))]
         )
-    return Table(
-        "Everything that was logged", "", ["tag", "readings", "first", "last", "lowest", "highest"], rows
-    )
+    columns = ["tag", "readings", "first", "last", "lowest", "highest"]
+    return Table("Everything that was logged", "", columns, rows)
 
 
 def environment(log: RunLog) -> Table:
-    """What the run ran on: machine, versions, precision, seed."""
+    """Return what the run ran on: machine, versions, precision, seed."""
     if log.environment is None:
         raise NotLogged("the run wrote no environment.json")
     known = dict(log.environment)
     versions, precision = known.pop("versions", {}), known.pop("precision", {})
-    values = known | versions
-    values["precision"] = f"{precision.get('effective')} (asked for {precision.get('requested')})"
-    rows = [[Cell(name), Cell(str(value))] for name, value in values.items()]
-    return Table("Machine and versions", "", ["", ""], rows)
+    requested = f"{precision.get('effective')} (requested: {precision.get('requested')})"
+    return _pairs("Machine and versions", known | versions | {"precision": requested})
+
+
+def splits(log: RunLog) -> Table:
+    """Return rows and lengths of the data's splits."""
+    columns = {
+        "rows": ("num_rows",),
+        "mean tokens": ("lengths", "mean"),
+        "95%": ("lengths", "p95"),
+        "longest": ("lengths", "max"),
+        "truncated": ("truncated_ratio",),
+        "copies": ("num_duplicates",),
+        "leaks": ("num_leaks",),
+        "near leaks": ("num_near_leaks",),
+    }
+    rows = []
+    for name, split in _splits(log).items():
+        cells = [Cell(name)]
+        for first, *rest in columns.values():
+            value = split.get(first, {}).get(rest[0]) if rest else split.get(first)
+            cells.append(number(value, 3 if "ratio" in first else 1))
+        rows.append(cells)
+    reading = f"Lengths in tokens; the limit is {(log.data_report or {}).get('max_length')}."
+    return Table("Splits", reading, ["split", *columns], rows)
+
+
+def label_counts(log: RunLog) -> Table:
+    """Return the number of rows of each label in each split."""
+    counts = {name: split.get("label_counts", {}) for name, split in _splits(log).items()}
+    labels = list(dict.fromkeys(label for each in counts.values() for label in each))
+    rows = [[Cell(label), *(number(each.get(label, 0)) for each in counts.values())] for label in labels]
+    return Table("Labels", "", ["label", *counts], rows)
+
+
+def held_out(log: RunLog) -> Table:
+    """Return the held-out metrics before and after pre-training."""
+    metrics = _stage_metrics(log)
+    before, after = metrics.get("val_before") or {}, metrics.get("val") or {}
+    rows = [[Cell(name), number(before.get(name)), number(value)] for name, value in after.items()]
+    texts = metrics.get("texts") or {}
+    reading = f"{texts.get('held_out')} texts of {texts.get('origin')}; trained on {texts.get('train')}. "
+    if texts.get("include_evaluation_texts"):
+        reading += (
+            "Texts of validation and test rows were among them (pretrain.include_evaluation_texts=true)."
+        )
+    else:
+        reading += f"{texts.get('left_out')} more were left out because validation or test rows contain them."
+    return Table("Held-out texts", reading, ["", "before", "after"], rows)
+
+
+def stage_settings(log: RunLog) -> Table:
+    """Return what pre-training used, and how it ended."""
+    metrics = _stage_metrics(log)
+    values = {name.replace("_", " "): value for name, value in (metrics.get("stage") or {}).items()}
+    values["kept checkpoint"] = f"after {_duration(metrics.get('checkpoint') or {})}"
+    values["training"] = f"{metrics.get('fit_seconds', 0):,.0f} s; {metrics.get('stopped')}"
+    if metrics.get("head_is_fresh"):
+        values["masked-token head"] = "randomly initialized"
+    if metrics.get("from_cache"):
+        values["taken from the cache"] = metrics["from_cache"]
+    return _pairs("Stage", values)
+
+
+def _duration(checkpoint: dict[str, Any]) -> str:
+    return f"{checkpoint.get('epoch', 0):g} epochs, step {checkpoint.get('step', 0):,}"
+
+
+def _pairs(title: str, values: dict[str, Any]) -> Table:
+    return Table(title, "", ["", ""], [[Cell(name), Cell(str(value))] for name, value in values.items()])
+
+
+def _splits(log: RunLog) -> dict[str, dict[str, Any]]:
+    if log.data_report is None:
+        raise NotLogged("the run wrote no data_report.json")
+    return log.data_report.get("splits", {})
+
+
+def _stage_metrics(log: RunLog) -> dict[str, Any]:
+    if log.stage is None or log.stage.metrics is None:
+        raise NotLogged("the stage wrote no metrics.json")
+    return log.stage.metrics

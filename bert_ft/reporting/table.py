@@ -1,26 +1,18 @@
 """A table of the report."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 SHORT = 24  # characters
-LONG_TEXT = 300  # characters: of a longer text the beginning is shown
-LONG = 30  # rows: a longer table is folded up
+LONG_TEXT = 300  # characters shown of a longer text
+LONG = 30  # rows; a longer table is collapsed
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What stands in a table.
-
-    Attributes:
-        text: of the cell.
-        share: between 0 and 1, how far a bar behind the text goes.
-        is_number: whether it stands to the right.
-    """
+    """A cell: its text, the length of a bar behind it (0 to 1), and whether it is right-aligned as a number."""
 
     text: str
     share: float | None = None
@@ -28,30 +20,23 @@ class Cell:
 
     @property
     def is_short(self) -> bool:
-        """Whether it stays on one line."""
+        """Whether the text stays on one line."""
         return len(self.text) <= SHORT
 
     @property
     def beginning(self) -> str | None:
-        """What is shown of a long text while it is folded up; ``None`` of any other."""
+        """What is shown of a collapsed long text; ``None`` for a short one."""
         return self.text[:LONG_TEXT] if len(self.text) > LONG_TEXT else None
 
     @property
     def rest(self) -> str:
-        """What comes after the beginning."""
+        """What follows ``beginning``."""
         return self.text[LONG_TEXT:]
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the report.
-
-    Attributes:
-        title: its heading.
-        reading: how to read it; empty where it speaks for itself.
-        columns: their headings.
-        rows: as many cells each.
-    """
+    """A table of the report; ``reading`` says how to read it, and may be empty."""
 
     title: str
     reading: str
@@ -60,12 +45,12 @@ class Table:
 
     @property
     def is_long(self) -> bool:
-        """Whether it is folded up."""
+        """Whether it is collapsed."""
         return len(self.rows) > LONG
 
 
 def number(value: Any, digits: int = 4) -> Cell:
-    """A number with so many digits behind the point, or significant ones where it is very small or large."""
+    """Return a number with ``digits`` decimals; very small or large ones with 3 significant digits."""
     if not isinstance(value, int | float) or not math.isfinite(value):
         return Cell("-" if value is None else str(value), is_number=True)
     if isinstance(value, int):
@@ -75,7 +60,7 @@ def number(value: Any, digits: int = 4) -> Cell:
 
 
 def share(value: float) -> Cell:
-    """A number between 0 and 1, with a bar as long; a dash where it is NaN."""
+    """Return a number between 0 and 1 with a bar of that length; a dash for NaN."""
     if not math.isfinite(value):
         return Cell("-", is_number=True)
     return Cell(f"{value:.3f}", share=float(value), is_number=True)

@@ -1,6 +1,4 @@
-"""Pictures of what the classifier held of the validation rows."""
-
-from __future__ import annotations
+"""Pictures of what the classifier predicted for the validation rows."""
 
 from typing import NamedTuple
 
@@ -13,9 +11,9 @@ from bert_ft.drawing.confidence import draw_confusion, draw_reliability, draw_to
 from bert_ft.drawing.curves import Line, Panel, draw_curves
 from bert_ft.drawing.heat_maps import HeatMap, draw_heat_maps
 from bert_ft.drawing.style import capitalized, one_line
-from bert_ft.reporting.layer_grid import layer_grid
+from bert_ft.reporting.layer_grid import logged_grid
 from bert_ft.reporting.not_logged import NotLogged
-from bert_ft.reporting.plot_spec import PlotSpec
+from bert_ft.reporting.plot_spec import plot
 from bert_ft.reporting.run_log import RunLog
 from bert_ft.tasks.calibration import NUM_BINS, reliability_bins
 from bert_ft.tasks.confidence import TopProbabilities, top_probabilities
@@ -24,21 +22,21 @@ SURE = 0.9
 
 
 class Outputs(NamedTuple):
-    """What the classifier gave for the validation rows whose logits are finite.
+    """What the classifier gave for the validation rows that were saved and have finite logits.
 
     Attributes:
-        labels: ``(rows,)``.
-        top: of the same rows.
+        top: their top predictions.
         names: ``(classes,)``.
+        counts: ``(classes, classes)``, the confusion matrix of all rows, also of those that weren't saved.
     """
 
-    labels: NDArray[np.int64]
     top: TopProbabilities
     names: list[str]
+    counts: NDArray[np.int64]
 
 
 def outputs_of(log: RunLog) -> Outputs:
-    """Of the validation that the report shows.
+    """Return the outputs of the validation that the report shows.
 
     Raises:
         NotLogged: none was kept, or no row of it has finite logits.
@@ -49,54 +47,45 @@ def outputs_of(log: RunLog) -> Outputs:
     finite = np.isfinite(arrays["logits"]).all(axis=1)
     if not finite.any():
         raise NotLogged("no validation row has finite logits")
-    labels = arrays["labels"][finite].astype(np.int64)
-    top = top_probabilities(arrays["logits"][finite], labels)
-    return Outputs(labels, top, [str(name) for name in arrays["names"]])
+    top = top_probabilities(arrays["logits"][finite], arrays["labels"][finite].astype(np.int64))
+    return Outputs(top, [str(name) for name in arrays["names"]], arrays["confusion"].astype(np.int64))
 
 
-def counts_of(log: RunLog) -> NDArray[np.int64]:
-    """The confusion matrix of the validation that the report shows, all of its rows.
-
-    Raises:
-        NotLogged: as ``outputs_of``.
-    """
-    outputs_of(log)
-    assert log.validation is not None
-    return log.validation.content["confusion"].astype(np.int64)
-
-
+@plot(
+    "Confidence, right and wrong",
+    "Right rows should pile up at 1, wrong ones further left; wrong rows near 1 are mistakes that the model doesn't "
+    "notice, or wrong labels.",
+)
 def confidence(log: RunLog) -> Figure:
-    """How sure the classifier was where it was right, and where it was wrong."""
-    _, top, names = outputs_of(log)
+    top, names, _ = outputs_of(log)
     title = f"{100 * top.is_correct.mean():.1f}% of {len(top.is_correct):,} rows are right"
     wrong = top.probabilities[~top.is_correct]
     if len(wrong):
         sure = np.count_nonzero(wrong > SURE) or "none"
-        title += f"; wrong: {len(wrong):,}, of them {sure} with a probability above {SURE:g}"
+        title += f"; {len(wrong):,} are wrong, {sure} with a probability above {SURE:g}"
     return draw_top_probabilities(top.probabilities, top.is_correct, len(names), title)
 
 
+@plot(
+    "Calibration",
+    "Bars below the dashed line: the model is more confident than it is accurate. Bins with few rows say little.",
+)
 def reliability(log: RunLog) -> Figure:
-    """Whether the probabilities can be believed."""
     top = outputs_of(log).top
     num_bins = log.setting("monitor.confidence.num_bins") or NUM_BINS
     bins = reliability_bins(top.probabilities, top.is_correct, num_bins)
-    sure, right = top.probabilities.mean(), top.is_correct.mean()
     title = (
-        f"Mean confidence {sure:.3f}, accuracy {right:.3f}; expected calibration error (ECE) {bins.ece:.3f}"
+        f"Mean confidence {top.probabilities.mean():.3f}, accuracy {top.is_correct.mean():.3f}; "
+        f"expected calibration error (ECE) {bins.ece:.3f}"
     )
     return draw_reliability(bins.edges, bins.counts, bins.confidence, bins.accuracy, title)
 
 
-def confusion(log: RunLog) -> Figure:
-    """What was taken for what."""
-    counts, names = counts_of(log), outputs_of(log).names
-    total, right = counts.sum(), np.trace(counts)
-    return draw_confusion(counts, names, f"{total - right:,} of {total:,} rows are off the diagonal")
-
-
+@plot(
+    "Calibration over training",
+    "A calibration error that rises while accuracy stays is overconfidence: label smoothing or fewer steps help.",
+)
 def confidence_over_training(log: RunLog) -> Figure:
-    """Calibration at each validation."""
     names = {
         layout.MEAN_CORRECT: "mean probability where right",
         layout.MEAN_WRONG: "mean probability where wrong",
@@ -113,57 +102,39 @@ def confidence_over_training(log: RunLog) -> Figure:
     if max(len(line.steps) for line in lines) < 2:
         raise NotLogged("there was one validation")
     title = ", ".join(f"{line.name} {line.values[-1]:.3f}" for line in lines[-2:]) + " at the end"
-    return draw_curves([Panel(capitalized(title), "probability, or score", lines, from_zero=True)])
+    return draw_curves([Panel(capitalized(title), "probability or score", lines, from_zero=True)])
 
 
+@plot(
+    "Confusion matrix",
+    "Rows are labels, columns predictions; the diagonal is right. Colors are shares of a row; numbers are counts, shown "
+    "if they fit.",
+)
+def confusion(log: RunLog) -> Figure:
+    _, names, counts = outputs_of(log)
+    total, right = counts.sum(), np.trace(counts)
+    return draw_confusion(counts, names, f"{total - right:,} of {total:,} rows are off the diagonal")
+
+
+@plot(
+    "F1 of each class over training",
+    "Sorted by the last validation, best below; a class that stays dark is never learned.",
+)
 def class_f1_over_training(log: RunLog) -> Figure:
-    """The F1 of each class at each validation."""
-    grid = layer_grid(log.scalars, "(?s)" + layout.tag(layout.CLASS, "(.+)", layout.F1))
-    if grid is None:
-        raise NotLogged("no class/<label>/f1 was logged (monitor confidence)")
+    pattern = "(?s)" + layout.tag(layout.CLASS, "(.+)", layout.F1)
+    grid = logged_grid(log.scalars, pattern, "no class/<label>/f1 was logged (monitor confidence)")
     if len(grid.steps) < 2:
         raise NotLogged("there was one validation; the table has its scores")
     last = grid.values[:, -1]
-    order = np.argsort(-last, kind="stable")  # what isn't there at the end comes last
+    order = np.argsort(-last, kind="stable")  # NaN comes last
     title = "F1 of each class"
     if np.isfinite(last).any():
         worst = int(np.nanargmin(last))
         title += f"; lowest at the end: {one_line(grid.names[worst])}, {last[worst]:.2f}"
     rows = [grid.names[row] for row in order]
-    each = HeatMap(title, rows, grid.steps, grid.values[order], y="label")
-    return draw_heat_maps([each], "F1", limits=(0, 1))
+    return draw_heat_maps(
+        [HeatMap(title, rows, grid.steps, grid.values[order], y="label")], "F1", limits=(0, 1)
+    )
 
 
-PLOTS = (
-    PlotSpec(
-        "confidence",
-        "Confidence, right and wrong",
-        "Right rows should pile up at 1, wrong ones further left; wrong rows near 1 are mistakes that the model won't "
-        "notice, or wrong labels.",
-        confidence,
-    ),
-    PlotSpec(
-        "reliability",
-        "Calibration",
-        "Bars below the dashed line: the model is surer than it is right. Bins with few rows say little.",
-        reliability,
-    ),
-    PlotSpec(
-        "confidence_over_training",
-        "Calibration over training",
-        "A calibration error that rises while accuracy stays is overconfidence: label smoothing or fewer steps help.",
-        confidence_over_training,
-    ),
-    PlotSpec(
-        "confusion",
-        "Confusion matrix",
-        "Rows are labels, columns predictions; the diagonal is right. Colours are shares of a row, numbers are counts, where they fit.",
-        confusion,
-    ),
-    PlotSpec(
-        "class_f1_over_training",
-        "F1 of each class over training",
-        "Sorted by the last validation, best below; a class that stays dark is never learnt.",
-        class_f1_over_training,
-    ),
-)
+PLOTS = (confidence, reliability, confidence_over_training, confusion, class_f1_over_training)

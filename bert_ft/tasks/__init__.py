@@ -1,1 +1,1 @@
-"""What turns a label column into a target, logits into a loss and a prediction, and a split into metrics. One file a task."""
+"""Tasks: label column → target, logits → loss and prediction, split → metrics. One file for each task."""

@@ -1,4 +1,4 @@
-"""How far a classifier's probabilities can be believed: what the monitor logs and the report draws."""
+"""How reliable a classifier's probabilities are: what the monitor logs and the report draws."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-NUM_BINS = 15  # as the monitor's expected calibration error has by default
+NUM_BINS = 15  # the default of the monitor's expected calibration error
 
 
 class ReliabilityBins(NamedTuple):
-    """Rows by their top probability, in bins of equal width; each holds its upper edge.
+    """Rows by their top probability, in bins of equal width that include their upper edge.
 
     Attributes:
         edges: ``(bins + 1,)``, from 0 to 1.
         counts: ``(bins,)``.
         confidence: ``(bins,)``, mean top probability; NaN in empty bins.
-        accuracy: ``(bins,)``, likewise.
-        ece: expected calibration error: the mean distance of the two over the rows (Naeini et al., 2015).
+        accuracy: ``(bins,)``; NaN in empty bins.
+        ece: expected calibration error, the mean of ``|confidence - accuracy|`` over rows (Naeini et al., 2015).
     """
 
     edges: NDArray[np.float64]
@@ -34,8 +34,8 @@ def reliability_bins(
 ) -> ReliabilityBins:
     """Return confidence and accuracy of the rows ``(rows,)`` in each bin.
 
-    Not by torchmetrics, which has a bin of its own for a probability of exactly 1 (as of 1.9), nor by scikit-learn, which
-    counts no rows and takes a second to import in every run.
+    torchmetrics 1.9 puts a probability of exactly 1 into an extra bin; scikit-learn doesn't count rows, and takes a
+    second to import.
     """
     import numpy as np
 

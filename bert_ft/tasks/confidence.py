@@ -1,4 +1,4 @@
-"""How sure a classifier is of validation rows, how right, and which class it takes for which."""
+"""How confident and how right a classifier is on validation rows, and which classes it confuses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class JudgesConfidence(Protocol):
-    """A task whose rows have one class each: what the monitors of predictions ask of it.
+    """What the monitors of predictions need of a task whose rows have one class each.
 
     ``logits`` are ``(rows, classes)`` and finite, ``labels`` ``(rows,)`` class ids.
     """
@@ -27,10 +27,10 @@ class JudgesConfidence(Protocol):
         """Names of the classes, in the order of the logits."""
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """Return the probability of each class, ``(rows, classes)``, in the type of the logits."""
+        """Return the probability of each class, ``(rows, classes)``, in the dtype of the logits."""
 
     def predicted(self, logits: Any) -> Any:
-        """Return the class id of each row, ``(rows,)``, of a tensor or an array."""
+        """Return the class id of each row, ``(rows,)``, for a tensor or an array."""
 
     def row_losses(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return minus the log-probability of each row's label, ``(rows,)``."""
@@ -39,10 +39,7 @@ class JudgesConfidence(Protocol):
         """Return the number of rows by label and prediction, ``(classes, classes)``."""
 
     def confidence(self, logits: Tensor, labels: Tensor, num_bins: int) -> dict[str, float]:
-        """Return tag → scalar: calibration, and the scores of each class; what is 0 / 0 is left out.
-
-        ``num_bins`` is that of the expected calibration error, of equal width.
-        """
+        """Return tag → scalar: calibration with ``num_bins`` equal bins, and each class's scores unless they are 0 / 0."""
 
 
 def confusion_counts(predictions: Tensor, labels: Tensor, num_classes: int) -> Tensor:
@@ -53,13 +50,7 @@ def confusion_counts(predictions: Tensor, labels: Tensor, num_classes: int) -> T
 
 
 class ClassScores(NamedTuple):
-    """``(classes,)`` each; NaN where nothing was there to be found, or nothing was predicted.
-
-    Attributes:
-        precision: the share of the rows predicted as this class that have it.
-        recall: the share of the rows with this class that were predicted so.
-        f1: their harmonic mean.
-    """
+    """Scores of each class, ``(classes,)``; NaN for 0 / 0, if it has no rows or no predictions."""
 
     precision: NDArray[np.float64]
     recall: NDArray[np.float64]
@@ -104,13 +95,7 @@ def confidence_scores(
 
 
 class TopProbabilities(NamedTuple):
-    """The top prediction of each row.
-
-    Attributes:
-        probabilities: ``(rows,)``.
-        predictions: ``(rows,)``.
-        is_correct: ``(rows,)``.
-    """
+    """The top prediction of each row, ``(rows,)`` each."""
 
     probabilities: NDArray[np.float64]
     predictions: NDArray[np.int64]
@@ -118,7 +103,7 @@ class TopProbabilities(NamedTuple):
 
 
 def top_probabilities(logits: NDArray, labels: NDArray) -> TopProbabilities:
-    """Return the top prediction of each row of logits ``(rows, classes)``; of equal logits the first counts."""
+    """Return the top prediction of each row of logits ``(rows, classes)``; the first of equal ones."""
     import numpy as np
 
     logits = logits.astype(np.float64)

@@ -1,4 +1,4 @@
-"""A task as a saved folder names it: by its short name, or by its class where that is the user's own."""
+"""A task as a saved folder names it: by its short name, or by its class if it is the user's own."""
 
 from __future__ import annotations
 
@@ -11,39 +11,36 @@ from bert_ft.tasks.single_label import SingleLabel
 from bert_ft.tasks.task import OPTIONAL_KEYS, Task
 from bert_ft.trust import TARGET, is_trusted, refusal
 
-# under these names folders are saved for good: a class may move, its name here stays
+# saved folders use these names: a class may move, but its name here stays
 TASKS: dict[str, type[Task]] = {task.name: task for task in (SingleLabel,)}
 
 
-_SAID = ("name", "objectives", "problem_type", "prediction_columns")  # what each task's class says
+_REQUIRED = ("name", "objectives", "problem_type", "prediction_columns")  # attributes of each task class
 
 
 def described(task: Task) -> dict[str, Any]:
-    """Return what a saved folder says of its task, in plain types.
+    """Return how a saved folder describes its task, in types that YAML has.
 
     Raises:
         ConfigError: a setting can't be written.
     """
-    if TASKS.get(task.name) is type(task):
-        return {"name": task.name, **_settings_as_yaml(task.settings())}
-    return {
-        "name": task.name,
-        TARGET: f"{type(task).__module__}.{type(task).__qualname__}",
-        **_settings_as_yaml(task.settings()),
-    }
+    kind = type(task)
+    target = {} if TASKS.get(task.name) is kind else {TARGET: f"{kind.__module__}.{kind.__qualname__}"}
+    settings = {name: _as_yaml(name, value) for name, value in task.settings().items()}
+    return {"name": task.name, **target, **settings}
 
 
 def restored(description: Mapping[str, Any], names: Sequence[str], trust: Sequence[str] = ()) -> Task:
-    """Return the task of ``described``.
+    """Return the task that ``described`` gave the description of.
 
     Args:
         description: from the saved folder.
-        names: of the outputs, as ``config.json`` has them.
+        names: names of the outputs in ``config.json``.
         trust: patterns of names that may be imported.
 
     Raises:
-        ConfigError: the task is a class of the user's own that isn't trusted.
-        CheckpointError: there is no such task, or it refuses its settings.
+        ConfigError: the task is a user's class that isn't trusted.
+        CheckpointError: there is no such task, or it rejects its settings.
     """
     settings = dict(description)
     name, target = settings.pop("name"), settings.pop(TARGET, None)
@@ -60,7 +57,7 @@ def task_class(target: str, trust: Sequence[str] = ()) -> type[Task]:
     """Return the task class of this full name.
 
     Raises:
-        ConfigError: it isn't trusted, can't be imported, or is no task.
+        ConfigError: it isn't trusted, can't be imported, or isn't a task.
     """
     key = f"task.{TARGET}"
     if not is_trusted(target, ("bert_ft.*", *trust)):
@@ -72,8 +69,7 @@ def task_class(target: str, trust: Sequence[str] = ()) -> type[Task]:
         raise ConfigError(f"{key}={target}: {error}") from error
     if not (isinstance(found, type) and issubclass(found, Task)):
         raise ConfigError(f"{key}={target}: isn't a class derived from bert_ft.tasks.task.Task")
-    lacking = [attribute for attribute in _SAID if not hasattr(found, attribute)]
-    if lacking:
+    if lacking := [attribute for attribute in _REQUIRED if not hasattr(found, attribute)]:
         raise ConfigError(
             f"{key}={target}: the class lacks {', '.join(lacking)}; see bert_ft.tasks.task.Task"
         )
@@ -82,15 +78,6 @@ def task_class(target: str, trust: Sequence[str] = ()) -> type[Task]:
             f"{key}={target}: `supports` names {', '.join(sorted(unknown))}; it may name {', '.join(OPTIONAL_KEYS)}"
         )
     return found
-
-
-def _settings_as_yaml(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings in types that YAML has.
-
-    Raises:
-        ConfigError: one of them can't be written.
-    """
-    return {name: _as_yaml(name, value) for name, value in settings.items()}
 
 
 def _as_yaml(name: str, value: Any) -> Any:

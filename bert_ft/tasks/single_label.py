@@ -1,4 +1,4 @@
-"""One label a text, of a fixed list of classes (``task=single_label``)."""
+"""One label for each text, from a fixed list of classes (``task=single_label``)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class SingleLabel(Task):
         """Return the task with the names in ``labels``, sorted: as numbers if all are integers, else as text.
 
         Raises:
-            DataError: there is one class only.
+            DataError: there is only one class.
         """
         import pyarrow.compute as pc
 
@@ -76,7 +76,7 @@ class SingleLabel(Task):
         return ids
 
     def strata(self, targets: np.ndarray) -> np.ndarray:
-        """Return the class ids: each class is spread evenly."""
+        """Return the class ids, so that each class is spread evenly."""
         return targets
 
     def describe(self, target: Any) -> str:
@@ -84,14 +84,14 @@ class SingleLabel(Task):
         return self.names[int(target)]
 
     def summary(self, targets: np.ndarray) -> dict[str, int | float]:
-        """Return the rows of each class."""
+        """Return the number of rows of each class."""
         import numpy as np
 
         counts = np.bincount(targets, minlength=len(self.names)).tolist()
         return dict(zip(self.names, counts, strict=True))
 
     def summary_warnings(self, summary: Mapping[str, int | float]) -> Iterator[str]:
-        """Yield the classes that have no row."""
+        """Yield a warning that names the classes without rows."""
         missing = [name for name, count in summary.items() if count == 0]
         if missing:
             yield f"no row of {', '.join(missing)}"
@@ -126,7 +126,7 @@ class SingleLabel(Task):
         """Return a weight for each class; see ``Task.class_weights``.
 
         Raises:
-            ConfigError: there are more or fewer weights than classes, or a class has no row to be balanced by.
+            ConfigError: the numbers of weights and classes differ, or ``balanced`` meets a class without rows.
         """
         import numpy as np
 
@@ -142,7 +142,7 @@ class SingleLabel(Task):
         return list(given)
 
     def same_label(self, targets: Tensor, others: Tensor) -> Tensor:
-        """Return ``(batch, num_others)`` bool, which rows have the same class."""
+        """Return which rows have the same class, ``(batch, num_others)`` bool."""
         return targets[:, None] == others
 
     def divergence(self, logits: Tensor, others: Tensor) -> Tensor:
@@ -152,7 +152,7 @@ class SingleLabel(Task):
         return symmetric_kl(logits, others)
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """Return the probability of each class, ``(rows, classes)``, in the type of the logits."""
+        """Return the probability of each class, ``(rows, classes)``, in the dtype of the logits."""
         return logits.softmax(1)
 
     def predicted(self, logits: Any) -> Any:

@@ -1,8 +1,8 @@
-"""The interface of a task: all that the rest of the package asks about labels.
+"""The interface of a task: everything that the rest of the package needs to know about labels.
 
-A task of your own is a frozen dataclass derived from ``Task`` in one file, and a ``task`` node that names it by
-``_target_`` (trusted on the command line). Modules of tasks load nothing heavy at their top, since a configuration is judged by
-its task before anything is loaded: methods import what they compute with.
+To add a task, derive a frozen dataclass from ``Task`` in one file and name it by ``_target_`` in the ``task`` node (with
+``trust`` on the command line). Its module must not import anything heavy at the top, since a configuration is checked
+against its task before anything is loaded: import inside the methods.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torchmetrics import Metric
 
-# configuration keys that mean something for some tasks only → what switches each off
+# configuration keys that only some tasks support → the value that switches each off
 OPTIONAL_KEYS: Mapping[str, Any] = {
     "loss.class_weights": None,
     "loss.contrastive_weight": 0,
@@ -40,15 +40,15 @@ class Task(ABC):
     In shapes, ``batch`` is the number of texts and ``num_labels`` that of ``names``.
 
     Attributes:
-        names: names of the model's outputs, in their order; empty until ``fitted``.
-        name: of the task, as messages and saved folders show it.
-        objectives: metric of a split → ``max`` or ``min``; what ``objective.metric`` may name, beside ``metrics``.
-        problem_type: what ``config.json`` tells transformers of the outputs.
-        prediction_columns: columns that a prediction adds to a file.
-        supports: those of ``OPTIONAL_KEYS`` that mean something here.
+        names: names of the model's outputs; empty until ``fitted``.
+        name: name of the task in messages and saved folders.
+        objectives: metric of a split → ``max`` or ``min``; ``objective.metric`` may also name others of ``metrics``.
+        problem_type: the entry of that name in ``config.json``.
+        prediction_columns: columns that prediction adds to a file.
+        supports: the ``OPTIONAL_KEYS`` that this task supports.
         has_classes: whether each row has one class, as the losses of ``bert_ft.nn.losses`` need.
-        report_sections: of the report, those that show predictions and apply here.
-        loss_unit: of the plain loss, for the axes of pictures.
+        report_sections: sections of the report about predictions that apply.
+        loss_unit: unit of the plain loss, for axes.
     """
 
     names: tuple[str, ...] = ()
@@ -63,7 +63,7 @@ class Task(ABC):
     loss_unit: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        """Turn lists, as configurations and saved folders have them, into tuples."""
+        """Turn lists, which configurations and saved folders have, into tuples."""
         for field in fields(self):
             if isinstance(value := getattr(self, field.name), list):
                 object.__setattr__(self, field.name, tuple(value))
@@ -72,12 +72,12 @@ class Task(ABC):
 
     @property
     def reader(self) -> LabelReader:
-        """How a source reads labels: as texts, unless a task says otherwise."""
+        """How a source reads labels: as texts by default."""
         return LabelTexts()
 
     @abstractmethod
     def fitted(self, labels: pa.ChunkedArray, origin: str = "train") -> Self:
-        """Return the task with its ``names``, and whatever else it takes from the stored labels of the training rows.
+        """Return the task with its ``names``, and all else that it takes from the labels of the training rows.
 
         Raises:
             DataError: nothing can be learned from these labels.
@@ -92,37 +92,34 @@ class Task(ABC):
         Args:
             labels: as the reader stored them.
             origin: where they came from, for messages.
-            rows: their row numbers there; from 1 if not given.
+            rows: their row numbers there; ``None`` = from 1.
 
         Raises:
-            DataError: a label is none of this task's.
+            DataError: a label isn't valid for this task.
         """
 
     def strata(self, targets: np.ndarray) -> np.ndarray:
-        """Return ``(num_rows,)`` int64 from 0 up: rows of one number are spread evenly over the splits.
-
-        One stratum for all rows, unless a task says otherwise.
-        """
+        """Return ``(num_rows,)`` int64 from 0: each stratum is spread evenly over the splits; one stratum by default."""
         import numpy as np
 
         return np.zeros(len(targets), dtype=np.int64)
 
     def target_keys(self, targets: np.ndarray) -> np.ndarray:
-        """Return ``(num_rows,)`` int64, equal for equal targets; different ones for copies of a text are a conflict."""
+        """Return ``(num_rows,)`` int64, equal for equal targets; copies of a text with different ones are a conflict."""
         import numpy as np
 
         return np.unique(targets, axis=0, return_inverse=True)[1].reshape(len(targets))
 
     @abstractmethod
     def describe(self, target: Any) -> str:
-        """Return one row's target as messages and tables show it."""
+        """Return one row's target for messages and tables."""
 
     @abstractmethod
     def summary(self, targets: np.ndarray) -> dict[str, int | float]:
-        """Return what the data report counts of a split: name → number, a row of its table; the same names for every split."""
+        """Return what the data report counts in a split, name → number, with the same names for every split."""
 
     def summary_warnings(self, summary: Mapping[str, int | float]) -> Iterator[str]:
-        """Yield what may spoil training or its score, as the end of a sentence about the split."""
+        """Yield what may harm training or its score, as the end of a sentence about the split."""
         return iter(())
 
     def report_warnings(
@@ -137,7 +134,7 @@ class Task(ABC):
         return iter(())
 
     def facts(self) -> dict[str, Any]:
-        """Return what ``data_report.json`` records of the task, for those who read a run's folder."""
+        """Return what ``data_report.json`` records about the task."""
         return {
             "name": self.name,
             "loss_unit": self.loss_unit,
@@ -147,7 +144,7 @@ class Task(ABC):
     # the model
 
     def config_entries(self) -> dict[str, Any]:
-        """Return the entries of ``config.json`` by which transformers knows the outputs."""
+        """Return the entries of ``config.json`` that describe the outputs to transformers."""
         return {
             "id2label": dict(enumerate(self.names)),
             "label2id": {name: index for index, name in enumerate(self.names)},
@@ -155,28 +152,28 @@ class Task(ABC):
         }
 
     def settings(self) -> dict[str, Any]:
-        """Return what the constructor needs beside ``names``, in plain types, for the saved folder."""
+        """Return the constructor's arguments except ``names``, for the saved folder."""
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "names"}
 
     # training
 
     @abstractmethod
     def plain_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return the scalar by which validation and test judge ``(batch, num_labels)`` logits, without additions.
+        """Return the scalar loss of ``(batch, num_labels)`` logits for validation and test.
 
-        It is the training loss too where ``loss._target_`` is null.
+        It is also the training loss if ``loss._target_`` is null.
         """
 
     @abstractmethod
     def metrics(self) -> dict[str, Metric]:
-        """Return the metrics over a whole split, by name; ``objectives`` has them, and ``loss``."""
+        """Return the metrics over a whole split, by name; ``objectives`` has these and ``loss``."""
 
     def metric_arguments(self) -> dict[str, Any]:
-        """Return what a metric of the user's choice is given where its constructor takes it, e.g. ``num_classes``."""
+        """Return arguments for user-chosen metrics whose constructors take them, e.g. ``num_classes``."""
         return {}
 
     def metric_inputs(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Return predictions and targets as metrics take them; logits and targets unless a task says otherwise."""
+        """Return predictions and targets for metrics; logits and targets by default."""
         return logits, targets
 
     def scores(self, logits: Tensor, targets: Tensor) -> dict[str, float]:
@@ -201,22 +198,22 @@ class Task(ABC):
         raise self.unsupported("loss.class_weights", given)
 
     def same_label(self, targets: Tensor, others: Tensor) -> Tensor:
-        """Return ``(batch, num_others)`` bool: which rows a contrastive loss draws together."""
+        """Return ``(batch, num_others)`` bool: which rows a contrastive loss treats as positives."""
         raise self.unsupported("loss.contrastive_weight", "…")
 
     def divergence(self, logits: Tensor, others: Tensor) -> Tensor:
-        """Return ``(batch,)``: how far two passes over the same texts lie apart, for R-Drop."""
+        """Return the divergence of two passes over the same texts, ``(batch,)``, for R-Drop."""
         raise self.unsupported("loss.r_drop_weight", "…")
 
     # prediction
 
     def outputs(self, logits: Tensor) -> Tensor:
-        """Return ``(batch, num_labels)`` float32, what predictions are read from, e.g. probabilities."""
+        """Return ``(batch, num_labels)`` float32 for ``decode``, e.g. probabilities."""
         return logits.float()
 
     @abstractmethod
     def decode(self, outputs: np.ndarray) -> dict[str, Sequence[Any] | np.ndarray]:
-        """Return the columns that a prediction adds, ``(num_rows,)`` each, from ``outputs``."""
+        """Return ``prediction_columns``, ``(num_rows,)`` each, from ``outputs``."""
 
     def probability_columns(self, outputs: np.ndarray) -> dict[str, np.ndarray]:
         """Return a column for each label, ``(num_rows,)``, for ``probabilities=all``.
@@ -228,17 +225,17 @@ class Task(ABC):
 
     @classmethod
     def applies_to_monitor(cls, name: str) -> bool:
-        """Return whether the entry ``name`` of ``monitor`` means something for this task."""
+        """Return whether this task supports the entry ``name`` of ``monitor``."""
         key = f"monitor.{name}"
         return key not in OPTIONAL_KEYS or key in cls.supports
 
     @classmethod
     def unsupported(cls, key: str, value: Any) -> ConfigError:
-        """Return the error of a key that means nothing for this task."""
+        """Return the error for a key that this task doesn't support."""
         return ConfigError(unsupported(cls, key, value))
 
 
 def unsupported(task: type[Task], key: str, value: Any) -> str:
-    """Return what is wrong with a key that means nothing for a task, and what to do."""
+    """Return the message for a key that a task doesn't support."""
     off = {"None": "null", "False": "false"}.get(str(OPTIONAL_KEYS[key]), str(OPTIONAL_KEYS[key]))
-    return f"{key}={value}: means nothing for task={task.name}; set it to {off}"
+    return f"{key}={value}: isn't supported by task={task.name}; set it to {off}"

@@ -63,12 +63,6 @@ def test_a_text_of_one_token():
     assert values == {"entropy": 0, "distance": 0, "on_first": 1, "on_last": 1, "on_self": 1}
 
 
-@pytest.mark.parametrize("length", [2, 3, 48])
-def test_the_highest_entropy_is_1_at_any_length(length):
-    attention = torch.full((1, 1, length, length), 1 / length, dtype=torch.float64)
-    assert attention_statistics(attention)["entropy"].flatten().tolist() == pytest.approx([1] * length)
-
-
 def test_nan_stays_with_its_head():
     attention = random_attention()
     attention[1, 2] = math.nan

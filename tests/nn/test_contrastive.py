@@ -12,7 +12,6 @@ from torch.nn import functional as F
 from bert_ft.nn.contrastive import (
     Projection,
     alignment,
-    gathered,
     on_unit_sphere,
     simcse_loss,
     supervised_loss,
@@ -85,20 +84,6 @@ def test_equals_a_loop(loss, by_hand, groups, temperature):
 def test_gradients(loss, by_hand, groups):
     inputs = [view.requires_grad_() for view in views()]
     assert torch.autograd.gradcheck(lambda one, other: loss(one, other, *groups, 0.5), inputs)
-
-
-def test_a_copy_of_a_text_is_no_negative():
-    first, second = views()
-    without = simcse_loss(first, second, TEXTS, 0.1)
-    assert without < simcse_loss(first, second, torch.arange(6), 0.1)
-
-
-def test_of_another_text_is_a_positive_by_its_label_alone():
-    first, second = views()
-    assert not torch.isclose(
-        supervised(first, second, LABELS, TEXTS, 0.1),
-        supervised(first, second, torch.arange(6), TEXTS, 0.1),
-    )
 
 
 def test_a_copy_with_another_label_is_no_negative():
@@ -177,13 +162,11 @@ class TestCollapse:
         vectors = torch.ones(5, DIM) * torch.arange(1, 6)[:, None]
         assert uniformity(vectors).item() == pytest.approx(0, abs=1e-5)
         assert alignment(vectors, 2 * vectors).item() == pytest.approx(0, abs=1e-5)
+        assert uniformity(vectors[:1]).isnan()
 
     def test_spread(self):
         vectors = torch.randn(500, 512, generator=torch.Generator().manual_seed(0))
         assert uniformity(vectors).item() == pytest.approx(-4, abs=0.1)
-
-    def test_of_one_text(self):
-        assert uniformity(torch.ones(1, DIM)).isnan()
 
 
 class TestProjection:
@@ -191,15 +174,8 @@ class TestProjection:
         projection = Projection(DIM, [4, 3])
         assert [type(layer) for layer in projection] == [nn.Linear, nn.Tanh, nn.Linear, nn.Tanh]
         assert projection(torch.randn(2, DIM)).shape == (2, 3)
-
-    def test_none(self):
         vectors = torch.randn(2, DIM)
         assert Projection(DIM, [])(vectors) is vectors
-
-
-def test_alone_there_is_nothing_to_gather():
-    values = torch.randn(2, DIM)
-    assert gathered(values) is values
 
 
 def in_a_process(rank, folder, name):

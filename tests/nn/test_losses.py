@@ -29,21 +29,16 @@ def numpy_log_softmax(logits):
 
 
 class TestCrossEntropy:
-    @pytest.mark.parametrize("arguments", [{}, {"label_smoothing": 0.1}])
-    def test_equals_torch(self, arguments):
-        loss = CrossEntropy(**arguments)(random_logits(), LABELS)
-        torch.testing.assert_close(loss, F.cross_entropy(random_logits(), LABELS, **arguments))
-
-    def test_equals_torch_with_class_weights(self):
-        expected = F.cross_entropy(random_logits(), LABELS, weight=torch.tensor(WEIGHTS, dtype=torch.float64))
-        torch.testing.assert_close(CrossEntropy(class_weights=WEIGHTS)(random_logits(), LABELS), expected)
+    @pytest.mark.parametrize(("smoothing", "weights"), [(0, None), (0.1, None), (0, WEIGHTS)])
+    def test_equals_torch(self, smoothing, weights):
+        loss = CrossEntropy(smoothing, weights)(random_logits(), LABELS)
+        weight = None if weights is None else torch.tensor(weights, dtype=torch.float64)
+        expected = F.cross_entropy(random_logits(), LABELS, weight=weight, label_smoothing=smoothing)
+        torch.testing.assert_close(loss, expected)
 
     def test_smoothing_is_spread_without_class_weights(self):
-        log_probs, labels, weights = (
-            numpy_log_softmax(random_logits().numpy()),
-            LABELS.numpy(),
-            np.array(WEIGHTS),
-        )
+        log_probs, labels = numpy_log_softmax(random_logits().numpy()), LABELS.numpy()
+        weights = np.array(WEIGHTS)
         target = 0.9 * np.eye(4)[labels] + 0.1 / 4
         per_row = -(target * log_probs).sum(-1)
         expected = (weights[labels] * per_row).sum() / weights[labels].sum()
@@ -63,7 +58,7 @@ class TestClassificationLosses:
         expected = loss(random_logits(), LABELS)
         torch.testing.assert_close(loss(random_logits().flip(0), LABELS.flip(0)), expected)
 
-    def test_pieces_weighed_by_their_total_weight_give_the_batch(self, loss, class_weights):
+    def test_pieces_weighted_by_their_total_weight_give_the_batch(self, loss, class_weights):
         loss = loss(class_weights=class_weights)
         pieces = list(zip(random_logits().split((5, 2)), LABELS.split((5, 2)), strict=True))
         parts = torch.stack([loss(logits, labels) for logits, labels in pieces])
@@ -122,7 +117,7 @@ def same(labels):
 class TestSupervisedContrastive:
     @pytest.mark.parametrize("temperature", [0.07, 1.0])
     def test_equals_the_formula(self, temperature):
-        # label 1 and 3 stand alone: as anchors they don't count, as negatives they do
+        # labels 1 and 3 occur once: they count as negatives, but not as anchors
         loss = SupervisedContrastive(temperature)(random_logits(), same(LABELS))
         expected = contrastive_by_hand(random_logits().numpy(), LABELS.tolist(), temperature)
         assert loss.item() == pytest.approx(expected, rel=1e-12)
@@ -159,12 +154,9 @@ class TestSymmetricKl:
     def test_equal_logits_cost_nothing(self):
         assert symmetric_kl(random_logits(), random_logits() + 3).abs().max() < 1e-15
 
-    def test_gradient_flows_into_both(self):
-        a, b = random_logits(seed=0).requires_grad_(), random_logits(seed=1).requires_grad_()
-        assert torch.autograd.gradcheck(symmetric_kl, (a, b))
-
-    def test_equal_logits_have_no_gradient(self):
-        a, b = random_logits().requires_grad_(), random_logits().requires_grad_()
+    def test_gradient_flows_into_both_and_is_zero_for_equal_logits(self):
+        a, b, other = (random_logits(seed=seed).requires_grad_() for seed in (0, 0, 1))
+        assert torch.autograd.gradcheck(symmetric_kl, (a, other))
         assert torch.autograd.gradcheck(symmetric_kl, (a, b))
         symmetric_kl(a, b).sum().backward()
         assert not a.grad.any()
@@ -206,12 +198,6 @@ def test_balanced_weights_need_a_row_of_each_label():
     ("loss", "arguments", "message"),
     [
         (CrossEntropy, {"label_smoothing": 1.0}, r"loss\.label_smoothing=1\.0: must be"),
-        (
-            CrossEntropy,
-            {"class_weights": [1.0, 0.0]},
-            r"loss\.class_weights=\[1\.0, 0\.0\]: must be a list of numbers > 0",
-        ),
-        (Focal, {"class_weights": [1.0, float("nan")]}, r"loss\.class_weights=\[1\.0, nan\]: must be"),
         (Focal, {"class_weights": [1.0, float("inf")]}, r"loss\.class_weights=\[1\.0, inf\]: must be"),
         (Focal, {"gamma": -1.0}, r"loss\.gamma=-1\.0: must be"),
         (SupervisedContrastive, {"temperature": 0.0}, r"loss\.contrastive_temperature=0\.0: must be"),

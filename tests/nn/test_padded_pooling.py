@@ -28,12 +28,11 @@ def new_pooling(name, dtype=torch.float64):
     return pooling
 
 
-@pytest.mark.parametrize("lengths", [(1, 3, 3, 6), (6, 1, 4), (0, 2, 0, 3), (1,), (0, 1)])
-@pytest.mark.parametrize("extra", [0, 3])
+@pytest.mark.parametrize("lengths", [(1, 3, 3, 6), (0, 2, 0, 3), (1,)])
 @pytest.mark.parametrize("name", POOLINGS)
-def test_equals_packed(name, lengths, extra):
+def test_equals_packed(name, lengths):
     pooling = new_pooling(name)
-    padded, packed = padded_and_packed(lengths, extra)
+    padded, packed = padded_and_packed(lengths, extra=3)
     torch.testing.assert_close(pool_padded(pooling, *padded), pooling(*packed))
 
 

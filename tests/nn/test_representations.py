@@ -67,17 +67,9 @@ class TestClusters:
         vectors, labels = clusters()
         assert measure(rotated(vectors), labels) == pytest.approx(measure(vectors, labels), rel=1e-9)
 
-    def test_fall_when_labels_are_shuffled(self, measure, loop):
-        vectors, labels = clusters(distance=8.0)
-        shuffled = labels[torch.from_numpy(np.random.default_rng(0).permutation(len(labels)))]
-        assert measure(vectors, shuffled) < measure(vectors, labels) / 3
-
     def test_of_one_class_are_nan(self, measure, loop):
         vectors, labels = clusters()
         assert math.isnan(measure(vectors, torch.zeros_like(labels)))
-
-    def test_of_a_single_row_are_nan(self, measure, loop):
-        vectors, labels = clusters()
         assert math.isnan(measure(vectors[:1], labels[:1]))
 
 
@@ -102,11 +94,6 @@ class TestEffectiveRank:
     def test_does_not_change_with_place_scale_and_direction(self):
         vectors, _ = clusters()
         assert effective_rank(rotated(vectors)) == pytest.approx(effective_rank(vectors), rel=1e-9)
-
-    def test_falls_when_directions_collapse(self):
-        vectors, _ = clusters()
-        flat = vectors * torch.tensor([1.0, 1, 1e-3, 1e-3, 1e-3])
-        assert effective_rank(flat) < 2.1 < 4 < effective_rank(vectors)
 
     def test_of_equal_rows_is_nan(self):
         assert math.isnan(effective_rank(torch.ones(4, 3, dtype=torch.float64)))

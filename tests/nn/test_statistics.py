@@ -49,14 +49,6 @@ def test_against_numpy(mean, sd, kurtosis):
     assert_close(of(values), expected(values), kurtosis=kurtosis)
 
 
-def test_float32_powers_of_the_values_would_not_do():
-    """The negative control of values far from zero."""
-    values = values_of(1e3, 1).flatten()
-    naive = values.square().mean() - values.mean() ** 2
-    assert abs(naive.sqrt().item() - expected(values)["sd"]) > 0.01
-    assert of(values)["sd"] == pytest.approx(expected(values)["sd"], rel=1e-5)
-
-
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 @pytest.mark.parametrize("size", [(63,), (200, 3, 500)], ids=["few", "many"])
 def test_other_precisions(dtype, size):
@@ -75,10 +67,6 @@ def test_large_float16_values_keep_their_size():
 def test_near_zero_counts_both_signs_and_the_bound(near_zero):
     values = torch.tensor([-2.0, -1.5, -1.0, 0.0, 1.0, 3.0])
     assert of(values, near_zero)["near_zero"] == pytest.approx(np.mean(values.abs().numpy() <= near_zero))
-
-
-def test_the_largest_may_be_negative():
-    assert of(torch.tensor([-7.0, 3.0]))["max_abs"] == 7
 
 
 def test_of_normal_values_kurtosis_is_three():
@@ -129,14 +117,6 @@ class TestMerged:
         values = values_of(mean)
         assert_close(found(merged(in_parts(values, sizes))), expected(values), kurtosis=kurtosis)
 
-    def test_a_mean_of_the_parts_statistics_would_not(self):
-        """The negative control: the parts are uneven, and their means differ."""
-        values = values_of().flatten().sort().values
-        parts = statistics(in_parts(values, [100, 2420])).mean(dim=0)
-        whole = expected(values)
-        assert abs(parts[0].item() - whole["mean"]) > 0.1
-        assert_close(found(merged(in_parts(values, [100, 2420]))), whole)
-
     def test_in_any_order(self):
         raw = in_parts(values_of(5.0), [13, 700, 7, 1800])
         order = [2, 0, 3, 1]
@@ -152,17 +132,6 @@ class TestMerged:
         for dim, raw in ((0, halves), (-2, halves.transpose(0, 1))):
             for block, row in zip(blocks, statistics(merged(raw, dim)).tolist(), strict=True):
                 assert_close(dict(zip(STATISTICS, row, strict=True)), expected(block))
-
-    def test_an_empty_part_changes_nothing(self):
-        raw = in_parts(values_of(), [2520])
-        empty = raw_moments(torch.zeros(0), NEAR_ZERO)[None]
-        assert torch.equal(merged(torch.cat([raw, empty])), merged(raw))
-
-    def test_one_part_that_isnt_finite_is_enough(self):
-        broken = raw_moments(torch.tensor([1.0, float("nan")]), NEAR_ZERO)
-        assert not np.isfinite(
-            found(merged(torch.stack([raw_moments(values_of(), NEAR_ZERO), broken])))["sd"]
-        )
 
 
 class TestSampled:

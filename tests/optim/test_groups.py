@@ -53,22 +53,6 @@ def test_a_tied_parameter_counts_once_under_its_first_name():
     assert group_table(parameter_groups(tied, **SETTINGS)) == group_table(groups_of(model))
 
 
-def test_each_parameter_has_the_lr_of_its_depth():
-    model = TinyClassifier()
-    lr_of = {id(param): group["lr"] for group in groups_of(model) for param in group["params"]}
-    for name, param in model.named_parameters():
-        assert lr_of[id(param)] == 1e-3 * 0.5 ** (NUM_LAYERS + 1 - layer_of(name, NUM_LAYERS)), name
-
-
-def test_lr_rises_with_depth():
-    lrs = [group["lr"] for group in groups_of(TinyClassifier()) if "/" not in group["name"]]
-    assert lrs == [1e-3 / 8, 1e-3 / 4, 1e-3 / 2, 1e-3]
-
-
-def test_without_decay_all_layers_learn_alike():
-    assert {group["lr"] for group in groups_of(TinyClassifier(), layer_decay=1.0)} == {1e-3}
-
-
 def test_head_lr_is_the_heads_alone():
     plain, groups = by_name(groups_of(TinyClassifier())), by_name(groups_of(TinyClassifier(), head_lr=0.02))
     for name, group in groups.items():
@@ -91,13 +75,6 @@ def test_what_comes_trained_in_the_head_learns_at_lr():
     }
     assert groups["head/trained"]["lr"] == groups["head/trained/no_decay"]["lr"] == 1e-3
     assert groups["head"]["lr"] == groups["head/no_decay"]["lr"] == 0.02
-
-
-def test_only_matrices_are_decayed():
-    for group in groups_of(TinyClassifier()):
-        decayed = not group["name"].endswith("/no_decay")
-        assert {param.ndim for param in group["params"]} == ({2} if decayed else {1})
-        assert group["weight_decay"] == (0.1 if decayed else 0.0)
 
 
 def test_table():
@@ -144,9 +121,7 @@ def test_an_update_moves_each_layer_by_its_own_lr():
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("layer_decay", 0.0),
         ("layer_decay", 1.1),
-        ("layer_decay", float("nan")),
         ("lr", 0.0),
         ("weight_decay", -0.1),
         ("head_lr", 0.0),

@@ -10,10 +10,10 @@ from bert_ft.optim.schedules import Constant, Cosine, InverseSqrt, Linear, Warmu
 ALL = [Constant, Linear, Cosine, InverseSqrt, WarmupStableDecay]
 
 
-def reference(get_schedule, num_steps, **kwargs):
-    """The lr at the steps 0..num_steps of one of transformers' schedulers, at a base lr of 1."""
+def reference(name, num_steps, **kwargs):
+    """Return the lr at the steps 0..num_steps of one of transformers' schedulers, at a base lr of 1."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-    scheduler = get_schedule(optimizer, **kwargs)
+    scheduler = getattr(transformers, f"get_{name}")(optimizer, **kwargs)
     lrs = []
     for _ in range(num_steps + 1):
         lrs.append(optimizer.param_groups[0]["lr"])
@@ -27,62 +27,34 @@ def values(schedule, total_steps):
     return [multiplier(step) for step in range(total_steps + 1)]
 
 
-@pytest.mark.parametrize("warmup", [0, 1, 7, 40])
-@pytest.mark.parametrize("total", [40, 41])
-class TestEqualsTransformers:
-    def test_constant(self, warmup, total):
-        expected = reference(transformers.get_constant_schedule_with_warmup, total, num_warmup_steps=warmup)
-        assert values(Constant(warmup_steps=warmup), total) == expected
-
-    def test_linear(self, warmup, total):
-        expected = reference(
-            transformers.get_linear_schedule_with_warmup,
-            total,
-            num_warmup_steps=warmup,
-            num_training_steps=total,
-        )
-        assert values(Linear(warmup_steps=warmup), total) == expected
-
-    def test_cosine(self, warmup, total):
-        expected = reference(
-            transformers.get_cosine_schedule_with_warmup,
-            total,
-            num_warmup_steps=warmup,
-            num_training_steps=total,
-        )
-        assert values(Cosine(warmup_steps=warmup), total) == expected
-
-    def test_cosine_with_floor(self, warmup, total):
-        expected = reference(
-            transformers.get_cosine_with_min_lr_schedule_with_warmup,
-            total,
-            num_warmup_steps=warmup,
-            num_training_steps=total,
-            min_lr_rate=0.1,
-        )
-        assert values(Cosine(warmup_steps=warmup, min_lr_ratio=0.1), total) == expected
-
-    @pytest.mark.parametrize("timescale", [None, 5])
-    def test_inverse_sqrt(self, warmup, total, timescale):
-        expected = reference(
-            transformers.get_inverse_sqrt_schedule, total, num_warmup_steps=warmup, timescale=timescale
-        )
-        assert values(InverseSqrt(warmup_steps=warmup, timescale=timescale), total) == expected
+@pytest.mark.parametrize(("warmup", "total"), [(0, 41), (1, 40), (7, 41), (40, 40)])
+@pytest.mark.parametrize(
+    ("schedule", "ours", "name", "theirs"),
+    [
+        (Constant, {}, "constant_schedule_with_warmup", {}),
+        (Linear, {}, "linear_schedule_with_warmup", {"num_training_steps": None}),
+        (Cosine, {}, "cosine_schedule_with_warmup", {"num_training_steps": None}),
+        (
+            Cosine,
+            {"min_lr_ratio": 0.1},
+            "cosine_with_min_lr_schedule_with_warmup",
+            {"num_training_steps": None, "min_lr_rate": 0.1},
+        ),
+        (InverseSqrt, {}, "inverse_sqrt_schedule", {}),
+        (InverseSqrt, {"timescale": 5}, "inverse_sqrt_schedule", {"timescale": 5}),
+    ],
+)
+def test_equals_transformers(schedule, ours, name, theirs, warmup, total):
+    theirs = {key: total if key == "num_training_steps" else value for key, value in theirs.items()}
+    expected = reference(name, total, num_warmup_steps=warmup, **theirs)
+    assert values(schedule(warmup_steps=warmup, **ours), total) == expected
 
 
 @pytest.mark.parametrize("shape", ["linear", "cosine", "1-sqrt"])
-@pytest.mark.parametrize(
-    ("warmup", "decay_ratio", "num_decay_steps"), [(4, 0.25, 10), (0, 0.5, 20), (0, 1.0, 40)]
-)
-def test_warmup_stable_decay_equals_transformers(shape, warmup, decay_ratio, num_decay_steps):
-    expected = reference(
-        transformers.get_wsd_schedule,
-        40,
-        num_warmup_steps=warmup,
-        num_decay_steps=num_decay_steps,
-        num_training_steps=40,
-        decay_type=shape,
-    )
+@pytest.mark.parametrize(("warmup", "decay_ratio", "num_decay"), [(4, 0.25, 10), (0, 0.5, 20), (0, 1.0, 40)])
+def test_warmup_stable_decay_equals_transformers(shape, warmup, decay_ratio, num_decay):
+    steps = {"num_warmup_steps": warmup, "num_decay_steps": num_decay, "num_training_steps": 40}
+    expected = reference("wsd_schedule", 40, **steps, decay_type=shape)
     schedule = WarmupStableDecay(warmup_steps=warmup, decay_ratio=decay_ratio, shape=shape)
     assert values(schedule, 40) == pytest.approx(expected, abs=1e-15)
 
@@ -115,22 +87,20 @@ def test_no_warmup_starts_at_the_full_lr(schedule):
         assert schedule(**warmup).multiplier(100)(0) == 1.0
 
 
-@pytest.mark.parametrize("schedule", ALL)
-def test_warmup_longer_than_the_training(schedule):
+def test_warmup_longer_than_the_training():
     message = (
         r"schedule\.warmup_steps=800 exceeds total_steps=500; "
         r"lower it or raise trainer\.max_epochs or trainer\.max_steps"
     )
     with pytest.raises(ConfigError, match=message):
-        schedule(warmup_steps=800).multiplier(500)
+        Linear(warmup_steps=800).multiplier(500)
 
 
-@pytest.mark.parametrize("schedule", ALL)
-def test_both_warmups(schedule):
+def test_both_warmups():
     with pytest.raises(
         ConfigError, match=r"schedule\.warmup_steps=0 and schedule\.warmup_ratio=0\.1 exclude"
     ):
-        schedule(warmup_steps=0, warmup_ratio=0.1)
+        Linear(warmup_steps=0, warmup_ratio=0.1)
 
 
 def test_an_endless_training():
@@ -140,7 +110,7 @@ def test_an_endless_training():
 
 def test_warmup_and_decay_that_overlap():
     with pytest.raises(
-        ConfigError, match=r"schedule\.decay_ratio=0\.6 asks for 60 of total_steps=100.*takes 50"
+        ConfigError, match=r"schedule\.decay_ratio=0\.6 takes 60 of total_steps=100.*takes 50"
     ):
         WarmupStableDecay(warmup_ratio=0.5, decay_ratio=0.6).multiplier(100)
 
@@ -149,11 +119,8 @@ def test_warmup_and_decay_that_overlap():
     ("schedule", "arguments", "message"),
     [
         (Linear, {"warmup_steps": -1}, r"schedule\.warmup_steps=-1: must"),
-        (Linear, {"warmup_ratio": 1.5}, r"schedule\.warmup_ratio=1\.5: must"),
         (Cosine, {"min_lr_ratio": -0.1}, r"schedule\.min_lr_ratio=-0\.1: must"),
-        (Cosine, {"warmup_ratio": float("nan")}, r"schedule\.warmup_ratio=nan: must"),
         (InverseSqrt, {"timescale": 0}, r"schedule\.timescale=0: must"),
-        (WarmupStableDecay, {"decay_ratio": 2}, r"schedule\.decay_ratio=2: must"),
         (
             WarmupStableDecay,
             {"shape": "sqrt"},

@@ -60,17 +60,6 @@ def test_weights_shrink_by_the_product_of_lr_and_scheduled_decay():
     assert torch.equal(undecayed, torch.ones(2))
 
 
-def test_constant_equals_no_scheduler_and_the_others_do_not():
-    finals = {}
-    for name, schedule in {"constant": Constant(), "linear": Linear(end_ratio=0.0)}.items():
-        optimizer = new_optimizer()
-        train(optimizer, WeightDecayScheduler(optimizer, schedule.multiplier(TOTAL)), range(TOTAL))
-        finals[name] = weights(optimizer)[0]
-    plain = (1 - 0.5 * 0.1) ** TOTAL
-    torch.testing.assert_close(finals["constant"], torch.full((2,), plain))
-    assert (finals["linear"] > finals["constant"]).all()
-
-
 def test_groups_at_zero_stay_at_zero_even_when_the_decay_grows():
     optimizer = new_optimizer()
     scheduler = WeightDecayScheduler(optimizer, Cosine(end_ratio=10.0).multiplier(TOTAL))

@@ -9,26 +9,7 @@ import yaml
 from sklearn.metrics import confusion_matrix
 from torch.utils.tensorboard import SummaryWriter
 
-WORDS = [
-    "the",
-    "film",
-    "is",
-    "not",
-    "at",
-    "all",
-    "as",
-    "clever",
-    "or",
-    "moving",
-    "as",
-    "its",
-    "makers",
-    "seem",
-    "to",
-    "think",
-    "but",
-    "bright",
-]
+WORDS = ["the", "film", "is", "not", "as", "clever", "or", "moving", "as", "its", "makers", "think"]
 
 
 @dataclass(frozen=True)
@@ -203,26 +184,16 @@ def write_monitor_files(folder: Path, size: Size, step: int) -> None:
     np.savez_compressed(folder / f"validation_{step}.npz", **whole_split(outputs))
     centres = rng.normal(0, 3, (size.num_classes, 16))
     vectors = (centres[labels] + rng.normal(0, 1, (size.num_rows, 16))).astype(np.float32)
-    content = {
-        "vectors": vectors,
-        "labels": labels,
-        "predictions": logits.argmax(1),
-        "rows": rows,
-        "names": names,
-    }
+    content = outputs | {"vectors": vectors, "predictions": logits.argmax(1)}
     np.savez_compressed(folder / f"representations_{step}.npz", **content)
     np.savez_compressed(folder / f"attention_{step}.npz", **attention(size, rng))
-    losses = [
-        {
-            "row": row,
-            "text": f"row {row}: " + " ".join(rng.choice(WORDS, size=25)),
-            "label": size.names[0],
-            "prediction": size.names[-1],
-            "probability": 0.01 * (row + 1),
-            "loss": 4.6 - 0.1 * row,
-        }
-        for row in range(10)
-    ]
+    classes = {"label": size.names[0], "prediction": size.names[-1]}
+    losses = []
+    for row in range(10):
+        text = f"row {row}: " + " ".join(rng.choice(WORDS, size=25))
+        losses.append(
+            {"row": row, "text": text, **classes, "probability": 0.01 * (row + 1), "loss": 4.6 - row / 10}
+        )
     write_json(folder / f"top_losses_{step}.json", losses)
 
 

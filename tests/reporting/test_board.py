@@ -48,14 +48,8 @@ def test_a_report_that_cannot_be_drawn_fails_no_run(tmp_path, tiny_encoder, revi
     monkeypatch.setattr("bert_ft.reporting.board.write_page", broken)
     _, metrics = train(tmp_path, tiny_encoder, reviews, "debug=fast", "report=true")
     assert metrics["test"]["accuracy"] > 0
-    assert f"run={tmp_path} tries again" in caplog.text
+    assert f"python -m bert_ft.report run={tmp_path}" in caplog.text
     assert "no fonts" in caplog.text
-
-
-def test_a_run_can_go_without(tmp_path, tiny_encoder, reviews):
-    train(tmp_path, tiny_encoder, reviews, "debug=fast")
-    assert not (tmp_path / "report.html").exists()
-    assert not (tmp_path / "report").exists()
 
 
 def test_without_loggers_there_is_no_report(tmp_path, tiny_encoder, reviews):

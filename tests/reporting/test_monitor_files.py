@@ -19,21 +19,15 @@ def monitor(tmp_path):
 @pytest.mark.parametrize(
     ("kept_step", "step", "is_kept"), [(10, 10, True), (9, 9, True), (50, 80, False), (None, 80, False)]
 )
-@pytest.mark.parametrize("kind", ["validation", "representations", "attention"])
-def test_the_kept_checkpoint_is_chosen_else_the_last(monitor, kind, kept_step, step, is_kept):
-    found = read_arrays(monitor, kind, kept_step)
-    assert (found.step, found.is_kept) == (step, is_kept)
-    with np.load(monitor / f"{kind}_{step}.npz") as expected:
-        assert found.content.keys() == set(expected.files)
-        for name in expected.files:
-            np.testing.assert_array_equal(found.content[name], expected[name])
-
-
-def test_top_losses(monitor):
-    found = read_top_losses(monitor, 10)
-    assert (found.step, found.is_kept) == (10, True)
-    assert found.content == json.loads((monitor / "top_losses_10.json").read_text())
-    assert read_top_losses(monitor, 11).step == 80
+def test_the_kept_checkpoint_is_chosen_else_the_last(monitor, kept_step, step, is_kept):
+    for kind in ("validation", "representations", "attention"):
+        found = read_arrays(monitor, kind, kept_step)
+        assert (found.step, found.is_kept) == (step, is_kept)
+        with np.load(monitor / f"{kind}_{step}.npz") as expected:
+            np.testing.assert_equal(found.content, dict(expected))
+    losses = read_top_losses(monitor, kept_step)
+    assert (losses.step, losses.is_kept) == (step, is_kept)
+    assert losses.content == json.loads((monitor / f"top_losses_{step}.json").read_text())
 
 
 def test_nothing_kept(tmp_path):
@@ -41,13 +35,8 @@ def test_nothing_kept(tmp_path):
     assert read_top_losses(tmp_path / "monitor", 1) is None
 
 
-def test_other_files_are_passed_over(monitor):
-    for name in (
-        "validation_x.npz",
-        "validation_99.npz.tmp",
-        ".validation_99.npz.tmp",
-        "my_validation_99.npz",
-    ):
+def test_other_files_are_skipped(monitor):
+    for name in ("validation_x.npz", "validation_99.npz.tmp", "my_validation_99.npz"):
         (monitor / name).touch()
     assert read_arrays(monitor, "validation", None).step == 80
 
@@ -58,11 +47,8 @@ def test_a_damaged_file_is_named(monitor, num_bytes):
     path.write_bytes(path.read_bytes()[:num_bytes])
     with pytest.raises(DamagedFileError, match=r"monitor/validation_80\.npz can't be read"):
         read_arrays(monitor, "validation", None)
-
-
-def test_pickled_objects_are_refused(monitor):
-    np.savez(monitor / "validation_81.npz", logits=np.array([{}], dtype=object))
-    with pytest.raises(DamagedFileError, match=r"monitor/validation_81\.npz can't be read"):
+    np.savez(path, logits=np.array([{}], dtype=object))  # a pickle is refused
+    with pytest.raises(DamagedFileError, match=r"monitor/validation_80\.npz can't be read"):
         read_arrays(monitor, "validation", None)
 
 
@@ -77,9 +63,6 @@ def test_top_losses_of_another_form_are_named(monitor, content):
     write_json(monitor / "top_losses_81.json", content)
     with pytest.raises(DamagedFileError, match=r"monitor/top_losses_81\.json isn't a list of label, loss"):
         read_top_losses(monitor, None)
-
-
-def test_top_losses_that_break_off_are_named(monitor):
     (monitor / "top_losses_81.json").write_text("[{")
     with pytest.raises(DamagedFileError, match=r"monitor/top_losses_81\.json can't be read"):
         read_top_losses(monitor, None)

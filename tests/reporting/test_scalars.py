@@ -2,9 +2,10 @@ import csv
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from bert_ft.reporting.scalars import merged, read_scalars
+from bert_ft.reporting.scalars import merged, read_scalars, smoothed
 from tests.reporting.synthetic import write_scalars
 
 
@@ -80,14 +81,11 @@ def test_of_a_truncated_file_the_whole_records_are_read(tmp_path, cut):
     assert points(tmp_path, "train/loss") == {step + 1: step for step in range(19)}
 
 
-def test_an_empty_file_is_passed_over(tmp_path):
+def test_an_empty_file_is_skipped(tmp_path):
+    assert read_scalars(tmp_path) == {}
     write_scalars(tmp_path, [("train/loss", 0, 1.0)])
     (tmp_path / "tensorboard/events.out.tfevents.9999999999.host.1.0").touch()
     assert points(tmp_path, "train/loss") == {1: 1}
-
-
-def test_nothing_logged(tmp_path):
-    assert read_scalars(tmp_path) == {}
 
 
 def test_csv_is_read_where_there_are_no_event_files(tmp_path):
@@ -108,6 +106,7 @@ def test_csv_is_read_where_there_are_no_event_files(tmp_path):
 def test_csv_of_a_resumed_run_in_the_order_of_its_starts(tmp_path):
     for version, value in ((2, 2.0), (10, 10.0), (9, 9.0)):
         write_csv(tmp_path, version, [{"step": 4, "train/loss": value}], ["step", "train/loss"])
+    write_csv(tmp_path, 11, [], ["step", "train/loss"])  # a start that logged nothing
     assert points(tmp_path, "train/loss") == {5: 10}
 
 
@@ -118,7 +117,19 @@ def test_a_csv_that_breaks_off_in_a_line(tmp_path):
 
 
 def test_merged_without_training_in_the_later_file():
-    assert merged({"a": {1: 1.0, 2: 1.0}}, {"a": {2: 2.0}, "b": {1: 2.0}}) == {
-        "a": {1: 1.0, 2: 2.0},
-        "b": {1: 2.0},
-    }
+    earlier, later = {"a": {1: 1.0, 2: 1.0}}, {"a": {2: 2.0}, "b": {1: 2.0}}
+    assert merged(earlier, later) == {"a": {1: 1.0, 2: 2.0}, "b": {1: 2.0}}
+
+
+@pytest.mark.parametrize(
+    ("num_values", "span", "expected"), [(200, 40.5, 40.5), (10, None, 5), (1000, None, 20)]
+)
+def test_smoothed_is_the_exponential_mean_of_pandas(num_values, span, expected):
+    values = np.random.default_rng(0).normal(size=num_values)
+    values[[0, 4]] = np.nan, np.inf
+    gaps = pd.Series(np.where(np.isfinite(values), values, np.nan))
+    np.testing.assert_allclose(smoothed(values, span), gaps.ewm(span=expected, adjust=True).mean())
+
+
+def test_no_values_are_smoothed_to_none():
+    assert smoothed(np.array([])).tolist() == []

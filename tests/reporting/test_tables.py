@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bert_ft.reporting import data_tables, run_tables, validation_tables
+from bert_ft.reporting import run_tables, validation_tables
 from bert_ft.reporting.monitor_files import Snapshot
 from bert_ft.reporting.not_logged import NotLogged
 from bert_ft.reporting.run_log import RunLog, read_run
@@ -36,14 +36,11 @@ def rows(table: Table) -> list[list[str]]:
         (123456.0, "1.23e+05"),
         (12345, "12,345"),
         (None, "-"),
+        (float("nan"), "nan"),
     ],
 )
 def test_number(value, text):
     assert number(value) == Cell(text, is_number=True)
-
-
-def test_numbers_that_are_none():
-    assert number(float("nan")).text == "nan"
     assert number(1234.56, digits=1).text == "1234.6"
     assert share(0.25) == Cell("0.250", share=0.25, is_number=True)
 
@@ -60,17 +57,11 @@ def test_facts_of_a_finished_run(log):
     assert found["weights"] == "checkpoints/best.ckpt, by val/accuracy, after 2 epochs, step 6"
     assert found["training"] == "131 s in bf16-mixed"
     assert found["ended"] == "all steps done"
-
-
-def test_facts_of_averaged_weights_at_the_end_of_training(log):
-    metrics = log.metrics | {"weights": "ema", "checkpoint": {"path": None, "epoch": 1.5, "step": 1200}}
-    found = run_tables.facts(replace(log, metrics=metrics))
+    averaged = {"weights": "ema", "checkpoint": {"path": None, "epoch": 1.5, "step": 1200}}
+    diverged = {"objective": {"metric": "val/accuracy", "value": None}}
+    found = run_tables.facts(replace(log, metrics=log.metrics | averaged | diverged))
     assert found["weights"] == "the last weights (ema), after 1.5 epochs, step 1,200"
-
-
-def test_facts_of_a_run_that_diverged(log):
-    metrics = log.metrics | {"objective": {"metric": "val/accuracy", "value": None}}
-    assert run_tables.facts(replace(log, metrics=metrics))["objective"] == "val/accuracy not a number"
+    assert found["objective"] == "val/accuracy not a number"
 
 
 def test_facts_of_a_run_that_was_broken_off(log):
@@ -136,9 +127,8 @@ def test_environment(log):
         ["python", "3.11.7"],
         ["torch", "2.13.0"],
         ["lightning", "2.6.6"],
-        ["precision", "bf16-mixed (asked for 16)"],
+        ["precision", "bf16-mixed (requested: 16)"],
     ]
-    assert rows(run_tables.environment(replace(log, metrics=None)))  # of a run that was broken off, too
 
 
 def validation_log(logits: list[list[float]], labels: list[int]) -> RunLog:
@@ -156,11 +146,10 @@ def test_scores_by_class():
     table = validation_tables.scores_by_class(log)
     assert rows(table) == [["bad", "2", "1.000", "0.500", "0.667"], ["good", "2", "0.667", "1.000", "0.800"]]
     assert [cell.share for cell in table.rows[0]] == [None, None, 1, 0.5, pytest.approx(2 / 3)]
-
-
-def test_a_score_that_is_not_defined():
-    table = validation_tables.scores_by_class(validation_log([[1, 0], [1, 0]], [0, 0]))
-    assert rows(table)[1] == ["good", "0", "-", "-", "-"]
+    undefined = validation_tables.scores_by_class(validation_log([[1, 0], [1, 0]], [0, 0]))
+    assert rows(undefined)[1] == ["good", "0", "-", "-", "-"]
+    with pytest.raises(NotLogged, match="no validation row has finite logits"):
+        validation_tables.scores_by_class(validation_log([[np.inf, 0]], [0]))
 
 
 def test_all_rows_count_and_not_only_those_that_were_saved():
@@ -182,11 +171,6 @@ def test_frequent_mistakes():
         validation_tables.frequent_mistakes(validation_log([[0, 1]], [1]))
 
 
-def test_logits_that_are_not_finite():
-    with pytest.raises(NotLogged, match="no validation row has finite logits"):
-        validation_tables.scores_by_class(validation_log([[np.inf, 0]], [0]))
-
-
 def test_top_losses():
     content = [{"row": 7, "text": None, "label": "a", "prediction": "b", "probability": 0.01, "loss": 4.605}]
     log = RunLog(folder=None, top_losses=Snapshot(1, True, content))
@@ -198,30 +182,11 @@ def test_top_losses():
     assert source.beginning is None
 
 
-def test_data_tables(log):
-    table = data_tables.splits(log)
+def test_data(log):
+    table = run_tables.splits(log)
     assert table.columns[:3] == ["split", "rows", "mean tokens"]
     assert rows(table)[0] == ["train", "640", "10.5", "15.0", "16", "0.025", "4", "1", "2"]
-    assert rows(data_tables.label_counts(log))[0] == ["class 0", "213", "6", "26"]
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        run_tables.results,
-        run_tables.phases,
-        run_tables.all_scalars,
-        run_tables.environment,
-        validation_tables.scores_by_class,
-        validation_tables.frequent_mistakes,
-        validation_tables.top_losses,
-        data_tables.splits,
-        data_tables.label_counts,
-    ],
-)
-def test_what_is_missing_is_said(make):
-    with pytest.raises(NotLogged, match="no "):
-        make(EMPTY)
+    assert rows(run_tables.label_counts(log))[0] == ["class 0", "213", "6", "26"]
 
 
 def test_mistakes_by_frequency_and_then_in_the_order_of_the_labels():

@@ -9,7 +9,7 @@ from bert_ft.tasks.confidence import class_scores
 @pytest.mark.parametrize("predicted", [slice(None), slice(2), slice(1)], ids=["all", "two", "one"])
 @pytest.mark.parametrize("present", [slice(None), slice(1, 3)], ids=["all", "two"])
 def test_scores_are_those_of_scikit_learn(num_classes, present, predicted):
-    """NaN where scikit-learn, asked to, gives that: with classes nobody has, or nobody predicts."""
+    """With NaN for classes that have no rows or no predictions."""
     rng = np.random.default_rng(0)
     classes = np.arange(num_classes)
     labels, predictions = rng.choice(classes[present], 200), rng.choice(classes[predicted], 200)

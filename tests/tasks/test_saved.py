@@ -33,8 +33,8 @@ def test_one_of_the_users_own_is_named_by_its_class_with_its_settings(monkeypatc
 def test_what_this_version_lacks_is_named():
     with pytest.raises(CheckpointError, match="task=tagging: unknown; this version has single_label"):
         restored({"name": "tagging"}, ["a"])
-    with pytest.raises(CheckpointError, match=r"task=single_label: .*colour"):
-        restored({"name": "single_label", "colour": 1}, ["a"])
+    with pytest.raises(CheckpointError, match=r"task=single_label: .*color"):
+        restored({"name": "single_label", "color": 1}, ["a"])
 
 
 @pytest.mark.parametrize(
