@@ -13,7 +13,6 @@ from bert_ft.models.encoding import encode
 from bert_ft.models.families import family_of
 from bert_ft.models.family_heads import head_of
 from bert_ft.models.grown_embedding import grow_embedding
-from bert_ft.models.pretrainer import token_logits
 
 from .tiny_families import TABLE, random_encoder, tiny_family
 
@@ -60,9 +59,9 @@ def test_a_masked_lm_grows(family):
     model = AutoModelForMaskedLM.from_config(config).eval()
     hidden = torch.randn(3, model.config.hidden_size)
     was_tied = is_tied(model)
-    before = token_logits(model.base_model, head_of(model), hidden)
+    before = family_of(model.config).predict_tokens(model.base_model, head_of(model), hidden)
     grow_embedding(model, NEW)
-    after = token_logits(model.base_model, head_of(model), hidden)
+    after = family_of(model.config).predict_tokens(model.base_model, head_of(model), hidden)
     assert before.shape == (3, OLD)
     assert after.shape == (3, NEW)
     assert torch.allclose(before, after[:, :OLD], atol=1e-6)
