@@ -98,7 +98,7 @@ def test_every_value_of_a_sweep_is_judged_before_the_first_job(tmp_path):
     message = refused(run("--multirun", "seed=0,-1,2", "optimizer.lr=1e-4,0", cwd=tmp_path), tmp_path)
     assert "seed=-1: must be an integer ≥ 0" in message
     assert "optimizer.lr=0: must be a number > 0" in message
-    assert [path.name for path in tmp_path.iterdir()] == ["x.csv"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_keys_of_a_search_may_belong_to_a_choice():
@@ -155,4 +155,4 @@ def test_help_and_cfg_import_nothing_heavy(module, key, flags, tmp_path):
     )
     assert result.returncode == 0, result.stderr
     assert key in result.stdout
-    assert [path.name for path in tmp_path.iterdir()] == ["x.csv"]
+    assert list(tmp_path.iterdir()) == []

@@ -106,7 +106,7 @@ def train(classifier, steps=3, autocast=False):
     optimizer, batch, losses = torch.optim.AdamW(groups, lr=1e-3), random_batch(LENGTHS), []
     for _ in range(steps):
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-            loss = F.cross_entropy(classifier(batch).float(), batch.labels)
+            loss = F.cross_entropy(classifier(batch).float(), batch.as_given(batch.labels))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -123,7 +123,7 @@ def test_saved_loaded_and_exported(tiny_encoder, tmp_path, linear):
     chosen = spec(tiny_encoder)
     config = chosen.load_config(**entries)
     if linear:
-        classifier = LinearClassifier(chosen.load_sequence_classifier(config))
+        classifier = LinearClassifier(chosen.load_sequence_classifier(config)[0])
     else:
         classifier = ResidualClassifier(chosen.load(config), pooling="cls")
     tokenizer = load_tokenizer(tiny_encoder)

@@ -70,7 +70,7 @@ def expected_gradients(model, rows, class_weights):
     model = copy.deepcopy(model)
     batch = batch_of(rows)
     weight = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float64)
-    loss = F.cross_entropy(model(batch), batch.labels, weight=weight)
+    loss = F.cross_entropy(model(batch), batch.as_given(batch.labels), weight=weight)
     named = {name: value for name, value in model.named_parameters() if value.requires_grad}
     return dict(zip(named, torch.autograd.grad(loss, named.values()), strict=True))
 
@@ -259,7 +259,7 @@ def train_one_of_two(rank, folder, class_weights, sum_over_processes):
         batch = batch_of(rows)
         with contextlib.nullcontext() if index == len(batches) - 1 else model.no_sync():
             logits = model(batch)
-            loss = objective.loss(logits, batch.labels)
+            loss = objective.loss(logits, batch.as_given(batch.labels))
             (window.add(loss, objective.weight(batch.labels), len(batch)) / 5).backward()
     window.finish(model.parameters(), 5)
     if rank == 0:
