@@ -22,6 +22,7 @@ from bert_ft.compat.hydra import command_line, quoted
 from bert_ft.config.paths import conf_dir
 from bert_ft.config.renamed_keys import move_renamed, old_names, with_new_names
 from bert_ft.config.run_folder import RunFolder, claim
+from bert_ft.config.text_values import with_quoted_texts
 from bert_ft.errors import ConfigError, UserError
 from bert_ft.trust import IN_HYDRA
 
@@ -87,6 +88,7 @@ def _run(task: Task, config_name: str) -> None:
     sys.argv[1:] = with_new_names(words)
     for line in old_names(words, sys.argv[1:]):
         print(line, file=sys.stderr)
+    sys.argv[1:] = with_quoted_texts(sys.argv[1:], sweep=_is_sweep())
     try:
         folder = _before(config_name, command_line())
         wrapped = hydra.main(
@@ -98,6 +100,10 @@ def _run(task: Task, config_name: str) -> None:
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _is_sweep() -> bool:
+    return command_line().multirun or any(word.lower() == "hydra.mode=multirun" for word in sys.argv)
 
 
 def _as_choice(word: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,7 +34,10 @@ def publish_if_possible(folder: Path) -> Path | None:
     try:
         return publish(folder)
     except Exception:
-        log.exception("the report couldn't be drawn; python -m bert_ft.report run=%s tries again", folder)
+        log.exception(
+            "the report couldn't be drawn; python -m bert_ft.report %s tries again",
+            shlex.quote(f"run={folder}"),
+        )
         return None
 
 

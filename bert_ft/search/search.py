@@ -7,6 +7,7 @@ import gc
 import logging
 import os
 import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -238,7 +239,7 @@ def _how_to_go_on(opened: OpenedStudy, settings: SearchSettings) -> str:
     command = str(opened.study.user_attrs["command"])
     is_found = settings.study_name and settings.storage
     if not is_found and "hydra.sweep.dir=" not in command:
-        command += f' "hydra.sweep.dir={quoted(str(opened.folder))}"'
+        command += f" {shlex.quote(f'hydra.sweep.dir={quoted(str(opened.folder))}')}"
     return command
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import socket
 from pathlib import Path
 from typing import Any
@@ -42,8 +43,8 @@ def write(study: Study, folder: Path | str) -> Path | None:
         return write_study_report(study, Path(folder))
     except Exception:
         log.exception(
-            "the report of the search couldn't be drawn; python -m bert_ft.report study_name=%s storage=... tries again",
-            study.study_name,
+            "the report of the search couldn't be drawn; python -m bert_ft.report %s storage=... tries again",
+            shlex.quote(f"study_name={study.study_name}"),
         )
         return None
 
