@@ -23,3 +23,7 @@ class CheckpointError(UserError):
 
 class SearchError(UserError):
     """A hyper-parameter search can't go on."""
+
+
+class Interrupted(SystemExit):
+    """A signal ended the run; the process ends with 128 plus the signal's number unless this is caught."""

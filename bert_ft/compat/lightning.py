@@ -45,6 +45,27 @@ def is_within_epoch(trainer: Trainer) -> bool:
     return done.completed < done.ready
 
 
+def validates_next(trainer: Trainer) -> bool:
+    """Return whether a validation follows the training batch that has just been done.
+
+    A checkpoint taken before it would skip it when resumed.
+
+    The public way that is missing: only the loop knows when it validates.
+    """
+    loop = trainer.fit_loop
+    assert loop._data_fetcher is not None
+    is_last_step = trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps
+    return is_last_step or loop.epoch_loop._should_check_val_fx(loop._data_fetcher)
+
+
+def ends_epoch(trainer: Trainer) -> bool:
+    """Return whether the training batch that has just been done is the epoch's last.
+
+    The public way that is missing: a trainer counts optimizer steps and epochs only.
+    """
+    return trainer.fit_loop.epoch_loop._num_ready_batches_reached()
+
+
 def end_epoch(checkpoint: dict[str, Any]) -> None:
     """Count an epoch whose batches are done as completed, in a checkpoint that is about to be loaded.
 

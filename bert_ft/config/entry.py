@@ -8,7 +8,7 @@ import gc
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from omegaconf import DictConfig
 from bert_ft.compat.hydra import command_line, quoted
 from bert_ft.config.paths import conf_dir
 from bert_ft.config.renamed_keys import move_renamed, old_names, with_new_names
+from bert_ft.config.resumed_command import check_extends, with_own_overrides
 from bert_ft.config.run_folder import RunFolder, claim
 from bert_ft.config.text_values import with_quoted_texts
 from bert_ft.errors import ConfigError, UserError
@@ -88,9 +89,13 @@ def _run(task: Task, config_name: str) -> None:
     sys.argv[1:] = with_new_names(words)
     for line in old_names(words, sys.argv[1:]):
         print(line, file=sys.stderr)
-    sys.argv[1:] = with_quoted_texts(sys.argv[1:], sweep=_is_sweep())
+    is_sweep = _is_sweep()
+    sys.argv[1:] = with_quoted_texts(sys.argv[1:], sweep=is_sweep)
     try:
-        folder = _before(config_name, command_line())
+        given = sys.argv[1:]
+        if not is_sweep:
+            sys.argv[1:] = with_own_overrides(given, config_name)
+        folder = _before(config_name, command_line(), given)
         wrapped = hydra.main(
             config_path=str(conf_dir()), config_name=config_name, execution_whitelist=IN_HYDRA
         )
@@ -111,8 +116,11 @@ def _as_choice(word: str) -> str:
     return word[1:] if word.startswith(ADDED_GROUPS) else word
 
 
-def _before(config_name: str, arguments: argparse.Namespace) -> RunFolder | None:
-    """Judge the command and claim its folder, before Hydra writes anything; ``None`` where it has no own."""
+def _before(config_name: str, arguments: argparse.Namespace, given: Sequence[str]) -> RunFolder | None:
+    """Judge the command and claim its folder, before Hydra writes anything; ``None`` where it has no own.
+
+    ``given`` are the words that were typed, without those of a run that is resumed.
+    """
     only_shows = arguments.cfg or arguments.help or arguments.hydra_help or arguments.info
     # with other files in place of ours the job itself is left to judge its configuration
     elsewhere = arguments.config_path or arguments.config_name
@@ -129,6 +137,8 @@ def _before(config_name: str, arguments: argparse.Namespace) -> RunFolder | None
     config = judged(config_name, overrides, sweep=arguments.multirun)
     if arguments.multirun or config.hydra.output_subdir is None:
         return None
+    if config.get("resume_from") is not None:
+        check_extends(config, given)
     folder = claim(config, arguments.overrides)
     # Hydra would compose the name, which holds the time, once more
     sys.argv.append(f"hydra.run.dir={quoted(str(folder.path))}")

@@ -56,6 +56,12 @@ def text_override(key: str, text: str, *, sweep: bool = False) -> str:
     return word if _value_of(_with_quoted_text(word, sweep)) == text else f"{key}={quoted(text)}"
 
 
+def text_of(word: str) -> str | None:
+    """Return the text that a word, as the shell hands it over, gives its key; ``None`` for ``null`` and a sweep."""
+    found = _value_of(_with_quoted_text(word, sweep=False))
+    return None if found is None else str(found)
+
+
 def _with_quoted_text(word: str, sweep: bool) -> str:
     match = _WORD.fullmatch(word)
     rule = None if match is None else _rule_of(match["name"])

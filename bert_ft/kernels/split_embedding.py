@@ -29,6 +29,8 @@ class SplitEmbedding(nn.Module):
         weight: ``(num_used, dim)``, trainable.
         unused: ``(vocab_size - num_used, dim)``, frozen.
         row_of: ``(vocab_size,)`` int64, the row of each id in ``weight``, or ``num_used`` + that in ``unused``.
+        pending_decay: the factor of the weight decay that is still to be done.
+        saves_pending: whether the state is saved as it is, without that decay; who sets it saves the factor as well.
     """
 
     row_of: Tensor
@@ -45,7 +47,8 @@ class SplitEmbedding(nn.Module):
         self.register_buffer("row_of", row_of, persistent=False)
         padding = embedding.padding_idx
         self.padding_row = int(row_of[padding]) if padding is not None and used[padding] else None
-        self._decay = 1.0
+        self.pending_decay = 1.0
+        self.saves_pending = False
 
     def forward(self, input_ids: Tensor) -> Tensor:
         """``(..., dim)`` of ``input_ids (...)``.
@@ -78,23 +81,24 @@ class SplitEmbedding(nn.Module):
                 return
             for index in places:
                 group = stepped.param_groups[index]
-                self._decay *= 1 - float(group["lr"]) * float(group["weight_decay"])
+                self.pending_decay *= 1 - float(group["lr"]) * float(group["weight_decay"])
 
         optimizer.register_step_post_hook(note_decay)
 
     @property
     def settled(self) -> Tensor:
         """``unused`` after the weight decay that is still to be done, which isn't done hereby."""
-        return self.unused.detach() * self._decay
+        return self.unused.detach() * self.pending_decay
 
     @torch.no_grad()
     def settle(self) -> None:
-        if self._decay != 1:
-            self.unused.mul_(self._decay)
-            self._decay = 1.0
+        if self.pending_decay != 1:
+            self.unused.mul_(self.pending_decay)
+            self.pending_decay = 1.0
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
-        self.settle()
+        if not self.saves_pending:
+            self.settle()
         whole = torch.cat([self.weight.detach(), self.unused])[self.row_of]
         destination[prefix + "weight"] = whole
 
@@ -109,7 +113,7 @@ class SplitEmbedding(nn.Module):
                 prefix + "weight": whole[order[: self.num_used]],
                 prefix + "unused": whole[order[self.num_used :]],
             }
-            self._decay = 1.0
+            self.pending_decay = 1.0
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 

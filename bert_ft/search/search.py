@@ -25,7 +25,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from bert_ft.compat.hydra import is_basic_launcher, keep_files, quoted
 from bert_ft.compat.optuna import engine_of
-from bert_ft.errors import ConfigError, SearchError, UserError
+from bert_ft.errors import ConfigError, Interrupted, SearchError, UserError
 from bert_ft.search.results import outputs
 from bert_ft.search.settings import SearchSettings, direction_names
 from bert_ft.search.space.first_trial import configured
@@ -213,7 +213,7 @@ def _run(
             slots = divide(settings.n_jobs, usable_threads(), visible_gpus())
             Workers(server, opened, queue, slots, overrides, settings, trial_ended).run()
             server.stop()  # it may be drawing a report, older than the one that is due now
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Interrupted):
         _conclude(opened, settings)
         print(
             f"\nInterrupted; what ran is run again when the search goes on:\n  {_how_to_go_on(opened, settings)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
 from bert_ft.training import resume
 from bert_ft.training.encoder_module import split_metrics
+from bert_ft.training.interruption import Interruptible, Signals
 from bert_ft.training.resume import VAL_METRICS_KEY, WEIGHTS_KEY
 
 
@@ -57,19 +57,35 @@ class Fitted:
 
 
 def fit(
-    trainer: Trainer, module: LightningModule, data: LightningDataModule, resume_from: str | None
+    trainer: Trainer,
+    module: LightningModule,
+    data: LightningDataModule,
+    resume_from: str | None,
+    signals: Signals | None = None,
 ) -> Fitted:
     """Train, from the start or from a checkpoint.
 
+    Args:
+        trainer: that hasn't trained yet.
+        module: what it trains.
+        data: its data.
+        resume_from: the checkpoint.
+        signals: those that end training after the step that they come in.
+
     Raises:
         CheckpointError: ``resume_from`` can't be read.
+        Interrupted: a signal came; where training had begun, it is saved.
     """
     if resume_from is not None:
         resume.prepare(trainer, module, resume_from)
-    started = time.monotonic()
+    signals = signals or Signals()
+    last = Interruptible(signals)
+    trainer.callbacks.append(last)  # type: ignore[attr-defined]  # Lightning sets it late
     trainer.fit(module, data, ckpt_path=resume_from, weights_only=True)
+    if signals.received is not None:
+        signals.end()
     # now: the number of steps is that of training's loader, which a validation or test puts away
-    return Fitted(time.monotonic() - started, _why_stopped(trainer))
+    return Fitted(last.seconds, _why_stopped(trainer))
 
 
 def take_best(

@@ -6,18 +6,22 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Trainer, seed_everything
 from transformers import PreTrainedTokenizerFast
 
+from bert_ft.errors import Interrupted
 from bert_ft.training.encoder_module import EncoderModule
 from bert_ft.training.environment import package_versions
 from bert_ft.training.fitting import Fitted, KeptWeights, fit, take_best
+from bert_ft.training.interruption import Signals, checkpoint_path, report
 from bert_ft.training.json_file import write_json
 from bert_ft.training.precision import Precision
 from bert_ft.training.resumable_data import ResumableDataModule
+from bert_ft.training.resume import resume_command, set_aside
 
 METRICS_FILE = "metrics.json"
 MODEL = "model"
@@ -84,9 +88,22 @@ class Stage(ABC):
 
         Raises:
             CheckpointError: ``resume_from`` can't be read.
+            Interrupted: a signal came.
         """
+        signals = Signals()
+        with signals.taken():
+            try:
+                return self._train(place, signals)
+            except Interrupted:
+                if signals.received is not None and self.trainer.is_global_zero:
+                    step, path = self.trainer.global_step, checkpoint_path(self.trainer)
+                    report(signals, step, path, partial(resume_command, self.folder))
+                raise
+
+    def _train(self, place: Path, signals: Signals) -> dict[str, Any]:
         self.begin()
-        fitted = fit(self.trainer, self.module, self.data, self.resume_from)
+        set_aside(place / METRICS_FILE)  # of a run that was finished, and is trained further
+        fitted = fit(self.trainer, self.module, self.data, self.resume_from, signals)
         kept = take_best(self.trainer, self.module, self.data, self.metric, self.module.weights_name)
         record = self._record(fitted, kept)
         if self.trainer.is_global_zero:
