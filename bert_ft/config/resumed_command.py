@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ def with_own_overrides(words: Sequence[str], config_name: str) -> list[str]:
     value = text_of(given[-1]) if given else None
     if not value:
         return list(words)
-    path = Path(value).expanduser().absolute()
+    path = Path(os.path.abspath(Path(value).expanduser()))  # without ..
     run = run_of(path)
     record = run / HYDRA
     if not path.exists() or not (record / "overrides.yaml").is_file():
@@ -93,7 +93,7 @@ def check_extends(config: DictConfig, given: Sequence[str]) -> None:
     wrong, grows = [], False
     for key in sorted(before.keys() | now.keys()):
         old, new = before.get(key), now.get(key)
-        if old == new or key.startswith("hydra."):
+        if old == new or _is_switched_off(key, now):
             continue
         is_given = any(key == name or key.startswith(f"{name}.") for name in touched)
         is_in_both = key in before and key in now
@@ -140,6 +140,13 @@ def _is_larger(key: str, old: Any, new: Any) -> bool:
     if key.endswith("max_time"):
         return True  # of several forms, and only the time left counts
     return bool(new > old)
+
+
+def _is_switched_off(key: str, config: Mapping[str, Any]) -> bool:
+    """Whether what the key belongs to is null now, which is judged itself."""
+    names = key.split(".")
+    parents = (".".join(names[:length]) for length in range(1, len(names)))
+    return any(parent in config for parent in parents)
 
 
 def _shown(value: Any) -> str:

@@ -60,7 +60,7 @@ TRAINED_ROWS_KEY = "trained_rows"  # of the token embedding, those that are trai
 
 def run_of(resume_from: Path | str) -> Path:
     """Return the folder of the run that ``resume_from`` names: that folder, or a checkpoint, also one of pre-training."""
-    path = Path(resume_from).expanduser().absolute()
+    path = Path(os.path.abspath(Path(resume_from).expanduser()))  # without ..
     if path.is_dir():
         return path
     folder = path.parents[1]
