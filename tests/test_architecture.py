@@ -15,6 +15,7 @@ ROOT = Path(bert_ft.__file__).parent
 
 # layer → the layers that it may import
 BELOW = {
+    "atomic_file": set(),
     "errors": set(),
     "compat": {"errors"},
     "data": {"errors"},
@@ -32,7 +33,7 @@ BELOW = {
     "reporting": {"errors", "drawing", "tasks"},
     "models": {"errors", "compat", "trust", "data", "nn", "optim", "kernels", "tasks"},
     "inference": {"errors", "compat", "data", "nn", "optim", "tasks", "models"},
-    "training": {"errors", "compat", "data", "nn", "optim", "kernels", "tasks", "models"},
+    "training": {"atomic_file", "errors", "compat", "data", "nn", "optim", "kernels", "tasks", "models"},
     "search": {"errors", "compat", "drawing", "reporting"},  # the pictures and the page of a study
     "callbacks": {
         "errors",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Trainer
@@ -98,6 +99,10 @@ class DecidingCheckpoint(ModelCheckpoint):
     anything will be validated; what it keeps can be ordered by a metric only.
     """
 
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.saved_steps: dict[str, int] = {}  # by the file's name
+
     def look_at_epoch_end(self, yes: bool) -> None:
         """Look after each training epoch, or else after each validation; settings that say which are left alone."""
         if self._save_on_train_epoch_end is None:
@@ -112,6 +117,24 @@ class DecidingCheckpoint(ModelCheckpoint):
             is_best: what ``ModelCheckpoint`` says.
         """
         return is_best
+
+    @property
+    def step_of_best(self) -> int | None:
+        """The step that the best checkpoint was saved at; ``None`` where that isn't known."""
+        return self.saved_steps.get(Path(self.best_model_path).name)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "saved_steps": dict(self.saved_steps)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self.saved_steps = dict(state_dict.get("saved_steps", {}))
+
+    def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
+        self.saved_steps[Path(filepath).name] = (
+            trainer.global_step
+        )  # before, as it is a part of what is saved
+        super()._save_checkpoint(trainer, filepath)
 
     def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
         return self.is_kept(trainer, current, super().check_monitor_top_k(trainer, current))

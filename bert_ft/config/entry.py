@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import functools
 import gc
 import logging
@@ -24,13 +25,24 @@ from bert_ft.config.renamed_keys import move_renamed, old_names, with_new_names
 from bert_ft.config.resumed_command import check_extends, with_own_overrides
 from bert_ft.config.run_folder import RunFolder, claim
 from bert_ft.config.text_values import with_quoted_texts
-from bert_ft.errors import ConfigError, UserError
+from bert_ft.errors import ConfigError, OutputError, UserError
 from bert_ft.trust import IN_HYDRA
 
 Task = Callable[[DictConfig], Any]
 
 log = logging.getLogger(__name__)
 
+# what a file system says that is full, may not be written to, or is gone
+UNWRITABLE = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EIO,
+    errno.EFBIG,
+    errno.ESTALE,
+}
 ADDED_GROUPS = ("+experiment=", "+debug=")  # null in the list of defaults, where Hydra then refuses the plus
 
 
@@ -102,6 +114,8 @@ def _run(task: Task, config_name: str) -> None:
         wrapped(_stopping(task, folder))()
     except (UserError, CompactHydraException) as error:
         _stop(error)
+    except (OutputError, OSError) as error:
+        _stop_unwritten(error)
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         sys.exit(130)
@@ -162,6 +176,11 @@ def _stopping(task: Task, folder: RunFolder | None) -> Task:
                 logging.shutdown()  # the log lies in the folder
                 folder.give_back()
             _stop(error)
+        except (OutputError, OSError) as error:
+            if HydraConfig.get().mode != RunMode.RUN:
+                raise
+            logging.shutdown()
+            _stop_unwritten(error)
 
     return run
 
@@ -169,3 +188,14 @@ def _stopping(task: Task, folder: RunFolder | None) -> Task:
 def _stop(error: Exception) -> None:
     print(error, file=sys.stderr)
     sys.exit(2)
+
+
+def _stop_unwritten(error: Exception) -> None:
+    """End with one line that says what couldn't be written; other errors of the system are ours to see as a whole."""
+    if isinstance(error, OSError):
+        if error.errno not in UNWRITABLE:
+            raise error
+        print(f"{error.filename or 'a file'}: {os.strerror(error.errno)}", file=sys.stderr)
+    else:
+        print(error, file=sys.stderr)
+    sys.exit(1)

@@ -7,6 +7,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+from bert_ft.atomic_file import write
+
 
 def _without_nan(values: Any) -> Any:
     """``values`` with ``None`` for NaN and infinity, which JSON doesn't have: those of a run that diverged."""
@@ -20,4 +22,4 @@ def _without_nan(values: Any) -> Any:
 def write_json(path: Path, content: Any) -> None:
     """``content`` as indented JSON, NaN and infinity as ``null``."""
     text = json.dumps(_without_nan(content), indent=2, ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    write(path, f"{text}\n".encode())

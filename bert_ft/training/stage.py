@@ -13,7 +13,8 @@ from typing import Any
 from lightning.pytorch import Trainer, seed_everything
 from transformers import PreTrainedTokenizerFast
 
-from bert_ft.errors import Interrupted
+from bert_ft.errors import Interrupted, OutputError
+from bert_ft.training.checkpoint_file import remove_unfinished, save_whole, told, write_whole_checkpoints
 from bert_ft.training.encoder_module import EncoderModule
 from bert_ft.training.environment import package_versions
 from bert_ft.training.fitting import Fitted, KeptWeights, fit, take_best
@@ -89,6 +90,7 @@ class Stage(ABC):
         Raises:
             CheckpointError: ``resume_from`` can't be read.
             Interrupted: a signal came.
+            OutputError: a checkpoint, or what the run ends with, can't be written.
         """
         signals = Signals()
         with signals.taken():
@@ -99,16 +101,23 @@ class Stage(ABC):
                     step, path = self.trainer.global_step, checkpoint_path(self.trainer)
                     report(signals, step, path, partial(resume_command, self.folder))
                 raise
+            except OutputError as error:
+                raise OutputError(
+                    f"{error}; to continue afterwards: {resume_command(self.folder)}"
+                ) from error
 
     def _train(self, place: Path, signals: Signals) -> dict[str, Any]:
+        remove_unfinished(self.folder / "checkpoints")
+        write_whole_checkpoints(self.trainer)
         self.begin()
         set_aside(place / METRICS_FILE)  # of a run that was finished, and is trained further
         fitted = fit(self.trainer, self.module, self.data, self.resume_from, signals)
         kept = take_best(self.trainer, self.module, self.data, self.metric, self.module.weights_name)
         record = self._record(fitted, kept)
         if self.trainer.is_global_zero:
-            self.save(place / MODEL, record)
-            write_json(place / METRICS_FILE, record | {"fit_seconds": round(fitted.seconds, 3)})
+            save_whole(place / MODEL, lambda folder: self.save(folder, record))
+            with told(place / METRICS_FILE):
+                write_json(place / METRICS_FILE, record | {"fit_seconds": round(fitted.seconds, 3)})
         return record
 
     def seed_all(self) -> None:
