@@ -23,3 +23,11 @@ class CheckpointError(UserError):
 
 class SearchError(UserError):
     """A hyper-parameter search can't go on."""
+
+
+class OutputError(Exception):
+    """A file can't be written; the command line prints one line and exits with code 1."""
+
+
+class Interrupted(SystemExit):
+    """A signal ended the run; the process ends with 128 plus the signal's number unless this is caught."""

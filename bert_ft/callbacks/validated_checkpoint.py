@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from lightning.pytorch import LightningModule, Trainer
 
 from bert_ft.compat.lightning import DecidingCheckpoint
@@ -12,7 +14,24 @@ class ValidatedCheckpoint(DecidingCheckpoint):
 
     ``ModelCheckpoint`` waits for the end of an epoch that is validated once. From there Lightning 2.6 doesn't go on
     exactly: where ``max_steps`` is set it runs an empty epoch first, and all later ones have the order of the next.
+
+    Several checkpoints of a metric get the step into their names, unless ``filename`` tells them apart: each would
+    replace the one before.
+
+    Args:
+        settings: those of ``ModelCheckpoint``.
     """
+
+    def __init__(self, **settings: Any) -> None:
+        filename = settings.get("filename")
+        if (
+            settings.get("monitor")
+            and settings.get("save_top_k", 1) not in (0, 1)
+            and filename
+            and "{" not in filename
+        ):
+            settings["filename"] = f"{filename}-{{step}}"
+        super().__init__(**settings)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Trainer
@@ -35,6 +36,27 @@ def is_within_epoch(trainer: Trainer) -> bool:
     return done.completed < done.ready
 
 
+def validates_next(trainer: Trainer) -> bool:
+    """Return whether a validation follows the training batch that has just been done.
+
+    A checkpoint taken before it would skip it when resumed.
+
+    The public way that is missing: only the loop knows when it validates.
+    """
+    loop = trainer.fit_loop
+    assert loop._data_fetcher is not None
+    is_last_step = trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps
+    return is_last_step or loop.epoch_loop._should_check_val_fx(loop._data_fetcher)
+
+
+def ends_epoch(trainer: Trainer) -> bool:
+    """Return whether the training batch that has just been done is the epoch's last.
+
+    The public way that is missing: a trainer counts optimizer steps and epochs only.
+    """
+    return trainer.fit_loop.epoch_loop._num_ready_batches_reached()
+
+
 def end_epoch(checkpoint: dict[str, Any]) -> None:
     """Count an epoch whose batches are done as completed, in a checkpoint that is about to be loaded.
 
@@ -63,6 +85,10 @@ class DecidingCheckpoint(ModelCheckpoint):
     # no public way: when it looks is an argument of the constructor, too early to know whether anything is validated; and
     # only a metric decides what it keeps
 
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.saved_steps: dict[str, int] = {}  # by the file's name
+
     def look_at_epoch_end(self, yes: bool) -> None:
         """Look after each training epoch, or else after each validation, unless the settings say which."""
         if self._save_on_train_epoch_end is None:
@@ -74,6 +100,24 @@ class DecidingCheckpoint(ModelCheckpoint):
         ``current`` is their metric, ``None`` if nothing is monitored; ``is_best`` is ``ModelCheckpoint``'s answer.
         """
         return is_best
+
+    @property
+    def step_of_best(self) -> int | None:
+        """The step that the best checkpoint was saved at; ``None`` where that isn't known."""
+        return self.saved_steps.get(Path(self.best_model_path).name)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "saved_steps": dict(self.saved_steps)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self.saved_steps = dict(state_dict.get("saved_steps", {}))
+
+    def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
+        self.saved_steps[Path(filepath).name] = (
+            trainer.global_step
+        )  # before, as it is a part of what is saved
+        super()._save_checkpoint(trainer, filepath)
 
     def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
         return self.is_kept(trainer, current, super().check_monitor_top_k(trainer, current))

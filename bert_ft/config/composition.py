@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Sequence
 
 import hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import CompactHydraException
+from hydra.errors import CompactHydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
+from bert_ft.compat.hydra import quoted
 from bert_ft.config.check import problems
 from bert_ft.config.check_pretraining import unread
 from bert_ft.config.paths import conf_dir
@@ -58,8 +60,8 @@ def _jobs(config_name: str, overrides: Sequence[str]) -> tuple[list[str], list[l
     """The first value of every override, and one list for each further value of one of them."""
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
-    except CompactHydraException as error:
-        raise ConfigError(_one_line(error)) from error
+    except OverrideParseException as error:
+        raise ConfigError(_unreadable(error)) from error
     choices = []
     drawn: dict[str, str] = {}  # override → its key, where trials may lack that
     is_search = any(each.key_or_group == "hydra/sweeper" and each.value() == SEARCH for each in parsed)
@@ -114,7 +116,13 @@ def _composition_problems(
             config = attempt
         else:
             found.append(_refused(override, attempt, config))
-    return found + problems(config, keys)
+    refused = {_key(line) for line in found}
+    others = [problem for problem in problems(config, keys) if problem.split(": required")[0] not in refused]
+    return found + others
+
+
+def _key(override: str) -> str:
+    return override.split("=")[0].lstrip("+~")
 
 
 def _compose(config_name: str, overrides: Sequence[str]) -> DictConfig | Exception:
@@ -128,7 +136,9 @@ def _compose(config_name: str, overrides: Sequence[str]) -> DictConfig | Excepti
 
 
 def _refused(override: str, error: Exception, config: DictConfig) -> str:
-    key = override.split("=")[0].lstrip("+~")
+    key = _key(override)
+    if isinstance(error, OverrideParseException):
+        return _unreadable(error)
     if "not in struct" not in str(error) and "Could not override" not in str(error):
         return f"{override}: {_one_line(error)}"
     names = [name for name, _ in walk(OmegaConf.to_container(config, resolve=False))]
@@ -138,6 +148,17 @@ def _refused(override: str, error: Exception, config: DictConfig) -> str:
     )
     hint = f"; did you mean {suggested[0]}?" if suggested else "; --cfg job lists the keys"
     return f"{override}: there is no key {key}{hint}"
+
+
+def _unreadable(error: OverrideParseException) -> str:
+    """What Hydra's grammar can't read, with the word that it reads as a text unless the key holds something else."""
+    key, _, value = error.override.partition("=")
+    rule = RULES.get(_key(error.override))  # of other keys the table says nothing
+    found = f"{error.override}: Hydra's grammar can't read it"
+    if not value or (rule is not None and rule.kind not in ("text", "list of texts", "any")):
+        return found
+    example = shlex.quote(f"{key}={quoted(value)}")
+    return f"{found}; quote a text for Hydra and for the shell, such as {example}"
 
 
 def _one_line(error: Exception) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import functools
 import gc
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from bert_ft.compat.hydra import command_line, quoted
 from bert_ft.config.paths import choices, conf_dir
+from bert_ft.config.resumed_command import check_extends, with_own_overrides
 from bert_ft.config.run_folder import RunFolder, claim
-from bert_ft.errors import ConfigError, UserError
+from bert_ft.config.text_values import with_quoted_texts
+from bert_ft.errors import ConfigError, OutputError, UserError
 from bert_ft.renamed_keys import move_renamed, old_names, with_new_names
 from bert_ft.trust import IN_HYDRA
 
@@ -29,6 +32,17 @@ Task = Callable[[DictConfig], Any]
 
 log = logging.getLogger(__name__)
 
+# what a file system says that is full, may not be written to, or is gone
+UNWRITABLE = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EIO,
+    errno.EFBIG,
+    errno.ESTALE,
+}
 ADDED_GROUPS = ("+experiment=", "+debug=")  # null in the list of defaults, where Hydra then refuses the plus
 
 
@@ -91,17 +105,28 @@ def _run(task: Task, config_name: str, keys: type | None) -> None:
     sys.argv[1:] = with_new_names(words)
     for line in old_names(words, sys.argv[1:]):
         print(line, file=sys.stderr)
+    is_sweep = _is_sweep()
+    sys.argv[1:] = with_quoted_texts(sys.argv[1:], sweep=is_sweep, keys=keys)
     try:
-        folder = _before(config_name, command_line(), keys)
+        given = sys.argv[1:]
+        if not is_sweep:
+            sys.argv[1:] = with_own_overrides(given, config_name)
+        folder = _before(config_name, command_line(), given, keys)
         wrapped = hydra.main(
             config_path=str(conf_dir()), config_name=config_name, execution_whitelist=IN_HYDRA
         )
         wrapped(_stopping(task, folder))()
     except (UserError, CompactHydraException) as error:
         _stop(error)
+    except (OutputError, OSError) as error:
+        _stop_unwritten(error)
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _is_sweep() -> bool:
+    return command_line().multirun or any(word.lower() == "hydra.mode=multirun" for word in sys.argv)
 
 
 def _as_choice(word: str) -> str:
@@ -109,8 +134,13 @@ def _as_choice(word: str) -> str:
     return word[1:] if word.startswith(ADDED_GROUPS) else word
 
 
-def _before(config_name: str, arguments: argparse.Namespace, keys: type | None) -> RunFolder | None:
-    """Judge the command and claim its folder, before Hydra writes anything; ``None`` where it has no own."""
+def _before(
+    config_name: str, arguments: argparse.Namespace, given: Sequence[str], keys: type | None
+) -> RunFolder | None:
+    """Judge the command and claim its folder, before Hydra writes anything; ``None`` where it has no own.
+
+    ``given`` are the words that were typed, without those of a run that is resumed.
+    """
     only_shows = arguments.cfg or arguments.help or arguments.hydra_help or arguments.info
     # with other files in place of ours the job itself is left to judge its configuration
     elsewhere = arguments.config_path or arguments.config_name
@@ -127,6 +157,8 @@ def _before(config_name: str, arguments: argparse.Namespace, keys: type | None) 
     config = judged(config_name, overrides, sweep=arguments.multirun, keys=keys)
     if arguments.multirun or config.hydra.output_subdir is None:
         return None
+    if config.get("resume_from") is not None:
+        check_extends(config, given)
     folder = claim(config, arguments.overrides)
     # Hydra would compose the name, which holds the time, once more
     sys.argv.append(f"hydra.run.dir={quoted(str(folder.path))}")
@@ -150,6 +182,11 @@ def _stopping(task: Task, folder: RunFolder | None) -> Task:
                 logging.shutdown()  # the log lies in the folder
                 folder.give_back()
             _stop(error)
+        except (OutputError, OSError) as error:
+            if HydraConfig.get().mode != RunMode.RUN:
+                raise
+            logging.shutdown()
+            _stop_unwritten(error)
 
     return run
 
@@ -157,3 +194,14 @@ def _stopping(task: Task, folder: RunFolder | None) -> Task:
 def _stop(error: Exception) -> None:
     print(error, file=sys.stderr)
     sys.exit(2)
+
+
+def _stop_unwritten(error: Exception) -> None:
+    """End with one line that says what couldn't be written; other errors of the system are ours to see as a whole."""
+    if isinstance(error, OSError):
+        if error.errno not in UNWRITABLE:
+            raise error
+        print(f"{error.filename or 'a file'}: {os.strerror(error.errno)}", file=sys.stderr)
+    else:
+        print(error, file=sys.stderr)
+    sys.exit(1)

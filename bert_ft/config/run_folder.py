@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
 from omegaconf import DictConfig
 
 from bert_ft import layout
 from bert_ft.errors import ConfigError
-from bert_ft.renamed_keys import with_new_names
 from bert_ft.training.resume import run_of
 
 
@@ -23,16 +21,18 @@ class RunFolder:
     Attributes:
         path: the folder; it exists and was empty, unless a run is continued in it.
         created: the folders that were made for it, the deepest first.
-        resumed: whether it holds a run that is continued.
+        record: of a run that is continued, the files of Hydra's record of it, which its next start replaces.
     """
 
     path: Path
     created: tuple[Path, ...] = ()
-    resumed: bool = False
+    record: Mapping[Path, bytes] | None = None
 
     def give_back(self) -> None:
-        """Remove what this run has written; a continued run keeps everything."""
-        if self.resumed:
+        """Remove what this run has written; a continued run keeps everything, and its record is as it was."""
+        if self.record is not None:
+            for path, content in self.record.items():
+                path.write_bytes(content)
             return
         for child in self.path.iterdir():
             shutil.rmtree(child) if child.is_dir() else child.unlink()
@@ -51,8 +51,7 @@ def claim(config: DictConfig, overrides: Sequence[str]) -> RunFolder:
     path = Path(config.hydra.run.dir).absolute()
     if config.get("resume_from") is not None:
         _check_own_folder(path, config.resume_from)
-        _check_same_settings(Path(config.resume_from), overrides)
-        return RunFolder(path, resumed=True)
+        return RunFolder(path, record=_record(path))
     if not any(override.startswith("hydra.run.dir=") for override in overrides):
         return _new_folder(path)
     if not path.exists():
@@ -70,10 +69,15 @@ def check_folder(folder: Path, resume_from: str | None) -> None:
     Raises:
         ConfigError: it holds a finished run, or not the one that is to be continued.
     """
-    if (folder / layout.METRICS_FILE).exists():
+    if resume_from is None and (folder / layout.METRICS_FILE).exists():
         raise ConfigError(f"hydra.run.dir={folder}: holds a finished run already; give another folder")
     if resume_from is not None:
         _check_own_folder(folder, resume_from)
+
+
+def _record(folder: Path) -> dict[Path, bytes]:
+    files = (folder / layout.HYDRA_FOLDER).glob("*.yaml")
+    return {path: path.read_bytes() for path in files}
 
 
 def _new_folder(wanted: Path) -> RunFolder:
@@ -95,18 +99,4 @@ def _check_own_folder(folder: Path, resume_from: str) -> None:
     if own != folder.absolute():
         raise ConfigError(
             f"resume_from={resume_from}: a run is continued in its own folder; add hydra.run.dir={own}"
-        )
-
-
-def _check_same_settings(checkpoint: Path, overrides: Sequence[str]) -> None:
-    record = run_of(checkpoint) / layout.OVERRIDES_FILE
-    if not record.is_file():
-        return
-    before = set(with_new_names(yaml.safe_load(record.read_text(encoding="utf-8")) or ()))
-    now = {text for text in overrides if not text.startswith(("hydra.", "resume_from="))}
-    before = {text for text in before if not text.startswith("resume_from=")}
-    if now != before:
-        raise ConfigError(
-            f"resume_from={checkpoint}: a run goes on with its own settings; it was started with "
-            f"{' '.join(sorted(before)) or 'none'}, now given are {' '.join(sorted(now)) or 'none'}"
         )

@@ -28,6 +28,8 @@ class SplitEmbedding(nn.Module):
         weight: ``(num_used, dim)``, trainable.
         unused: ``(vocab_size - num_used, dim)``, frozen.
         row_of: ``(vocab_size,)`` int64, the row of each id in ``weight``, or ``num_used`` + that in ``unused``.
+        pending_decay: the factor of the weight decay that is still to be done.
+        saves_pending: whether the state is saved as it is, without that decay; who sets it saves the factor as well.
     """
 
     row_of: Tensor
@@ -44,7 +46,8 @@ class SplitEmbedding(nn.Module):
         self.register_buffer("row_of", row_of, persistent=False)
         padding = embedding.padding_idx
         self.padding_row = int(row_of[padding]) if padding is not None and used[padding] else None
-        self._decay = 1.0
+        self.pending_decay = 1.0
+        self.saves_pending = False
 
     def forward(self, input_ids: Tensor) -> Tensor:
         """Return ``(..., dim)`` of ``input_ids (...)``; raise ``RuntimeError`` if an unused row would be trained."""
@@ -73,24 +76,25 @@ class SplitEmbedding(nn.Module):
                 return
             for index in places:
                 group = stepped.param_groups[index]
-                self._decay *= 1 - float(group["lr"]) * float(group["weight_decay"])
+                self.pending_decay *= 1 - float(group["lr"]) * float(group["weight_decay"])
 
         optimizer.register_step_post_hook(note_decay)
 
     @property
     def settled(self) -> Tensor:
         """``unused`` with its pending weight decay, which stays pending."""
-        return self.unused.detach() * self._decay
+        return self.unused.detach() * self.pending_decay
 
     @torch.no_grad()
     def settle(self) -> None:
         """Apply the pending weight decay."""
-        if self._decay != 1:
-            self.unused.mul_(self._decay)
-            self._decay = 1.0
+        if self.pending_decay != 1:
+            self.unused.mul_(self.pending_decay)
+            self.pending_decay = 1.0
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
-        self.settle()
+        if not self.saves_pending:
+            self.settle()
         destination[prefix + "weight"] = torch.cat([self.weight.detach(), self.unused])[self.row_of]
 
     def _load_from_state_dict(
@@ -101,7 +105,7 @@ class SplitEmbedding(nn.Module):
             order = torch.argsort(self.row_of)
             used, unused = whole[order[: self.num_used]], whole[order[self.num_used :]]
             state_dict = state_dict | {prefix + "weight": used, prefix + "unused": unused}
-            self._decay = 1.0
+            self.pending_decay = 1.0
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 

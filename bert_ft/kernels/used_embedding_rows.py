@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -66,6 +67,30 @@ def settled_parameters(model: nn.Module) -> list[Tensor]:
     """
     settled = {embedding.unused: embedding.settled for embedding in _split_embeddings(model)}
     return [settled.get(parameter, parameter.detach()) for parameter in model.parameters()]
+
+
+@contextmanager
+def saving_pending_decay(model: nn.Module) -> Iterator[None]:
+    """Inside, states are saved without the weight decay that is still to be done, which then isn't rounded one time more."""
+    embeddings = list(_split_embeddings(model))
+    for embedding in embeddings:
+        embedding.saves_pending = True
+    try:
+        yield
+    finally:
+        for embedding in embeddings:
+            embedding.saves_pending = False
+
+
+def pending_decay(model: nn.Module) -> list[float]:
+    """Return the factor of the weight decay that is still to be done, of each split embedding."""
+    return [embedding.pending_decay for embedding in _split_embeddings(model)]
+
+
+def restore_pending_decay(model: nn.Module, factors: Sequence[float]) -> None:
+    """Take up the weight decay where it was when a state was saved."""
+    for embedding, factor in zip(_split_embeddings(model), factors, strict=True):
+        embedding.pending_decay = factor
 
 
 def _split_embeddings(model: nn.Module) -> Iterator[SplitEmbedding]:

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import shlex
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +34,10 @@ def publish_if_possible(folder: Path) -> Path | None:
     try:
         return publish(folder)
     except Exception:
-        log.exception("the report couldn't be drawn; retry with: python -m bert_ft.report run=%s", folder)
+        log.exception(
+            "the report couldn't be drawn; retry with: python -m bert_ft.report %s",
+            shlex.quote(f"run={folder}"),
+        )
         return None
 
 

@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from optuna.trial import FrozenTrial, TrialState
 from bert_ft import layout
 from bert_ft.compat.hydra import is_basic_launcher, keep_files, quoted
 from bert_ft.compat.optuna import engine_of
-from bert_ft.errors import ConfigError, SearchError, UserError
+from bert_ft.errors import ConfigError, Interrupted, SearchError, UserError
 from bert_ft.search.results import outputs
 from bert_ft.search.settings import SearchSettings
 from bert_ft.search.space.first_trial import configured
@@ -198,7 +199,7 @@ def _run(
             slots = divide(settings.n_jobs, usable_threads(), visible_gpus())
             Workers(server, opened, queue, slots, overrides, settings, trial_ended).run()
             server.stop()  # it may still be drawing an older report
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Interrupted):
         _conclude(opened, settings)
         command = _resume_command(opened, settings)
         print(f"\nInterrupted. Unfinished trials will be run again when you resume with:\n  {command}")
@@ -224,7 +225,7 @@ def _resume_command(opened: OpenedStudy, settings: SearchSettings) -> str:
     """Return the command of the search; the folder is added if it doesn't name the study and its storage."""
     command = str(opened.study.user_attrs["command"])
     if not (settings.study_name and settings.storage) and "hydra.sweep.dir=" not in command:
-        command += f' "hydra.sweep.dir={quoted(str(opened.folder))}"'
+        command += f" {shlex.quote(f'hydra.sweep.dir={quoted(str(opened.folder))}')}"
     return command
 
 

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from bert_ft import layout
 from bert_ft.compat.lightning import end_epoch, is_fitting
-from bert_ft.kernels.used_embedding_rows import decay_unused_rows
+from bert_ft.kernels.used_embedding_rows import decay_unused_rows, pending_decay, restore_pending_decay
 from bert_ft.models.encoding import num_encoder_layers
 from bert_ft.models.layer_names import layer_names
 from bert_ft.optim.layerwise import LayerwiseOptimizer
@@ -22,7 +22,7 @@ from bert_ft.optim.weight_decay import Constant, WeightDecayScheduler
 from bert_ft.training.accumulation import AccumulationWindow, ends_window
 from bert_ft.training.clipping import ClippedGradients, clip_gradients, parameters_of
 from bert_ft.training.loss_scale import scaler_of, unscales_in_step
-from bert_ft.training.resume import VAL_METRICS_KEY, WEIGHTS_KEY, WINDOW_KEY
+from bert_ft.training.resume import PENDING_DECAY_KEY, VAL_METRICS_KEY, WEIGHTS_KEY, WINDOW_KEY
 
 
 class MultiplierSchedule(Protocol):
@@ -66,6 +66,7 @@ class EncoderModule(LightningModule):
         self._window = AccumulationWindow()
         self._window_ends = True
         self._window_to_restore: dict[str, Any] | None = None
+        self._decay_to_restore: list[float] = []
         self._weight_decay: WeightDecayScheduler | None = None
 
     @property
@@ -96,11 +97,13 @@ class EncoderModule(LightningModule):
         """
         if "optimizer_states" in checkpoint and self.trainer.world_size == 1:
             checkpoint[WINDOW_KEY] = self._window.state(self.trained.named_parameters())
+        checkpoint[PENDING_DECAY_KEY] = pending_decay(self.trained)
         checkpoint[VAL_METRICS_KEY] = split_metrics(self.trainer.callback_metrics, layout.VAL)
         checkpoint[WEIGHTS_KEY] = self.weights_name
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._window_to_restore = checkpoint.get(WINDOW_KEY)
+        self._decay_to_restore = checkpoint.get(PENDING_DECAY_KEY, [])
         if self.trainer.max_steps != -1:
             end_epoch(checkpoint)
 
@@ -108,6 +111,9 @@ class EncoderModule(LightningModule):
         if self._window_to_restore is not None:
             self._window.restore(self._window_to_restore, self.trained.named_parameters())
             self._window_to_restore = None
+        if self._decay_to_restore:
+            restore_pending_decay(self.trained, self._decay_to_restore)
+            self._decay_to_restore = []
 
     def on_validation_epoch_end(self) -> None:
         """Validations are logged at the steps done, also within an accumulation window."""

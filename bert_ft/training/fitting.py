@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
@@ -13,8 +14,11 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
 from bert_ft import layout
+from bert_ft.compat.lightning import DecidingCheckpoint
+from bert_ft.errors import CheckpointError
 from bert_ft.training import resume
 from bert_ft.training.encoder_module import split_metrics
+from bert_ft.training.interruption import Interruptible, Signals
 from bert_ft.training.resume import VAL_METRICS_KEY, WEIGHTS_KEY
 
 
@@ -58,19 +62,35 @@ class Fitted:
 
 
 def fit(
-    trainer: Trainer, module: LightningModule, data: LightningDataModule, resume_from: str | None
+    trainer: Trainer,
+    module: LightningModule,
+    data: LightningDataModule,
+    resume_from: str | None,
+    signals: Signals | None = None,
 ) -> Fitted:
     """Train, from the start or from a checkpoint.
 
+    Args:
+        trainer: that hasn't trained yet.
+        module: what it trains.
+        data: its data.
+        resume_from: the checkpoint.
+        signals: those that end training after the step that they come in.
+
     Raises:
         CheckpointError: ``resume_from`` can't be read.
+        Interrupted: a signal came; where training had begun, it is saved.
     """
     if resume_from is not None:
         resume.prepare(trainer, module, resume_from)
-    started = time.monotonic()
+    signals = signals or Signals()
+    last = Interruptible(signals)
+    trainer.callbacks.append(last)  # type: ignore[attr-defined]  # Lightning sets it late
     trainer.fit(module, data, ckpt_path=resume_from, weights_only=True)
+    if signals.received is not None:
+        signals.end()
     # now: the number of steps is that of training's loader, which a validation or test puts away
-    return Fitted(time.monotonic() - started, _why_stopped(trainer))
+    return Fitted(last.seconds, _why_stopped(trainer))
 
 
 def take_best(
@@ -92,6 +112,7 @@ def take_best(
         val = split_metrics(trainer.callback_metrics, layout.VAL)
         return KeptWeights(None, _epochs(trainer, step), step, val, name_of_last)
     checkpoint = torch.load(best, map_location="cpu", weights_only=True)
+    _check_is_best(trainer, metric, best, checkpoint)
     module.load_state_dict(checkpoint["state_dict"])
     step = checkpoint["global_step"]
     return KeptWeights(
@@ -127,6 +148,27 @@ def _best_path(trainer: Trainer, metric: str) -> Path | None:
         if callback.monitor == metric:
             return Path(callback.best_model_path) if callback.best_model_path else None
     return None
+
+
+def _check_is_best(trainer: Trainer, metric: str, path: Path, checkpoint: Mapping[str, Any]) -> None:
+    """Refuse a file that isn't what was validated as the best, such as one that another callback has written over it."""
+    callback = next(each for each in _checkpoints(trainer) if each.monitor == metric)
+    step = callback.step_of_best if isinstance(callback, DecidingCheckpoint) else None
+    score, found = (
+        callback.best_model_score,
+        checkpoint.get(VAL_METRICS_KEY, {}).get(metric.removeprefix("val/")),
+    )
+    is_other_step = step is not None and step != checkpoint["global_step"]
+    # a metric that isn't finite is noted as the worst one
+    is_other_value = (
+        score is not None and found is not None and math.isfinite(found) and float(score) != found
+    )
+    if is_other_step or is_other_value:
+        raise CheckpointError(
+            f"{path}: is of step {checkpoint['global_step']} with {metric}={found}, where the best validated was "
+            f"{'' if step is None else f'of step {step} '}with {metric}={None if score is None else float(score)}; "
+            "something else has written to this file, so that nothing is tested and saved"
+        )
 
 
 def _checkpoints(trainer: Trainer) -> Iterator[ModelCheckpoint]:

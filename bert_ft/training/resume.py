@@ -1,9 +1,10 @@
 """How a broken-off run is resumed: what happens in which order, and what of it is arithmetic or a check.
 
-``resume_from`` names a checkpoint that ``callbacks.last_checkpoint`` has left. From there everything is as if the run had
-never stopped, to the last bit.
+``resume_from`` names a run's folder, or a checkpoint that ``callbacks.last_checkpoint`` has left. From there everything is as
+if the run had never stopped, to the last bit.
 
-1. **The command** (``config.run_folder``) takes the run's own folder only, and the run's own settings: ``run_of``.
+1. **The command** (``config.resumed_command``) adds the run's own overrides, and takes others only where they extend it.
+   A run without a checkpoint, broken off before the first, starts from the beginning: ``checkpoint_of``.
 2. **Which stage** (``config.build``): a run with pre-training has checkpoints of two stages, see ``is_of_pretraining``.
    - From one of pre-training's, that stage resumes, and fine-tuning starts after it as usual. Its result isn't cached
      (``Pretraining._usable_cache``), and the held-out values before training are read from ``before.json``.
@@ -21,6 +22,8 @@ never stopped, to the last bit.
 5. **Just before the first step** (``on_train_start``): ``RandomState`` restores the generators, which the start of training
    has drawn from, and ``EncoderModule`` the window's gradients.
 
+A run that is interrupted saves the step it is at (``training.interruption``), else it is the latest validation.
+
 What is saved for it comes from the opposite hooks: ``EncoderModule.on_save_checkpoint``, ``ResumableDataModule.state_dict``
 (``place_in_epoch``), ``RandomState.state_dict``, ``Averaging.on_save_checkpoint``.
 
@@ -29,28 +32,90 @@ A command asks ``run_of`` before anything heavy is loaded, so this module import
 
 from __future__ import annotations
 
+import os
 import pickle
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from bert_ft import layout
-from bert_ft.errors import CheckpointError
+from bert_ft.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
+
+LAST = "last.ckpt"
 
 # keys of a checkpoint, beside Lightning's own
 VAL_METRICS_KEY = "val_metrics"  # the validation values of its weights
 WEIGHTS_KEY = "weights"  # `raw`, or how they were averaged
 WINDOW_KEY = "accumulation_window"  # what an optimizer step that isn't done yet has so far
+PENDING_DECAY_KEY = "pending_decay"  # of rows that no text uses, where the state was saved without it
 TRAINED_ROWS_KEY = "trained_rows"  # of the token embedding, those that are trained
 
 
-def run_of(checkpoint: Path | str) -> Path:
-    """Return the folder of the run that a checkpoint is of, also where it is one of its pre-training stage."""
-    folder = Path(checkpoint).absolute().parents[1]
+def run_of(resume_from: Path | str) -> Path:
+    """Return the folder of the run that ``resume_from`` names: that folder, or a checkpoint, also one of pre-training."""
+    path = Path(os.path.abspath(Path(resume_from).expanduser()))  # without ..
+    if path.is_dir():
+        return path
+    folder = path.parents[1]
     return folder.parent if _is_stage(folder) else folder
+
+
+def checkpoint_of(resume_from: Path | str | None) -> str | None:
+    """Return the checkpoint that ``resume_from`` names, of a folder the latest; ``None`` if the run has none yet."""
+    if resume_from is None:
+        return None
+    path = Path(resume_from).expanduser()
+    if not path.is_dir():
+        return str(path)
+    for folder in (path, path / layout.PRETRAINING_FOLDER):
+        if (last := folder / layout.CHECKPOINT_FOLDER / LAST).exists():
+            return str(last)
+    return None
+
+
+def resume_command(folder: Path) -> str:
+    """Return the command that continues the run of a stage's folder; a shell takes it as it is."""
+    run = folder.parent if _is_stage(folder) else folder
+    words = [f"resume_from={run}"]
+    job = "train"
+    if (run / layout.HYDRA_FOLDER).is_dir():
+        record = _yaml(run / layout.HYDRA_FILE).get("hydra", {})
+        job = record.get("job", {}).get("config_name") or job
+        overrides = record.get("overrides", {}).get("task") or ()
+        words += [word for word in overrides if str(word).lstrip("+").startswith("trust=")]
+    return " ".join([f"python -m bert_ft.{job}", *(shlex.quote(str(word)) for word in words)])
+
+
+def set_aside(record: Path) -> None:
+    """Rename the record of a finished run: until it is finished again, the run is one that was broken off."""
+    if record.exists():
+        os.replace(record, record.with_name(f"{record.stem}_before{record.suffix}"))
+
+
+def check_length(path: str, steps: float, *, is_finished: bool) -> None:
+    """Refuse a run that would do fewer steps than it has done, and a finished one that would do no more.
+
+    Raises:
+        ConfigError: it is one of these.
+        CheckpointError: the checkpoint can't be read.
+    """
+    done = _read(path)["global_step"]
+    if steps < done:
+        raise ConfigError(
+            f"trainer.max_epochs: the run has done {done} steps, and would have {steps:.0f} in all; raise it (or "
+            "trainer.max_steps)"
+        )
+    if is_finished and steps == done:
+        raise ConfigError(
+            f"resume_from={path}: the run is finished, after all of its {done} steps; to train it further raise "
+            "trainer.max_epochs (or trainer.max_steps)"
+        )
 
 
 def is_of_pretraining(checkpoint: Path | str | None) -> bool:
@@ -69,17 +134,31 @@ def prepare(trainer: Trainer, module: LightningModule, path: str) -> None:
     Raises:
         CheckpointError: the file isn't a checkpoint, or is of another model.
     """
-    import torch
-
-    try:
-        state = torch.load(path, map_location="meta", weights_only=True)["state_dict"]
-    except (OSError, EOFError, RuntimeError, KeyError, TypeError, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"resume_from={path}: isn't a checkpoint of a run, or is damaged") from error
+    state = _read(path)["state_dict"]
     ours = {name: value.shape for name, value in module.state_dict().items()}
     if ours != {name: value.shape for name, value in state.items()}:
         raise CheckpointError(f"resume_from={path}: is of another model than the one configured")
     # Lightning does this after it has loaded the weights, which would round those of 64 bits
     trainer.precision_plugin.convert_module(module)
+
+
+def _read(path: str) -> dict[str, Any]:
+    import torch
+
+    try:
+        checkpoint: dict[str, Any] = torch.load(path, map_location="meta", weights_only=True)
+        checkpoint["state_dict"], checkpoint["global_step"]
+    except (OSError, EOFError, RuntimeError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        raise CheckpointError(f"resume_from={path}: isn't a checkpoint of a run, or is damaged") from error
+    return checkpoint
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def check_same_training(

@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,16 @@ from lightning.pytorch import Trainer, seed_everything
 from transformers import PreTrainedTokenizerFast
 
 from bert_ft import layout
+from bert_ft.errors import Interrupted, OutputError
+from bert_ft.training.checkpoint_file import remove_unfinished, save_whole, told, write_whole_checkpoints
 from bert_ft.training.encoder_module import EncoderModule
 from bert_ft.training.environment import package_versions
 from bert_ft.training.fitting import Fitted, KeptWeights, fit, take_best
+from bert_ft.training.interruption import Signals, checkpoint_path, report
 from bert_ft.training.json_file import write_json
 from bert_ft.training.precision import Precision
 from bert_ft.training.resumable_data import ResumableDataModule
+from bert_ft.training.resume import resume_command, set_aside
 
 # the entries of a record, in their order; each kind of stage has some of its own
 RECORD = (
@@ -83,14 +88,35 @@ class Stage(ABC):
 
         Raises:
             CheckpointError: ``resume_from`` can't be read.
+            Interrupted: a signal came.
+            OutputError: a checkpoint, or what the run ends with, can't be written.
         """
+        signals = Signals()
+        with signals.taken():
+            try:
+                return self._train(place, signals)
+            except Interrupted:
+                if signals.received is not None and self.trainer.is_global_zero:
+                    step, path = self.trainer.global_step, checkpoint_path(self.trainer)
+                    report(signals, step, path, partial(resume_command, self.folder))
+                raise
+            except OutputError as error:
+                raise OutputError(
+                    f"{error}; to continue afterwards: {resume_command(self.folder)}"
+                ) from error
+
+    def _train(self, place: Path, signals: Signals) -> dict[str, Any]:
+        remove_unfinished(self.folder / "checkpoints")
+        write_whole_checkpoints(self.trainer)
         self.begin()
-        fitted = fit(self.trainer, self.module, self.data, self.resume_from)
+        set_aside(place / layout.METRICS_FILE)  # of a run that was finished, and is trained further
+        fitted = fit(self.trainer, self.module, self.data, self.resume_from, signals)
         kept = take_best(self.trainer, self.module, self.data, self.metric, self.module.weights_name)
         record = self._record(fitted, kept)
         if self.trainer.is_global_zero:
-            self.save(place / layout.MODEL_FOLDER, record)
-            write_json(place / layout.METRICS_FILE, record | {"fit_seconds": round(fitted.seconds, 3)})
+            save_whole(place / layout.MODEL_FOLDER, lambda folder: self.save(folder, record))
+            with told(place / layout.METRICS_FILE):
+                write_json(place / layout.METRICS_FILE, record | {"fit_seconds": round(fitted.seconds, 3)})
         return record
 
     def seed_all(self) -> None:

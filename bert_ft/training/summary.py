@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,7 @@ def _places(folder: Path, name_of_model: str) -> dict[str, str]:
     return {
         "run": str(folder),
         name_of_model: str(folder / layout.MODEL_FOLDER),
-        "look inside": f"tensorboard --logdir {folder}",
+        "look inside": f"tensorboard --logdir {shlex.quote(str(folder))}",
     }
 
 

@@ -31,7 +31,7 @@ from bert_ft.training.frozen_cache import FrozenStates
 from bert_ft.training.json_file import write_json
 from bert_ft.training.module import ClassificationModule
 from bert_ft.training.pretraining import Pretraining
-from bert_ft.training.resume import is_of_pretraining
+from bert_ft.training.resume import checkpoint_of, is_of_pretraining
 from bert_ft.training.summary import print_data_report
 
 
@@ -48,7 +48,8 @@ class FineTuningRecipe(Recipe):
     """Texts with labels, a classifier, and with ``pretrain`` a stage before it."""
 
     def __init__(self, config: DictConfig) -> None:
-        path = None if is_of_pretraining(config.resume_from) else config.resume_from
+        path = checkpoint_of(config.resume_from)
+        path = None if is_of_pretraining(path) else path
         super().__init__(config, config, batch_size=config.data.batch_size, resume_from=path)
         self.task = build_task(config)
         build_loss(config, self.task)

@@ -35,7 +35,7 @@ from bert_ft.training.pretraining import METRIC, Pretraining
 from bert_ft.training.pretraining_data import PretrainingDataModule
 from bert_ft.training.pretraining_module import PretrainingModule
 from bert_ft.training.pretraining_objective import PretrainingObjective
-from bert_ft.training.resume import is_of_pretraining
+from bert_ft.training.resume import checkpoint_of, is_of_pretraining
 from bert_ft.training.summary import print_texts_report
 from bert_ft.trust import TARGET
 
@@ -75,8 +75,8 @@ class PretrainingRecipe(Recipe):
     def __init__(
         self, config: DictConfig, inputs: TextInputs | None = None, splits: Splits | None = None
     ) -> None:
-        is_own = splits is None or is_of_pretraining(config.resume_from)
-        path = config.resume_from if is_own else None
+        path = checkpoint_of(config.resume_from)
+        path = path if splits is None or is_of_pretraining(path) else None
         super().__init__(config, config.pretrain, batch_size=config.pretrain.batch_size, resume_from=path)
         if inputs is not None:
             self.inputs = inputs

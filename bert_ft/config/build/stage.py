@@ -32,6 +32,7 @@ from bert_ft.training.encoder_module import EncoderModule
 from bert_ft.training.environment import environment
 from bert_ft.training.json_file import write_json
 from bert_ft.training.plan import check_plan, plan_of
+from bert_ft.training.resume import check_length
 from bert_ft.training.summary import print_groups
 
 log = logging.getLogger(__name__)
@@ -140,6 +141,9 @@ def build_stage(recipe: Recipe, folder: Path) -> Any:
     set_max_epochs(trainer, plan.epochs)
     with keys_under(recipe.prefix):
         check_plan(trainer, plan, schedule, num_validation)
+        if recipe.resume_from is not None:
+            is_finished = Path(config.output_dir, layout.METRICS_FILE).exists()
+            check_length(recipe.resume_from, plan.steps, is_finished=is_finished)
     recipe.build_stage_before(folder)
     seed_everything(config.seed, workers=True, verbose=False)
     module = recipe.module(trainer, optimizer=optimizer, schedule=schedule)

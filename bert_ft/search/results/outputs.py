@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -53,8 +54,8 @@ def write(study: Study, folder: Path | str) -> Path | None:
         return write_study_report(study, Path(folder))
     except Exception:
         log.exception(
-            "the report of the search failed; retry with python -m bert_ft.report study_name=%s storage=...",
-            study.study_name,
+            "the report of the search failed; retry with python -m bert_ft.report %s storage=...",
+            shlex.quote(f"study_name={study.study_name}"),
         )
         return None
 

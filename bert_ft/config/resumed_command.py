@@ -1,0 +1,213 @@
+"""``resume_from`` on the command line: the run's own overrides come with it, and others only where they extend the run."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from bert_ft import layout
+from bert_ft.config.text_values import text_of, text_override, with_quoted_texts
+from bert_ft.errors import ConfigError
+from bert_ft.renamed_keys import move_renamed, with_new_names
+from bert_ft.training.resume import run_of
+
+KEY = "resume_from"
+# may differ in a resumed run, since no weight depends on them
+FREE = re.compile(
+    r"(pretrain\.)?trainer\.(log_every_n_steps|enable_progress_bar|enable_model_summary|profiler)"
+    r"|(logger|monitor|callbacks\.(progress_bar|lr_monitor))(\..*)?"
+    r"|callbacks\.early_stopping|pretrain\.callbacks\.early_stopping"  # null, or back again
+    r"|data\.(num_workers|cache_dir)|pretrain\.num_cached|optimizer\.show_groups|report|test|trust|resume_from|output_dir"
+)
+# may only become larger; None and -1: no limit
+GROWING = re.compile(
+    r"(pretrain\.)?(trainer\.(max_epochs|max_steps|max_time|min_train_steps)|callbacks\.early_stopping\.patience)"
+)
+ALLOWED = (
+    "more epochs, steps or time (trainer.max_epochs, trainer.max_steps, trainer.max_time, callbacks.early_stopping), "
+    "logger, monitor, report, test, the progress bar and data.num_workers"
+)
+
+
+def with_own_overrides(words: Sequence[str], config_name: str) -> list[str]:
+    """Return the words of a command, where one is ``resume_from`` together with those that its run was started with.
+
+    The current folder becomes the one that the run was started in, since paths of its overrides start there.
+
+    Raises:
+        ConfigError: ``resume_from`` names no run, or one of another command.
+    """
+    given = [word for word in words if _key(word) == KEY]
+    value = text_of(given[-1]) if given else None
+    if not value:
+        return list(words)
+    path = Path(os.path.abspath(Path(value).expanduser()))  # without ..
+    run = run_of(path)
+    record = run / layout.HYDRA_FOLDER
+    if not path.exists() or not (record / "overrides.yaml").is_file():
+        if path.is_dir():
+            raise ConfigError(f"{KEY}={value}: isn't the folder of a run; it has no {layout.OVERRIDES_FILE}")
+        return list(words)
+    hydra = _read(record / "hydra.yaml").get("hydra", {})
+    job = hydra.get("job", {}).get("config_name")
+    if job and job != config_name:
+        command = f"python -m bert_ft.{job} {shlex.quote(f'{KEY}={value}')}"
+        raise ConfigError(f"{KEY}={value}: is a run of bert_ft.{job}; continue it by {command}")
+    own = with_new_names(_read(record / "overrides.yaml") or ())
+    others = [word for word in words if _key(word) not in (KEY, "hydra.run.dir")]
+    _check_folder(words, run, value)
+    _check_trust(own, others, value)
+    found = [*_flags(hydra, words), *_merged(own, others)]
+    found += [text_override(KEY, str(path)), text_override("hydra.run.dir", str(run))]
+    cwd = hydra.get("runtime", {}).get("cwd")
+    if cwd and Path(cwd).is_dir():
+        os.chdir(cwd)
+    return with_quoted_texts(found)
+
+
+def check_extends(config: DictConfig, given: Sequence[str]) -> None:
+    """Refuse settings that would make another run of the one that ``resume_from`` names.
+
+    Args:
+        config: as it is composed now.
+        given: the command's own words.
+
+    Raises:
+        ConfigError: naming each such key with both values, or saying that the run is finished.
+    """
+    run = run_of(config.resume_from)
+    record = run / layout.CONFIG_FILE
+    if not record.is_file():
+        return
+    recorded = OmegaConf.load(record)
+    assert isinstance(recorded, DictConfig)
+    move_renamed(recorded)
+    before, now = dict(_leaves(recorded)), dict(_leaves(config))
+    touched = tuple(_key(word) for word in given)
+    wrong, grows = [], False
+    for key in sorted(before.keys() | now.keys()):
+        old, new = before.get(key), now.get(key)
+        if old == new or _is_switched_off(key, now):
+            continue
+        is_given = any(key == name or key.startswith(f"{name}.") for name in touched)
+        is_in_both = key in before and key in now
+        if GROWING.fullmatch(key) and (is_given or is_in_both):
+            grows = True
+            if is_in_both and not _is_larger(key, old, new):
+                wrong.append(f"{key}={_shown(new)}: the run has {_shown(old)}, which may only be raised")
+        elif FREE.fullmatch(key):
+            grows |= key.endswith("early_stopping")
+        elif is_given or is_in_both:
+            wrong.append(f"{key}={_shown(new)}: the run has {_shown(old)}, and its result depends on it")
+    if wrong:
+        raise ConfigError(
+            "\n".join(
+                [
+                    f"{KEY}={config.resume_from}: these would make another run of it:",
+                    *(f"  {line}" for line in wrong),
+                ]
+            )
+            + f"\nA resumed run takes {ALLOWED}."
+        )
+    if (run / "metrics.json").exists() and not grows:
+        raise ConfigError(_finished(run, config))
+
+
+def _finished(run: Path, config: DictConfig) -> str:
+    stopped = _read(run / "metrics.json").get("stopped", "")
+    prefix = "" if "model" in config else "pretrain."
+    if stopped.startswith("no better"):
+        remedy = (
+            f"{prefix}callbacks.early_stopping=null, or a larger {prefix}callbacks.early_stopping.patience"
+        )
+    elif "max_time" in stopped:
+        remedy = f"a longer {prefix}trainer.max_time"
+    else:
+        remedy = f"a larger {prefix}trainer.max_epochs (or {prefix}trainer.max_steps)"
+    return f"{KEY}={config.resume_from}: the run is finished ({stopped}); to train it further add {remedy}"
+
+
+def _is_larger(key: str, old: Any, new: Any) -> bool:
+    if old in (None, -1) or new in (None, -1):
+        # how much it has done is known when its checkpoint is read
+        return key.endswith(("max_epochs", "max_steps")) or new is None
+    if key.endswith("max_time"):
+        return True  # of several forms, and only the time left counts
+    return bool(new > old)
+
+
+def _is_switched_off(key: str, config: Mapping[str, Any]) -> bool:
+    """Whether what the key belongs to is null now, which is judged itself."""
+    names = key.split(".")
+    parents = (".".join(names[:length]) for length in range(1, len(names)))
+    return any(parent in config for parent in parents)
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else str(value)
+
+
+def _check_folder(words: Sequence[str], run: Path, value: str) -> None:
+    for word in words:
+        if _key(word) == "hydra.run.dir" and (folder := text_of(word)) and Path(folder).absolute() != run:
+            raise ConfigError(
+                f"hydra.run.dir={folder}: {KEY}={value} continues the run in its own folder, {run}; leave it out"
+            )
+
+
+def _check_trust(own: Sequence[str], given: Sequence[str], value: str) -> None:
+    """A folder can't vouch for itself."""
+    trusted = [word for word in own if _key(word) == "trust"]
+    if trusted and not any(_key(word) == "trust" for word in given):
+        raise ConfigError(
+            f"{KEY}={value}: the run imports classes of your own; if you trust its folder, add {shlex.quote(trusted[-1])}"
+        )
+
+
+def _flags(hydra: dict[str, Any], words: Sequence[str]) -> list[str]:
+    """The folder of the user's own configuration that the run was started with."""
+    if any(word.startswith(("--config-dir", "-cd")) for word in words):
+        return []
+    sources = hydra.get("runtime", {}).get("config_sources", [])
+    return [f"--config-dir={each['path']}" for each in sources if each.get("provider") == "command-line"]
+
+
+def _merged(own: Sequence[str], given: Sequence[str]) -> list[str]:
+    """The run's words without those that the command gives itself; a key that the run added isn't in the shipped files."""
+    added = {_key(word) for word in own if word.startswith("+")}
+    keys = {_key(word) for word in given}
+    kept = [word for word in own if _key(word) not in {*keys, KEY, "hydra.run.dir"}]
+    return [*kept, *(f"++{word}" if _key(word) in added and word[0] not in "+~-" else word for word in given)]
+
+
+def _key(word: str) -> str:
+    return word.split("=")[0].lstrip("+~")
+
+
+def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Keys and values, interpolations as they are written; an empty mapping is a value."""
+    if isinstance(node, DictConfig):
+        node = {
+            name: value
+            for name, value in OmegaConf.to_container(node, resolve=False).items()  # type: ignore[union-attr]
+            if name != "hydra"
+        }
+    for name, child in node.items():
+        if isinstance(child, dict) and child:
+            yield from _leaves(child, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", child
+
+
+def _read(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, yaml.YAMLError):
+        return {}

@@ -1,0 +1,123 @@
+"""Checkpoints and saved folders that replace earlier ones as a whole, so that a full disk never leaves less than those.
+
+Lightning gathers what it writes in ``TMPDIR``, copies it over the old file, and keeps silent where it isn't allowed to.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, cast
+
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch import Trainer
+from safetensors import SafetensorError
+
+from bert_ft.atomic_file import replaced
+from bert_ft.errors import OutputError
+
+
+def write_whole_checkpoints(trainer: Trainer) -> None:
+    """Let a trainer write each checkpoint beside the one that it replaces; sharded strategies keep their own way."""
+    strategy = trainer.strategy
+    if type(strategy.checkpoint_io) is TorchCheckpointIO:
+        strategy.checkpoint_io = WholeCheckpoints()
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes beside, flushes to the disk, and renames."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
+    ) -> None:
+        """Save a checkpoint.
+
+        Raises:
+            OutputError: it can't be written; what was there before is whole.
+        """
+        if "://" in str(path):
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        path = Path(path)
+        with told(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replaced(path) as unfinished:
+                _write(checkpoint, unfinished)
+
+
+def save_whole(folder: Path, save: Callable[[Path], None]) -> None:
+    """Let ``save`` fill a folder, which takes the place of an earlier one when it is complete.
+
+    Raises:
+        OutputError: it can't be written; the earlier one is whole.
+    """
+    unfinished = folder.with_name(f".{folder.name}.tmp")
+    before = folder.with_name(f".{folder.name}.before")
+    shutil.rmtree(unfinished, ignore_errors=True)  # of a process that died
+    with told(folder):
+        try:
+            save(unfinished)
+            shutil.rmtree(before, ignore_errors=True)
+            if folder.exists():
+                os.replace(folder, before)
+            os.replace(unfinished, folder)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.rmtree(before, ignore_errors=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a process that was killed had written by half."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def told(path: Path) -> Iterator[None]:
+    """Inside, an error of the file system becomes one that says what couldn't be written.
+
+    Raises:
+        OutputError: it is one of these.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+        whole = "; what was there before is whole" if path.exists() else ""
+        raise OutputError(f"{path}: couldn't be written: {reason}{whole}") from error
+
+
+def _write(checkpoint: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint to a file, without a copy of it in memory."""
+    with path.open("wb") as file:
+        output = _Output(file)
+        try:
+            torch.save(checkpoint, cast(IO[bytes], output))
+        except RuntimeError:
+            if output.error is None:
+                raise
+            raise output.error from None  # torch says only that its writer failed
+        if output.error is not None:
+            raise output.error
+
+
+class _Output:
+    """A file that remembers why it couldn't be written to."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, content: Any) -> int:
+        try:
+            return int(self._file.write(content))
+        except OSError as error:
+            self.error = self.error or error
+            raise
+
+    def flush(self) -> None:
+        self._file.flush()

@@ -1,0 +1,193 @@
+"""Ctrl-C, SIGTERM and a closed terminal while a stage runs: the step is finished and saved, then the process ends.
+
+Lightning takes SIGINT and SIGTERM itself: it ends with code 1 and 0, and saves nothing. So the handlers here replace
+Python's before a stage begins, and Lightning's when training has begun.
+
+While it trains, a signal only leaves a note. ``Interruptible`` reads it after each batch, or after the validation that
+follows it, saves a checkpoint there, and raises ``Interrupted``. At other times a signal raises that at once. The second
+signal ends the process on the spot.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
+
+from bert_ft.compat.lightning import ends_epoch, is_fitting, validates_next
+from bert_ft.errors import Interrupted
+from bert_ft.kernels.used_embedding_rows import saving_pending_decay
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_WAIT = "interrupted: this step is finished and saved first; once more ends at once"
+
+
+class Signals:
+    """Which signal has come, and what the next one does.
+
+    Attributes:
+        received: the first one; ``None`` as long as there is none.
+        waits: whether the first one only leaves a note.
+    """
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+        self.waits = False
+        self._taken: list[signal.Signals] = []
+
+    def install(self) -> None:
+        """Take the signals over; again where another has taken them meanwhile."""
+        for number in self._taken:
+            signal.signal(number, self._handle)
+
+    def end(self) -> None:
+        """Raise what the received signal asks for.
+
+        Raises:
+            Interrupted: always.
+        """
+        assert self.received is not None
+        raise Interrupted(128 + self.received)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            os._exit(128 + number)
+        self.received = signal.Signals(number)
+        if not self.waits:
+            self.end()
+        say(_WAIT)
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Inside, the signals are taken that nobody else has: those of a search's trials end them as ever."""
+        is_main = threading.current_thread() is threading.main_thread()
+        before = {number: signal.getsignal(number) for number in SIGNALS} if is_main else {}
+        if before.get(signal.SIGINT) is not signal.SIG_DFL:  # as it is in a trial
+            self._taken = [number for number, handler in before.items() if _is_free(handler)]
+        self.install()
+        try:
+            yield
+        finally:
+            for number in self._taken:
+                signal.signal(number, before[number])
+            self._taken = []
+
+
+class Interruptible(Checkpoint):
+    """Saves a checkpoint where a signal came, and counts the seconds of training over all starts of a run.
+
+    It has to be the last callback, so that what it saves holds what the others have done.
+
+    Args:
+        signals: those that have come.
+    """
+
+    def __init__(self, signals: Signals) -> None:
+        self._signals = signals
+        self._seconds_before = 0.0
+        self._started = time.monotonic()
+        self._step = 0
+        self._patience: dict[int, int] = {}
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training, those before the checkpoint that was resumed from included."""
+        return self._seconds_before + time.monotonic() - self._started
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._seconds_before = state_dict["seconds"]
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._patience = {id(stopper): stopper.patience for stopper in _stoppers(trainer)}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._step = trainer.global_step
+        self._signals.waits = True
+        self._signals.install()  # Lightning has taken some
+        for stopper in _stoppers(trainer):
+            stopper.patience = self._patience[id(stopper)]  # the checkpoint's was loaded
+            is_patient = stopper.wait_count < stopper.patience
+            if is_patient and stopper.stopping_reason is EarlyStoppingReason.PATIENCE_EXHAUSTED:
+                stopper.stopping_reason = EarlyStoppingReason.NOT_STOPPED
+            if stopper.stopping_reason is not EarlyStoppingReason.NOT_STOPPED:
+                trainer.should_stop = True  # broken off between the last validation and the end
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        is_whole_step, self._step = trainer.global_step > self._step, trainer.global_step
+        if ends_epoch(trainer) or validates_next(trainer) or trainer.should_stop:
+            return  # and is saved after the validation, or in the next epoch
+        if trainer.world_size == 1 or is_whole_step:  # else each process has gradients of its own
+            self._stop_if_asked(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if is_fitting(trainer) and not trainer.sanity_checking and not trainer.should_stop:
+            self._stop_if_asked(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._signals.waits = False
+
+    def _stop_if_asked(self, trainer: Trainer) -> None:
+        received = self._signals.received is not None
+        if trainer.world_size > 1:
+            received = trainer.strategy.reduce_boolean_decision(received, all=False)
+        if not received:
+            return
+        path = checkpoint_path(trainer)
+        if path is not None:
+            with saving_pending_decay(trainer.lightning_module):
+                trainer.save_checkpoint(path)
+        if self._signals.received is None:  # another process had it
+            self._signals.received = signal.SIGTERM
+        self._signals.end()
+
+
+def checkpoint_path(trainer: Trainer) -> Path | None:
+    """Return where the run keeps what it is resumed from; ``None`` where it keeps nothing."""
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.monitor is None and callback.save_top_k:
+            metrics: dict[str, Any] = {}
+            return Path(callback.best_model_path or callback.format_checkpoint_name(metrics))
+    return None
+
+
+def report(signals: Signals, step: int, path: Path | None, command: Callable[[], str]) -> None:
+    """Say where a run was interrupted, and the command that continues it."""
+    where = f"interrupted at step {step}" if step else "interrupted before the first step"
+    if path is None:
+        say(f"{where}; callbacks.last_checkpoint=null keeps nothing to continue from")
+    elif signals.received == signal.SIGHUP:
+        say(f"{where} by a closed terminal; to continue: {command()}")
+    else:
+        say(f"{where}; to continue: {command()}")
+
+
+def _is_free(handler: Any) -> bool:
+    """Whether a handler may be replaced: Python's, or that of the stage around this one."""
+    is_default = handler in (signal.SIG_DFL, signal.default_int_handler)
+    return is_default or isinstance(getattr(handler, "__self__", None), Signals)
+
+
+def say(text: str) -> None:
+    """Print to the terminal, unless that is gone."""
+    with suppress(OSError, ValueError):
+        print(f"\n{text}", file=sys.stderr, flush=True)
+
+
+def _stoppers(trainer: Trainer) -> list[EarlyStopping]:
+    return [callback for callback in trainer.early_stopping_callbacks if isinstance(callback, EarlyStopping)]
