@@ -99,8 +99,8 @@ class DecidingCheckpoint(ModelCheckpoint):
     anything will be validated; what it keeps can be ordered by a metric only.
     """
 
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
         self.saved_steps: dict[str, int] = {}  # by the file's name
 
     def look_at_epoch_end(self, yes: bool) -> None:
