@@ -85,8 +85,8 @@ class DecidingCheckpoint(ModelCheckpoint):
     # no public way: when it looks is an argument of the constructor, too early to know whether anything is validated; and
     # only a metric decides what it keeps
 
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
         self.saved_steps: dict[str, int] = {}  # by the file's name
 
     def look_at_epoch_end(self, yes: bool) -> None:

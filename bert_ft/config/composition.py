@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -12,10 +12,12 @@ from hydra.errors import CompactHydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
 from bert_ft.compat.hydra import quoted
-from bert_ft.config.check import problems
+from bert_ft.config.check import problems, sections
 from bert_ft.config.check_pretraining import unread
 from bert_ft.config.paths import conf_dir
+from bert_ft.config.rules import RULES, rules_for
 from bert_ft.errors import ConfigError
+from bert_ft.limits import Rule
 from bert_ft.nested import walk
 from bert_ft.renamed_keys import move_renamed, with_new_names
 
@@ -138,7 +140,7 @@ def _compose(config_name: str, overrides: Sequence[str]) -> DictConfig | Excepti
 def _refused(override: str, error: Exception, config: DictConfig) -> str:
     key = _key(override)
     if isinstance(error, OverrideParseException):
-        return _unreadable(error)
+        return _unreadable(error, rules_for(sections(config)))
     if "not in struct" not in str(error) and "Could not override" not in str(error):
         return f"{override}: {_one_line(error)}"
     names = [name for name, _ in walk(OmegaConf.to_container(config, resolve=False))]
@@ -150,11 +152,11 @@ def _refused(override: str, error: Exception, config: DictConfig) -> str:
     return f"{override}: there is no key {key}{hint}"
 
 
-def _unreadable(error: OverrideParseException) -> str:
-    """What Hydra's grammar can't read, with the word that it reads as a text unless the key holds something else."""
+def _unreadable(error: OverrideParseException, rules: Mapping[str, Rule] = RULES) -> str:
+    """What Hydra's grammar can't read, with the word that it reads as a text if the key holds one."""
     key, _, value = error.override.partition("=")
-    rule = RULES.get(_key(error.override))  # of other keys the table says nothing
     found = f"{error.override}: Hydra's grammar can't read it"
+    rule = rules.get(_key(error.override))
     if not value or (rule is not None and rule.kind not in ("text", "list of texts", "any")):
         return found
     example = shlex.quote(f"{key}={quoted(value)}")

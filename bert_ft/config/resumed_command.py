@@ -50,17 +50,16 @@ def with_own_overrides(words: Sequence[str], config_name: str) -> list[str]:
         return list(words)
     path = Path(os.path.abspath(Path(value).expanduser()))  # without ..
     run = run_of(path)
-    record = run / layout.HYDRA_FOLDER
-    if not path.exists() or not (record / "overrides.yaml").is_file():
+    if not path.exists() or not (run / layout.OVERRIDES_FILE).is_file():
         if path.is_dir():
             raise ConfigError(f"{KEY}={value}: isn't the folder of a run; it has no {layout.OVERRIDES_FILE}")
         return list(words)
-    hydra = _read(record / "hydra.yaml").get("hydra", {})
+    hydra = _read(run / layout.HYDRA_FILE).get("hydra", {})
     job = hydra.get("job", {}).get("config_name")
     if job and job != config_name:
         command = f"python -m bert_ft.{job} {shlex.quote(f'{KEY}={value}')}"
         raise ConfigError(f"{KEY}={value}: is a run of bert_ft.{job}; continue it by {command}")
-    own = with_new_names(_read(record / "overrides.yaml") or ())
+    own = with_new_names(_read(run / layout.OVERRIDES_FILE) or ())
     others = [word for word in words if _key(word) not in (KEY, "hydra.run.dir")]
     _check_folder(words, run, value)
     _check_trust(own, others, value)
@@ -116,12 +115,12 @@ def check_extends(config: DictConfig, given: Sequence[str]) -> None:
             )
             + f"\nA resumed run takes {ALLOWED}."
         )
-    if (run / "metrics.json").exists() and not grows:
+    if (run / layout.METRICS_FILE).exists() and not grows:
         raise ConfigError(_finished(run, config))
 
 
 def _finished(run: Path, config: DictConfig) -> str:
-    stopped = _read(run / "metrics.json").get("stopped", "")
+    stopped = _read(run / layout.METRICS_FILE).get("stopped", "")
     prefix = "" if "model" in config else "pretrain."
     if stopped.startswith("no better"):
         remedy = (

@@ -40,6 +40,7 @@ HYDRA_TEXTS = (
 _TAKERS = {
     "encoder": "bert_ft.models.encoder.EncoderSpec",
     "data.tokenizer": "bert_ft.data.tokenizer.TokenizerSpec",
+    "monitor.attention": "bert_ft.callbacks.attention.AttentionMonitor",
 }
 _NULLABLE = Rule("text", nullable=True)
 _WORD = re.compile(r"(?P<key>\+{0,2}(?P<name>[\w.]+))=(?P<value>.*)", re.DOTALL)

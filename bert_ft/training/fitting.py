@@ -156,7 +156,7 @@ def _check_is_best(trainer: Trainer, metric: str, path: Path, checkpoint: Mappin
     step = callback.step_of_best if isinstance(callback, DecidingCheckpoint) else None
     score, found = (
         callback.best_model_score,
-        checkpoint.get(VAL_METRICS_KEY, {}).get(metric.removeprefix("val/")),
+        checkpoint.get(VAL_METRICS_KEY, {}).get(metric.removeprefix(layout.VAL)),
     )
     is_other_step = step is not None and step != checkpoint["global_step"]
     # a metric that isn't finite is noted as the worst one

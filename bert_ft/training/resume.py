@@ -105,7 +105,7 @@ def check_length(path: str, steps: float, *, is_finished: bool) -> None:
         ConfigError: it is one of these.
         CheckpointError: the checkpoint can't be read.
     """
-    done = _read(path)["global_step"]
+    done = _read(path).get("global_step", 0)
     if steps < done:
         raise ConfigError(
             f"trainer.max_epochs: the run has done {done} steps, and would have {steps:.0f} in all; raise it (or "
@@ -147,7 +147,7 @@ def _read(path: str) -> dict[str, Any]:
 
     try:
         checkpoint: dict[str, Any] = torch.load(path, map_location="meta", weights_only=True)
-        checkpoint["state_dict"], checkpoint["global_step"]
+        checkpoint["state_dict"]
     except (OSError, EOFError, RuntimeError, KeyError, TypeError, pickle.UnpicklingError) as error:
         raise CheckpointError(f"resume_from={path}: isn't a checkpoint of a run, or is damaged") from error
     return checkpoint

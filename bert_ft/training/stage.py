@@ -106,7 +106,7 @@ class Stage(ABC):
                 ) from error
 
     def _train(self, place: Path, signals: Signals) -> dict[str, Any]:
-        remove_unfinished(self.folder / "checkpoints")
+        remove_unfinished(self.folder / layout.CHECKPOINT_FOLDER)
         write_whole_checkpoints(self.trainer)
         self.begin()
         set_aside(place / layout.METRICS_FILE)  # of a run that was finished, and is trained further

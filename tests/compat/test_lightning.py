@@ -94,6 +94,19 @@ def test_the_number_of_epochs_is_set_late(tmp_path):
     assert reached == (3, 3 * BATCHES), "Lightning changed fit_loop.max_epochs"
 
 
+def test_which_batch_a_validation_follows(tmp_path):
+    answers = seen(tmp_path, compat.validates_next, num_sanity_val_steps=0, val_check_interval=2)
+    assert answers["batch end"] == [False, True, False] * 2, "Lightning changed _should_check_val_fx"
+    limits = {"max_epochs": -1, "max_steps": 4, "num_sanity_val_steps": 0, "val_check_interval": 2}
+    answers = seen(tmp_path, compat.validates_next, **limits)
+    assert answers["batch end"] == [False, True, False, True]
+
+
+def test_which_batch_is_the_last(tmp_path):
+    answers = seen(tmp_path, compat.ends_epoch)
+    assert answers["batch end"] == [False, False, True] * 2, "Lightning changed _num_ready_batches_reached"
+
+
 def test_batches_are_counted_when_they_begin(tmp_path):
     answers = seen(tmp_path, compat.num_batches_begun)
     assert answers["batch start"] == [1, 2, 3] * 2, "Lightning changed the counts of its loops"
@@ -210,3 +223,7 @@ def test_without_an_own_rule_the_best_is_kept(tmp_path):
     kept = compat.DecidingCheckpoint(tmp_path, monitor="loss", mode="min", filename="{step}")
     trainer_in(tmp_path, kept, enable_checkpointing=True).fit(Worse(), loader(), loader())
     assert [path.name for path in tmp_path.glob("step=*.ckpt")] == ["step=3.ckpt"]
+    assert kept.step_of_best == 3, "Lightning changed _save_checkpoint"
+    loaded = compat.DecidingCheckpoint(tmp_path, monitor="loss", mode="min", filename="{step}")
+    loaded.load_state_dict(kept.state_dict())
+    assert loaded.step_of_best == 3
