@@ -25,7 +25,7 @@ class SearchError(UserError):
     """A hyper-parameter search can't go on."""
 
 
-class OutputError(Exception):
+class OutputError(OSError):
     """A file can't be written; the command line prints one line and exits with code 1."""
 
 

@@ -118,7 +118,7 @@ def _run(task: Task, config_name: str, keys: type | None) -> None:
         wrapped(_stopping(task, folder))()
     except (UserError, CompactHydraException) as error:
         _stop(error)
-    except (OutputError, OSError) as error:
+    except OSError as error:
         _stop_unwritten(error)
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
@@ -182,7 +182,7 @@ def _stopping(task: Task, folder: RunFolder | None) -> Task:
                 logging.shutdown()  # the log lies in the folder
                 folder.give_back()
             _stop(error)
-        except (OutputError, OSError) as error:
+        except OSError as error:
             if HydraConfig.get().mode != RunMode.RUN:
                 raise
             logging.shutdown()
@@ -196,12 +196,12 @@ def _stop(error: Exception) -> None:
     sys.exit(2)
 
 
-def _stop_unwritten(error: Exception) -> None:
+def _stop_unwritten(error: OSError) -> None:
     """End with one line that says what couldn't be written; other errors of the system are ours to see as a whole."""
-    if isinstance(error, OSError):
-        if error.errno not in UNWRITABLE:
-            raise error
+    if isinstance(error, OutputError):
+        print(error, file=sys.stderr)
+    elif error.errno in UNWRITABLE:
         print(f"{error.filename or 'a file'}: {os.strerror(error.errno)}", file=sys.stderr)
     else:
-        print(error, file=sys.stderr)
+        raise error
     sys.exit(1)

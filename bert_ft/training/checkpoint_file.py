@@ -85,6 +85,8 @@ def told(path: Path) -> Iterator[None]:
     """
     try:
         yield
+    except OutputError:  # says it already
+        raise
     except (OSError, SafetensorError) as error:
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
         whole = "; what was there before is whole" if path.exists() else ""

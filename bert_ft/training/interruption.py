@@ -151,7 +151,7 @@ class Interruptible(Checkpoint):
         path = checkpoint_path(trainer)
         if path is not None:
             with saving_pending_decay(trainer.lightning_module):
-                trainer.save_checkpoint(path)
+                trainer.save_checkpoint(path, weights_only=False)
         if self._signals.received is None:  # another process had it
             self._signals.received = signal.SIGTERM
         self._signals.end()
