@@ -6,6 +6,7 @@ What isn't installed or made by the test itself isn't there.
 import csv
 import logging
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,10 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is first imported
 # Tensors here are tiny, and two processes of pytest-xdist on two cores would wait for each other's threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# a shell ignores Ctrl-C for what it starts in the background, and that is inherited
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 GOOD = ["good", "fine", "lovely", "bright", "warm", "clever"]
 BAD = ["bad", "dull", "awful", "grey", "cold", "stupid"]
