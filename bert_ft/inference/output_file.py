@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import os
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Any, TextIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bert_ft.atomic_file import put_in_place, replaced, temporary_file
 from bert_ft.data.delimited import Dialect, preamble
 from bert_ft.data.text_file import PACKED, UTF_8, mark_of, unpacked_suffix
 from bert_ft.errors import DataError
@@ -41,23 +41,19 @@ def write_output(rows: InputRows, added: Added, target: Path) -> None:
     Raises:
         DataError: a value can't be written in the file's encoding or without quotes.
     """
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
-    packed = target.with_name(f".{target.name}.{os.getpid()}.packed")
     try:
-        _writer(unpacked_suffix(target))(rows, added, unfinished)
-        if target.suffix.lower() in PACKED:
-            _pack(unfinished, packed, target)
-            os.replace(packed, target)
-        else:
-            os.replace(unfinished, target)
+        with temporary_file(target.parent) as unfinished:
+            _writer(unpacked_suffix(target))(rows, added, unfinished)
+            if target.suffix.lower() in PACKED:
+                with replaced(target) as packed:
+                    _pack(unfinished, packed, target)
+            else:
+                put_in_place(unfinished, target)
     except UnicodeEncodeError as error:
         raise DataError(
             f"output={target}: {error.object[error.start]!r} isn't in the input's encoding {error.encoding}, which a file "
             "of the same kind keeps; give an output that ends in .jsonl"
         ) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
-        packed.unlink(missing_ok=True)
 
 
 def _writer(suffix: str) -> Callable[[InputRows, Added, Path], None]:
