@@ -1,4 +1,4 @@
-"""The configuration judged as a whole: every problem at once, by key, before anything heavy is loaded."""
+"""Check a whole configuration: find every problem, named by its key, before anything heavy is loaded."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ AUGMENTATION = "bert_ft.data.augmentation.Augmentation"
 
 
 def problems(config: DictConfig, keys: type | None = None) -> list[str]:
-    """One sentence for each thing that is wrong; empty if the configuration can be run.
+    """Return one sentence per problem; empty if the configuration can be run.
 
-    ``keys`` are those of a command of its own, as annotations of a class.
+    ``keys`` is a class whose annotations are the command's own keys.
     """
     rules = rules_for(sections(config), keys)
     found = [problem for key, rule in rules.items() for problem in _value_problems(config, key, rule)]
     wrong_keys = {problem.split("=")[0].split(":")[0] for problem in found}
 
     def get(key: str) -> Any:
-        """The value, or None where the key is absent or already reported."""
+        """Return the value, or None if the key is absent or already reported."""
         return None if key in wrong_keys else _select(config, key)
 
     found += _between_keys(get)
@@ -76,15 +76,15 @@ def _between_keys(get: Any) -> Iterator[str]:
     kept_by = get("callbacks.best_checkpoint.monitor")
     if metric and kept_by and kept_by != metric:
         yield (
-            f"callbacks.best_checkpoint.monitor={kept_by}: what is kept is chosen by objective.metric={metric}; set that "
-            f"to {kept_by}, or add a checkpoint under another name"
+            f"callbacks.best_checkpoint.monitor={kept_by}: the best checkpoint is chosen by objective.metric={metric}; set "
+            f"that to {kept_by}, or add a checkpoint callback under another name"
         )
     if get("encoder.cache_frozen") and get("encoder.freeze_layers") is None:
-        yield "encoder.cache_frozen=True: needs a number of frozen layers; give encoder.freeze_layers"
+        yield "encoder.cache_frozen=True: needs a number of frozen layers; set encoder.freeze_layers"
     if get("trainer.compile") and (epsilon := get("loss.adversarial_epsilon")):
         yield (
-            f"loss.adversarial_epsilon={epsilon}: trainer.compile=true would compile the encoder anew at each step; "
-            "set one off"
+            f"loss.adversarial_epsilon={epsilon}: trainer.compile=true would recompile the encoder at each step; "
+            "turn one of them off"
         )
     if get("encoder.cache_frozen"):
         yield from _against_cache(get)
@@ -94,12 +94,12 @@ def _between_keys(get: Any) -> Iterator[str]:
         if get("monitor.gradients.noise_scale") and batches is not None and batches < 2:
             yield (
                 f"monitor.gradients.noise_scale=True: compares gradients of several batches; set "
-                f"{stage}trainer.accumulate_grad_batches to 2 at least"
+                f"{stage}trainer.accumulate_grad_batches to at least 2"
             )
     validation, test = get("data.validation_ratio"), get("data.test_ratio")
     both_used = get("data.validation_file") is None and get("data.test_file") is None
     if both_used and validation and test and validation + test >= 1:
-        yield f"data.validation_ratio={validation}: with data.test_ratio={test} it leaves no training rows"
+        yield f"data.validation_ratio={validation}: leaves no training rows together with data.test_ratio={test}"
     length, tokens = get("data.max_length"), get("data.max_tokens")
     if length and tokens and length > tokens:
         yield f"data.max_tokens={tokens}: less than data.max_length={length}; raise it"
@@ -109,47 +109,47 @@ def _number_of_steps(stage: str, get: Any) -> Iterator[str]:
     ratio, steps = get(f"{stage}schedule.warmup_ratio"), get(f"{stage}schedule.warmup_steps")
     warmup = f"{stage}schedule.warmup_steps={steps}"
     if ratio is not None and steps is not None:
-        yield f"{warmup}: {stage}schedule.warmup_ratio={ratio} is set too; set one of them to null"
+        yield f"{warmup}: {stage}schedule.warmup_ratio={ratio} is also set; set one of them to null"
     max_steps = get(f"{stage}trainer.max_steps")
     if steps is not None and max_steps is not None and 0 < max_steps < steps:
-        yield f"{warmup}: exceeds {stage}trainer.max_steps={max_steps}; lower it or raise the other"
+        yield f"{warmup}: exceeds {stage}trainer.max_steps={max_steps}; lower it or raise max_steps"
     if get(f"{stage}trainer.max_epochs") == -1 and max_steps == -1:
-        yield f"{stage}trainer.max_epochs=-1: no end is set, which a schedule needs; give it or {stage}trainer.max_steps"
+        yield f"{stage}trainer.max_epochs=-1: a schedule needs an end; set max_epochs or {stage}trainer.max_steps"
 
 
 def _run_or_study(config: DictConfig) -> Iterator[str]:
-    """A report is of the one or the other."""
+    """Check that a report is asked for a run or a search, not both."""
     if not {"run", "study_name", "storage"} <= config.keys():
         return
     if config.run is None and config.storage is None:
         if config.study_name is None:
-            yield "run: required; give the folder of a run, or study_name and storage of a search"
+            yield "run: required; give the folder of a run, or the study_name and storage of a search"
         else:
             yield f"storage: required with study_name={config.study_name}; give e.g. sqlite:///optuna.db"
     elif config.run is not None and (config.study_name or config.storage or config.folder):
         given = next(key for key in ("study_name", "storage", "folder") if config[key])
-        yield f"{given}={config[given]}: run={config.run} is given too, which is no search; set one of them to null"
+        yield f"{given}={config[given]}: belongs to a search, but run={config.run} is also set; set one of them to null"
 
 
 def _output_dir(config: DictConfig) -> Iterator[str]:
-    """Where a run writes is said once, to Hydra, which makes the folder."""
-    # not `in`, which would resolve what only a job can
+    """Check that the run's folder is set in one place, ``hydra.run.dir``."""
+    # not `in`, which would resolve an interpolation that only a job can resolve
     if "output_dir" in config.keys() and not OmegaConf.is_interpolation(config, "output_dir"):  # noqa: SIM118
         yield f"output_dir={config.output_dir}: follows hydra.run.dir; give hydra.run.dir={config.output_dir}"
 
 
 def _own_classes(config: DictConfig, get: Any) -> Iterator[str]:
-    """Names of classes that aren't trusted, and metrics that can't be had."""
+    """Check names of the user's classes: metrics that name none, and classes that aren't trusted."""
     for name, metric in _entries(get("metrics")):
         if metric is not None and not (isinstance(metric, dict) and TARGET in metric):
             yield f"metrics.{name}={metric}: must name a class; give metrics.{name}.{TARGET}, or null"
     trust = get("trust") or ()
     wrong = [pattern for pattern in trust if not PATTERN.fullmatch(pattern)]
     for pattern in wrong:
-        yield f"trust=[{pattern}]: must be a full name, or a package with .* behind it, e.g. my_package.*"
+        yield f"trust=[{pattern}]: must be a full name, or a package followed by .*, e.g. my_package.*"
     typed = get("hydra.overrides.task")
     if trust and typed is not None and not any(word.lstrip("+").startswith("trust=") for word in typed):
-        yield f"trust={list(trust)}: stands in a file, which can't vouch for itself; give it on the command line"
+        yield f"trust={list(trust)}: is set in a config file; `trust` must be given on the command line"
     attention = get("encoder.attn_implementation")
     if attention and "." in attention and not wrong and not is_trusted(attention, ("bert_ft.*", *trust)):
         yield refusal("encoder.attn_implementation", attention)
@@ -159,28 +159,28 @@ def _own_classes(config: DictConfig, get: Any) -> Iterator[str]:
 
 
 def sections(config: DictConfig) -> Iterator[tuple[str, str]]:
-    """Yield each section that has a ``_target_``, given as it is, with that."""
+    """Yield each section that has a ``_target_``, with this target."""
     for key, target in targets({name: node for name, node in _entries(config) if name != "hydra"}):
         yield key.rpartition(".")[0], target
 
 
 def _against_cache(get: Any) -> Iterator[str]:
-    """What changes the frozen part's input, so that its output can't be kept."""
+    """Check for settings that change the input of the frozen part, so that its output can't be cached."""
     target = get("data.augmentation._target_")
     if target is not None and target != AUGMENTATION:
-        yield f"data.augmentation._target_={target}: encoder.cache_frozen=true keeps what texts gave unchanged; set one off"
+        yield f"data.augmentation._target_={target}: encoder.cache_frozen=true needs unchanged texts; turn one of them off"
     for name in ("token_deletion_prob", "token_swap_prob", "span_mask_ratio"):
         if value := get(f"data.augmentation.{name}"):
-            yield f"data.augmentation.{name}={value}: encoder.cache_frozen=true keeps what texts gave unchanged; set one off"
+            yield f"data.augmentation.{name}={value}: encoder.cache_frozen=true needs unchanged texts; turn one of them off"
     if epsilon := get("loss.adversarial_epsilon"):
         yield (
-            f"loss.adversarial_epsilon={epsilon}: encoder.cache_frozen=true leaves out the word embeddings that it "
-            "would change; set one off"
+            f"loss.adversarial_epsilon={epsilon}: perturbs word embeddings, which encoder.cache_frozen=true doesn't "
+            "compute; turn one of them off"
         )
 
 
 def _entries(node: Any) -> list[tuple[Any, Any]]:
-    """The entries of a mapping, interpolations as they are written; none for what isn't a mapping."""
+    """Return the entries of a mapping, interpolations unresolved; nothing if it isn't a mapping."""
     plain = OmegaConf.to_container(node, resolve=False) if isinstance(node, DictConfig) else {}
     return list(plain.items()) if isinstance(plain, dict) else []
 

@@ -1,4 +1,4 @@
-"""What the encoder's family must be able to do for a run, looked at before any data is read."""
+"""Check, before any data is read, that the encoder's family supports what a run needs."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ log = logging.getLogger(__name__)
 
 
 def check_encoder(config: DictConfig, spec: EncoderSpec, encoder: Any) -> None:
-    """Refuse what fine-tuning, and the stage before it, ask of an encoder that can't do it.
+    """Refuse settings of fine-tuning and of its pre-training stage that the encoder doesn't support.
 
     Args:
-        config: of the run.
+        config: the run's configuration.
         spec: the encoder.
-        encoder: what ``spec.load_config`` gave.
+        encoder: the result of ``spec.load_config``.
 
     Raises:
-        ConfigError: with the family and the reason.
+        ConfigError: names the family and the reason.
     """
     if config.optimizer.layer_decay < 1:
         setting = f"optimizer.layer_decay={config.optimizer.layer_decay}"
@@ -45,10 +45,10 @@ def check_encoder(config: DictConfig, spec: EncoderSpec, encoder: Any) -> None:
 
 
 def check_encoder_of_stage(config: DictConfig, spec: EncoderSpec, encoder: Any) -> None:
-    """As ``check_encoder``, for pre-training.
+    """Do the same as ``check_encoder`` for the pre-training stage.
 
     Raises:
-        ConfigError: with the family and the reason.
+        ConfigError: names the family and the reason.
     """
     settings = config.pretrain
     if settings.mlm_weight:

@@ -1,4 +1,4 @@
-"""What can be wrong between a task and the settings of a run: its objectives, and keys that mean nothing for it."""
+"""Check a run's settings against its task: objectives, and keys that the task doesn't support."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Get = Callable[[str], Any]
 
 
 def task_problems(get: Get, metrics: Mapping[Any, Any]) -> Iterator[str]:
-    """Yield a sentence for each problem.
+    """Yield one sentence per problem.
 
     Args:
-        get: gives a value, or None where the key is absent or already reported.
-        metrics: those of the configuration; ``null`` ones are switched off.
+        get: returns a value, or None if the key is absent or already reported.
+        metrics: the configured metrics; ``null`` ones are disabled.
     """
     target = get(f"task.{TARGET}")
     if target is None:
@@ -27,23 +27,23 @@ def task_problems(get: Get, metrics: Mapping[Any, Any]) -> Iterator[str]:
     try:
         task = task_class(str(target), get("trust") or ())
     except ConfigError as error:
-        if "isn't among the trusted classes" not in str(error):  # which is said once, of all classes
+        if "isn't among the trusted classes" not in str(error):  # reported once, for all classes
             yield str(error)
         return
     for key, off in OPTIONAL_KEYS.items():
         value = get(key)
-        if key in task.supports or key.startswith("monitor."):  # monitors that mean nothing are left out
+        if key in task.supports or key.startswith("monitor."):  # monitors that don't apply are left out
             continue
         if value is not None and value != off:
             yield unsupported(task, key, value)
     for name in metrics:
         if name in task.objectives:
-            yield f"metrics.{name}: a run has it already; give yours another name"
+            yield f"metrics.{name}: this name is built in; choose another"
     yield from _objective(get, _modes(task, metrics))
 
 
 def _modes(task: type[Task], metrics: Mapping[Any, Any]) -> dict[str, str | None]:
-    """Return what ``objective.metric`` may name → ``max`` or ``min``, ``None`` where the user says which."""
+    """Return the possible values of ``objective.metric`` → ``max``, ``min``, or ``None`` if the user must choose."""
     own: dict[str, str | None] = {f"{layout.VAL}{name}": mode for name, mode in task.objectives.items()}
     return own | {
         f"{layout.VAL}{name}": None

@@ -1,4 +1,4 @@
-"""A command's overrides judged before it runs: what Hydra refuses and what ``problems`` finds, all together."""
+"""Check a command's overrides before it runs, and report what Hydra refuses together with what ``problems`` finds."""
 
 from __future__ import annotations
 
@@ -27,14 +27,13 @@ SEARCH = "optuna"  # of hydra/sweeper
 def judged(
     config_name: str, overrides: Sequence[str], *, sweep: bool = False, keys: type | None = None
 ) -> DictConfig:
-    """The composed configuration, Hydra's own part included; of a sweep that of its first job.
+    """Return the composed configuration with Hydra's own part; for a sweep, that of its first job.
 
-    In a sweep every value of every override is judged, one at a time beside the first of the others. A trial of this
-    package's search is only given the keys that it has, by the groups that are drawn. ``keys``: see
-    ``problems``.
+    In a sweep each value of each override is checked, together with the first values of the others. In a search of this
+    package a trial gets only the keys that exist with the groups drawn. ``keys``: see ``problems``.
 
     Raises:
-        ConfigError: naming everything that is wrong.
+        ConfigError: lists all problems.
     """
     first, rest = _jobs(config_name, overrides) if sweep else (list(overrides), [])
     config = _compose(config_name, first)
@@ -52,20 +51,20 @@ def judged(
 
 
 def listed(found: Sequence[str]) -> str:
-    """One problem as it is, several as a list under their number."""
+    """Return one problem unchanged, several as a list under their count."""
     if len(found) == 1:
         return found[0]
     return "\n".join([f"{len(found)} problems in the configuration:", *(f"  {line}" for line in found)])
 
 
 def _jobs(config_name: str, overrides: Sequence[str]) -> tuple[list[str], list[list[str]]]:
-    """The first value of every override, and one list for each further value of one of them."""
+    """Return the job with the first value of every override, and one job for each other value of an override."""
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
     except OverrideParseException as error:
         raise ConfigError(_unreadable(error)) from error
     choices = []
-    drawn: dict[str, str] = {}  # override → its key, where trials may lack that
+    drawn: dict[str, str] = {}  # override → its key, if some trials may lack it
     is_search = any(each.key_or_group == "hydra/sweeper" and each.value() == SEARCH for each in parsed)
     for text, override in zip(overrides, parsed, strict=True):
         if not override.is_sweep_override():
@@ -75,7 +74,7 @@ def _jobs(config_name: str, overrides: Sequence[str]) -> tuple[list[str], list[l
             values = [f"{key}={value}" for value in override.sweep_string_iterator()]
             if not values:
                 raise ConfigError(
-                    f"{text}: an empty range; it goes from its start up to, and without, its stop"
+                    f"{text}: this range is empty; it starts at its first value and excludes its last"
                 )
             choices.append(values)
             if is_search and "." in override.key_or_group and not override.is_add():
@@ -105,9 +104,9 @@ def _jobs(config_name: str, overrides: Sequence[str]) -> tuple[list[str], list[l
 def _composition_problems(
     error: Exception, config_name: str, overrides: Sequence[str], keys: type | None
 ) -> list[str]:
-    """All overrides that Hydra refuses, where it names only the first, and what is wrong with the others."""
+    """Return all overrides that Hydra refuses (it names only the first), and problems of the others."""
     config = _compose(config_name, [])
-    if not isinstance(config, DictConfig):  # a broken file under conf/, which no override could mend
+    if not isinstance(config, DictConfig):  # a broken file under conf/, which no override can repair
         return [_one_line(error)]
     accepted: list[str] = []
     found: list[str] = []
@@ -153,14 +152,14 @@ def _refused(override: str, error: Exception, config: DictConfig) -> str:
 
 
 def _unreadable(error: OverrideParseException, rules: Mapping[str, Rule] = RULES) -> str:
-    """What Hydra's grammar can't read, with the word that it reads as a text if the key holds one."""
+    """Return what Hydra's grammar can't parse; if the key holds a text, with an example that it can parse."""
     key, _, value = error.override.partition("=")
-    found = f"{error.override}: Hydra's grammar can't read it"
+    found = f"{error.override}: Hydra's grammar can't parse it"
     rule = rules.get(_key(error.override))
     if not value or (rule is not None and rule.kind not in ("text", "list of texts", "any")):
         return found
     example = shlex.quote(f"{key}={quoted(value)}")
-    return f"{found}; quote a text for Hydra and for the shell, such as {example}"
+    return f"{found}; quote a text for Hydra and for the shell, e.g. {example}"
 
 
 def _one_line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""The limits that a class or function of this package declares, read from its source: to import it may take seconds."""
+"""Read the limits that a class or function of this package declares, from its source: importing it may take seconds."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from bert_ft.limits import Rule, rule_of
 
 @cache
 def declared(target: str) -> dict[str, Rule]:
-    """Return argument → rule of what a ``_target_`` names; nothing of what isn't this package's."""
+    """Return argument → rule for a ``_target_`` of this package; empty for any other."""
     module, _, name = target.rpartition(".")
     found = {}
     for argument, annotation, source in _arguments(module, name):
         try:
             hint = eval(compile(ast.Expression(annotation), source.name, "eval"), {}, source)
-        except NameError:  # a type of a library, which no configuration holds
+        except NameError:  # a type of a library, which no configuration contains
             continue
         if (rule := rule_of(hint)) is not None:
             found[argument] = rule
@@ -30,7 +30,7 @@ def declared(target: str) -> dict[str, Rule]:
 
 
 class _Source(dict[str, Any]):
-    """The names of a module as far as annotations need them: dictionaries have their keys only."""
+    """The names of a module that annotations need; dictionaries have only their keys."""
 
     def __init__(self, module: str) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ _source = cache(_Source)
 
 
 def _arguments(module: str, name: str) -> Iterator[tuple[str, ast.expr, _Source]]:
-    """Yield each argument with its annotation and where that is written; a class without ``__init__`` has its bases'."""
+    """Yield each argument, its annotation and the source of it; a class without ``__init__`` has those of its bases."""
     if not module.startswith("bert_ft."):
         return
     source = _source(module)

@@ -1,4 +1,4 @@
-"""The command line: Hydra's, with one clear message and exit code 2 for whatever the user got wrong."""
+"""Hydra's command line, with one clear message and exit code 2 for any mistake of the user."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Task = Callable[[DictConfig], Any]
 
 log = logging.getLogger(__name__)
 
-# what a file system says that is full, may not be written to, or is gone
+# errors of a file system that is full, read-only or gone
 UNWRITABLE = {
     errno.ENOSPC,
     errno.EDQUOT,
@@ -49,11 +49,11 @@ ADDED_GROUPS = ("+experiment=", "+debug=")  # null in the list of defaults, wher
 def entry_point(
     config_name: str, *, keys: type | None = None, warm: Callable[[DictConfig], None] | None = None
 ) -> Callable[[Task], Callable[..., Any]]:
-    """Make ``task(config)`` a command: called without arguments it reads the command line.
+    """Turn ``task(config)`` into a command, which reads the command line if called without arguments.
 
-    Called with a configuration it runs the task and returns its result. ``keys`` is a class whose annotations say what the
-    command's own keys may hold. ``warm(config)`` imports what the task needs, for
-    a search that forks its trials from a process that has done so.
+    Called with a configuration, it runs the task and returns its result. ``keys`` is a class whose annotations are the
+    types of the command's own keys. ``warm(config)`` imports what the task needs; a search calls it before it forks its
+    trials.
     """
 
     def decorate(task: Task) -> Callable[..., Any]:
@@ -70,7 +70,7 @@ def entry_point(
                 raise ConfigError(listed(found))
             return task(config)
 
-        # what a sweeper asks of its task
+        # read by the sweeper
         checked.problems = problems  # type: ignore[attr-defined]
         checked.warm = warm  # type: ignore[attr-defined]
 
@@ -84,20 +84,19 @@ def entry_point(
 
 
 def job_folder() -> Path:
-    """Return the folder that Hydra has made for the job."""
+    """Return the folder that Hydra created for the job."""
     return Path(HydraConfig.get().runtime.output_dir)
 
 
 def _problems(config: DictConfig, keys: type | None) -> list[str]:
-    """Return what is wrong with a configuration; what judges it isn't imported by a command that only shows it."""
+    """Return the problems of a configuration; the import is late, since a command that only prints needs no check."""
     from bert_ft.config.check import problems
 
     return problems(config, keys)
 
 
 def _run(task: Task, config_name: str, keys: type | None) -> None:
-    # Hydra hands exceptions through instead of ending the process itself, so that we choose what is
-    # printed and the exit code
+    # Hydra then passes exceptions on instead of ending the process, so that we choose the message and the exit code
     os.environ["HYDRA_FULL_ERROR"] = "1"
     gc.disable()  # until the heavy imports are done: bert_ft.config.startup
     OmegaConf.register_resolver("choices", choices, replace=True)  # of help texts
@@ -130,19 +129,19 @@ def _is_sweep() -> bool:
 
 
 def _as_choice(word: str) -> str:
-    """``experiment=x`` for ``+experiment=x``: Hydra's users write the one or the other, by whether the group is listed."""
+    """Return ``experiment=x`` for ``+experiment=x``; users of Hydra write either, depending on the list of defaults."""
     return word[1:] if word.startswith(ADDED_GROUPS) else word
 
 
 def _before(
     config_name: str, arguments: argparse.Namespace, given: Sequence[str], keys: type | None
 ) -> RunFolder | None:
-    """Judge the command and claim its folder, before Hydra writes anything; ``None`` where it has no own.
+    """Check the command and claim its folder before Hydra writes anything; return ``None`` if it has no folder.
 
-    ``given`` are the words that were typed, without those of a run that is resumed.
+    ``given`` are the typed words, without the overrides of a resumed run.
     """
     only_shows = arguments.cfg or arguments.help or arguments.hydra_help or arguments.info
-    # with other files in place of ours the job itself is left to judge its configuration
+    # with other configuration files than ours, the job checks its configuration itself
     elsewhere = arguments.config_path or arguments.config_name
     if only_shows or elsewhere or arguments.shell_completion or arguments.experimental_rerun:
         return None
@@ -160,15 +159,15 @@ def _before(
     if config.get("resume_from") is not None:
         check_extends(config, given)
     folder = claim(config, arguments.overrides)
-    # Hydra would compose the name, which holds the time, once more
+    # otherwise Hydra would compose the name, which contains the time, a second time
     sys.argv.append(f"hydra.run.dir={quoted(str(folder.path))}")
     return folder
 
 
 def _stopping(task: Task, folder: RunFolder | None) -> Task:
-    """``task``, whose refusal ends a single run at once, before Hydra adds words of its own.
+    """Wrap ``task`` so that an error of the user ends a single run before Hydra adds its own message.
 
-    In a sweep the error is the sweeper's.
+    In a sweep the sweeper handles the error.
     """
 
     @functools.wraps(task)
@@ -179,7 +178,7 @@ def _stopping(task: Task, folder: RunFolder | None) -> Task:
             if HydraConfig.get().mode != RunMode.RUN:
                 raise
             if folder is not None:
-                logging.shutdown()  # the log lies in the folder
+                logging.shutdown()  # the log is in the folder
                 folder.give_back()
             _stop(error)
         except OSError as error:
@@ -197,7 +196,7 @@ def _stop(error: Exception) -> None:
 
 
 def _stop_unwritten(error: OSError) -> None:
-    """End with one line that says what couldn't be written; other errors of the system are ours to see as a whole."""
+    """End with one line that says what couldn't be written; re-raise other errors, which are faults of this package."""
     if isinstance(error, OutputError):
         print(error, file=sys.stderr)
     elif error.errno in UNWRITABLE:

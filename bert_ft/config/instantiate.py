@@ -1,4 +1,4 @@
-"""The only caller of ``hydra.utils.instantiate``: from a node of the configuration to the object that it describes."""
+"""Build objects from nodes of the configuration; the only caller of ``hydra.utils.instantiate``."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from bert_ft.compat.omegaconf import detached
 from bert_ft.errors import ConfigError, UserError
 from bert_ft.trust import IN_CONFIGURATIONS, is_trusted, targets
 
-# patterns that `trust` adds to what may be constructed, while a configuration is built
+# the patterns of `trust`, while a configuration is built
 _trusted: ContextVar[tuple[str, ...]] = ContextVar("trusted", default=())
 
 
 @contextmanager
 def trusting(patterns: Sequence[str]) -> Iterator[None]:
-    """Inside, classes with these names may be constructed, too."""
+    """Also allow classes whose names match these patterns, inside the context."""
     token = _trusted.set(tuple(patterns))
     try:
         yield
@@ -34,10 +34,10 @@ def trusting(patterns: Sequence[str]) -> Iterator[None]:
 
 
 def build(node: Any, **arguments: Any) -> Any:
-    """``hydra.utils.instantiate`` of trusted classes (``bert_ft.trust``); lists and mappings arrive as Python's own.
+    """Call ``hydra.utils.instantiate`` for trusted classes (``bert_ft.trust``), with Python's own lists and mappings.
 
     Raises:
-        ConfigError: the constructor refuses its arguments.
+        ConfigError: the constructor rejects its arguments.
     """
     try:
         with execution_whitelist([*IN_CONFIGURATIONS, *_trusted.get()]):
@@ -51,28 +51,28 @@ def build(node: Any, **arguments: Any) -> Any:
 
 
 def build_kind(key: str, node: Any, kind: type, **arguments: Any) -> Any:
-    """As ``build``, and of that kind.
+    """Build an object and check its type.
 
     Raises:
-        ConfigError: it is of another.
+        ConfigError: it isn't an instance of ``kind``.
     """
     result = build(node, **arguments)
     if not isinstance(result, kind):
         raise ConfigError(
-            f"{key}._target_={node['_target_']}: gives a {type(result).__name__}, not a {kind.__name__}"
+            f"{key}._target_={node['_target_']}: builds a {type(result).__name__}, not a {kind.__name__}"
         )
     return result
 
 
 def entries(node: DictConfig, *, without: Collection[str] = ()) -> dict[str, Any]:
-    """The entries of a node but for some, interpolations resolved: a part of it would lose what they point to."""
+    """Return the resolved entries of a node except ``without``; resolved here, since interpolations need the whole node."""
     found = OmegaConf.to_container(node, resolve=True)
     assert isinstance(found, dict)
     return {str(name): value for name, value in found.items() if name not in without}
 
 
 def own_code(settings: Any) -> dict[str, str]:
-    """Each class in ``settings`` that ``trust`` alone allows → a digest of the file that it stands in."""
+    """Return each class in ``settings`` that only ``trust`` allows → a digest of its source file."""
     found: dict[str, str] = {}
     for _, target in targets(settings):
         if not is_trusted(target, IN_CONFIGURATIONS):

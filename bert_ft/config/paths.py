@@ -1,4 +1,4 @@
-"""Where the shipped configuration lies."""
+"""Location of the shipped configuration."""
 
 from pathlib import Path
 
@@ -6,13 +6,13 @@ import bert_ft
 
 
 def conf_dir() -> Path:
-    """The folder ``conf``: inside the package when installed, beside it in a checkout."""
+    """Return the folder ``conf``: inside the package if installed, next to it in a checkout."""
     package = Path(bert_ft.__file__).parent
     installed = package / "conf"
     return installed if installed.is_dir() else package.parent / "conf"
 
 
 def choices(group: str, without: str = "") -> str:
-    """Return the names of a group's files, as a help text lists them."""
+    """Return the names of a group's files for a help text."""
     names = sorted(path.stem for path in (conf_dir() / group).glob("[!_]*.yaml"))
     return ", ".join(name for name in names if name != without)

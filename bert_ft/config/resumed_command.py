@@ -1,4 +1,4 @@
-"""``resume_from`` on the command line: the run's own overrides come with it, and others only where they extend the run."""
+"""Compose the command of a resumed run: its own overrides, and others that only extend the run."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from bert_ft.renamed_keys import move_renamed, with_new_names
 from bert_ft.training.resume import run_of
 
 KEY = "resume_from"
-# may differ in a resumed run, since no weight depends on them
+# may change in a resumed run, since the weights don't depend on them
 FREE = re.compile(
     r"(pretrain\.)?trainer\.(log_every_n_steps|enable_progress_bar|enable_model_summary|profiler)"
     r"|(logger|monitor|callbacks\.(progress_bar|lr_monitor))(\..*)?"
-    r"|callbacks\.early_stopping|pretrain\.callbacks\.early_stopping"  # null, or back again
+    r"|callbacks\.early_stopping|pretrain\.callbacks\.early_stopping"  # turned off or on
     r"|data\.(num_workers|cache_dir)|pretrain\.num_cached|optimizer\.show_groups|report|test|trust|resume_from|output_dir"
 )
-# may only become larger; None and -1: no limit
+# may only increase; None and -1: no limit
 GROWING = re.compile(
     r"(pretrain\.)?(trainer\.(max_epochs|max_steps|max_time|min_train_steps)|callbacks\.early_stopping\.patience)"
 )
@@ -37,12 +37,12 @@ ALLOWED = (
 
 
 def with_own_overrides(words: Sequence[str], config_name: str) -> list[str]:
-    """Return the words of a command, where one is ``resume_from`` together with those that its run was started with.
+    """Return the words of a command; if one is ``resume_from``, add the overrides that the run was started with.
 
-    The current folder becomes the one that the run was started in, since paths of its overrides start there.
+    Also change the current folder to that in which the run was started, since its overrides may have relative paths.
 
     Raises:
-        ConfigError: ``resume_from`` names no run, or one of another command.
+        ConfigError: ``resume_from`` isn't a run, or is a run of another command.
     """
     given = [word for word in words if _key(word) == KEY]
     value = text_of(given[-1]) if given else None
@@ -52,13 +52,13 @@ def with_own_overrides(words: Sequence[str], config_name: str) -> list[str]:
     run = run_of(path)
     if not path.exists() or not (run / layout.OVERRIDES_FILE).is_file():
         if path.is_dir():
-            raise ConfigError(f"{KEY}={value}: isn't the folder of a run; it has no {layout.OVERRIDES_FILE}")
+            raise ConfigError(f"{KEY}={value}: not the folder of a run; it has no {layout.OVERRIDES_FILE}")
         return list(words)
     hydra = _read(run / layout.HYDRA_FILE).get("hydra", {})
     job = hydra.get("job", {}).get("config_name")
     if job and job != config_name:
         command = f"python -m bert_ft.{job} {shlex.quote(f'{KEY}={value}')}"
-        raise ConfigError(f"{KEY}={value}: is a run of bert_ft.{job}; continue it by {command}")
+        raise ConfigError(f"{KEY}={value}: this is a run of bert_ft.{job}; resume it with {command}")
     own = with_new_names(_read(run / layout.OVERRIDES_FILE) or ())
     others = [word for word in words if _key(word) not in (KEY, "hydra.run.dir")]
     _check_folder(words, run, value)
@@ -72,14 +72,14 @@ def with_own_overrides(words: Sequence[str], config_name: str) -> list[str]:
 
 
 def check_extends(config: DictConfig, given: Sequence[str]) -> None:
-    """Refuse settings that would make another run of the one that ``resume_from`` names.
+    """Refuse settings that would change the result of the run named by ``resume_from``.
 
     Args:
-        config: as it is composed now.
-        given: the command's own words.
+        config: the composed configuration.
+        given: the words of the command itself.
 
     Raises:
-        ConfigError: naming each such key with both values, or saying that the run is finished.
+        ConfigError: names each such key with both values, or says that the run is finished.
     """
     run = run_of(config.resume_from)
     record = run / layout.CONFIG_FILE
@@ -100,7 +100,7 @@ def check_extends(config: DictConfig, given: Sequence[str]) -> None:
         if GROWING.fullmatch(key) and (is_given or is_in_both):
             grows = True
             if is_in_both and not _is_larger(key, old, new):
-                wrong.append(f"{key}={_shown(new)}: the run has {_shown(old)}, which may only be raised")
+                wrong.append(f"{key}={_shown(new)}: the run has {_shown(old)}; it can only be raised")
         elif FREE.fullmatch(key):
             grows |= key.endswith("early_stopping")
         elif is_given or is_in_both:
@@ -109,11 +109,11 @@ def check_extends(config: DictConfig, given: Sequence[str]) -> None:
         raise ConfigError(
             "\n".join(
                 [
-                    f"{KEY}={config.resume_from}: these would make another run of it:",
+                    f"{KEY}={config.resume_from}: these settings would change the run's result:",
                     *(f"  {line}" for line in wrong),
                 ]
             )
-            + f"\nA resumed run takes {ALLOWED}."
+            + f"\nWhen you resume a run, you can set {ALLOWED}."
         )
     if (run / layout.METRICS_FILE).exists() and not grows:
         raise ConfigError(_finished(run, config))
@@ -130,20 +130,20 @@ def _finished(run: Path, config: DictConfig) -> str:
         remedy = f"a longer {prefix}trainer.max_time"
     else:
         remedy = f"a larger {prefix}trainer.max_epochs (or {prefix}trainer.max_steps)"
-    return f"{KEY}={config.resume_from}: the run is finished ({stopped}); to train it further add {remedy}"
+    return f"{KEY}={config.resume_from}: the run is finished ({stopped}); to train it longer, add {remedy}"
 
 
 def _is_larger(key: str, old: Any, new: Any) -> bool:
     if old in (None, -1) or new in (None, -1):
-        # how much it has done is known when its checkpoint is read
+        # the progress so far is known only when its checkpoint is read
         return key.endswith(("max_epochs", "max_steps")) or new is None
     if key.endswith("max_time"):
-        return True  # of several forms, and only the time left counts
+        return True  # it has several formats, and only the time left counts
     return bool(new > old)
 
 
 def _is_switched_off(key: str, config: Mapping[str, Any]) -> bool:
-    """Whether what the key belongs to is null now, which is judged itself."""
+    """Return whether a parent of the key is null now; the parent itself is checked."""
     names = key.split(".")
     parents = (".".join(names[:length]) for length in range(1, len(names)))
     return any(parent in config for parent in parents)
@@ -157,12 +157,12 @@ def _check_folder(words: Sequence[str], run: Path, value: str) -> None:
     for word in words:
         if _key(word) == "hydra.run.dir" and (folder := text_of(word)) and Path(folder).absolute() != run:
             raise ConfigError(
-                f"hydra.run.dir={folder}: {KEY}={value} continues the run in its own folder, {run}; leave it out"
+                f"hydra.run.dir={folder}: {KEY}={value} resumes the run in its own folder, {run}; omit hydra.run.dir"
             )
 
 
 def _check_trust(own: Sequence[str], given: Sequence[str], value: str) -> None:
-    """A folder can't vouch for itself."""
+    """Require that the user repeats ``trust``: the run's folder could come from anyone."""
     trusted = [word for word in own if _key(word) == "trust"]
     if trusted and not any(_key(word) == "trust" for word in given):
         raise ConfigError(
@@ -171,7 +171,7 @@ def _check_trust(own: Sequence[str], given: Sequence[str], value: str) -> None:
 
 
 def _flags(hydra: dict[str, Any], words: Sequence[str]) -> list[str]:
-    """The folder of the user's own configuration that the run was started with."""
+    """Return ``--config-dir`` as the run was started with."""
     if any(word.startswith(("--config-dir", "-cd")) for word in words):
         return []
     sources = hydra.get("runtime", {}).get("config_sources", [])
@@ -179,7 +179,7 @@ def _flags(hydra: dict[str, Any], words: Sequence[str]) -> list[str]:
 
 
 def _merged(own: Sequence[str], given: Sequence[str]) -> list[str]:
-    """The run's words without those that the command gives itself; a key that the run added isn't in the shipped files."""
+    """Return the run's words, those of the command replacing equal keys; keys that the run added need ``++``."""
     added = {_key(word) for word in own if word.startswith("+")}
     keys = {_key(word) for word in given}
     kept = [word for word in own if _key(word) not in {*keys, KEY, "hydra.run.dir"}]
@@ -191,7 +191,7 @@ def _key(word: str) -> str:
 
 
 def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Keys and values, interpolations as they are written; an empty mapping is a value."""
+    """Yield keys and values, interpolations unresolved; an empty mapping is a value."""
     if isinstance(node, DictConfig):
         node = {
             name: value

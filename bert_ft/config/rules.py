@@ -1,8 +1,8 @@
-"""What each configuration key may hold, so that a whole configuration is judged before anything is loaded.
+"""Rules for the values of configuration keys, to check a whole configuration before anything is loaded.
 
-Where a class or function of this package takes the key, its signature says it (``bert_ft.config.declared``). The table has
-the others: arguments of Lightning's and torch's, and keys that only the builders read. A test holds all of this complete:
-each key of each shipped file has its rule, and each default keeps it.
+If a class or function of this package takes the key, the rule comes from its signature (``bert_ft.config.declared``). The
+table has the other keys: arguments of Lightning and torch, and keys that only the builders read. A test checks that each
+key of each shipped file has a rule and that its default satisfies it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from bert_ft.limits import (
 
 STEP_MONITORS = ("activations", "gradients", "weights", "curves")
 
-# section without a `_target_`, or not for all of its keys → what takes them
+# section whose keys, or some of them, aren't arguments of its `_target_` → what takes them
 TAKERS = (
     ("loss", "bert_ft.training.objective.LossTerms"),
     ("model.head", "bert_ft.nn.head.ResidualHead"),
@@ -41,13 +41,13 @@ def rules_for(targets: Iterable[tuple[str, str]], keys: type | None = None) -> d
     """Return key → rule for a configuration.
 
     Args:
-        targets: its sections with a ``_target_``, and that.
-        keys: a class whose annotations are the keys of a command of its own.
+        targets: pairs of a section and its ``_target_``.
+        keys: a class whose annotations are the command's own keys.
     """
     found = {
         f"{section}.{name}": rule
         for section, target in (*targets, *TAKERS)
-        if section != "data.source"  # points to keys of `data`, which the table has
+        if section != "data.source"  # its values come from keys of `data`, which the table has
         for name, rule in declared(target).items()
     }
     own = {name: _rule(hint) for name, hint in hints_of(keys).items()} if keys is not None else {}
@@ -141,7 +141,7 @@ RULES: dict[str, Rule] = {
     "callbacks.early_stopping.min_delta": LIMIT,
 }
 
-# The stage before fine-tuning: optimizer, schedule and trainer as fine-tuning's own, without what it hasn't.
+# The pre-training stage has the same keys for optimizer, schedule and trainer, except these.
 _FINE_TUNING_ONLY = ("trainer.max_time", "trainer.limit_test_batches", "trainer.compile")
 RULES |= {
     f"pretrain.{key}": rule

@@ -1,4 +1,4 @@
-"""The folder of a run: claimed before anything is written, given back when the run is refused."""
+"""Claim the folder of a run before anything is written, and give it back if the run is refused."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class RunFolder:
     """A folder that this run may fill.
 
     Attributes:
-        path: the folder; it exists and was empty, unless a run is continued in it.
-        created: the folders that were made for it, the deepest first.
-        record: of a run that is continued, the files of Hydra's record of it, which its next start replaces.
+        path: the folder; it exists and was empty, unless a run is resumed in it.
+        created: the folders created for it, the deepest first.
+        record: for a resumed run, the files of Hydra's record, which the new start overwrites.
     """
 
     path: Path
@@ -29,7 +29,7 @@ class RunFolder:
     record: Mapping[Path, bytes] | None = None
 
     def give_back(self) -> None:
-        """Remove what this run has written; a continued run keeps everything, and its record is as it was."""
+        """Remove what this run has written; a resumed run keeps everything and gets its old record back."""
         if self.record is not None:
             for path, content in self.record.items():
                 path.write_bytes(content)
@@ -43,10 +43,10 @@ class RunFolder:
 
 
 def claim(config: DictConfig, overrides: Sequence[str]) -> RunFolder:
-    """The folder that ``hydra.run.dir`` names; one named by the time alone gets a number if it is taken.
+    """Create the folder named by ``hydra.run.dir``; add a number to the default name, a time, if it is taken.
 
     Raises:
-        ConfigError: it isn't empty, or a run is to be continued with other settings than its own.
+        ConfigError: the folder isn't empty, or isn't that of the resumed run.
     """
     path = Path(config.hydra.run.dir).absolute()
     if config.get("resume_from") is not None:
@@ -58,19 +58,19 @@ def claim(config: DictConfig, overrides: Sequence[str]) -> RunFolder:
         return _new_folder(path)
     if not path.is_dir() or any(path.iterdir()):
         raise ConfigError(
-            f"hydra.run.dir={path}: isn't an empty folder; give another, or continue its run by resume_from"
+            f"hydra.run.dir={path}: not an empty folder; choose another, or continue its run with resume_from"
         )
     return RunFolder(path)
 
 
 def check_folder(folder: Path, resume_from: str | None) -> None:
-    """Refuse a folder that a run mustn't write to.
+    """Refuse a folder that a run must not write to.
 
     Raises:
-        ConfigError: it holds a finished run, or not the one that is to be continued.
+        ConfigError: it has a finished run, or isn't the folder of the resumed run.
     """
     if resume_from is None and (folder / layout.METRICS_FILE).exists():
-        raise ConfigError(f"hydra.run.dir={folder}: holds a finished run already; give another folder")
+        raise ConfigError(f"hydra.run.dir={folder}: already has a finished run; choose another folder")
     if resume_from is not None:
         _check_own_folder(folder, resume_from)
 
@@ -86,7 +86,7 @@ def _new_folder(wanted: Path) -> RunFolder:
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
         try:
-            path.mkdir()  # atomic: of two runs that start in one second only one gets the name
+            path.mkdir()  # atomic: if two runs start in the same second, only one gets the name
             return RunFolder(path, (path, *missing))
         except FileExistsError:
             number += 1
@@ -94,9 +94,9 @@ def _new_folder(wanted: Path) -> RunFolder:
 
 
 def _check_own_folder(folder: Path, resume_from: str) -> None:
-    """Only there does the record of the best checkpoint so far go on."""
+    """Require the run's own folder: the record of the best checkpoint so far is there."""
     own = run_of(resume_from)
     if own != folder.absolute():
         raise ConfigError(
-            f"resume_from={resume_from}: a run is continued in its own folder; add hydra.run.dir={own}"
+            f"resume_from={resume_from}: a run must be resumed in its own folder; add hydra.run.dir={own}"
         )

@@ -1,4 +1,4 @@
-"""How a command gets to its work sooner: around its heavy imports, before torch is loaded."""
+"""Make the start of a command faster: settings around its heavy imports, before torch is loaded."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from bert_ft.kernels.memory import keep_freed_memory
 
 @contextmanager
 def heavy_imports(*, kernels: str = "fast") -> Iterator[None]:
-    """Settings of the process for torch, lightning and transformers, which are imported inside.
+    """Import torch, lightning and transformers inside this context, with the garbage collector off.
 
-    Imports make a million objects that all stay, and the garbage collector walks through them time and again:
-    a quarter of the seconds until the first step. It rests meanwhile, and what was imported in a process that had
-    none of it before is left out of later collections. A command stops it even before, when it begins to compose its
-    configuration. ``kernels``: with ``plain``, memory is left to the system's own settings.
+    The imports create a million permanent objects. Scanning them again and again took a quarter of the time until the first
+    step. In a process without torch, these objects are also excluded from later collections. A command turns the collector
+    off even earlier, before it composes its configuration. With ``kernels="plain"``, the memory settings of the system
+    remain.
     """
     if kernels == "fast":
         keep_freed_memory()

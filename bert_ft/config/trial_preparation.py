@@ -1,4 +1,4 @@
-"""What the process does that the trials of a search are forked from."""
+"""Prepare the process from which the trials of a search are forked."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bert_ft.config.startup import heavy_imports
 from bert_ft.errors import UserError
 from bert_ft.trust import IN_CONFIGURATIONS, is_trusted, targets
 
-# imported late by those that need them
+# modules that a run imports late
 IMPORTED_AHEAD = (
     "bert_ft.config.build.fine_tuning",
     "bert_ft.training.summary",
@@ -25,7 +25,7 @@ IMPORTED_AHEAD = (
     "safetensors.torch",
     "lightning.pytorch.loggers.csv_logs",
 )
-# of what tokenizing and loading a model has imported: these begin nothing when they are imported
+# packages that start nothing when they are imported, so that importing them before a fork is safe
 PASSIVE = (
     "bert_ft",
     "transformers",
@@ -39,11 +39,11 @@ PASSIVE = (
 
 
 def prepare_for_trials(config: DictConfig) -> None:
-    """Import what a run needs, and have the texts tokenized once, which then lie memory-mapped for all trials.
+    """Import what a run needs, and tokenize the texts once, as memory-mapped files that all trials share.
 
-    Tokenization starts threads, which don't survive a fork, so it happens in another process. The weights of the
-    encoder are read there too: they stay in the system's memory, from which trials map them. So are kernels and padding
-    checked there; what has passed isn't checked in each trial.
+    Tokenization starts threads, which don't survive a fork, so it runs in another process. That process also reads the
+    encoder's weights, which then stay in the system's file cache, and checks kernels and padding; trials don't repeat
+    checks that passed.
 
     Raises:
         UserError: the data or the encoder can't be used.
@@ -53,7 +53,7 @@ def prepare_for_trials(config: DictConfig) -> None:
             importlib.import_module(name)
         for _, target in targets(OmegaConf.to_container(config, resolve=False)):
             if is_trusted(target, (*IN_CONFIGURATIONS, *config.trust)):
-                with contextlib.suppress(ImportError, ValueError):  # which a trial will tell
+                with contextlib.suppress(ImportError, ValueError):  # a trial will report it
                     importlib.import_module(target.rpartition(".")[0])
         problem, imported, checks = _rehearsed(config)
         for name in imported:
@@ -67,11 +67,11 @@ def prepare_for_trials(config: DictConfig) -> None:
 
 @dataclass(frozen=True)
 class Checks:
-    """What has been tried in one process, for others on the same machine.
+    """Results of checks in one process, for other processes on the same machine.
 
     Attributes:
-        kernels: those that have passed; one that fails says so in each trial.
-        encoders: those tried on padded batches, with what goes wrong in 16 bits.
+        kernels: the kernels that passed; a kernel that failed is reported by each trial.
+        encoders: the encoders tried on padded batches → what fails in 16 bits.
     """
 
     kernels: Sequence[Any] = ()
@@ -85,7 +85,7 @@ class Checks:
         return cls(passed(), tried)
 
     def take_over(self) -> None:
-        """Count them as tried in this process."""
+        """Use these results in this process."""
         from bert_ft.kernels.self_check import take_over
         from bert_ft.models.encoder import tried
 
@@ -94,10 +94,7 @@ class Checks:
 
 
 def _rehearsed(config: DictConfig) -> tuple[str | None, list[str], Checks]:
-    """What is wrong with data and encoder, the modules that reading them has imported, and what was checked.
-
-    All of it happens in another process.
-    """
+    """Read data and encoder in another process; return the problem, the imported modules and the results of checks."""
     fork = multiprocessing.get_context("fork")
     receiver, sender = fork.Pipe(duplex=False)
     process = fork.Process(target=_rehearse, args=(config, sender))
@@ -106,7 +103,7 @@ def _rehearsed(config: DictConfig) -> tuple[str | None, list[str], Checks]:
     try:
         return receiver.recv()
     except EOFError:
-        return None, [], Checks()  # it crashed, as each trial will, and will say why
+        return None, [], Checks()  # it crashed; each trial will crash as well, and report why
     finally:
         process.join()
 

@@ -75,7 +75,7 @@ class PretrainingObjective:
     def __post_init__(self) -> None:
         check_limits("pretrain", self)
         if not self.mlm_weight and not self.contrastive_weight:
-            raise ConfigError("mlm_weight=0: contrastive_weight=0 too, so there is nothing to train")
+            raise ConfigError("mlm_weight=0: contrastive_weight is also 0, so nothing is trained")
 
     def masked_tokens(
         self, pretrainer: Pretrainer, batch: MaskedBatch, max_tokens: int, *, alone: bool = False

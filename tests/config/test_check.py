@@ -36,21 +36,21 @@ CACHED = ["encoder.freeze_layers=1", "encoder.cache_frozen=true"]
             ["objective.metric=val/loss"],
             "objective.mode=max: contradicts objective.metric=val/loss; set it to min",
         ),
-        (["schedule.warmup_steps=5"], "schedule.warmup_steps=5: schedule.warmup_ratio=0.1 is set too"),
+        (["schedule.warmup_steps=5"], "schedule.warmup_steps=5: schedule.warmup_ratio=0.1 is also set"),
         (
             ["schedule.warmup_ratio=null", "schedule.warmup_steps=50", "trainer.max_steps=9"],
             "schedule.warmup_steps=50: exceeds trainer.max_steps=9",
         ),
         (
             ["data.validation_ratio=0.5", "data.test_ratio=0.5"],
-            "data.validation_ratio=0.5: with data.test_ratio=0.5 it leaves no training rows",
+            "data.validation_ratio=0.5: leaves no training rows together with data.test_ratio=0.5",
         ),
-        (["trainer.max_epochs=-1"], "trainer.max_epochs=-1: no end is set"),
+        (["trainer.max_epochs=-1"], "trainer.max_epochs=-1: a schedule needs an end"),
         (["encoder.freeze_layers=-1"], "encoder.freeze_layers=-1: must be an integer ≥ 0 or null"),
         (["encoder.cache_frozen=2"], "encoder.cache_frozen=2: must be a boolean"),
         (
             ["encoder.cache_frozen=true"],
-            "encoder.cache_frozen=True: needs a number of frozen layers; give encoder.freeze_layers",
+            "encoder.cache_frozen=True: needs a number of frozen layers; set encoder.freeze_layers",
         ),
         (["data.max_tokens=100"], "data.max_tokens=100: less than data.max_length"),
         (["optimizer.lr={a:1}"], "optimizer.lr={'a': 1}: must be a number > 0"),
@@ -81,13 +81,13 @@ CACHED = ["encoder.freeze_layers=1", "encoder.cache_frozen=true"]
         ),
         (
             ["callbacks.best_checkpoint.monitor=val/loss"],
-            "callbacks.best_checkpoint.monitor=val/loss: what is kept is chosen by objective.metric=val/accuracy",
+            "callbacks.best_checkpoint.monitor=val/loss: the best checkpoint is chosen by objective.metric=val/accuracy",
         ),
         (["objective.metric=kappa", KAPPA], "objective.metric=kappa: must be one of"),
         (["+metrics.x=5"], "metrics.x=5: must name a class; give metrics.x._target_, or null"),
         (["+metrics.x.top_k=5"], "metrics.x={'top_k': 5}: must name a class"),
-        ([KAPPA.replace("kappa.", "loss.")], "metrics.loss: a run has it already; give yours another name"),
-        ([KAPPA.replace("kappa.", "accuracy.")], "metrics.accuracy: a run has it already"),
+        ([KAPPA.replace("kappa.", "loss.")], "metrics.loss: this name is built in; choose another"),
+        ([KAPPA.replace("kappa.", "accuracy.")], "metrics.accuracy: this name is built in"),
         (["++metrics=3"], "metrics=3: must be a mapping"),
         # trust
         (
@@ -121,7 +121,7 @@ CACHED = ["encoder.freeze_layers=1", "encoder.cache_frozen=true"]
         (["data.source._target_=bert_ftx.Source"], "data.source._target_=bert_ftx.Source: isn't among"),
         (
             ["trust=['*']"],
-            "trust=[*]: must be a full name, or a package with .* behind it, e.g. my_package.*",
+            "trust=[*]: must be a full name, or a package followed by .*, e.g. my_package.*",
         ),
         (["trust=[my_*.parts]"], "trust=[my_*.parts]: must be a full name"),
         (["trust=my_package.*"], "trust=my_package.*: must be a list of texts"),
@@ -199,21 +199,21 @@ CACHED = ["encoder.freeze_layers=1", "encoder.cache_frozen=true"]
         *(
             (
                 [*CACHED, f"data.augmentation.{name}=0.1"],
-                f"data.augmentation.{name}=0.1: encoder.cache_frozen=true keeps what texts gave unchanged",
+                f"data.augmentation.{name}=0.1: encoder.cache_frozen=true needs unchanged texts",
             )
             for name in ("token_deletion_prob", "token_swap_prob", "span_mask_ratio")
         ),
         (
             [*CACHED, "data.augmentation._target_=my_package.Noise", "trust=[my_package.*]"],
-            "data.augmentation._target_=my_package.Noise: encoder.cache_frozen=true keeps what texts gave",
+            "data.augmentation._target_=my_package.Noise: encoder.cache_frozen=true needs unchanged texts",
         ),
         (
             [*CACHED, "loss=adversarial"],
-            "loss.adversarial_epsilon=1.0: encoder.cache_frozen=true leaves out the word embeddings",
+            "loss.adversarial_epsilon=1.0: perturbs word embeddings",
         ),
         (
             ["trainer.compile=true", "loss=adversarial"],
-            "loss.adversarial_epsilon=1.0: trainer.compile=true would compile the encoder anew",
+            "loss.adversarial_epsilon=1.0: trainer.compile=true would recompile the encoder",
         ),
     ],
 )

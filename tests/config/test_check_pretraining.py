@@ -23,11 +23,11 @@ def found(*overrides, name="train"):
     [
         (
             ["pretrain=mlm", "pretrain.mlm_weight=0"],
-            "pretrain.mlm_weight=0: pretrain.contrastive_weight=0 too",
+            "pretrain.mlm_weight=0: pretrain.contrastive_weight is also 0",
         ),
         (
             ["pretrain=mlm", "pretrain.masking.mask_replace_prob=0.95"],
-            "pretrain.masking.mask_replace_prob=0.95: with pretrain.masking.random_replace_prob=0.1 it is more than 1",
+            "pretrain.masking.mask_replace_prob=0.95: exceeds 1 together with pretrain.masking.random_replace_prob=0.1",
         ),
         (
             ["pretrain=contrastive", "pretrain.batch_size=1"],
@@ -51,7 +51,7 @@ def found(*overrides, name="train"):
         ),
         (
             ["pretrain=mlm", "pretrain.schedule.warmup_steps=5"],
-            "pretrain.schedule.warmup_steps=5: pretrain.schedule.warmup_ratio=0.1 is set too",
+            "pretrain.schedule.warmup_steps=5: pretrain.schedule.warmup_ratio=0.1 is also set",
         ),
         (
             [
@@ -62,10 +62,13 @@ def found(*overrides, name="train"):
             ],
             "pretrain.schedule.warmup_steps=5: exceeds pretrain.trainer.max_steps=3",
         ),
-        (["pretrain=mlm", "pretrain.trainer.max_epochs=-1"], "pretrain.trainer.max_epochs=-1: no end is set"),
+        (
+            ["pretrain=mlm", "pretrain.trainer.max_epochs=-1"],
+            "pretrain.trainer.max_epochs=-1: a schedule needs an end",
+        ),
         (
             ["data.unlabeled_file=README.md"],
-            "data.unlabeled_file=README.md: pretrain=none reads no unlabelled texts",
+            "data.unlabeled_file=README.md: pretrain=none reads no unlabeled texts",
         ),
         (["pretrain=mlm", "data.unlabeled_file=none.txt"], "data.unlabeled_file=none.txt: no such file"),
         (
@@ -92,7 +95,7 @@ def test_what_is_allowed():
 
 def test_the_stage_alone_needs_one():
     assert found("pretrain=none", name="pretrain") == [
-        "pretrain=none: nothing is left to do; choose mlm, contrastive or mlm_contrastive"
+        "pretrain=none: leaves nothing to do; choose mlm, contrastive or mlm_contrastive"
     ]
 
 
@@ -128,8 +131,8 @@ def test_everything_is_told_at_once(monkeypatch, tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
     assert capsys.readouterr().err.splitlines() == [
         "4 problems in the configuration:",
-        "  optimizer.lr: is fine-tuning's; the pre-training stage has pretrain.optimizer",
+        "  optimizer.lr: applies only to fine-tuning; use pretrain.optimizer",
         "  trainer.max_steps=3: there is no key trainer.max_steps; did you mean pretrain.trainer.max_steps?",
         "  pretrain.temperature=0: must be a number > 0",
-        "  pretrain.mlm_weight=0: pretrain.contrastive_weight=0 too, so there is nothing to train; raise one of them",
+        "  pretrain.mlm_weight=0: pretrain.contrastive_weight is also 0, so nothing is trained; raise one of them",
     ]

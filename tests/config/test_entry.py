@@ -56,10 +56,7 @@ def test_a_file_cannot_vouch_for_itself(tmp_path):
     }.items():
         (tmp_path / f"theirs/experiment/{name}.yaml").write_text(f"# @package _global_\n{lines}")
     message = refused(run("--config-dir=theirs", "experiment=trusting", cwd=tmp_path), tmp_path)
-    assert (
-        message
-        == "trust=['os.*']: stands in a file, which can't vouch for itself; give it on the command line\n"
-    )
+    assert message == "trust=['os.*']: is set in a config file; `trust` must be given on the command line\n"
     result = run("--config-dir=theirs", "experiment=calling", "debug=fast", cwd=tmp_path)
     assert result.returncode != 0
     assert "numpy.save" in result.stderr

@@ -125,13 +125,13 @@ def test_what_extends_a_run(started, words):
     [
         ("optimizer.lr=1e-3", r"optimizer\.lr=0\.001: the run has .*, and its result depends on it"),
         ("seed=2", r"seed=2: the run has 1, and its result depends on it"),
-        ("trainer.max_epochs=1", r"trainer\.max_epochs=1: the run has 2, which may only be raised"),
-        ("callbacks.early_stopping.patience=2", r"patience=2: the run has 10, which may only be raised"),
+        ("trainer.max_epochs=1", r"trainer\.max_epochs=1: the run has 2; it can only be raised"),
+        ("callbacks.early_stopping.patience=2", r"patience=2: the run has 10; it can only be raised"),
         (
             "+callbacks.mine._target_=bert_ft.callbacks.health.Health",
             r"callbacks\.mine\._target_=.*: the run has null",
         ),
-        ("trainer.max_time=00:01:00:00", r"max_time=.*: the run has null, which may only be raised"),
+        ("trainer.max_time=00:01:00:00", r"max_time=.*: the run has null; it can only be raised"),
         ("data.batch_size=7", r"data\.batch_size=7"),
         ("averaging=ema", r"averaging\._target_="),
     ],
@@ -140,7 +140,7 @@ def test_what_would_be_another_run(started, word, problem):
     started("trainer.max_epochs=2", "seed=1")
     with pytest.raises(ConfigError, match=problem) as refused:
         extended("resume_from=run", word)
-    assert "A resumed run takes more epochs, steps or time" in str(refused.value)
+    assert "you can set more epochs, steps or time" in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_a_finished_run_needs_more_to_do(started, stopped, remedy):
     run = started("seed=1")
     (run / "metrics.json").write_text(json.dumps({"stopped": stopped}))
     with pytest.raises(
-        ConfigError, match=rf"the run is finished \({stopped}\); to train it further {remedy}"
+        ConfigError, match=rf"the run is finished \({stopped}\); to train it longer, {remedy}"
     ):
         extended("resume_from=run", "trainer.log_every_n_steps=1")
     extended("resume_from=run", "trainer.max_epochs=9")
@@ -163,14 +163,14 @@ def test_a_finished_run_needs_more_to_do(started, stopped, remedy):
 
 def test_what_is_no_run_of_this_command(started, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ConfigError, match=r"resume_from=empty: isn't the folder of a run"):
+    with pytest.raises(ConfigError, match=r"resume_from=empty: not the folder of a run"):
         resumed("resume_from=empty")
     started("seed=1", job="pretrain", name="stage")
-    with pytest.raises(ConfigError, match=r"continue it by python -m bert_ft\.pretrain resume_from=stage"):
+    with pytest.raises(ConfigError, match=r"resume it with python -m bert_ft\.pretrain resume_from=stage"):
         resumed("resume_from=stage")
     run = started("seed=1")
     with pytest.raises(
-        ConfigError, match=rf"hydra\.run\.dir=other: .* in its own folder, {run}; leave it out"
+        ConfigError, match=rf"hydra\.run\.dir=other: .* in its own folder, {run}; omit hydra.run.dir"
     ):
         resumed("resume_from=run", "hydra.run.dir=other")
 

@@ -46,7 +46,7 @@ def test_an_empty_folder_of_the_users_is_emptied_but_stays(tmp_path):
 
 def test_a_folder_with_something_in_it_is_refused(tmp_path):
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(ConfigError, match=r"hydra\.run\.dir=.*: isn't an empty folder"):
+    with pytest.raises(ConfigError, match=r"hydra\.run\.dir=.*: not an empty folder"):
         claim(config(tmp_path), [f"hydra.run.dir={tmp_path}"])
 
 

@@ -191,7 +191,7 @@ def test_a_word_that_hydra_cannot_read_shows_the_line_that_works(tmp_path):
     shown = result.stderr.splitlines()
     example = shlex.quote("+data.mine='a (1).csv'")
     assert (
-        f"  +data.mine=a (1).csv: Hydra's grammar can't read it; quote a text for Hydra and for the shell, such as {example}"
+        f"  +data.mine=a (1).csv: Hydra's grammar can't parse it; quote a text for Hydra and for the shell, e.g. {example}"
         in shown
     )
     assert value_of(shlex.split(example)[0]) == "a (1).csv"
@@ -199,6 +199,6 @@ def test_a_word_that_hydra_cannot_read_shows_the_line_that_works(tmp_path):
 
 def test_a_key_whose_word_is_refused_is_not_missing_too():
     with pytest.raises(
-        ConfigError, match=r"^data\.train_file=a \(1\)\.csv: Hydra's grammar can't read it; [^\n]*$"
+        ConfigError, match=r"^data\.train_file=a \(1\)\.csv: Hydra's grammar can't parse it; [^\n]*$"
     ):
         judged("train", ["data=files", "data.train_file=a (1).csv"])

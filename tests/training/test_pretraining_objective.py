@@ -128,7 +128,7 @@ def test_the_sum_is_weighted():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"mlm_weight": 0.0}, "mlm_weight=0: contrastive_weight=0 too"),
+        ({"mlm_weight": 0.0}, "mlm_weight=0: contrastive_weight is also 0"),
         ({"mlm_weight": -1.0}, r"mlm_weight=-1\.0: must be a number ≥ 0"),
         ({"contrastive_weight": float("nan")}, "contrastive_weight=nan: must be"),
         ({"temperature": 0.0}, r"temperature=0\.0: must be a number > 0"),

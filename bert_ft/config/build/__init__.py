@@ -1,4 +1,4 @@
-"""From a checked configuration and a folder to a stage of training."""
+"""Build a training stage from a checked configuration and a folder."""
 
 from bert_ft.compat.torchmetrics import import_without_signals
 

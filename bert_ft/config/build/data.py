@@ -1,4 +1,4 @@
-"""What a stage reads: encoder, tokenizer, length limit, and the data's splits."""
+"""Build what a stage reads: encoder, tokenizer, length limit and splits."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from bert_ft.models.vocabulary import fit_tokenizer
 
 @dataclass(frozen=True)
 class TextInputs:
-    """What texts are read by.
+    """Encoder and tokenizer of a run.
 
     Attributes:
-        encoder: that reads them; its weights aren't loaded yet.
-        encoder_config: of it, read once.
-        tokenizer: the encoder's, or what ``data.tokenizer`` makes of it.
-        max_length: of a text, in tokens.
-        notes: what the run says of them.
-        warnings: what is likely to be a mistake.
+        encoder: the encoder; its weights aren't loaded yet.
+        encoder_config: the encoder's configuration, read once.
+        tokenizer: the encoder's tokenizer, as changed by ``data.tokenizer``.
+        max_length: limit of a text's length, in tokens.
+        notes: remarks that the run prints.
+        warnings: likely mistakes, printed as warnings.
     """
 
     encoder: EncoderSpec
@@ -46,7 +46,7 @@ class TextInputs:
 
 
 def text_inputs(config: DictConfig) -> TextInputs:
-    """Return the encoder of the configuration with its tokenizer, and the length of the longest text.
+    """Return the configured encoder and tokenizer, and the length limit of a text.
 
     Raises:
         UserError: they can't be used.
@@ -63,7 +63,7 @@ def text_inputs(config: DictConfig) -> TextInputs:
 
 
 def read_inputs(config: DictConfig) -> None:
-    """Read the encoder and the data of the main job once: it leaves tokenized data in the cache and kernels checked.
+    """Read the encoder and data of the main job once, to cache tokenized data and check kernels.
 
     Raises:
         UserError: the data, the encoder or the configuration can't be used.
@@ -72,23 +72,23 @@ def read_inputs(config: DictConfig) -> None:
         quieten()
         inputs = text_inputs(config)
         encoder = inputs.encoder.load(inputs.encoder_config)
-        if is_fast(encoder):  # the checks of those kernels that a run only chooses later
+        if is_fast(encoder):  # check the kernels that a run chooses later
             prepare_first_tokens(encoder)
             embedding_is_right()
         prepared_data(config, build_task(config), inputs.tokenizer, inputs.max_length)
 
 
 def length_limit_of(config: DictConfig, limit: int | None) -> int:
-    """``data.max_length``, or where it is null the positions that the encoder has.
+    """Return ``data.max_length``, or the encoder's number of positions if it is null.
 
     Raises:
-        ConfigError: the encoder has fewer, or no limit to take.
+        ConfigError: the encoder has fewer positions, or the value is null and the encoder has no limit.
     """
     wanted = config.data.max_length
     if wanted is None:
         if limit is None:
             raise ConfigError(
-                "data.max_length=null: this encoder has no limit of its own; give a length in tokens"
+                "data.max_length=null: this encoder has no length limit; give a number of tokens"
             )
         return limit
     if limit is not None and wanted > limit:
@@ -102,17 +102,17 @@ def length_limit_of(config: DictConfig, limit: int | None) -> int:
 def prepared_data(
     config: DictConfig, task: Targets, tokenizer: FastTokenizer, max_length: int
 ) -> PreparedData:
-    """Return the splits of ``data``, with the task's targets."""
+    """Return the splits of the configured data, with the task's targets."""
     return prepare(loaded_splits(config, task), tokenizer, **preparation(config, task, max_length))
 
 
 def loaded_splits(config: DictConfig, task: Targets) -> LoadedSplits:
-    """Return what the source gives, its labels read as the task reads them."""
+    """Return the source's splits, with labels read by the task's reader."""
     return load_splits(build(config.data.source), config.data.cache_dir, task.reader)
 
 
 def preparation(config: DictConfig, task: Targets, max_length: int) -> dict[str, Any]:
-    """Return how the splits are made: arguments of ``prepare``."""
+    """Return the arguments of ``prepare``, which makes the splits."""
     return {
         "task": task,
         "max_length": max_length,

@@ -1,4 +1,4 @@
-"""Fine-tuning as a stage: the main job."""
+"""Build the fine-tuning stage: the main job."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def build_fine_tuning(config: DictConfig, folder: Path) -> FineTuning:
 
 
 class FineTuningRecipe(Recipe):
-    """Texts with labels, a classifier, and with ``pretrain`` a stage before it."""
+    """Labeled texts, a classifier and, if ``pretrain`` is set, a stage before it."""
 
     def __init__(self, config: DictConfig) -> None:
         path = checkpoint_of(config.resume_from)
@@ -60,20 +60,20 @@ class FineTuningRecipe(Recipe):
 
     @cached_property
     def data(self) -> PreparedData:
-        """The splits; read when they are first asked for."""
+        """The splits, read on first access."""
         return prepared_data(self.config, self.task, self.inputs.tokenizer, self.inputs.max_length)
 
     def adjusted(self, schedule: Any) -> Any:
         return schedule if self.averaging is None else self.averaging.schedule(schedule)
 
     def callbacks(self, folder: Path) -> list[Callback]:
-        """Those configured, and the monitors that mean something for the task; a ``null`` one is left out."""
+        """Return the configured callbacks, and the monitors that apply to the task; ``null`` ones are left out."""
         config = self.config
         callbacks = [build(node) for node in config.callbacks.values() if node is not None]
         monitors = {name: node for name, node in config.monitor.items() if node is not None}
         callbacks += [build(node) for name, node in monitors.items() if self.task.applies_to_monitor(name)]
         if self.averaging is not None:
-            callbacks.insert(0, self.averaging)  # before those that look at validated weights
+            callbacks.insert(0, self.averaging)  # before callbacks that read the validated weights
         if config.get("unfreezing"):
             callbacks.append(build(config.unfreezing))
         return callbacks
@@ -85,9 +85,9 @@ class FineTuningRecipe(Recipe):
         return len(self.data.splits["train"]), len(self.data.splits["validation"])
 
     def build_stage_before(self, folder: Path) -> None:
-        """The pre-training stage, in a folder inside the run's."""
+        """Build the pre-training stage, in a subfolder of the run's folder."""
         if self.config.get("pretrain"):
-            inputs = replace(self.inputs, notes=(), warnings=())  # said for both stages before
+            inputs = replace(self.inputs, notes=(), warnings=())  # already printed, for both stages
             recipe = PretrainingRecipe(self.config, inputs, self.data.splits)
             self.pretraining = build_stage(recipe, folder / layout.PRETRAINING_FOLDER)
 
@@ -100,7 +100,7 @@ class FineTuningRecipe(Recipe):
             self.inputs.encoder, task.config_entries(), trust=tuple(config.trust)
         )
         if self.augmentation is None or type(self.augmentation) is Augmentation:
-            # an augmentation of the user's own may bring other tokens
+            # an augmentation of the user may produce other tokens
             device = trainer.strategy.root_device
             train_used_rows_only(classifier.encoder, train, self.inputs.tokenizer, optimizer, device)
         frozen_states = self._frozen_states(classifier)
@@ -175,10 +175,10 @@ class FineTuningRecipe(Recipe):
 
 
 def _settings(config: DictConfig) -> dict[str, Any]:
-    """What distinguishes runs: all but callbacks, loggers, the folder and Hydra's part."""
+    """Return the settings that distinguish runs: all but callbacks, loggers, the folder and Hydra's part."""
     found = {}
     for name, value in config.items():
         if name not in ("callbacks", "monitor", "logger", "output_dir", "hydra"):
-            # one by one: Hydra's part can't be resolved as a whole
+            # one by one: Hydra's part can't be resolved
             found[str(name)] = entries(value, without=()) if isinstance(value, DictConfig) else value
     return found

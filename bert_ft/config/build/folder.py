@@ -1,4 +1,4 @@
-"""Where a run writes, as its configuration has it, and where a stage inside of it does."""
+"""Set where a run writes, and where a stage inside it writes."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from bert_ft.config.instantiate import build
 
 
 def writing_to(config: DictConfig, folder: Path) -> DictConfig:
-    """Return a copy of the configuration whose ``output_dir`` is the folder, which is made if it isn't there.
+    """Return a copy of the configuration whose ``output_dir`` is the folder, and create the folder if needed.
 
-    Nothing of the configuration may have been resolved before: as composed, ``output_dir`` is what Hydra makes for a job.
+    The configuration must not have been resolved: as composed, ``output_dir`` refers to the folder of a Hydra job.
     """
     folder.mkdir(parents=True, exist_ok=True)
     config = config.copy()
-    with open_dict(config):  # a configuration of the user's own may come without the key
+    with open_dict(config):  # a user's configuration may lack the key
         config.output_dir = str(folder.absolute())
     return config
 
 
 def in_folder(node: DictConfig, folder: Path, config: DictConfig) -> Any:
-    """Build a logger or callback, which writes into a stage's folder where it would have written into the run's."""
+    """Build a logger or callback that writes to the stage's folder instead of the run's."""
     places = {}
     if "save_dir" in node and Path(node.save_dir) == Path(config.output_dir):
         places["save_dir"] = str(folder)

@@ -1,4 +1,4 @@
-"""The optimizer of a stage from its settings."""
+"""Build the optimizer of a stage."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from bert_ft.optim.layerwise import LayerwiseOptimizer
 
 
 def build_optimizer(settings: DictConfig) -> LayerwiseOptimizer:
-    """The optimizer, whose algorithm has taken its settings once.
+    """Return the optimizer, after trying the settings of its algorithm.
 
     Raises:
-        ConfigError: it refuses them.
+        ConfigError: the algorithm rejects its settings.
     """
     algorithm = build(settings.algorithm)
-    try:  # its settings are refused here and not when training starts
+    try:  # wrong settings fail here, not when training starts
         algorithm([torch.zeros(1, requires_grad=True)], lr=settings.lr)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ConfigError(f"optimizer.algorithm._target_={settings.algorithm._target_}: {error}") from error

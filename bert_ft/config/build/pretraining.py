@@ -1,4 +1,4 @@
-"""Pre-training as a stage, before fine-tuning or alone."""
+"""Build the pre-training stage, before fine-tuning or as a run of its own."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from bert_ft.training.resume import checkpoint_of, is_of_pretraining
 from bert_ft.training.summary import print_texts_report
 from bert_ft.trust import TARGET
 
-# of `pretrain`, those that change how the stage is watched or kept, and not its result
+# keys of `pretrain` that don't change the stage's result
 _UNRELATED_TO_WEIGHTS = ("num_cached",)
 _TRAINER_UNRELATED_TO_WEIGHTS = (
     "log_every_n_steps",
@@ -61,13 +61,13 @@ def build_pretraining(config: DictConfig, folder: Path) -> Pretraining:
 
 
 class PretrainingRecipe(Recipe):
-    """Texts without their labels, and an encoder that guesses tokens, compares views of a text, or both.
+    """Unlabeled texts, and an encoder that predicts masked tokens, compares views of a text, or both.
 
     Args:
-        config: of the whole run.
-        inputs: of the fine-tuning that comes after it; ``None`` = it is alone, and reads them itself. How the encoder is
-            frozen, and which of its layers are reinitialized, is fine-tuning's.
-        splits: likewise those of the data: the training texts, and those that the stage mustn't see.
+        config: the run's configuration.
+        inputs: encoder and tokenizer of the fine-tuning that follows; ``None``: no fine-tuning follows, and the stage reads
+            them itself. Frozen and reinitialized layers apply only to fine-tuning.
+        splits: splits of the fine-tuning that follows: training texts, and texts that the stage must not see; or ``None``.
     """
 
     prefix = "pretrain."
@@ -89,21 +89,21 @@ class PretrainingRecipe(Recipe):
 
     @cached_property
     def texts(self) -> PretrainingTexts:
-        """What the stage sees; read when it is first asked for."""
+        """The stage's texts, read on first access."""
         splits = self._splits
         if splits is None:
             splits, self._notes = splits_without_fine_tuning(self.config, self.inputs)
         return texts_of_stage(self.config, self.inputs, splits)
 
     def callbacks(self, folder: Path) -> list[Callback]:
-        """The stage's own, and those of the run's monitors that need no labels."""
+        """Return the stage's callbacks, and the run's monitors that need no labels."""
         own = [node for node in self.settings.callbacks.values() if node is not None]
         callbacks = [in_folder(node, folder, self.config) for node in own]
         monitors = [self.config.monitor.get(name) for name in STEP_MONITORS]
         return callbacks + [build(node) for node in monitors if node is not None]
 
     def check_encoder(self) -> None:
-        if self._splits is None:  # otherwise fine-tuning has looked at it
+        if self._splits is None:  # otherwise fine-tuning has checked it
             check_encoder_of_stage(self.config, self.inputs.encoder, self.inputs.encoder_config)
 
     def num_rows(self) -> tuple[int, int]:
@@ -124,7 +124,7 @@ class PretrainingRecipe(Recipe):
     def report(self, folder: Path) -> None:
         texts, tokenizer = self.texts, self.inputs.tokenizer
         report = report_on_texts([texts.train, texts.held_out], self.inputs.max_length, tokenizer)
-        if self._splits is None:  # otherwise fine-tuning's report has said it
+        if self._splits is None:  # otherwise fine-tuning has printed it
             print_texts_report(report, self._notes)
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / layout.DATA_REPORT_FILE, {**report, "notes": list(self._notes)})
@@ -153,9 +153,9 @@ class PretrainingRecipe(Recipe):
         )
 
     def _pretrainer(self) -> tuple[Pretrainer, bool]:
-        """Encoder and head, and whether the latter is fresh."""
+        """Return encoder and heads, and whether the masked-LM head is new."""
         settings, objective = self.settings, self.objective
-        # what is frozen or redrawn afterwards learns here all the same; what is inserted comes in afterwards
+        # all layers are trained here: freezing, reinitialization and inserted modules apply only to fine-tuning
         spec = replace(
             self.inputs.encoder, freeze_layers=None, cache_frozen=False, reinit_layers=0, insert={}
         )
@@ -183,7 +183,7 @@ def _with_masks(
 
 
 def _settings(config: DictConfig) -> dict[str, Any]:
-    """What determines the stage's result, besides its texts and what it starts from."""
+    """Return the settings that determine the stage's result, besides its texts and the encoder it starts from."""
     found = entries(config.pretrain, without=_UNRELATED_TO_WEIGHTS)
     found["trainer"] = {
         key: value for key, value in found["trainer"].items() if key not in _TRAINER_UNRELATED_TO_WEIGHTS

@@ -1,4 +1,4 @@
-"""The texts that the pre-training stage sees, from the settings of a run."""
+"""Read the texts of the pre-training stage."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Splits = Mapping[str, TokenizedSplit]
 
 
 def texts_of_stage(config: DictConfig, inputs: TextInputs, splits: Splits) -> PretrainingTexts:
-    """Return the texts of ``data.unlabeled_file``, or the training texts, without any that ``splits`` evaluate."""
+    """Return the texts of ``data.unlabeled_file``, or the training texts, without those of evaluation splits."""
     data, tokenizer, max_length = config.data, inputs.tokenizer, inputs.max_length
     source = splits["train"]
     if data.unlabeled_file is not None:
@@ -46,7 +46,7 @@ def texts_of_stage(config: DictConfig, inputs: TextInputs, splits: Splits) -> Pr
 
 
 def _whole(name: str, raw: RawSplit, inputs: TextInputs, cache_dir: str | None) -> TokenizedSplit:
-    """Rows without labels, of which long ones are in pieces: none of their tokens need be lost."""
+    """Return unlabeled rows, with long texts cut into pieces so that no token is lost."""
     rows = tokenized(name, raw, inputs.tokenizer, inputs.max_length, cache_dir)
     if not rows.num_truncated.any() or "text_pair" in raw.dataset.column_names:
         return rows
@@ -55,19 +55,19 @@ def _whole(name: str, raw: RawSplit, inputs: TextInputs, cache_dir: str | None) 
 
 
 def dialect_settings(data: DictConfig) -> DialectSettings:
-    """Return what ``data`` says of how files are written; nothing where rows come from elsewhere."""
+    """Return the dialect set in ``data``; empty if the rows don't come from files."""
     given = {name: data.get(name) for name in ("delimiter", "encoding", "quoting", "header", "columns")}
     columns = given.pop("columns")
     return DialectSettings(**given, columns=None if columns is None else tuple(columns))
 
 
 def splits_without_fine_tuning(config: DictConfig, inputs: TextInputs) -> tuple[Splits, list[str]]:
-    """Return the splits that fine-tuning would have, so that what it sets aside stays unseen, and notes on them.
+    """Return the splits that fine-tuning would have, and notes on them, so that its evaluation rows stay unseen.
 
-    Unlabelled texts are all trained on.
+    Unlabeled texts are all used for training.
 
     Raises:
-        ConfigError: labels are to take part, and there are none.
+        ConfigError: ``pretrain.supervised`` is set, but there are no labels.
     """
     tokenizer, max_length = inputs.tokenizer, inputs.max_length
     node = config.data.source

@@ -1,7 +1,7 @@
-"""The builder of every stage: from a checked configuration and a folder to what trains there.
+"""Build any stage from a checked configuration and a folder.
 
-A stage is a training of its own: fine-tuning, or the pre-training before it or alone. ``build_stage`` is what they have
-in common, in the order in which things happen; a ``Recipe`` has what one kind of stage does in its own way.
+A stage is one training: fine-tuning, or pre-training before it or on its own. ``build_stage`` has what they have in common,
+in order of execution; a ``Recipe`` has what is specific to one kind of stage.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ log = logging.getLogger(__name__)
 
 
 class Recipe(ABC):
-    """What one kind of stage has of its own; made of settings that are light, and quick to be refused.
+    """What is specific to one kind of stage. The constructor reads only settings, so that wrong ones fail early.
 
     Args:
-        config: of the whole run.
-        settings: the part of it with the stage's optimizer, schedule and trainer.
+        config: the run's configuration.
+        settings: its part with the stage's optimizer, schedule and trainer.
         batch_size: rows of a training batch, on each device.
-        resume_from: the checkpoint of this stage that it is resumed from.
+        resume_from: checkpoint of this stage to resume from.
 
     Attributes:
-        prefix: what the keys of ``settings`` begin with, for messages.
+        prefix: prefix of the keys of ``settings``, for messages.
     """
 
     prefix = ""
@@ -63,41 +63,41 @@ class Recipe(ABC):
 
     @cached_property
     def inputs(self) -> TextInputs:
-        """Encoder, tokenizer and length limit; read when they are first asked for."""
+        """Encoder, tokenizer and length limit, read on first access."""
         return text_inputs(self.config)
 
     def adjusted(self, schedule: Any) -> Any:
-        """Return the schedule that the learning rate really follows."""
+        """Return the schedule that the learning rate follows."""
         return schedule
 
     @abstractmethod
     def callbacks(self, folder: Path) -> list[Callback]:
-        """Return the Trainer's callbacks, which write to the stage's folder."""
+        """Return the callbacks of the Trainer, which write to the stage's folder."""
 
     def check_encoder(self) -> None:  # noqa: B027
-        """Refuse what the stage asks of an encoder that can't do it, before any data is read."""
+        """Refuse settings that the encoder doesn't support, before any data is read."""
 
     @abstractmethod
     def num_rows(self) -> tuple[int, int]:
-        """Read the data, and return how many rows are trained on and validated."""
+        """Read the data, and return the numbers of training and validation rows."""
 
     def build_stage_before(self, folder: Path) -> None:  # noqa: B027 (most have none)
-        """Build the stage that comes first; its random numbers are drawn before this one's."""
+        """Build the preceding stage, whose random numbers are drawn before those of this one."""
 
     @abstractmethod
     def module(self, trainer: Trainer, *, optimizer: Any, schedule: Any) -> EncoderModule:
-        """Return what is trained; random numbers begin with the run's seed here."""
+        """Return the module to train; the random state is that of the run's seed."""
 
     def report(self, folder: Path) -> None:  # noqa: B027
-        """Say what the data are, on one process."""
+        """Print and write the data report; called on one process only."""
 
     @abstractmethod
     def stage(self, **parts: Any) -> Any:
-        """Return the stage of these parts, with its data module and what is its own."""
+        """Return the stage, made of these parts, its data module and its own settings."""
 
 
 def build_run(kind: Callable[[DictConfig], Recipe], config: DictConfig, folder: Path) -> Any:
-    """Return a stage as a run of its own in that folder, checked and ready; what it runs on is written there.
+    """Return a checked stage, ready to run in the folder, and record the environment there.
 
     Raises:
         UserError: the data, the encoder or the configuration can't be used.
@@ -116,7 +116,7 @@ def build_run(kind: Callable[[DictConfig], Recipe], config: DictConfig, folder: 
 
 
 def build_stage(recipe: Recipe, folder: Path) -> Any:
-    """Return the stage of a recipe, checked and ready to run; it writes to the folder, which may be inside the run's.
+    """Return the checked stage of a recipe, ready to run; it writes to the folder, which may be inside the run's folder.
 
     Raises:
         UserError: the data, the encoder or the configuration can't be used.
@@ -166,7 +166,7 @@ def build_stage(recipe: Recipe, folder: Path) -> Any:
 
 @contextmanager
 def keys_under(prefix: str) -> Iterator[None]:
-    """Inside, messages on settings name them by the keys that the stage has them under, such as ``pretrain.``."""
+    """Add the prefix, such as ``pretrain.``, to keys in messages of errors raised inside the context."""
     try:
         yield
     except ConfigError as error:

@@ -1,4 +1,4 @@
-"""The task of a run, and what training builds on it: the loss, its added terms, and the metrics."""
+"""Build the task of a run, its loss with added terms, and its metrics."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bert_ft.training.precision import Precision
 
 
 class PlainLoss(nn.Module):
-    """The task's plain loss, which validation and test measure, as the loss of training (``loss=plain``)."""
+    """Train with the task's plain loss, the one that validation and test report (``loss=plain``)."""
 
     def __init__(self, task: Task) -> None:
         super().__init__()
@@ -33,31 +33,31 @@ class PlainLoss(nn.Module):
 
 
 def build_task(config: DictConfig) -> Task:
-    """Return the task, which knows no labels yet.
+    """Return the task, not fitted to labels yet.
 
     Raises:
-        ConfigError: ``task._target_`` isn't a task, or refuses its settings.
+        ConfigError: ``task._target_`` isn't a task, or rejects its settings.
     """
     return cast(Task, build_kind("task", config.task, Task))
 
 
 def check_fitted(task: Task, targets: np.ndarray, precision: Precision) -> None:
-    """Refuse, before training, a task that would fail after it or be judged by wrong numbers.
+    """Refuse, before training, a task that would fail after training or report wrong numbers.
 
     Args:
-        task: fitted.
-        targets: of the training rows.
-        precision: that training runs in.
+        task: a fitted task.
+        targets: targets of the training rows.
+        precision: precision of the training.
 
     Raises:
-        ConfigError: naming what the task lacks, or the precision.
+        ConfigError: names what the task lacks, or the precision.
     """
     key = f"task={task.name}"
     if not task.names:
-        raise ConfigError(f"{key}: `fitted` gave no names, one for each output of the model")
+        raise ConfigError(f"{key}: `fitted` must set `names`, one for each output of the model")
     if missing := set(task.objectives) - {*task.metrics(), "loss"}:
         raise ConfigError(
-            f"{key}: `objectives` names {', '.join(sorted(missing))}, which `metrics` doesn't give"
+            f"{key}: `objectives` names {', '.join(sorted(missing))}, which `metrics` doesn't return"
         )
     described(task)
     if targets.dtype.kind == "f" and precision.effective in ("16-true", "bf16-true"):
@@ -68,12 +68,12 @@ def check_fitted(task: Task, targets: np.ndarray, precision: Precision) -> None:
 
 
 def build_objective(config: DictConfig, task: Task, targets: np.ndarray) -> Objective:
-    """Return what training minimizes.
+    """Return the objective that training minimizes.
 
     Args:
-        config: of the run.
-        task: fitted.
-        targets: of the training rows.
+        config: the run's configuration.
+        task: a fitted task.
+        targets: targets of the training rows.
 
     Raises:
         ConfigError: the loss can't be built, or doesn't fit the task.
@@ -82,16 +82,18 @@ def build_objective(config: DictConfig, task: Task, targets: np.ndarray) -> Obje
 
 
 def build_loss(config: DictConfig, task: Task, targets: np.ndarray | None = None) -> nn.Module:
-    """Return the loss of the labels; without ``targets`` one that only shows whether the configuration gives one.
+    """Return the loss of the labels; without ``targets``, a loss that only serves to check the configuration.
 
     Raises:
-        ConfigError: it can't be built, doesn't fit the task, or has parameters.
+        ConfigError: the loss can't be built, doesn't fit the task, or has parameters.
     """
     node = entries(config.loss, without=[field.name for field in fields(LossTerms)])
     weights = node.get("class_weights")
     if node.get("_target_") is None:
         if weights is not None:
-            raise ConfigError(f"loss.class_weights={weights}: loss=plain takes none; choose another loss")
+            raise ConfigError(
+                f"loss.class_weights={weights}: loss=plain has no class weights; choose another loss"
+            )
         return PlainLoss(task)
     if weights is not None and targets is not None:
         node["class_weights"] = task.class_weights(weights, targets)
@@ -100,25 +102,25 @@ def build_loss(config: DictConfig, task: Task, targets: np.ndarray | None = None
     loss = build_kind("loss", node, nn.Module)
     if isinstance(loss, ClassificationLoss) and not task.has_classes:
         raise ConfigError(
-            f"loss._target_={node['_target_']}: needs one class a row, which task={task.name} doesn't have; use loss=plain"
+            f"loss._target_={node['_target_']}: needs one class per row, which task={task.name} doesn't have; use loss=plain"
         )
     if any(parameter.requires_grad for parameter in loss.parameters()):
-        raise ConfigError(f"loss._target_={node['_target_']}: has parameters, which nothing would train")
+        raise ConfigError(f"loss._target_={node['_target_']}: has parameters, which would not be trained")
     return loss
 
 
 def build_terms(config: DictConfig) -> LossTerms:
-    """Return what is added to the loss."""
+    """Return the terms added to the loss."""
     return LossTerms(
         **{field.name: config.loss[field.name] for field in fields(LossTerms) if field.name in config.loss}
     )
 
 
 def build_metrics(config: DictConfig, task: Task) -> dict[str, Metric]:
-    """Return the configured metrics, except ``null`` ones; each is given what it takes of the task's ``metric_arguments``.
+    """Return the configured metrics, except ``null`` ones; each gets those of the task's ``metric_arguments`` that it takes.
 
     Raises:
-        ConfigError: one can't be built, or isn't a metric.
+        ConfigError: a metric can't be built, or isn't a metric.
     """
     metrics = {}
     for name, node in config.metrics.items():

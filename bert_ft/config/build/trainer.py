@@ -1,4 +1,4 @@
-"""Lightning's Trainer for a stage of a run, and what a process sets up before it trains."""
+"""Build Lightning's Trainer for a stage, and set up a process for training."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from omegaconf import DictConfig
 from bert_ft.config.instantiate import build, entries
 from bert_ft.training.precision import Precision, effective_precision
 
-# of `trainer`, which are otherwise arguments of Lightning's
-# at first there is no limit: how long a run will be its data says
+# keys of `trainer` that aren't passed on to Lightning as they are
+# no limit yet: the number of epochs depends on the data
 OWN_TRAINER_KEYS = ("accelerator", "max_epochs", "min_train_steps", "compile")
 
 
@@ -30,9 +30,9 @@ def trainer_with(
     loggers: Sequence[Logger],
     folder: Path,
 ) -> Trainer:
-    """A Trainer that as yet trains without an end.
+    """Return a Trainer without a limit of epochs yet.
 
-    A callback that has nothing to write to is left out: Lightning refuses those.
+    Callbacks that would have no logger are left out, since Lightning refuses them.
     """
     useless: tuple[type[Callback], ...] = () if loggers else (LearningRateMonitor,)
     if not settings.enable_progress_bar:
@@ -45,17 +45,17 @@ def trainer_with(
         callbacks=[callback for callback in callbacks if not isinstance(callback, useless)],
         logger=list(loggers) or False,
         default_root_dir=str(folder),
-        use_distributed_sampler=False,  # our samplers divide the rows among the ranks themselves
+        use_distributed_sampler=False,  # our samplers distribute the rows over the ranks
     )
 
 
 def precision_of(settings: DictConfig) -> Precision:
-    """The precision that runs for the settings of a Trainer."""
+    """Return the precision that is used with the settings of a Trainer."""
     return effective_precision(settings.precision, on_cpu=_accelerator(settings) == "cpu")
 
 
 def _accelerator(settings: DictConfig) -> str:
-    """``auto`` is a CPU also where torch has an Apple GPU, which lacks kernels that packed texts need."""
+    """Return the accelerator; ``auto`` is a CPU if torch has an Apple GPU, which lacks kernels for packed texts."""
     accelerator = str(settings.accelerator)
     if accelerator != "auto":
         return accelerator
@@ -64,7 +64,7 @@ def _accelerator(settings: DictConfig) -> str:
 
 
 def quieten() -> None:
-    """Lightning's remarks that don't concern a user of this package."""
+    """Suppress messages of Lightning that don't concern a user of this package."""
     datasets.disable_progress_bars()
     for name in (
         "lightning.pytorch.utilities.rank_zero",
@@ -72,11 +72,11 @@ def quieten() -> None:
         "lightning.fabric",
     ):
         logging.getLogger(name).setLevel(logging.WARNING)
-    # batches are cut from memory-mapped ids: workers would only cost
+    # batches are slices of memory-mapped ids, so data workers only add cost
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    # the folder of a run that is resumed; a finished one is refused in check_folder
+    # the folder of a resumed run; a finished run is refused in check_folder
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
-    # the data module's state has the position, which Lightning looks for in the loader
+    # the position is in the data module's state; Lightning looks for it in the loader
     warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch")
-    # Lightning 2.6 calling torch by a name that torch 2.13 renames
+    # Lightning 2.6 uses a name that torch 2.13 renamed
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")

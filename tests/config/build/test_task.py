@@ -46,8 +46,8 @@ def test_a_fitted_task_passes():
 @pytest.mark.parametrize(
     ("task", "message"),
     [
-        (SingleLabel(), "task=single_label: `fitted` gave no names"),
-        (Silent(("a", "b")), "`objectives` names kappa, which `metrics` doesn't give"),
+        (SingleLabel(), "task=single_label: `fitted` must set `names`"),
+        (Silent(("a", "b")), "`objectives` names kappa, which `metrics` doesn't return"),
         (Scored(("a", "b"), scale=object()), r"task\.scale=<object .*: a saved folder can't hold a object"),
     ],
 )
@@ -68,7 +68,7 @@ def test_targets_that_16_bits_would_round_are_refused(precision):
 def test_a_loss_of_classes_needs_classes():
     config = loss_config(_target_="bert_ft.nn.losses.Focal")
     assert build_loss(config, SingleLabel(("a", "b")))
-    with pytest.raises(ConfigError, match=r"loss\._target_=.*Focal: needs one class a row.*use loss=plain"):
+    with pytest.raises(ConfigError, match=r"loss\._target_=.*Focal: needs one class per row.*use loss=plain"):
         build_loss(config, Scored(("a", "b")))
 
 
@@ -78,7 +78,7 @@ def test_the_plain_loss_is_computed_in_float32_and_takes_no_weights():
     loss = build_loss(loss_config(_target_=None), task)
     assert isinstance(loss, PlainLoss)
     assert loss(logits, labels) == task.plain_loss(logits.float(), labels)
-    with pytest.raises(ConfigError, match=r"loss\.class_weights=balanced: loss=plain takes none"):
+    with pytest.raises(ConfigError, match=r"loss\.class_weights=balanced: loss=plain has no class weights"):
         build_loss(loss_config(_target_=None, class_weights="balanced"), task)
 
 
