@@ -1,4 +1,4 @@
-"""Files that are replaced as a whole: a reader finds the old content or the new, and never half of it."""
+"""Replace files atomically: a reader finds either the old or the new content, never a part of it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from uuid import uuid4
 
 @contextmanager
 def replaced(path: Path) -> Iterator[Path]:
-    """Yield a path beside ``path`` to write to; what is written there takes its place when the block ends without an error.
+    """Yield a temporary path next to ``path`` to write to, and move it to ``path`` if the block ends without an error.
 
-    The folder must exist. The new file has the rights that the process gives to any file.
+    The folder must exist. The new file gets the usual permissions of the process (umask).
     """
     with temporary_file(path.parent) as unfinished:
         yield unfinished
@@ -22,7 +22,7 @@ def replaced(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def temporary_file(folder: Path) -> Iterator[Path]:
-    """Yield a new empty file in ``folder``, to be written and then put in place; it is removed if it is still there."""
+    """Yield a new empty file in ``folder``, to be written and then put in place; remove it if it is still there."""
     path = folder / f".{uuid4().hex}.tmp"
     path.touch()
     try:
@@ -32,13 +32,13 @@ def temporary_file(folder: Path) -> Iterator[Path]:
 
 
 def put_in_place(unfinished: Path, path: Path) -> None:
-    """Let the finished file, which is in the same folder, take the place of ``path``."""
+    """Move the finished file, which is in the same folder, to ``path``."""
     with unfinished.open("rb+") as file:
         os.fsync(file.fileno())  # else the name can outlive a crash of the machine and the content not
     os.replace(unfinished, path)
 
 
 def write(path: Path, content: bytes) -> None:
-    """Replace the file by one with this content."""
+    """Replace the file's content."""
     with replaced(path) as unfinished:
         unfinished.write_bytes(content)

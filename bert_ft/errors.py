@@ -1,16 +1,16 @@
-"""What a user can get wrong: each error says where, what came, what is allowed and what to do.
+"""Errors of a user; each message says where, what was found, what is allowed and what to do.
 
-All are ``ValueError``s, so that a caller who knows nothing of this package can still catch them.
+All are ``ValueError``s, so that a caller who doesn't know this package can catch them.
 The command line prints their message without a traceback and exits with code 2.
 """
 
 
 class UserError(ValueError):
-    """Base of the errors whose cause lies in what the user gave."""
+    """Base class of errors caused by the user's input."""
 
 
 class ConfigError(UserError):
-    """A configuration key is unknown, of the wrong type, out of range or at odds with another."""
+    """A configuration key is unknown, has a wrong type or value, or contradicts another."""
 
 
 class DataError(UserError):
@@ -22,7 +22,7 @@ class CheckpointError(UserError):
 
 
 class SearchError(UserError):
-    """A hyper-parameter search can't go on."""
+    """A hyper-parameter search can't start or continue."""
 
 
 class OutputError(OSError):

@@ -6,7 +6,7 @@ from bert_ft.config.entry import entry_point
 
 
 class Keys:
-    """What ``conf/export.yaml`` has."""
+    """Keys of ``conf/export.yaml`` and their types."""
 
     bundle: str
     output: str
@@ -15,7 +15,7 @@ class Keys:
 
 @entry_point("export", keys=Keys)
 def main(config: DictConfig) -> None:
-    """Write the bundle's classifier as an ONNX graph."""
+    """Write the saved model as an ONNX graph."""
     from pathlib import Path
 
     from bert_ft.config.startup import heavy_imports

@@ -1,4 +1,4 @@
-"""Names of the files that a run or a study leaves, and of the values that it logs: writers and readers share them."""
+"""Names of a run's or study's files and of logged values, shared by writers and readers."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ TRAIN = "train/"
 VAL = "val/"
 TEST = "test/"
 KEPT = "kept/"  # the kept checkpoint, in TensorBoard's table of hyper-parameters
-SEARCH = "search/"  # likewise, a trial without a kept checkpoint
+SEARCH = "search/"  # the same for a trial without a kept checkpoint
 LEARNING_RATE = "lr-"  # as Lightning's LearningRateMonitor has it
 THROUGHPUT = "throughput/"
 SECONDS = "seconds/"
@@ -102,7 +102,7 @@ EFFECTIVE_RANK = "effective_rank"
 
 
 def tag(prefix: str, part: str, statistic: str) -> str:
-    """Return the tag of a statistic of one layer, sub-block or class; of several where ``part`` is a pattern."""
+    """Return the tag of a statistic of one layer, sub-block or class, or of several if ``part`` is a pattern."""
     return f"{prefix}{part}/{statistic}"
 
 

@@ -1,4 +1,4 @@
-"""What a setting may be, written once as the type of the argument that takes it.
+"""Limits of settings, written once, as the type of the argument that takes the setting.
 
 ``lr: Positive`` is read twice: by the constructor (``within_limits``, ``check_limits``) and, from the source, by the check of
 a whole configuration (``bert_ft.config.declared``). So nothing here may import torch.
@@ -26,7 +26,7 @@ KINDS: Mapping[Any, str] = {bool: "boolean", int: "integer", float: "number", st
 
 @dataclass(frozen=True)
 class Rule:
-    """A type with its limits; ``None`` is allowed only where ``nullable``.
+    """A type with its limits; ``None`` is allowed only if ``nullable``.
 
     Attributes:
         kind: ``integer``, ``number``, ``text``, ``boolean``, ``mapping``, ``any``, or a list (see ``LISTS``).
@@ -36,8 +36,8 @@ class Rule:
         below: value that it must stay under.
         choices: the only values allowed.
         nullable: whether ``null`` is allowed.
-        also: other single values allowed beside the kind (``auto``, ``-1``).
-        own_class: whether a class of the user's own is allowed, as a mapping with ``_target_``.
+        also: additional allowed values (``auto``, ``-1``).
+        own_class: whether a user's class is allowed, as a mapping with ``_target_``.
     """
 
     kind: str
@@ -118,7 +118,7 @@ def one_of(names: Iterable[Any]) -> Rule:
 
 
 def rule_of(hint: Any) -> Rule | None:
-    """Return the rule that a type stands for, or ``None`` for types that configurations don't hold as they are.
+    """Return the rule for a type, or ``None`` for types that don't occur in configurations.
 
     A union with ``None`` may be null; one with ``Mapping`` may be a class of the user's own.
     """
@@ -139,10 +139,10 @@ def rule_of(hint: Any) -> Rule | None:
 
 
 def require(hint: Any, key: str, value: Any) -> None:
-    """Refuse a value that isn't within the limits of a type.
+    """Refuse a value outside the limits of a type.
 
     Raises:
-        ConfigError: naming what is allowed.
+        ConfigError: says what is allowed.
     """
     rule = rule_of(hint)
     if rule is not None and (problem := rule.problem(key, value)):
@@ -158,17 +158,17 @@ def problems_of(section: str, hints: Mapping[str, Any], values: Mapping[str, Any
 
 
 def check_limits(section: str, settings: Any) -> None:
-    """Refuse fields of a dataclass that aren't within the limits of their types.
+    """Refuse fields of a dataclass outside the limits of their types.
 
     Raises:
-        ConfigError: naming each, as a key of that section of a configuration.
+        ConfigError: names each as a key of that section of the configuration.
     """
     if found := list(problems_of(section, hints_of(type(settings)), vars(settings))):
         raise ConfigError("\n".join(found))
 
 
 def within_limits(section: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Make a function or ``__init__`` refuse arguments that aren't within the limits of their types; see ``check_limits``."""
+    """Make a function or ``__init__`` refuse arguments outside the limits of their types; see ``check_limits``."""
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         signature = inspect.signature(function)
@@ -186,5 +186,5 @@ def within_limits(section: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 
 def hints_of(owner: Any) -> dict[str, Any]:
-    """Return name → type, as a class or function annotates it."""
+    """Return name → annotated type for a class or function."""
     return get_type_hints(owner, include_extras=True)

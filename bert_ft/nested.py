@@ -1,4 +1,4 @@
-"""Nested mappings and lists, such as a configuration in plain values, as a list of dotted keys."""
+"""Walk over nested mappings and lists, such as a configuration, by dotted keys."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def walk(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the dotted key and value of every entry, of mappings and lists too, before what is inside it."""
+    """Yield the dotted key and value of every entry; a mapping or list comes before its own entries."""
     children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
     for name, child in children:
         yield f"{prefix}{name}", child

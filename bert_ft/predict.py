@@ -9,7 +9,7 @@ from bert_ft.limits import Count, one_of
 
 
 class Keys:
-    """What ``conf/predict.yaml`` has."""
+    """Keys of ``conf/predict.yaml`` and their types."""
 
     bundle: str
     input: str
@@ -31,7 +31,7 @@ class Keys:
 
 @entry_point("predict", keys=Keys)
 def main(config: DictConfig) -> None:
-    """Write the input's rows with their labels and probabilities."""
+    """Write the input's rows with predictions and probabilities."""
     from pathlib import Path
 
     from bert_ft.config.startup import heavy_imports

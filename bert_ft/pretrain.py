@@ -1,4 +1,4 @@
-"""``python -m bert_ft.pretrain``: adapt an encoder to texts, and leave it as a Hugging Face folder."""
+"""``python -m bert_ft.pretrain``: adapt an encoder to texts, and save it as a Hugging Face folder."""
 
 from omegaconf import DictConfig
 
@@ -7,7 +7,7 @@ from bert_ft.config.entry import entry_point, job_folder
 
 @entry_point("pretrain")
 def main(config: DictConfig) -> float:
-    """Run the pre-training stage alone and return the held-out loss of the weights that were kept."""
+    """Run only the pre-training stage, and return the held-out loss of the kept weights."""
     from bert_ft.config.startup import heavy_imports
 
     with heavy_imports(kernels=config.encoder.kernels):

@@ -1,4 +1,4 @@
-"""``python -m bert_ft.report``: draw what a run or a search logged, as one page."""
+"""``python -m bert_ft.report``: draw the logs of a run or a search as one page."""
 
 from omegaconf import DictConfig
 
@@ -6,7 +6,7 @@ from bert_ft.config.entry import entry_point
 
 
 class Keys:
-    """What ``conf/report.yaml`` has."""
+    """Keys of ``conf/report.yaml`` and their types."""
 
     run: str | None
     study_name: str | None

@@ -1,4 +1,4 @@
-"""``python -m bert_ft.train``: fine-tune an encoder on labelled text."""
+"""``python -m bert_ft.train``: fine-tune an encoder on labeled text."""
 
 from omegaconf import DictConfig
 
@@ -6,7 +6,7 @@ from bert_ft.config.entry import entry_point, job_folder
 
 
 def warm(config: DictConfig) -> None:
-    """What the process that trials of a search start from does first."""
+    """Prepare the process from which the trials of a search are forked."""
     from bert_ft.config.trial_preparation import prepare_for_trials
 
     prepare_for_trials(config)
@@ -14,7 +14,7 @@ def warm(config: DictConfig) -> None:
 
 @entry_point("train", warm=warm)
 def main(config: DictConfig) -> float | list[float]:
-    """Run the main job and return the objective of the checkpoint that was kept, or several with ``objective.others``."""
+    """Run the main job and return the objective of the kept checkpoint, or several with ``objective.others``."""
     from bert_ft.config.startup import heavy_imports
 
     with heavy_imports(kernels=config.encoder.kernels):

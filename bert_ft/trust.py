@@ -1,4 +1,4 @@
-"""Which classes a configuration or a saved folder may name: a file from a stranger can't run os.system."""
+"""Decide which classes a configuration or a saved folder may name, so that a stranger's file can't run os.system."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ IN_MODELS = ("bert_ft.*", "torch.nn.*")
 
 
 def is_trusted(target: str, patterns: Iterable[str]) -> bool:
-    """Whether ``target``, the full name of a class, has one of the patterns."""
+    """Return whether ``target``, the full name of a class, matches one of the patterns."""
     return any(
         target.startswith(pattern[:-1]) if pattern.endswith(".*") else target == pattern
         for pattern in patterns
@@ -42,13 +42,13 @@ def is_trusted(target: str, patterns: Iterable[str]) -> bool:
 
 
 def refusal(key: str, target: str) -> str:
-    """What is wrong with a name that isn't trusted, and what to do."""
+    """Return the message for a name that isn't trusted."""
     package = target.rpartition(".")[0] or target
     return f"{key}={target}: isn't among the trusted classes; if it is your own, add trust=[{package}.*]"
 
 
 def targets(node: Any) -> Iterator[tuple[str, str]]:
-    """Yield the dotted key and value of each ``_target_`` in plain values that is given as it is."""
+    """Yield the dotted key and value of each ``_target_`` that isn't an interpolation."""
     for key, value in walk(node):
         if (
             key.rpartition(".")[2] == TARGET
