@@ -1,1 +1,1 @@
-"""The Lightning side: data module, training module, the run itself."""
+"""Lightning's part: data modules, training modules, and the stages of a run."""

@@ -1,4 +1,4 @@
-"""Gradient accumulation whose result is that of one batch of all rows, however these are divided."""
+"""Gradient accumulation that gives the gradient of one batch of all rows, however the rows are divided."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from bert_ft.compat.torch import multiply_in_place
 
 
 def ends_window(trainer: Trainer, batch_idx: int) -> bool:
-    """Whether the optimizer steps after this batch: the window is full, or the epoch ends."""
+    """Return whether the optimizer steps after this batch: the window is full, or the epoch ends."""
     return trainer.is_last_batch or (batch_idx + 1) % trainer.accumulate_grad_batches == 0
 
 
 class AccumulationWindow:
     """The batches of one optimizer step.
 
-    Lightning divides each batch's loss by ``accumulate_grad_batches``, which is the mean over all rows only as long
-    as the batches weigh alike and the window is full. Here each loss counts by its batch's weight, and at the end of
-    the window the gradients are divided by the weight of them all, on all processes.
+    Lightning divides each batch's loss by ``accumulate_grad_batches``. This is the mean over all rows only if the batches
+    have equal weights and the window is full. Here each loss is multiplied by its batch's weight, and at the end of the
+    window the gradients are divided by the total weight of all batches on all processes.
     """
 
     def __init__(self) -> None:
@@ -30,12 +30,12 @@ class AccumulationWindow:
         self._total: Tensor | float = 0.0
 
     def add(self, loss: Tensor, weight: Tensor | int, num_rows: int) -> Tensor:
-        """The loss to give to Lightning.
+        """Return the loss to give to Lightning.
 
         Args:
             loss: the mean over the batch.
-            weight: what that mean has divided by.
-            num_rows: of the batch; a window's first sets the scale at which gradients are accumulated.
+            weight: denominator of that mean (rows, or the sum of class weights).
+            num_rows: rows of the batch; those of a window's first batch set the scale of the accumulated gradients.
         """
         if not self._nominal:
             self._nominal = float(num_rows)
@@ -43,14 +43,14 @@ class AccumulationWindow:
         return loss * (weight / self._nominal)
 
     def state(self, parameters: Iterable[tuple[str, nn.Parameter]]) -> dict[str, Any]:
-        """What a checkpoint within the window has to keep; nothing between two windows."""
+        """Return what a checkpoint within the window must keep; empty between two windows."""
         if not self._nominal:
             return {}
         gradients = {name: parameter.grad for name, parameter in parameters if parameter.grad is not None}
         return {"nominal": self._nominal, "total": self._total, "gradients": gradients}
 
     def restore(self, state: Mapping[str, Any], parameters: Iterable[tuple[str, nn.Parameter]]) -> None:
-        """Go on in the window of ``state``."""
+        """Continue in the window of ``state``."""
         if not state:
             return
         by_name = dict(parameters)
@@ -61,11 +61,11 @@ class AccumulationWindow:
             self._total = self._total.to(next(iter(by_name.values())).device)
 
     def share(self, accumulate_grad_batches: int) -> Tensor | float:
-        """What the gradients so far are to be divided by to be the mean over their rows."""
+        """Return the divisor that turns the gradients so far into the mean over their rows."""
         return self._total / (self._nominal * accumulate_grad_batches) if self._nominal else 1.0
 
     def finish(self, parameters: Iterable[nn.Parameter], accumulate_grad_batches: int) -> None:
-        """Make the accumulated gradients those of the mean over the window, and begin a new one."""
+        """Turn the accumulated gradients into those of the mean over the window, and start a new window."""
         total, nominal = self._total, self._nominal * accumulate_grad_batches
         self._total, self._nominal = 0.0, 0.0
         if isinstance(total, Tensor) and distributed.is_available() and distributed.is_initialized():

@@ -1,4 +1,4 @@
-"""Gradient clipping that says what it did."""
+"""Gradient clipping that records the norms before and after."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from bert_ft.compat.torch import l2_norms
 
 @dataclass(frozen=True)
 class ClippedGradients:
-    """The gradients of an optimizer step, and what clipping made of them.
+    """Norms of the gradients of an optimizer step, before and after clipping.
 
     Attributes:
-        parameters: those that have a gradient.
-        norms: ``(num_parameters,)``, the L2 norm of each before it was clipped.
-        before: the L2 norm of all of them.
-        after: likewise, after clipping.
+        parameters: the parameters that have a gradient.
+        norms: ``(num_parameters,)``, the L2 norm of each before clipping.
+        before: the L2 norm of all before clipping.
+        after: the L2 norm of all after clipping.
     """
 
     parameters: list[nn.Parameter]
@@ -33,11 +33,11 @@ class ClippedGradients:
 def clip_gradients(
     parameters: Sequence[nn.Parameter], limit: float | None, algorithm: str
 ) -> ClippedGradients:
-    """Clip in place.
+    """Clip the gradients in place.
 
     Args:
-        parameters: those of the optimizer; one without a gradient is left out.
-        limit: of the norm, or of each value; ``None`` clips nothing.
+        parameters: parameters of the optimizer; those without a gradient are skipped.
+        limit: limit of the norm, or of each value; ``None`` = no clipping.
         algorithm: ``norm`` or ``value``.
     """
     trained = [parameter for parameter in parameters if parameter.grad is not None]
@@ -56,17 +56,17 @@ def clip_gradients(
 
 
 def parameters_of(optimizer: Optimizer) -> list[nn.Parameter]:
-    """Those of all its groups."""
+    """Return the parameters of all groups of the optimizer."""
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 def gradient_norms(parameters: Sequence[nn.Parameter]) -> Tensor:
-    """``(num_parameters,)``, the L2 norm of each parameter's gradient, which it must have."""
+    """Return the L2 norm of each parameter's gradient, ``(num_parameters,)``; each must have one."""
     return norms_of([parameter.grad for parameter in parameters if parameter.grad is not None])
 
 
 def norms_of(tensors: Sequence[Tensor]) -> Tensor:
-    """``(num_tensors,)``, the L2 norm of each, in float32 at least."""
+    """Return the L2 norm of each tensor, ``(num_tensors,)``, in at least float32."""
     if not tensors:
         return torch.zeros(0)
     dtype = torch.promote_types(tensors[0].dtype, torch.float32)

@@ -15,17 +15,17 @@ from bert_ft.training.resumable_data import ResumableDataModule
 
 
 class TextDataModule(ResumableDataModule):
-    """Loaders over prepared data.
+    """Data loaders over prepared data.
 
     Args:
         data: tokenized splits.
         batch_size: sequences in a training batch, on each device.
         eval_batch_size: most sequences in an evaluation batch.
         max_tokens: most tokens in an evaluation batch.
-        seed: of the training order.
-        num_workers: processes that cut batches; 0 = in the training process.
-        augmented: the training split with its texts changed; ``None`` trains on them as they are.
-        tokenizer: whose ids they are, for callbacks that show tokens.
+        seed: determines the training order.
+        num_workers: processes that make batches; 0 = the training process does.
+        augmented: the training split with augmented texts; ``None`` = no augmentation.
+        tokenizer: tokenizer of the ids, for callbacks that show tokens.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class TextDataModule(ResumableDataModule):
         self.tokenizer = tokenizer
 
     def texts(self, split: str, rows: Sequence[int]) -> list[str]:
-        """The texts of these rows of a split as they were read, those of a pair joined by `` | ``."""
+        """Return the original texts of these rows of a split; the texts of a pair are joined by `` | ``."""
         columns = [
             name for name in ("text", "text_pair") if name in self.data.splits[split].texts.column_names
         ]
@@ -57,7 +57,7 @@ class TextDataModule(ResumableDataModule):
         return [" | ".join(str(row[name]) for name in columns) for row in found]
 
     def sources(self, split: str, rows: Sequence[int]) -> list[str]:
-        """Where each of these rows of a split was read: the file's name and the number of its row, from 1."""
+        """Return where each of these rows of a split was read: file name and row number, from 1."""
         found = self.data.splits[split]
         return [f"{Path(found.origin).name} {found.rows[row]}" for row in rows]
 

@@ -1,4 +1,4 @@
-"""What training any encoder has in common: exact accumulation, layer-wise rates and their schedules, clipping."""
+"""Training common to all encoders: exact accumulation, layer-wise learning rates and their schedules, clipping."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ class MultiplierSchedule(Protocol):
     """A learning-rate or weight-decay schedule."""
 
     def multiplier(self, total_steps: float) -> Callable[[int], float]:
-        """The function from an optimizer step, counted from 0, to what the optimizer's own value is multiplied by."""
+        """Return the function from an optimizer step, counted from 0, to the multiplier of the optimizer's own value."""
 
 
 class EncoderModule(LightningModule):
-    """Trains ``trained``, whose parameters are named ``encoder.*``, ``pooling.*`` and ``head.*``.
+    """Train ``trained``, whose parameters are named ``encoder.*``, ``pooling.*`` and ``head.*``.
 
-    A subclass returns from its ``training_step`` what ``weighed`` gives.
+    ``training_step`` of a subclass must return the result of ``weighted``.
 
     Args:
         optimizer: builds the optimizer over layer-wise groups.
         schedule: learning-rate multiplier over all optimizer steps.
-        weight_decay_schedule: the same of the weight decay; ``None`` = constant.
+        weight_decay_schedule: weight-decay multiplier over all optimizer steps; ``None`` = constant.
 
     Attributes:
-        clipped_gradients: of the latest optimizer step, where anybody needed their norms.
-        has_initial_weights: whether it is built with the weights that training begins with, or began with before a resume.
-        batch_loss: the mean over the latest training batch, before it is weighted for the accumulation.
+        clipped_gradients: norms of the latest optimizer step, if they were needed.
+        has_initial_weights: whether the module is built with the weights that training starts or, before a resume, started with.
+        batch_loss: mean over the latest training batch, before it is weighted for accumulation.
     """
 
     clipped_gradients: ClippedGradients | None = None
@@ -71,29 +71,29 @@ class EncoderModule(LightningModule):
 
     @property
     def trained(self) -> nn.Module:
-        """What the optimizer is built over."""
+        """The module whose parameters the optimizer gets."""
         raise TypeError(f"{type(self).__name__} doesn't say what it trains")
 
     @property
     def trained_before(self) -> tuple[str, ...]:
-        """How the names of parameters begin that stand above the encoder and come from its checkpoint."""
+        """Prefixes of parameters above the encoder that come from its checkpoint."""
         return ()
 
     @property
     def weights_name(self) -> str:
-        """Which weights are validated and saved: ``raw``, or how they are averaged."""
+        """Which weights are validated and saved: ``raw``, or the name of the averaging."""
         return "raw"
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:
-        """The last weights are validated, also where ``max_steps`` ends training within an epoch that has validations."""
+        """Validate the last weights even if ``max_steps`` ends training within an epoch that has validations."""
         if self.trainer.global_step == self.trainer.max_steps:
             self.trainer.should_stop = True  # which Lightning validates before; at max_steps it just leaves
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The validation values of these very weights travel with them.
+        """Save the validation values of these weights with them.
 
-        So do the gradients of an accumulation window that isn't full, which a resumed run needs; of several processes each
-        has its own, and none is kept.
+        Also save the gradients of an accumulation window that isn't full, which a resumed run needs. With several processes each
+        has its own gradients, and none are saved.
         """
         if "optimizer_states" in checkpoint and self.trainer.world_size == 1:
             checkpoint[WINDOW_KEY] = self._window.state(self.trained.named_parameters())
@@ -116,12 +116,12 @@ class EncoderModule(LightningModule):
             self._decay_to_restore = []
 
     def on_validation_epoch_end(self) -> None:
-        """Validations are logged at the steps done, also within an accumulation window."""
+        """Log a validation at the number of steps done, even within an accumulation window."""
         if is_fitting(self.trainer):
             # by this name Lightning's loggers take it for the step of all that is logged with it
             self.log("step", float(self.trainer.global_step))
 
-    def weighed(self, loss: Tensor, weight: Tensor | int, num_rows: int, batch_index: int) -> Tensor:
+    def weighted(self, loss: Tensor, weight: Tensor | int, num_rows: int, batch_index: int) -> Tensor:
         """The loss as Lightning is to have it; see ``AccumulationWindow.add``."""
         self.batch_loss = loss.detach()
         self._window_ends = ends_window(self.trainer, batch_index)
@@ -129,7 +129,7 @@ class EncoderModule(LightningModule):
 
     @property
     def accumulated_share(self) -> float | Tensor:
-        """How much of the mean gradient of a full window the batches so far make up; 1 after the last."""
+        """Return the share of a full window's mean gradient that the batches so far make up; 1 after the last."""
         return self._window.share(self.trainer.accumulate_grad_batches)
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
@@ -138,7 +138,7 @@ class EncoderModule(LightningModule):
             self._window.finish(self.trained.parameters(), self.trainer.accumulate_grad_batches)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """What the optimizer is built over, layer by layer (see ``bert_ft.optim.groups``)."""
+        """Return the parameter groups of the optimizer, layer by layer (see ``bert_ft.optim.groups``)."""
         encoder = cast(PreTrainedModel, self.trained.encoder)
         return self.optimizer.groups(
             self.trained.named_parameters(),
@@ -172,9 +172,9 @@ class EncoderModule(LightningModule):
     ) -> None:
         """Clip, and log the norm before and after.
 
-        That includes a fused optimizer under mixed precision, which Lightning refuses since such an optimizer
-        unscales gradients only in its step. Unscaled here, before they are clipped, torch's scaler knows not to do
-        it again. Sharded strategies clip in their own way, and log nothing.
+        This also works for a fused optimizer under mixed precision. Lightning refuses it, since such an optimizer unscales
+        gradients only in its step. Here they are unscaled before clipping, and torch's scaler doesn't unscale them again.
+        Sharded strategies clip in their own way, and nothing is logged.
         """
         if not isinstance(self.trainer.strategy, SingleDeviceStrategy | DDPStrategy):
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
@@ -194,7 +194,7 @@ class EncoderModule(LightningModule):
 
 
 def split_metrics(metrics: Mapping[str, Any], prefix: str) -> dict[str, float]:
-    """The metrics of one split as plain floats, without the split's prefix."""
+    """Return the metrics of one split as plain floats, without the split's prefix."""
     return {
         name.removeprefix(prefix): float(value) for name, value in metrics.items() if name.startswith(prefix)
     }

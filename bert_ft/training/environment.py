@@ -1,4 +1,4 @@
-"""What a run runs on, for its record."""
+"""Record the environment of a run."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ PACKAGES = ("bert_ft", "torch", "lightning", "transformers", "torchmetrics", "da
 
 
 def package_versions() -> dict[str, str]:
-    """Python's version and that of each package that can change a run's numbers."""
+    """Return the versions of Python and of each package that can change a run's numbers."""
     return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
 def environment(trainer: Trainer, precision: Precision, seed: int) -> dict[str, Any]:
-    """System, processor or GPUs, threads and processes, versions, precision and seed."""
+    """Return system, processor or GPUs, threads, processes, versions, precision and seed."""
     device = trainer.strategy.root_device
     found: dict[str, Any] = {
         "system": platform.platform(),
@@ -41,7 +41,7 @@ def environment(trainer: Trainer, precision: Precision, seed: int) -> dict[str, 
 
 
 def _processor() -> str:
-    """Its name; the architecture where the system doesn't tell."""
+    """Return the processor's name, or the architecture if the system doesn't have the name."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]

@@ -1,8 +1,8 @@
-"""The frozen part's output, computed once for each row and read from the disk afterwards.
+"""Cache of the frozen layers' output: computed once per row, then read from disk.
 
-This changes the mathematics of training: the frozen part runs without dropout, since a mask that is drawn
-once and kept would be no dropout. Everything above it, and all evaluation, is as without a cache, up to
-the rounding of other batches' products.
+This changes the mathematics of training: the frozen part runs without dropout, since a mask that is drawn only once
+wouldn't be dropout. Everything above it, and all evaluation, is the same as without a cache, up to rounding in batches of
+other shapes.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ _BYTES = 4  # of a float32
 
 
 class FrozenStates:
-    """Gives batches the output of the first layers, in float32, whatever precision these run in.
+    """Give batches the output of the first layers, in float32, whatever their precision.
 
-    The rows of a split lie in a memory-mapped temporary file without a name, so that the disk has its
-    space back when the process ends, however it ends. Each process has files of its own.
+    The rows of a split are in a memory-mapped temporary file without a name, so that the disk space is freed whenever and
+    however the process ends. Each process has its own files.
 
     Args:
-        encoder: with a frozen lower part; of a family that has BERT's own layers.
-        lengths: for each split by name, the tokens in each of its rows.
-        num_layers: how many layers are frozen, and their output kept.
-        max_tokens: a larger batch is computed in pieces.
+        encoder: an encoder with a frozen lower part, of a family with BERT's own layers.
+        lengths: split name → number of tokens of each row.
+        num_layers: number of frozen layers whose output is kept.
+        max_tokens: a batch of more tokens is computed in parts.
 
     Raises:
-        ConfigError: the temporary folder's disk has too little space.
+        ConfigError: the disk of the temporary folder has too little space.
     """
 
     def __init__(
@@ -58,11 +58,11 @@ class FrozenStates:
         _check_space(sum(int(split.sum()) for split in lengths.values()), encoder.config.hidden_size)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FrozenStates:
-        """Itself: a copy of the module, made to average its weights, reads the same files."""
+        """Return itself: a copy of the module, made for averaging, reads the same files."""
         return self
 
     def attach(self, batch: TextBatch, split: str) -> TextBatch:
-        """``batch`` with its ``states``: read where all of its rows are kept, else computed and kept."""
+        """Return ``batch`` with its ``states``: read if all of its rows are kept, else computed and kept."""
         if split not in self._kept:  # made at first use, by the process that uses it
             self._kept[split] = _RowFile(self._lengths[split], self._encoder.config.hidden_size)
         kept = self._kept[split]
@@ -75,7 +75,7 @@ class FrozenStates:
         return replace(batch, states=states, num_layers_done=self._num_layers)
 
     def close(self) -> None:
-        """Give the disk its space back; what is asked for later is computed anew."""
+        """Free the disk space; later requests are computed again."""
         self._kept.clear()
 
     def _compute(self, batch: TextBatch) -> Tensor:
@@ -84,7 +84,7 @@ class FrozenStates:
 
 
 class _RowFile:
-    """Rows of ``(length, width)`` float32 in a file, each known to be there or not."""
+    """Rows of ``(length, width)`` float32 in a file, and which of them have been written."""
 
     def __init__(self, lengths: np.ndarray, width: int) -> None:
         self._offsets = np.concatenate(([0], np.cumsum(lengths)))
@@ -95,11 +95,11 @@ class _RowFile:
         return bool(self._filled[rows].all())
 
     def read(self, rows: Sequence[int]) -> np.ndarray:
-        """The rows one after the other, ``(num_tokens, width)``."""
+        """Return the concatenated rows, ``(num_tokens, width)``."""
         return np.concatenate([self._values[start:stop] for start, stop in self._spans(rows)])
 
     def write(self, rows: Sequence[int], values: np.ndarray) -> None:
-        """The inverse of ``read``."""
+        """Write the rows; the inverse of ``read``."""
         first = 0
         for start, stop in self._spans(rows):
             self._values[start:stop] = values[first : first + stop - start]

@@ -1,4 +1,4 @@
-"""Records of a run as JSON."""
+"""Write a run's records as JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bert_ft.atomic_file import write
 
 
 def _without_nan(values: Any) -> Any:
-    """``values`` with ``None`` for NaN and infinity, which JSON doesn't have: those of a run that diverged."""
+    """Replace NaN and infinity, which JSON lacks, by ``None``: a diverged run has them."""
     if isinstance(values, dict):
         return {key: _without_nan(value) for key, value in values.items()}
     if isinstance(values, float) and not math.isfinite(values):
@@ -20,6 +20,6 @@ def _without_nan(values: Any) -> Any:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """``content`` as indented JSON, NaN and infinity as ``null``."""
+    """Write ``content`` as indented JSON, NaN and infinity as ``null``."""
     text = json.dumps(_without_nan(content), indent=2, ensure_ascii=False, allow_nan=False)
     write(path, f"{text}\n".encode())

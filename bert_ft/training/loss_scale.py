@@ -1,4 +1,4 @@
-"""What float16's gradients are multiplied by, so that small ones don't vanish."""
+"""The factor that keeps small float16 gradients from underflowing."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from torch.optim import Optimizer
 
 
 def scaler_of(trainer: Trainer) -> Any | None:
-    """The ``torch.amp.GradScaler`` of the trainer's precision; ``None`` where gradients aren't scaled."""
+    """Return the ``torch.amp.GradScaler`` of the trainer's precision; ``None`` if gradients aren't scaled."""
     plugin = trainer.precision_plugin
     return plugin.scaler if isinstance(plugin, MixedPrecision) else None
 
 
 def loss_scale(trainer: Trainer) -> float:
-    """The factor that is in the gradients after a backward pass."""
+    """Return the factor in the gradients after a backward pass."""
     scaler = scaler_of(trainer)
     return 1.0 if scaler is None else float(scaler.get_scale())
 
 
 def unscales_in_step(optimizer: Optimizer) -> bool:
-    """Whether the optimizer is given gradients as the loss scale left them: a fused one is."""
+    """Return whether the optimizer itself unscales the gradients, as fused optimizers do."""
     return any(group.get("fused") for group in optimizer.param_groups)

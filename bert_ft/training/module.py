@@ -1,4 +1,4 @@
-"""A classifier as a LightningModule: the step, the optimizer, the metrics."""
+"""A classifier as a LightningModule: step, optimizer, metrics."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ from bert_ft.training.resume import TRAINED_ROWS_KEY, check_same_training
 
 
 class AveragedWeights(Protocol):
-    """Who averages the weights while they train."""
+    """Protocol of a callback that averages the weights during training."""
 
     name: str
 
     @property
     def num_averaged(self) -> int:
-        """Of how many steps the average is; 0 = it hasn't begun, and the module's own weights count."""
+        """Number of steps averaged so far; 0: averaging hasn't started, and the module's own weights are used."""
 
     def averaged_weights(self) -> dict[str, Tensor]:
-        """What is validated, saved and tested in place of the module's state, once the average has begun."""
+        """Return what is validated, saved and tested instead of the module's state, once averaging has started."""
 
 
 class ClassificationModule(EncoderModule):
-    """Trains a ``Classifier`` on packed batches.
+    """Train a ``Classifier`` on packed batches.
 
     Args:
         classifier: the model.
-        task: gives the plain loss of validation and test, so that runs with different losses compare, and the metrics.
+        task: gives the metrics, and the plain loss of validation and test, so that runs with different losses are comparable.
         objective: what training minimizes.
         optimizer: builds the optimizer over layer-wise groups.
         schedule: learning-rate multiplier over all optimizer steps.
-        weight_decay_schedule: the same of the weight decay; ``None`` = constant.
-        max_tokens: a training batch with more tokens is computed in pieces (see ``Objective``).
-        frozen_states: gives each batch the output of the encoder's frozen part; ``None`` runs it every time.
-        metrics: over a whole split, beside the task's own; they are copied.
+        weight_decay_schedule: weight-decay multiplier over all optimizer steps; ``None`` = constant.
+        max_tokens: a training batch of more tokens is computed in parts (see ``Objective``).
+        frozen_states: gives each batch the output of the encoder's frozen part; ``None`` = it is always computed.
+        metrics: metrics over a whole split, besides those of the task; they are copied.
 
     Attributes:
         averaging: set by a callback that averages the weights.
@@ -91,10 +91,10 @@ class ClassificationModule(EncoderModule):
         self.log_dict(
             {f"{layout.TRAIN_LOSS}_{name}": value for name, value in terms.items()}, batch_size=len(batch)
         )
-        return self.weighed(loss, self.objective.weight(batch.labels), len(batch), batch_index)
+        return self.weighted(loss, self.objective.weight(batch.labels), len(batch), batch_index)
 
     def validation_step(self, batch: TextBatch, batch_index: int) -> dict[str, Any]:
-        """For callbacks: ``logits``, ``labels`` and ``features`` of the batch, and the ``rows`` of the split that it has."""
+        """Return ``logits``, ``labels`` and ``features`` of the batch and its ``rows`` of the split, for callbacks."""
         return self._evaluate(self._with_states(batch, "validation"), layout.VAL_LOSS, self.val_metrics)
 
     def test_step(self, batch: TextBatch, batch_index: int) -> dict[str, Any]:

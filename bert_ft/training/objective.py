@@ -1,4 +1,4 @@
-"""What a training step minimizes: the loss of the labels, and what can be added to it."""
+"""The objective of a training step: the loss of the labels, and terms added to it."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _GRADIENT_SCALE = 2.0**10
 
 @dataclass(frozen=True)
 class LossTerms:
-    """What is added to the loss of the labels; 0 switches a term off.
+    """Terms added to the loss of the labels; a weight of 0 disables a term.
 
     Attributes:
-        contrastive_weight: of ``SupervisedContrastive`` on the vectors that the head sees.
+        contrastive_weight: weight of ``SupervisedContrastive`` on the head's input vectors.
         contrastive_temperature: its temperature.
-        r_drop_weight: of the divergence between two passes with different dropout; the loss of the labels is then
-            the mean of both passes'.
+        r_drop_weight: weight of the divergence of two passes with different dropout; the loss of the labels is then the
+            mean over both passes.
         adversarial_epsilon: length of the perturbation of each text's word embeddings.
-        adversarial_weight: of the loss of the perturbed texts.
+        adversarial_weight: weight of the loss of the perturbed texts.
     """
 
     contrastive_weight: NotNegative = 0.0
@@ -48,7 +48,7 @@ class LossTerms:
 
 @dataclass(frozen=True)
 class _Pass:
-    """One pass over a batch: logits, the head's inputs, and each piece's word embeddings where asked for."""
+    """One pass over a batch: logits, the head's inputs, and the word embeddings of each part if requested."""
 
     logits: Tensor
     features: Tensor
@@ -76,10 +76,10 @@ class Objective(nn.Module):
     def forward(
         self, classifier: Classifier, batch: TextBatch, max_tokens: int
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The scalar to minimize, and its terms (detached, unweighted) where there are any besides the loss.
+        """Return the scalar to minimize, and its terms (detached, unweighted) if there are any besides the loss.
 
-        A batch of more than ``max_tokens`` tokens is computed in pieces, each recomputed in the backward pass:
-        the result is that of the whole batch, memory that of one piece.
+        A batch of more than ``max_tokens`` tokens is computed in parts, which are recomputed in the backward pass: the result is
+        that of the whole batch, with the memory of one part.
         """
         labels = batch.labels
         assert labels is not None
@@ -114,7 +114,7 @@ class Objective(nn.Module):
         return self.loss.total_weight(labels) if isinstance(self.loss, RowLoss) else len(labels)
 
     def _mean(self, values: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean of ``(batch,)`` values, weighted as the loss weights its rows: ``weight`` is its denominator too."""
+        """Return the mean of ``(batch,)`` values, weighted as the loss weights its rows; ``weight`` is its denominator."""
         return self.loss.weighted_mean(values, labels) if isinstance(self.loss, RowLoss) else values.mean()
 
     def _perturbations(
@@ -128,7 +128,7 @@ class Objective(nn.Module):
 
 
 def _perturbation(gradient: Tensor, epsilon: float, piece: TextBatch) -> Tensor:
-    """As ``fgm_perturbation``, for ``(1, num_tokens, dim)`` of a packed or ``(batch, longest, dim)`` of a padded run."""
+    """Do what ``fgm_perturbation`` does, for packed ``(1, num_tokens, dim)`` or padded ``(batch, longest, dim)``."""
     num_sequences, length, dim = gradient.shape
     if num_sequences == 1:
         cu_seqlens = piece.cu_seqlens
@@ -166,7 +166,7 @@ def _run(
 
 @contextmanager
 def _word_embeddings(encoder: PreTrainedModel, perturbation: Tensor | None) -> Iterator[list[Tensor]]:
-    """The word embeddings of the pass inside, with ``perturbation`` added."""
+    """Yield the word embeddings of the pass inside the context, after adding ``perturbation``."""
     seen: list[Tensor] = []
 
     def hook(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor:

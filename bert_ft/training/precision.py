@@ -1,4 +1,4 @@
-"""Which precision a run really has: what Lightning would change silently is decided, and said, here."""
+"""Decide the precision of a run, and say where it differs from the requested one; Lightning would change it silently."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ON_CPU = {"16-mixed": "bf16-mixed", "16-true": "bf16-true"}
 
 @dataclass(frozen=True)
 class Precision:
-    """What was asked for and what runs, in Lightning's long names, with a sentence where they differ."""
+    """Requested and effective precision, in Lightning's long names, with a sentence if they differ."""
 
     requested: str
     effective: str
@@ -18,7 +18,7 @@ class Precision:
 
 
 def effective_precision(requested: int | str, *, on_cpu: bool) -> Precision:
-    """The precision that runs for ``trainer.precision=requested``."""
+    """Return the precision that is used for ``trainer.precision=requested``."""
     name = SHORT.get(str(requested), str(requested))
     if on_cpu and name in ON_CPU:
         effective = ON_CPU[name]

@@ -1,4 +1,4 @@
-"""The pre-training stage from its start to the saved encoder, or from the cache."""
+"""The pre-training stage, from its start to the saved encoder, or from the cache."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(kw_only=True)
 class Pretraining(Stage):
-    """The stage before fine-tuning, or alone.
+    """The pre-training stage, before fine-tuning or as a run of its own.
 
     Attributes:
-        texts: what it sees.
-        cache: where results are kept; ``None`` = nowhere.
-        num_cached: how many.
-        settings: of the configuration, those that determine the result.
+        texts: the stage's texts.
+        cache: folder of cached results; ``None`` = no cache.
+        num_cached: number of results to keep.
+        settings: the settings that determine the result.
     """
 
     module: PretrainingModule
@@ -50,16 +50,16 @@ class Pretraining(Stage):
     _before: dict[str, float] = field(default_factory=dict, init=False)
 
     def run(self) -> dict[str, Any]:
-        """Train, or take over what was trained before, and leave the encoder in ``model/``; what ``metrics.json`` says."""
+        """Train, or take a cached result, and leave the encoder in ``model/``; return the content of ``metrics.json``."""
         with self.encoder(keep=True):
             return self.record
 
     @contextmanager
     def encoder(self, *, keep: bool = False) -> Iterator[Path]:
-        """The Hugging Face folder of the trained encoder, which stays there as long as the block lasts.
+        """Yield the Hugging Face folder of the trained encoder, which exists until the block ends.
 
         Args:
-            keep: leave it in ``model/`` of the stage's folder, where it also stays afterwards.
+            keep: leave it in ``model/`` of the stage's folder, where it stays.
 
         Raises:
             CheckpointError: ``resume_from`` can't be read.
@@ -84,7 +84,7 @@ class Pretraining(Stage):
         return json.loads((self.folder / layout.METRICS_FILE).read_text(encoding="utf-8"))
 
     def begin(self) -> None:
-        """Measure the held-out texts before training."""
+        """Evaluate the held-out texts before training."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.seed_all()
         if self.resume_from is None:
@@ -140,7 +140,7 @@ class Pretraining(Stage):
 
     @property
     def _before_file(self) -> Path:
-        """The held-out metrics before training, which a resumed stage can't measure any more."""
+        """The file of the held-out metrics before training, which a resumed stage can no longer compute."""
         return self.folder / layout.BEFORE_FILE
 
     def _key(self) -> str:
@@ -174,7 +174,7 @@ def _copy_logs(source: Path, target: Path) -> None:
 
 
 def _copy_folder(source: Path, target: Path) -> None:
-    """As a whole or not at all."""
+    """Copy a folder as a whole or not at all."""
     partial = target.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)  # of a process that died
     shutil.copytree(source, partial)

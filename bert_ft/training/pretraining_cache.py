@@ -1,4 +1,4 @@
-"""Results of the pre-training stage, kept so that an identical stage is trained once, also by concurrent processes."""
+"""Cache of pre-training results, so that an identical stage is trained only once, even by concurrent processes."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ log = logging.getLogger(__name__)
 def made_once(
     root: Path, key: str, make: Callable[[Path], None], *, num_kept: int
 ) -> Iterator[tuple[Path, bool]]:
-    """The folder ``key`` in ``root``, and whether it was made just now.
+    """Yield the folder ``key`` in ``root``, and whether it was made just now.
 
-    Of processes that want the same one, one makes it and the others wait; if that one dies, another takes over, for its
-    lock dies with it. The folder appears when it is complete, disappears as a whole, and not before the block is left.
+    Of processes that need the same folder, one makes it and the others wait. If that process dies, its lock is released and
+    another one makes it. The folder appears only when it is complete, and isn't removed before the block ends.
 
     Args:
-        root: of the cache.
-        key: stands for all that determines the content.
+        root: folder of the cache.
+        key: identifies everything that determines the content.
         make: fills an empty folder.
-        num_kept: the folders that are kept in ``root``, those used last.
+        num_kept: number of folders to keep in ``root``, the last used ones.
     """
     root.mkdir(parents=True, exist_ok=True)
     with _locked(root / f"{key}.lock"):
@@ -68,7 +68,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _drop_oldest(root: Path, num_kept: int) -> None:
-    """All but the entries used last, and what processes that died have left."""
+    """Remove all but the last used entries, and what killed processes have left."""
     folders = [path for path in root.iterdir() if path.is_dir()]
     unfinished = [path for path in folders if path.suffix == UNFINISHED]
     entries = [path for path in folders if not path.suffix]
@@ -85,7 +85,7 @@ def _drop_oldest(root: Path, num_kept: int) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Without a moment in which a part of it could be taken for an entry."""
+    """Remove an entry, at no moment leaving a part of it that could be taken for an entry."""
     doomed = path.with_suffix(UNFINISHED)
     if doomed != path:
         shutil.rmtree(doomed, ignore_errors=True)
@@ -110,13 +110,13 @@ def stage_key(
     *,
     with_labels: bool,
 ) -> str:
-    """A name for all that determines the result of a stage.
+    """Return a name for everything that determines the result of a stage.
 
     Args:
         settings: plain values: configurations, seed, versions, precision, tokenizer.
-        weights: those that it starts from, the head's included.
+        weights: the weights that it starts from, including the head's.
         splits: the texts, as ids.
-        with_labels: whether their labels take part.
+        with_labels: whether the labels are used.
     """
     digest = sha256(json.dumps([_FORMAT, settings], sort_keys=True, default=str).encode())
     for name, value in sorted(weights.items()):

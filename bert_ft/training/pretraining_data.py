@@ -10,15 +10,15 @@ from bert_ft.training.resumable_data import ResumableDataModule
 
 
 class PretrainingDataModule(ResumableDataModule):
-    """Loaders over the stage's texts.
+    """Data loaders over the stage's texts.
 
     Args:
-        train: what is trained on, its masks new in each epoch.
-        held_out: what the held-out loss is of, its masks and batches always the same.
-        batch_size: texts in a batch, on each device; in the held-out ones too, for a contrastive loss is as high as its
-            batch is large.
-        seed: of the training order.
-        num_workers: processes that cut batches; 0 = in the training process.
+        train: texts to train on, with new masks in each epoch.
+        held_out: texts of the held-out loss, with the same masks and batches each time.
+        batch_size: texts in a batch, on each device; also of held-out texts, since a contrastive loss depends on the size of
+            the batch.
+        seed: determines the training order.
+        num_workers: processes that make batches; 0 = the training process does.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A pretrainer as a LightningModule: the step, and what is measured on held-out texts."""
+"""A pretrainer as a LightningModule: the step, and the metrics of held-out texts."""
 
 from __future__ import annotations
 
@@ -31,19 +31,20 @@ log = logging.getLogger(__name__)
 
 
 class PretrainingModule(EncoderModule):
-    """Trains a ``Pretrainer`` on ``PretrainingBatch``es.
+    """Train a ``Pretrainer`` on ``PretrainingBatch``es.
 
-    In an accumulation window each batch counts by its masked tokens, so that the masked-token loss is the mean over all of
-    the window's; without masks by its texts. Where a batch without a masked token has a contrastive loss it counts as one.
+    In an accumulation window a batch's weight is its number of masked tokens, so that the masked-token loss is the mean over
+    all masked tokens of the window; without masking it is its number of texts. With a contrastive loss, a batch without masked
+    tokens has weight one.
 
     Args:
         pretrainer: the model.
-        objective: what training minimizes, and held-out texts are judged by.
+        objective: what training minimizes; its terms are also measured on held-out texts.
         optimizer: builds the optimizer over layer-wise groups.
         schedule: learning-rate multiplier over all optimizer steps.
-        max_tokens: a batch with more tokens is computed in pieces.
-        head_is_fresh: whether the masked-language-model head started at random; one that didn't learns as a layer does.
-        task: says which labels are the same, where ``objective`` is supervised.
+        max_tokens: a batch of more tokens is computed in parts.
+        head_is_fresh: whether the masked-LM head started at random; one that didn't has the learning rate of a layer.
+        task: says which labels are the same, if ``objective`` is supervised.
     """
 
     def __init__(
@@ -97,13 +98,13 @@ class PretrainingModule(EncoderModule):
             }
         self.log(layout.TRAIN_LOSS, seen.pop(layout.TRAIN_LOSS), batch_size=len(batch), prog_bar=True)
         self.log_dict(seen, batch_size=len(batch))
-        return self.weighed(loss, weight, len(batch), batch_index)
+        return self.weighted(loss, weight, len(batch), batch_index)
 
     def on_validation_epoch_start(self) -> None:
         self._sums = torch.zeros(len(_SUMS), dtype=widest(self.device), device=self.device)
 
     def validation_step(self, batch: PretrainingBatch, batch_index: int) -> None:
-        """Adds the batch's sums."""
+        """Add the batch's sums."""
         masked = self._masked_tokens(batch, alone=True)
         with self._dropout(batch_index):
             views = self._views(batch, alone=True)
@@ -142,7 +143,7 @@ class PretrainingModule(EncoderModule):
 
     @contextmanager
     def _dropout(self, batch_index: int) -> Iterator[None]:
-        """Training mode in a validation, for two views to differ; training's random numbers stay as they are."""
+        """Enable dropout in a validation, so that two views differ, without changing training's random numbers."""
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices):
             torch.manual_seed(HELD_OUT_SEED + batch_index)
@@ -172,7 +173,7 @@ def held_out_metrics(sums: dict[str, float], objective: PretrainingObjective) ->
 
 
 def _sums(masked: MaskedTokens | None, views: Views | None, num_rows: int, zero: Tensor) -> Tensor:
-    """``(len(_SUMS),)`` of a batch, of the type and on the device of ``zero``."""
+    """Return a batch's sums, ``(len(_SUMS),)``, with the dtype and device of ``zero``."""
     nats = right = targets = contrastive = aligned = potential = zero
     num_pairs = num_rows * (num_rows - 1) // 2
     if masked is not None:

@@ -1,4 +1,4 @@
-"""What a step of the pre-training stage minimizes: a weighted sum of masked-token and contrastive loss."""
+"""The objective of a pre-training step: a weighted sum of masked-token and contrastive loss."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ SameLabel = Callable[[Tensor, Tensor], Tensor]  # of targets and other targets, 
 
 @dataclass(frozen=True)
 class MaskedTokens:
-    """What became of the tokens to be guessed.
+    """Result of predicting the masked tokens.
 
     Attributes:
-        loss: scalar, the sum of their cross entropies in nats over ``num_targets``; 0 where there are none.
-        num_correct: scalar, how many were guessed.
-        num_targets: scalar, how many there are, of the loss's type; the mean over the processes, so that the mean of the
-            processes' losses is that of all tokens.
+        loss: scalar, the sum of their cross entropies in nats divided by ``num_targets``; 0 if there are none.
+        num_correct: scalar, number of correct predictions.
+        num_targets: scalar in the loss's dtype, number of masked tokens; the mean over the processes, so that the mean of the
+            processes' losses is the mean over all tokens.
     """
 
     loss: Tensor
@@ -43,12 +43,12 @@ class MaskedTokens:
 
 @dataclass(frozen=True)
 class Views:
-    """Two passes over the same texts under different dropout.
+    """Two passes over the same texts with different dropout.
 
     Attributes:
-        first: ``(num_sequences, hidden_size)``, the vectors that are handed over.
-        second: likewise.
-        loss: scalar, the contrastive loss of what the projection makes of them.
+        first: ``(num_sequences, hidden_size)``, the text vectors.
+        second: ``(num_sequences, hidden_size)``, those of the second pass.
+        loss: scalar, the contrastive loss of the projected vectors.
     """
 
     first: Tensor
@@ -61,10 +61,10 @@ class PretrainingObjective:
     """The loss of a batch.
 
     Attributes:
-        mlm_weight: of the masked-token loss; 0 = no tokens are guessed.
-        contrastive_weight: of the contrastive loss; 0 = no vectors are compared.
-        supervised: texts of one label are drawn together; otherwise only two views of a text.
-        temperature: that similarities are divided by.
+        mlm_weight: weight of the masked-token loss; 0 = no tokens are predicted.
+        contrastive_weight: weight of the contrastive loss; 0 = no vectors are compared.
+        supervised: whether all texts of a label are pulled together, not only two views of a text.
+        temperature: divisor of the similarities.
     """
 
     mlm_weight: NotNegative = 1.0
@@ -80,9 +80,9 @@ class PretrainingObjective:
     def masked_tokens(
         self, pretrainer: Pretrainer, batch: MaskedBatch, max_tokens: int, *, alone: bool = False
     ) -> MaskedTokens:
-        """Of all targets of the batch, in pieces of ``max_tokens`` tokens (see ``bert_ft.training.objective``).
+        """Predict all targets of the batch, in parts of ``max_tokens`` tokens (see ``bert_ft.training.objective``).
 
-        ``alone``: other processes' batches don't count.
+        ``alone``: ignore the batches of other processes.
         """
 
         def run(piece: MaskedBatch) -> tuple[Tensor, Tensor]:
@@ -128,14 +128,14 @@ class PretrainingObjective:
         return Views(first, second, loss)
 
     def total(self, masked: MaskedTokens | None, views: Views | None) -> Tensor:
-        """The weighted sum of what was computed."""
+        """Return the weighted sum of the computed losses."""
         terms = [] if masked is None else [self.mlm_weight * masked.loss]
         terms += [] if views is None else [self.contrastive_weight * views.loss]
         return torch.stack(terms).sum()
 
 
 def _each(run: Callable[[Piece], Outputs], pieces: Sequence[Piece]) -> list[Outputs]:
-    """``run`` of each; of several each is computed anew in the backward pass, which takes the memory of one."""
+    """Return ``run`` of each part; several parts are recomputed in the backward pass, with the memory of one."""
     if len(pieces) == 1:
         return [run(pieces[0])]
     return [checkpoint(run, piece, use_reentrant=False) for piece in pieces]

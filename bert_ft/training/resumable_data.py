@@ -1,4 +1,4 @@
-"""Lightning's data loaders of packed batches, which go on where a checkpoint was taken."""
+"""Data loaders of packed batches that continue where a checkpoint was taken."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from bert_ft.training.resume import place_in_epoch
 
 
 class ResumableDataModule(LightningDataModule):
-    """Loaders whose place in the epoch travels with the checkpoint.
+    """Data loaders whose position in the epoch is saved in the checkpoint.
 
     Args:
-        seed: of the training order.
-        num_workers: processes that cut batches; 0 = in the training process.
+        seed: determines the training order.
+        num_workers: processes that make batches; 0 = the training process does.
     """
 
     def __init__(self, *, seed: int, num_workers: int = 0) -> None:
@@ -28,7 +28,7 @@ class ResumableDataModule(LightningDataModule):
         self._resume_at: dict[str, int] | None = None
 
     def state_dict(self) -> dict[str, int]:
-        """Where training stands, see ``bert_ft.training.resume``."""
+        """Return the position of training, see ``bert_ft.training.resume``."""
         assert self.trainer is not None
         return place_in_epoch(self.trainer)
 
@@ -36,14 +36,14 @@ class ResumableDataModule(LightningDataModule):
         self._resume_at = state_dict
 
     def training_loader(self, split: Any, batches: RandomBatches) -> DataLoader:
-        """A loader of training batches, at the place of the checkpoint that was loaded, if any."""
+        """Return a loader of training batches that starts at the position of a loaded checkpoint, if any."""
         if self._resume_at is not None:
             batches.load_state_dict(self._resume_at)
         self._resume_at = None
         return self.loader(split, batches)
 
     def loader(self, split: Any, batches: Iterable[Any]) -> DataLoader:
-        """A loader of what ``split`` has for each of ``batches``."""
+        """Return a loader of what ``split`` has for each of ``batches``."""
         # As `sampler`, not `batch_sampler`: that is where Lightning looks for set_epoch. A generator of
         # its own keeps the loader from drawing on the run's random numbers.
         return DataLoader(
