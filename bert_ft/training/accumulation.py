@@ -69,13 +69,13 @@ class AccumulationWindow:
         total, nominal = self._total, self._nominal * accumulate_grad_batches
         self._total, self._nominal = 0.0, 0.0
         if isinstance(total, Tensor) and distributed.is_available() and distributed.is_initialized():
-            # gradients are the mean over the processes, so the weight is, too; counts of rows are alike on all
+            # gradients are the mean over the processes, so the weight must be as well; counts of rows are equal on all
             distributed.all_reduce(total)
             total = total / distributed.get_world_size()
         elif not isinstance(total, Tensor) and total == nominal:
             return
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        # without any weight, as of a window in which no token is masked, they are all 0, and stay so
+        # in a window without any weight, for example without masked tokens, all gradients are 0 and stay 0
         factor = (
             torch.where(total > 0, nominal / total, 1.0) if isinstance(total, Tensor) else nominal / total
         )

@@ -44,13 +44,13 @@ def clip_gradients(
     norms = gradient_norms(trained)
     before = torch.linalg.vector_norm(norms)
     after = before
-    if limit is not None and trained:  # torch's clipping by value doesn't take none
+    if limit is not None and trained:  # torch's clipping by value fails without parameters
         if algorithm == "value":
             clip_grad_value_(trained, limit)
             after = get_total_norm([parameter.grad for parameter in trained if parameter.grad is not None])
         else:
             clip_grads_with_norm_(trained, limit, before)
-            # what torch multiplies by: at most 1, with 1e-6 against a norm of 0
+            # torch's factor: at most 1; 1e-6 avoids a division by 0
             after = before * (limit / (before + 1e-6)).clamp(max=1.0)
     return ClippedGradients(trained, norms, before, after)
 

@@ -72,7 +72,7 @@ class EncoderModule(LightningModule):
     @property
     def trained(self) -> nn.Module:
         """The module whose parameters the optimizer gets."""
-        raise TypeError(f"{type(self).__name__} doesn't say what it trains")
+        raise TypeError(f"{type(self).__name__} must define `trained`")
 
     @property
     def trained_before(self) -> tuple[str, ...]:
@@ -87,7 +87,7 @@ class EncoderModule(LightningModule):
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:
         """Validate the last weights even if ``max_steps`` ends training within an epoch that has validations."""
         if self.trainer.global_step == self.trainer.max_steps:
-            self.trainer.should_stop = True  # which Lightning validates before; at max_steps it just leaves
+            self.trainer.should_stop = True  # makes Lightning validate first; at max_steps it would just end
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save the validation values of these weights with them.
@@ -118,7 +118,7 @@ class EncoderModule(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log a validation at the number of steps done, even within an accumulation window."""
         if is_fitting(self.trainer):
-            # by this name Lightning's loggers take it for the step of all that is logged with it
+            # Lightning's loggers use the value of this name as the step of everything logged with it
             self.log("step", float(self.trainer.global_step))
 
     def weighted(self, loss: Tensor, weight: Tensor | int, num_rows: int, batch_index: int) -> Tensor:
@@ -134,7 +134,7 @@ class EncoderModule(LightningModule):
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         super().backward(loss, *args, **kwargs)
-        if self._window_ends:  # here, so that every later hook sees the gradients that count
+        if self._window_ends:  # here, so that every later hook sees the final gradients
             self._window.finish(self.trained.parameters(), self.trainer.accumulate_grad_batches)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -161,7 +161,7 @@ class EncoderModule(LightningModule):
     def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
         super().lr_scheduler_step(scheduler, metric)
         assert self._weight_decay is not None
-        # along with the lr, so that both are logged as they will act
+        # together with the lr, so that both are logged as used in the next step
         self._weight_decay.step(self.trainer.global_step)
 
     def configure_gradient_clipping(
@@ -185,7 +185,7 @@ class EncoderModule(LightningModule):
         self.clipped_gradients = None
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # Lightning sets it late
         if not gradient_clip_val and (self.trainer.global_step + 1) % every:
-            return  # nobody would read the norm
+            return  # nothing reads the norm
         clipped = clip_gradients(
             parameters_of(optimizer), gradient_clip_val, gradient_clip_algorithm or "norm"
         )

@@ -63,10 +63,10 @@ class FrozenStates:
 
     def attach(self, batch: TextBatch, split: str) -> TextBatch:
         """Return ``batch`` with its ``states``: read if all of its rows are kept, else computed and kept."""
-        if split not in self._kept:  # made at first use, by the process that uses it
+        if split not in self._kept:  # created on first use, by the process that uses it
             self._kept[split] = _RowFile(self._lengths[split], self._encoder.config.hidden_size)
         kept = self._kept[split]
-        rows = batch.rows.tolist()  # a GPU is waited for here, once a batch
+        rows = batch.rows.tolist()  # waits for a GPU, once per batch
         if kept.has(rows):
             states = torch.from_numpy(kept.read(rows)).to(batch.input_ids.device)
         else:
@@ -115,7 +115,7 @@ def _mapped_file(num_tokens: int, width: int) -> np.ndarray:
     _check_space(num_tokens, width)
     with tempfile.TemporaryFile(prefix="bert_ft_") as file:
         if hasattr(os, "posix_fallocate"):
-            # on a disk that others fill up later, writing to the map would end the process without a word
+            # if others fill the disk later, writing to the map would kill the process without a message
             os.posix_fallocate(file.fileno(), 0, num_tokens * width * _BYTES)
         return np.memmap(file, np.float32, "w+", shape=(num_tokens, width)).view(np.ndarray)
 

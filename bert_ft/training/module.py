@@ -116,7 +116,7 @@ class ClassificationModule(EncoderModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
         if self.averaging is not None and self.averaging.num_averaged:
-            # a checkpoint of weights alone doesn't pass through callbacks
+            # callbacks don't see a checkpoint that has only weights
             checkpoint["state_dict"] = self.averaging.averaged_weights()
         checkpoint[TRAINED_ROWS_KEY] = trained_rows(self.classifier)
 
@@ -143,5 +143,5 @@ def split_metric_collection(
     return MetricCollection(
         {**task.metrics(), **deepcopy(dict(more or {}))},
         prefix=prefix,
-        compute_groups=False,  # by their first batch torchmetrics would take different metrics for alike
+        compute_groups=False,  # torchmetrics decides by the first batch, which can make different metrics look equal
     )

@@ -19,7 +19,7 @@ from bert_ft.nn.losses import RowLoss, SupervisedContrastive
 from bert_ft.nn.precision import at_least_float32
 from bert_ft.tasks.task import Task
 
-# float16 gradients of a single value are close to its smallest number; a perturbation has no scale of its own
+# float16 gradients of single values can underflow; the scale cancels in the perturbation
 _GRADIENT_SCALE = 2.0**10
 
 
@@ -69,7 +69,7 @@ class Objective(nn.Module):
         self.loss = loss
         self.terms = terms or LossTerms()
         if task is None and (self.terms.contrastive_weight or self.terms.r_drop_weight):
-            raise ValueError("the contrastive term and R-Drop need the task that the labels are of")
+            raise ValueError("the contrastive term and R-Drop need a task")
         self.task = task
         self.contrastive = SupervisedContrastive(self.terms.contrastive_temperature)
 

@@ -22,6 +22,6 @@ def effective_precision(requested: int | str, *, on_cpu: bool) -> Precision:
     name = SHORT.get(str(requested), str(requested))
     if on_cpu and name in ON_CPU:
         effective = ON_CPU[name]
-        notice = f"trainer.precision={requested}: a CPU computes no float16; {effective} is used instead"
+        notice = f"trainer.precision={requested}: a CPU doesn't support float16; {effective} is used instead"
         return Precision(str(requested), effective, notice)
     return Precision(str(requested), name)

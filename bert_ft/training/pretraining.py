@@ -22,10 +22,9 @@ from bert_ft.training.pretraining_module import PretrainingModule
 from bert_ft.training.stage import Stage
 from bert_ft.training.summary import print_texts
 
-METRIC = (
-    layout.VAL_LOSS
-)  # held-out; what the stage is judged by where no checkpoint is kept by another metric
-LOGS = (layout.TENSORBOARD_FOLDER, layout.CSV_FOLDER)  # what the cache keeps with the encoder and its metrics
+# on held-out texts; decides which checkpoint is kept, unless a callback monitors another metric
+METRIC = layout.VAL_LOSS
+LOGS = (layout.TENSORBOARD_FOLDER, layout.CSV_FOLDER)  # cached with the encoder and its metrics
 
 log = logging.getLogger(__name__)
 
@@ -110,8 +109,8 @@ class Pretraining(Stage):
 
     @property
     def _usable_cache(self) -> Path | None:
-        # Several processes wait for each other, and not for the locks of others. What a resumed stage began with may have
-        # been another text file, or other versions, so that its result stands for no settings.
+        # Several processes wait for each other, so none may wait for a lock. A resumed stage may have started with another
+        # text file or other versions, so its result doesn't belong to these settings.
         return self.cache if self.trainer.world_size == 1 and self.resume_from is None else None
 
     def _announce(self) -> None:
@@ -119,9 +118,9 @@ class Pretraining(Stage):
         if self.module.head_is_fresh:
             config = self.module.pretrainer.config
             log.warning(
-                "pretrain: the encoder comes without a head that guesses tokens; a new one starts at random, its decoder "
+                "pretrain: the encoder has no masked-LM head; a new one is initialized at random, with its decoder "
                 "%s the token embeddings",
-                "tied to" if config.tie_word_embeddings else "apart from",
+                "tied to" if config.tie_word_embeddings else "separate from",
             )
 
     def _make(self, entry: Path) -> None:
@@ -132,10 +131,10 @@ class Pretraining(Stage):
         record = json.loads((entry / layout.METRICS_FILE).read_text(encoding="utf-8"))
         if not is_new:
             _copy_logs(entry, self.folder)
-            # the texts that were left out are no part of what the stage is known by, and its checkpoint isn't kept
+            # the texts left out aren't part of the key, and the stage's checkpoint isn't cached
             own = {"texts": self.texts.to_dict(), "checkpoint": record["checkpoint"] | {"path": None}}
             record |= own | {"from_cache": str(entry)}
-            log.info("pre-training: the same was done before, and is taken from %s", entry)
+            log.info("pre-training: an identical stage was run before; its result is taken from %s", entry)
         write_json(self.folder / layout.METRICS_FILE, record)
 
     @property
@@ -145,7 +144,7 @@ class Pretraining(Stage):
 
     def _key(self) -> str:
         config = self.module.pretrainer.config.to_dict()
-        for name in ("_name_or_path", "transformers_version"):  # where it came from, and not what it is
+        for name in ("_name_or_path", "transformers_version"):  # its origin, not its content
             config.pop(name, None)
         settings = {
             **self.settings,
@@ -176,6 +175,6 @@ def _copy_logs(source: Path, target: Path) -> None:
 def _copy_folder(source: Path, target: Path) -> None:
     """Copy a folder as a whole or not at all."""
     partial = target.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)  # of a process that died
+    shutil.rmtree(partial, ignore_errors=True)  # left by a process that died
     shutil.copytree(source, partial)
     partial.rename(target)

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from bert_ft.data.dataset import TokenizedSplit
 
-UNFINISHED = ".unfinished"  # behind the name of a folder that is being made, or removed
-_FORMAT = 1  # part of every key: raise it when the stage gives other results or files from the same settings
+UNFINISHED = ".unfinished"  # suffix of a folder that is being made or removed
+_FORMAT = 1  # part of every key: raise it when the same settings give other results or files
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def made_once(
         entry, unfinished = root / key, root / f"{key}{UNFINISHED}"
         is_missing = not entry.is_dir()
         if is_missing:
-            shutil.rmtree(unfinished, ignore_errors=True)  # of a process that died
+            shutil.rmtree(unfinished, ignore_errors=True)  # left by a process that died
             unfinished.mkdir()
             make(unfinished)
             unfinished.rename(entry)
@@ -59,7 +59,7 @@ def _locked(path: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        log.info("another process makes the same pre-training; waiting for it")
+        log.info("another process is running the same pre-training; waiting for it")
         lock.acquire()
     try:
         yield
@@ -76,7 +76,7 @@ def _drop_oldest(root: Path, num_kept: int) -> None:
         lock = FileLock(root / f"{path.stem}.lock")
         try:
             lock.acquire(timeout=0)
-        except Timeout:  # somebody reads or makes it
+        except Timeout:  # in use by another process
             continue
         try:
             _remove(path)

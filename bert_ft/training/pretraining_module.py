@@ -21,9 +21,9 @@ from bert_ft.tasks.task import Task
 from bert_ft.training.encoder_module import EncoderModule, MultiplierSchedule
 from bert_ft.training.pretraining_objective import MaskedTokens, PretrainingObjective, Views
 
-# Uniformity near 0 is that of vectors that are all the same. Two texts of this mean cosine, 0.975, are no longer told apart.
+# Uniformity is near 0 if all vectors are the same. This value corresponds to a mean cosine of 0.975.
 COLLAPSED = -0.1
-HELD_OUT_SEED = 0  # of the dropout in validations: the same in each, so that they compare
+HELD_OUT_SEED = 0  # of the dropout in validations: always the same, so that they are comparable
 # sums over the held-out texts
 _SUMS = ("nats", "right", "targets", "contrastive", "alignment", "rows", "potential", "pairs")
 
@@ -119,11 +119,11 @@ class PretrainingModule(EncoderModule):
         found = held_out_metrics(dict(zip(_SUMS, self._sums.tolist(), strict=True)), self.objective)
         self.log_dict({f"{layout.VAL}{name}": value for name, value in found.items()}, sync_dist=True)
         is_over = is_fitting(self.trainer) and found.get("uniformity", -1.0) > COLLAPSED
-        if is_over and not self._has_collapsed:  # once is enough
+        if is_over and not self._has_collapsed:  # warn only once
             self._has_collapsed = True
             log.warning(
-                "pretrain, step %d: the vectors of all texts have become nearly the same (uniformity %.2f; spread ones "
-                "have -2 to -4); lower pretrain.optimizer.lr or pretrain.temperature, or raise pretrain.batch_size",
+                "pretrain, step %d: the vectors of all texts have become nearly the same (uniformity %.2f; -2 to -4 is "
+                "usual); lower pretrain.optimizer.lr or pretrain.temperature, or raise pretrain.batch_size",
                 self.trainer.global_step,
                 found["uniformity"],
             )
@@ -166,7 +166,7 @@ def held_out_metrics(sums: dict[str, float], objective: PretrainingObjective) ->
         loss = _ratio(sums["contrastive"], sums["rows"])
         found |= {"loss_contrastive": loss, "alignment": _ratio(sums["alignment"], sums["rows"])}
         potential = _ratio(sums["potential"], sums["pairs"])
-        if potential > 0:  # NaN where there is no pair
+        if potential > 0:  # NaN if there is no pair
             found["uniformity"] = math.log(potential)
         found["loss"] += objective.contrastive_weight * loss
     return found

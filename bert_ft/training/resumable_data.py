@@ -44,10 +44,10 @@ class ResumableDataModule(LightningDataModule):
 
     def loader(self, split: Any, batches: Iterable[Any]) -> DataLoader:
         """Return a loader of what ``split`` has for each of ``batches``."""
-        # As `sampler`, not `batch_sampler`: that is where Lightning looks for set_epoch. A generator of
-        # its own keeps the loader from drawing on the run's random numbers.
+        # As `sampler`, not `batch_sampler`, since Lightning calls its set_epoch. With its own generator the loader doesn't
+        # draw from the run's random numbers.
         return DataLoader(
-            cast(Dataset, split),  # torch asks for no more than its length and items
+            cast(Dataset, split),  # torch uses only its length and items
             sampler=batches,
             batch_size=None,
             num_workers=self.num_workers,

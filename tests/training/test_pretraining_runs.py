@@ -124,7 +124,7 @@ def test_its_report(alone):
 
 
 def test_what_is_fresh_has_its_own_rate(alone, tmp_path, tiny_encoder, reviews):
-    """The tiny encoder comes without a head that guesses tokens; what a stage leaves has one."""
+    """The tiny encoder has no masked-LM head; what a stage leaves has one."""
 
     def rates(name, encoder, stage, *more):
         settings = [f"pretrain={stage}", "pretrain.optimizer.head_lr=1e-2", *more]
@@ -376,8 +376,7 @@ def test_plain_lines_without_labels(tmp_path, tiny_encoder, caplog):
     assert record["texts"]["left_out"] == sum(normalized(text) == rows[0] for text in rows) + 1
     assert record["texts"]["origin"] == str(path)
     assert (
-        "comes without a head that guesses tokens; a new one starts at random, its decoder tied to"
-        in caplog.text
+        "has no masked-LM head; a new one is initialized at random, with its decoder tied to" in caplog.text
     )
     EncoderSpec(str(tmp_path / "run/model")).load()
     again = small_stage(

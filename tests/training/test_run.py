@@ -187,7 +187,7 @@ def test_a_run_that_diverges_in_its_first_epoch_says_so(tmp_path, tiny_encoder, 
 def test_half_precision_on_a_cpu_is_named(tmp_path, tiny_encoder, reviews, caplog):
     _, metrics = train(tmp_path, tiny_encoder, reviews, "trainer.max_epochs=1", "trainer.precision=16")
     assert metrics["precision"] == {"requested": "16", "effective": "bf16-mixed"}
-    assert "trainer.precision=16: a CPU computes no float16; bf16-mixed is used instead" in caplog.text
+    assert "trainer.precision=16: a CPU doesn't support float16; bf16-mixed is used instead" in caplog.text
 
 
 AT_THE_SECOND_EPOCH = ("on_train_epoch_start", lambda module: module.current_epoch == 1)
