@@ -85,7 +85,7 @@ def test_out_of_range(kind, arguments, message):
     [
         (
             [*EMA, "trainer.max_epochs=-1", "trainer.max_time='00:00:01:00'"],
-            r"trainer\.max_epochs=-1: no end",
+            r"trainer\.max_epochs=-1: a schedule needs an end",
         ),
         (
             [*PLAIN, "averaging=swa", "averaging.start_ratio=0.0", "schedule.warmup_ratio=0.2"],

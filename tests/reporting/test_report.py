@@ -273,7 +273,7 @@ def test_the_command_refuses_what_is_no_run(tmp_path):
     for arguments, message in (
         (["run=nowhere"], "run=nowhere: no such folder"),
         ([f"run={tmp_path}"], f"run={tmp_path}: holds no logged data"),
-        ([], "run: required; give the folder of a run, or study_name and storage of a search"),
+        ([], "run: required; give the folder of a run, or the study_name and storage of a search"),
     ):
         result = run(*arguments, cwd=tmp_path)
         assert result.returncode == 2

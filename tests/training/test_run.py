@@ -307,7 +307,7 @@ def test_max_length_null_is_the_encoders_own(tmp_path, tiny_encoder, reviews):
 
 def test_a_finished_run_is_not_overwritten(tmp_path, tiny_encoder, reviews):
     (tmp_path / "metrics.json").write_text("{}")
-    with pytest.raises(ConfigError, match=r"hydra\.run\.dir=.* holds a finished run"):
+    with pytest.raises(ConfigError, match=r"hydra\.run\.dir=.* already has a finished run"):
         train(tmp_path, tiny_encoder, reviews)
     assert (tmp_path / "metrics.json").read_text() == "{}"
 

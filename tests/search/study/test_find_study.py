@@ -57,13 +57,13 @@ def test_the_sweeps_folder_is_the_default_and_a_study_that_runs_stays_unchanged(
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ([], "run: required; give the folder of a run, or study_name and storage of a search"),
+        ([], "run: required; give the folder of a run, or the study_name and storage of a search"),
         (["study_name=mine"], "storage: required with study_name=mine; give e.g. sqlite:///optuna.db"),
         (
             ["run=x", "storage=sqlite:///a.db"],
-            "storage=sqlite:///a.db: run=x is given too, which is no search",
+            "storage=sqlite:///a.db: belongs to a search, but run=x is also set",
         ),
-        (["run=x", "folder=y"], "folder=y: run=x is given too"),
+        (["run=x", "folder=y"], "folder=y: belongs to a search"),
         (["storage=sqlite:///nothing.db"], "/nothing.db: no such file"),
         (["storage=optuna.db"], "storage=optuna.db: isn't the address of a database"),
     ],
