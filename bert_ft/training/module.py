@@ -101,7 +101,11 @@ class ClassificationModule(EncoderModule):
         return self._evaluate(self._with_states(batch, "test"), layout.TEST_LOSS, self.test_metrics)
 
     def _with_states(self, batch: TextBatch, split: str) -> TextBatch:
-        return batch if self.frozen_states is None else self.frozen_states.attach(batch, split)
+        if (
+            self.frozen_states is None or self.trainer.sanity_checking
+        ):  # of which no rows are kept: their batch is another
+            return batch
+        return self.frozen_states.attach(batch, split)
 
     def _evaluate(self, batch: TextBatch, loss_name: str, metrics: MetricCollection) -> dict[str, Any]:
         assert batch.labels is not None
@@ -109,8 +113,11 @@ class ClassificationModule(EncoderModule):
         logits = self.classifier.logits(features).float()
         loss = self.task.plain_loss(logits, batch.labels)
         self.log(loss_name, loss, batch_size=len(batch), on_epoch=True, sync_dist=True)
-        metrics.update(*self.task.metric_inputs(logits, batch.labels))
-        self.log_dict(metrics, batch_size=len(batch), on_epoch=True)
+        if self.trainer.sanity_checking:  # of a few rows, and perhaps one class, a metric may have no value
+            self.log_dict({str(name): 0.0 for name in metrics}, batch_size=len(batch), on_epoch=True)
+        else:
+            metrics.update(*self.task.metric_inputs(logits, batch.labels))
+            self.log_dict(metrics, batch_size=len(batch), on_epoch=True)
         return {"logits": logits, "labels": batch.labels, "features": features, "rows": batch.rows}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

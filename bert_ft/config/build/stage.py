@@ -126,7 +126,11 @@ def build_stage(recipe: Recipe, folder: Path) -> Any:
         schedule, optimizer = build(settings.schedule), build_optimizer(settings.optimizer)
     schedule = recipe.adjusted(schedule)
     precision = precision_of(settings.trainer)
-    loggers = [in_folder(node, folder, config) for node in config.logger.values() if node is not None]
+    loggers = [
+        in_folder(f"logger.{name}", node, folder, config)
+        for name, node in config.logger.items()
+        if node is not None
+    ]
     callbacks = recipe.callbacks(folder)
     trainer = trainer_with(settings.trainer, precision, callbacks=callbacks, loggers=loggers, folder=folder)
     inputs = recipe.inputs

@@ -45,6 +45,8 @@ def trainer_with(
         callbacks=[callback for callback in callbacks if not isinstance(callback, useless)],
         logger=list(loggers) or False,
         default_root_dir=str(folder),
+        # the dry run; each number of rows is compiled
+        **({"num_sanity_val_steps": 0} if settings.get("compile") else {}),
         use_distributed_sampler=False,  # our samplers divide the rows among the ranks themselves
     )
 
