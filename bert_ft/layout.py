@@ -69,6 +69,8 @@ CLASS = "class/"
 
 TRAIN_LOSS = f"{TRAIN}loss"
 TRAIN_LOSS_SMOOTHED = f"{TRAIN}loss_smoothed"
+TRAIN_LOSS_PLAIN = f"{TRAIN}loss_plain"  # the task's, as in validation, where training minimizes another
+SHOWN_LOSSES = (TRAIN_LOSS, TRAIN_LOSS_PLAIN)  # in the progress bar, which has one of them
 VAL_LOSS = f"{VAL}loss"
 TEST_LOSS = f"{TEST}loss"
 GRAD_NORM = f"{TRAIN}grad_norm"

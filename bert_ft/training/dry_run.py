@@ -38,7 +38,8 @@ class DryRun(Callback):
 
     def on_sanity_check_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Raise a ``ConfigError`` that names the key of what can't work."""
-        names = dict.fromkeys([*trainer.callback_metrics, *_trained_names(trainer, pl_module)])
+        own = getattr(pl_module, "val_metrics", {})  # of which a few rows may have no value
+        names = dict.fromkeys([*trainer.callback_metrics, *own, *_trained_names(trainer, pl_module)])
         names.pop("step", None)
         is_complete = all(type(each).__module__.startswith(OWN_MODULES) for each in trainer.callbacks)  # type: ignore[attr-defined]
         for callback in trainer.callbacks:  # type: ignore[attr-defined]

@@ -22,6 +22,7 @@ from bert_ft.training.dry_run import DryRun
 from bert_ft.training.encoder_module import split_metrics
 from bert_ft.training.interruption import Interruptible, Signals
 from bert_ft.training.resume import VAL_METRICS_KEY, WEIGHTS_KEY
+from bert_ft.training.summary import print_resume
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,9 @@ def fit(
         Interrupted: a signal came; where training had begun, it is saved.
     """
     if resume_from is not None:
-        resume.prepare(trainer, module, resume_from)
+        step = resume.prepare(trainer, module, resume_from)
+        if trainer.is_global_zero:
+            print_resume(Path(resume_from), step)
     signals = signals or Signals()
     last = Interruptible(signals)
     trainer.callbacks += [DryRun(), last]  # type: ignore[attr-defined]  # Lightning sets it late

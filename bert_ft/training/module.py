@@ -87,7 +87,10 @@ class ClassificationModule(EncoderModule):
         batch = self._with_states(batch, "train")
         assert batch.labels is not None
         loss, terms = self.objective(self.classifier, batch, self.max_tokens)
-        self.log(layout.TRAIN_LOSS, loss.detach(), batch_size=len(batch), prog_bar=True)
+        plain = self.objective.plain_loss
+        self.log(layout.TRAIN_LOSS, loss.detach(), batch_size=len(batch), prog_bar=plain is None)
+        if plain is not None:
+            self.log(layout.TRAIN_LOSS_PLAIN, plain, batch_size=len(batch), prog_bar=True)
         self.log_dict(
             {f"{layout.TRAIN_LOSS}_{name}": value for name, value in terms.items()}, batch_size=len(batch)
         )
@@ -113,9 +116,9 @@ class ClassificationModule(EncoderModule):
         logits = self.classifier.logits(features).float()
         loss = self.task.plain_loss(logits, batch.labels)
         self.log(loss_name, loss, batch_size=len(batch), on_epoch=True, sync_dist=True)
-        if self.trainer.sanity_checking:  # of a few rows, and perhaps one class, a metric may have no value
-            self.log_dict({str(name): 0.0 for name in metrics}, batch_size=len(batch), on_epoch=True)
-        else:
+        if (
+            not self.trainer.sanity_checking
+        ):  # of a few rows, perhaps of one class, a metric may have no value
             metrics.update(*self.task.metric_inputs(logits, batch.labels))
             self.log_dict(metrics, batch_size=len(batch), on_epoch=True)
         return {"logits": logits, "labels": batch.labels, "features": features, "rows": batch.rows}

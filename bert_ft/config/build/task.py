@@ -30,6 +30,8 @@ from bert_ft.trust import TARGET
 class PlainLoss(nn.Module):
     """The task's plain loss, which validation and test measure, as the loss of training (``loss=plain``)."""
 
+    is_plain = True
+
     def __init__(self, task: Task) -> None:
         super().__init__()
         self.task = task

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import datasets
 import torch
@@ -74,6 +76,11 @@ def quieten() -> None:
         "lightning.fabric",
     ):
         logging.getLogger(name).setLevel(logging.WARNING)
+    if warnings.formatwarning is not _as_sentence:
+        _formats.append(warnings.formatwarning)
+        warnings.formatwarning = _as_sentence
+    # a short run logs at its end
+    warnings.filterwarnings("ignore", message="The number of training batches")
     # batches are cut from memory-mapped ids: workers would only cost
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     # the folder of a run that is resumed; a finished one is refused in check_folder
@@ -82,3 +89,15 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch")
     # Lightning 2.6 calling torch by a name that torch 2.13 renames
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+
+
+_formats: list[Callable[..., str]] = []  # how warnings looked before
+
+
+def _as_sentence(
+    message: Any, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """Format a warning of Lightning's, which names a file of its own and a line of code, as its text alone."""
+    if f"{os.sep}lightning{os.sep}" in filename:
+        return f"{message}\n"
+    return _formats[-1](message, category, filename, lineno, line)
