@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 
 # the folder of a run
@@ -67,6 +69,8 @@ CLASS = "class/"
 
 TRAIN_LOSS = f"{TRAIN}loss"
 TRAIN_LOSS_SMOOTHED = f"{TRAIN}loss_smoothed"
+TRAIN_LOSS_PLAIN = f"{TRAIN}loss_plain"  # the task's, as in validation, where training minimizes another
+SHOWN_LOSSES = (TRAIN_LOSS, TRAIN_LOSS_PLAIN)  # in the progress bar, which has one of them
 VAL_LOSS = f"{VAL}loss"
 TEST_LOSS = f"{TEST}loss"
 GRAD_NORM = f"{TRAIN}grad_norm"
@@ -104,6 +108,19 @@ EFFECTIVE_RANK = "effective_rank"
 def tag(prefix: str, part: str, statistic: str) -> str:
     """Return the tag of a statistic of one layer, sub-block or class, or of several if ``part`` is a pattern."""
     return f"{prefix}{part}/{statistic}"
+
+
+def not_logged(name: str, names: Iterable[str]) -> str:
+    """Return what to say of a name that nothing logs, with those that there are."""
+    names = sorted(names)
+    close = get_close_matches(name.replace("_", "/", 1), names, n=1, cutoff=0.6)
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    return f"nothing of that name is logged{hint}; choose one of {', '.join(names)}"
+
+
+def wrong_mode(name: str, mode: str) -> str:
+    """Return what to say of a ``mode`` that takes the worst value for the best."""
+    return f"{name} is better {'higher' if mode == 'max' else 'lower'}; set it to {mode}"
 
 
 def monitor_file(kind: str, step: int) -> str:

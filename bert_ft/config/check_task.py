@@ -1,4 +1,4 @@
-"""Check a run's settings against its task: objectives, and keys that the task doesn't support."""
+"""Check a run's settings against its task: objectives, callbacks, and keys that the task doesn't support."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from bert_ft import layout
+from bert_ft.config.check_callbacks import callback_problems
 from bert_ft.errors import ConfigError
 from bert_ft.tasks.saved import task_class
 from bert_ft.tasks.task import OPTIONAL_KEYS, Task, unsupported
@@ -23,6 +24,7 @@ def task_problems(get: Get, metrics: Mapping[Any, Any]) -> Iterator[str]:
     """
     target = get(f"task.{TARGET}")
     if target is None:
+        yield from callback_problems(get, None)
         return
     try:
         task = task_class(str(target), get("trust") or ())
@@ -39,7 +41,9 @@ def task_problems(get: Get, metrics: Mapping[Any, Any]) -> Iterator[str]:
     for name in metrics:
         if name in task.objectives:
             yield f"metrics.{name}: this name is built in; choose another"
-    yield from _objective(get, _modes(task, metrics))
+    modes = _modes(task, metrics)
+    yield from _objective(get, modes)
+    yield from callback_problems(get, modes if str(target).startswith("bert_ft.") else None)
 
 
 def _modes(task: type[Task], metrics: Mapping[Any, Any]) -> dict[str, str | None]:

@@ -19,6 +19,7 @@ from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from bert_ft import __version__
 from bert_ft.compat.hydra import command_line, quoted
 from bert_ft.config.paths import choices, conf_dir
 from bert_ft.config.resumed_command import check_extends, with_own_overrides
@@ -61,6 +62,8 @@ def entry_point(
 
         @functools.wraps(task)
         def checked(config: DictConfig) -> Any:
+            # otherwise it announces its font cache, on first use
+            logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
             for line in move_renamed(config):
                 log.info(line)
             found = problems(config)
@@ -99,6 +102,9 @@ def _run(task: Task, config_name: str, keys: type | None) -> None:
     # Hydra then passes exceptions on instead of ending the process, so that we choose the message and the exit code
     os.environ["HYDRA_FULL_ERROR"] = "1"
     gc.disable()  # until the heavy imports are done: bert_ft.config.startup
+    if "--version" in sys.argv[1:]:
+        print(f"bert_ft {__version__}")
+        return
     OmegaConf.register_resolver("choices", choices, replace=True)  # of help texts
     words = [_as_choice(word) for word in sys.argv[1:]]
     sys.argv[1:] = with_new_names(words)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from bert_ft.compat.omegaconf import detached
 from bert_ft.errors import ConfigError, UserError
+from bert_ft.limits import hints_of, problems_of
 from bert_ft.trust import IN_CONFIGURATIONS, is_trusted, targets
 
 # the patterns of `trust`, while a configuration is built
@@ -48,6 +51,53 @@ def build(node: Any, **arguments: Any) -> Any:
         raise
     except (TypeError, ValueError, ImportError, InstantiationException, MisconfigurationException) as error:
         raise ConfigError(f"{node.get('_target_')}: {error}") from error
+
+
+def build_callback(key: str, node: Any, **arguments: Any) -> Any:
+    """Build a callback, monitor or logger, naming its key in messages.
+
+    Raises:
+        ConfigError: the constructor has no such argument, or rejects its value.
+    """
+    cls = build(node, _partial_=True).func
+    settings = {str(name): value for name, value in node.items() if not str(name).startswith("_")}
+    if found := list(problems_of(key, _annotated(cls), settings)):
+        raise ConfigError("\n".join(found))
+    try:
+        callback = build(node, **arguments)
+    except ConfigError as error:
+        if match := re.search(r"unexpected keyword argument '(\w+)'", str(error)):
+            name, names = match[1], sorted(_annotated(cls))
+            close = get_close_matches(name, names, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(names)}"
+            text = f"{key}.{name}={settings.get(name)}: {cls.__name__} has no such argument; {hint}"
+            raise ConfigError(text) from error
+        text = str(error)
+        raise ConfigError(text if text.startswith(f"{key}.") else f"{key}: {text}") from error
+    with suppress(AttributeError):  # a class with slots
+        callback.config_key = key  # for messages (bert_ft.training.dry_run)
+    return callback
+
+
+def _annotated(cls: Any) -> dict[str, Any]:
+    """Return argument → type of a class, including arguments that it passes to its bases."""
+    found: dict[str, Any] = {}
+    for each in reversed(inspect.getmro(cls) if inspect.isclass(cls) else ()):
+        if constructor := vars(each).get("__init__"):
+            with suppress(NameError, TypeError, ValueError):  # a type that exists for type checkers only
+                names = inspect.signature(constructor).parameters.values()
+                passes_on = any(name.kind is name.VAR_KEYWORD for name in names)
+                own = hints_of(inspect.unwrap(constructor))
+                found = {**(found if passes_on else {}), **{n: own.get(n) for n in _named(names)}}
+    return found
+
+
+def _named(parameters: Iterable[inspect.Parameter]) -> list[str]:
+    return [
+        each.name
+        for each in parameters
+        if each.name != "self" and each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)
+    ]
 
 
 def build_kind(key: str, node: Any, kind: type, **arguments: Any) -> Any:

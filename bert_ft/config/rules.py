@@ -128,7 +128,7 @@ RULES: dict[str, Rule] = {
     "trainer.check_val_every_n_epoch": NULL_OR_COUNT,
     "trainer.log_every_n_steps": COUNT,
     "trainer.num_sanity_val_steps": replace(COUNT_OR_ZERO, also=(-1,)),
-    "trainer.limit_train_batches": LIMIT,
+    "trainer.limit_train_batches": POSITIVE,
     "trainer.limit_val_batches": LIMIT,
     "trainer.limit_test_batches": LIMIT,
     "trainer.deterministic": Rule("boolean", also=("warn",)),

@@ -86,6 +86,11 @@ class CrossEntropy(ClassificationLoss):
         super().__init__(class_weights)
         self.label_smoothing = label_smoothing
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether this is the loss that validation measures."""
+        return self.label_smoothing == 0 and self.class_weights is None
+
     def per_row(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing, reduction="none")
 

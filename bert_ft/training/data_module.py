@@ -80,4 +80,4 @@ class TextDataModule(ResumableDataModule):
         batches = SortedBatches(
             split.lengths, self.eval_batch_size, self.max_tokens, num_replicas=num_replicas, rank=rank
         )
-        return self.loader(split, batches)
+        return self.evaluation_loader(split, batches)

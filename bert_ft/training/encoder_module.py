@@ -121,6 +121,14 @@ class EncoderModule(LightningModule):
             # Lightning's loggers use the value of this name as the step of everything logged with it
             self.log("step", float(self.trainer.global_step))
 
+    def try_training_step(self, batch: Any) -> Any:
+        """Return the loss of a batch before training; nothing of it stays."""
+        window, self._window = self._window, AccumulationWindow()
+        try:
+            return self.training_step(batch, 0)
+        finally:
+            self._window, self.batch_loss = window, None
+
     def weighted(self, loss: Tensor, weight: Tensor | int, num_rows: int, batch_index: int) -> Tensor:
         """The loss as Lightning is to have it; see ``AccumulationWindow.add``."""
         self.batch_loss = loss.detach()

@@ -9,17 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
 from bert_ft import layout
 from bert_ft.compat.lightning import DecidingCheckpoint
-from bert_ft.errors import CheckpointError
+from bert_ft.errors import CheckpointError, ConfigError
 from bert_ft.training import resume
+from bert_ft.training.dry_run import DryRun
 from bert_ft.training.encoder_module import split_metrics
 from bert_ft.training.interruption import Interruptible, Signals
 from bert_ft.training.resume import VAL_METRICS_KEY, WEIGHTS_KEY
+from bert_ft.training.summary import print_resume
 
 
 @dataclass(frozen=True)
@@ -79,14 +82,20 @@ def fit(
 
     Raises:
         CheckpointError: ``resume_from`` can't be read.
+        ConfigError: a setting can't work, which the dry run before the first step has shown.
         Interrupted: a signal came; where training had begun, it is saved.
     """
     if resume_from is not None:
-        resume.prepare(trainer, module, resume_from)
+        step = resume.prepare(trainer, module, resume_from)
+        if trainer.is_global_zero:
+            print_resume(Path(resume_from), step)
     signals = signals or Signals()
     last = Interruptible(signals)
-    trainer.callbacks.append(last)  # type: ignore[attr-defined]  # Lightning sets it late
-    trainer.fit(module, data, ckpt_path=resume_from, weights_only=True)
+    trainer.callbacks += [DryRun(), last]  # type: ignore[attr-defined]  # Lightning sets it late
+    try:
+        trainer.fit(module, data, ckpt_path=resume_from, weights_only=True)
+    except MisconfigurationException as error:  # such as a share of the batches that is none
+        raise ConfigError(f"trainer: {error}") from error
     if signals.received is not None:
         signals.end()
     # now: the number of steps is that of training's loader, which a validation or test puts away

@@ -87,7 +87,10 @@ class ClassificationModule(EncoderModule):
         batch = self._with_states(batch, "train")
         assert batch.labels is not None
         loss, terms = self.objective(self.classifier, batch, self.max_tokens)
-        self.log(layout.TRAIN_LOSS, loss.detach(), batch_size=len(batch), prog_bar=True)
+        plain = self.objective.plain_loss
+        self.log(layout.TRAIN_LOSS, loss.detach(), batch_size=len(batch), prog_bar=plain is None)
+        if plain is not None:
+            self.log(layout.TRAIN_LOSS_PLAIN, plain, batch_size=len(batch), prog_bar=True)
         self.log_dict(
             {f"{layout.TRAIN_LOSS}_{name}": value for name, value in terms.items()}, batch_size=len(batch)
         )
@@ -101,7 +104,11 @@ class ClassificationModule(EncoderModule):
         return self._evaluate(self._with_states(batch, "test"), layout.TEST_LOSS, self.test_metrics)
 
     def _with_states(self, batch: TextBatch, split: str) -> TextBatch:
-        return batch if self.frozen_states is None else self.frozen_states.attach(batch, split)
+        if (
+            self.frozen_states is None or self.trainer.sanity_checking
+        ):  # of which no rows are kept: their batch is another
+            return batch
+        return self.frozen_states.attach(batch, split)
 
     def _evaluate(self, batch: TextBatch, loss_name: str, metrics: MetricCollection) -> dict[str, Any]:
         assert batch.labels is not None
@@ -109,8 +116,11 @@ class ClassificationModule(EncoderModule):
         logits = self.classifier.logits(features).float()
         loss = self.task.plain_loss(logits, batch.labels)
         self.log(loss_name, loss, batch_size=len(batch), on_epoch=True, sync_dist=True)
-        metrics.update(*self.task.metric_inputs(logits, batch.labels))
-        self.log_dict(metrics, batch_size=len(batch), on_epoch=True)
+        if (
+            not self.trainer.sanity_checking
+        ):  # of a few rows, perhaps of one class, a metric may have no value
+            metrics.update(*self.task.metric_inputs(logits, batch.labels))
+            self.log_dict(metrics, batch_size=len(batch), on_epoch=True)
         return {"logits": logits, "labels": batch.labels, "features": features, "rows": batch.rows}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

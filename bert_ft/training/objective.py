@@ -71,7 +71,11 @@ class Objective(nn.Module):
         if task is None and (self.terms.contrastive_weight or self.terms.r_drop_weight):
             raise ValueError("the contrastive term and R-Drop need a task")
         self.task = task
+        self.is_plain = bool(getattr(loss, "is_plain", False))
         self.contrastive = SupervisedContrastive(self.terms.contrastive_temperature)
+
+    # of the latest batch, where it isn't what is minimized; the floor of a smoothed loss is above 0, and says little
+    plain_loss: Tensor | None = None
 
     def forward(
         self, classifier: Classifier, batch: TextBatch, max_tokens: int
@@ -89,6 +93,9 @@ class Objective(nn.Module):
         adversarial = terms.adversarial_epsilon > 0 and terms.adversarial_weight > 0
         first = _run(classifier, pieces, wants_embeddings=adversarial)
         total = parts["labels"] = self.loss(first.logits, labels)
+        if self.task is not None and not self.is_plain:
+            with torch.no_grad():
+                self.plain_loss = self.task.plain_loss(at_least_float32(first.logits.detach()), labels)
         if terms.contrastive_weight:
             assert self.task is not None
             parts["contrastive"] = self.contrastive(first.features, self.task.same_label(labels, labels))

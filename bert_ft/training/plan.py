@@ -64,6 +64,10 @@ def check_plan(trainer: Trainer, plan: Plan, schedule: Schedule, num_validation_
             f"trainer.overfit_batches={overfit_batches}: Lightning would cut batches of its own, of one row each; "
             "set trainer.limit_train_batches instead"
         )
+    if plan.batches == 0:
+        raise ConfigError(
+            f"trainer.limit_train_batches={trainer.limit_train_batches}: is less than one of the batches; raise it"
+        )
     interval = trainer.val_check_interval
     if isinstance(interval, int) and trainer.check_val_every_n_epoch is not None and interval > plan.batches:
         raise ConfigError(

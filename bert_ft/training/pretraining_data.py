@@ -47,4 +47,4 @@ class PretrainingDataModule(ResumableDataModule):
         batches = FixedBatches(
             len(self.held_out), self.batch_size, self.seed, num_replicas=num_replicas, rank=rank
         )
-        return self.loader(self.held_out, batches)
+        return self.evaluation_loader(self.held_out, batches)

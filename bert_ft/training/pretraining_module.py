@@ -118,7 +118,8 @@ class PretrainingModule(EncoderModule):
             distributed.all_reduce(self._sums)
         found = held_out_metrics(dict(zip(_SUMS, self._sums.tolist(), strict=True)), self.objective)
         self.log_dict({f"{layout.VAL}{name}": value for name, value in found.items()}, sync_dist=True)
-        is_over = is_fitting(self.trainer) and found.get("uniformity", -1.0) > COLLAPSED
+        is_training = is_fitting(self.trainer) and not self.trainer.sanity_checking
+        is_over = is_training and found.get("uniformity", -1.0) > COLLAPSED
         if is_over and not self._has_collapsed:  # warn only once
             self._has_collapsed = True
             log.warning(

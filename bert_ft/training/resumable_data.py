@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, cast
 
 from lightning.pytorch import LightningDataModule
@@ -10,6 +10,7 @@ from torch import Generator
 from torch.utils.data import DataLoader, Dataset
 
 from bert_ft.data.batching import RandomBatches
+from bert_ft.training.dry_run import few
 from bert_ft.training.resume import place_in_epoch
 
 
@@ -42,6 +43,13 @@ class ResumableDataModule(LightningDataModule):
         self._resume_at = None
         return self.loader(split, batches)
 
+    def evaluation_loader(self, split: Any, batches: Iterable[Any]) -> DataLoader:
+        """A loader of whole batches, and of a few rows of each in the dry run before training."""
+        return self.loader(split, _FewInDryRun(batches, self._is_dry_run))
+
+    def _is_dry_run(self) -> bool:
+        return self.trainer is not None and self.trainer.sanity_checking
+
     def loader(self, split: Any, batches: Iterable[Any]) -> DataLoader:
         """Return a loader of what ``split`` has for each of ``batches``."""
         # As `sampler`, not `batch_sampler`, since Lightning calls its set_epoch. With its own generator the loader doesn't
@@ -60,3 +68,18 @@ class ResumableDataModule(LightningDataModule):
         if self.trainer is None:
             return 1, 0
         return self.trainer.world_size, self.trainer.global_rank
+
+
+class _FewInDryRun:
+    """The batches of a sampler, cut to a few rows while ``is_dry_run`` says so."""
+
+    def __init__(self, batches: Any, is_dry_run: Callable[[], bool]) -> None:
+        self._batches = batches
+        self._is_dry_run = is_dry_run
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in self._batches:
+            yield few(batch) if self._is_dry_run() else batch

@@ -128,18 +128,20 @@ def _is_stage(folder: Path) -> bool:
     return folder.name == layout.PRETRAINING_FOLDER and not (folder / layout.HYDRA_FOLDER).exists()
 
 
-def prepare(trainer: Trainer, module: LightningModule, path: str) -> None:
-    """Refuse what can't be resumed, and make the module ready to be loaded into.
+def prepare(trainer: Trainer, module: LightningModule, path: str) -> int:
+    """Refuse what can't be resumed, make the module ready to be loaded into, and return the step of the checkpoint.
 
     Raises:
         CheckpointError: the file isn't a checkpoint, or is of another model.
     """
-    state = _read(path)["state_dict"]
+    checkpoint = _read(path)
+    state = checkpoint["state_dict"]
     ours = {name: value.shape for name, value in module.state_dict().items()}
     if ours != {name: value.shape for name, value in state.items()}:
         raise CheckpointError(f"resume_from={path}: is of another model than the one configured")
     # Lightning does this after it has loaded the weights, which would round those of 64 bits
     trainer.precision_plugin.convert_module(module)
+    return int(checkpoint["global_step"])
 
 
 def _read(path: str) -> dict[str, Any]:

@@ -147,7 +147,10 @@ def test_another_number_of_class_weights(tmp_path, tiny_encoder, reviews):
 @pytest.mark.parametrize(
     ("override", "key"),
     [
-        ("loss=adversarial", "loss.adversarial_epsilon=1.0: perturbs word embeddings, which encoder.cache_frozen=true"),
+        (
+            "loss=adversarial",
+            "loss.adversarial_epsilon=1.0: perturbs word embeddings, which encoder.cache_frozen=true",
+        ),
         (
             "data.augmentation.token_deletion_prob=0.1",
             "data.augmentation.token_deletion_prob=0.1: encoder.cache_frozen=true",

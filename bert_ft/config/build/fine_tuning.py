@@ -17,7 +17,7 @@ from bert_ft.config.build.stage import Recipe, build_run, build_stage
 from bert_ft.config.build.task import build_loss, build_metrics, build_objective, build_task, check_fitted
 from bert_ft.config.build.trainer import precision_of
 from bert_ft.config.check_encoder import check_encoder
-from bert_ft.config.instantiate import build, entries
+from bert_ft.config.instantiate import build, build_callback, entries
 from bert_ft.data.augmentation import Augmentation, AugmentedSplit
 from bert_ft.data.prepare import PreparedData
 from bert_ft.errors import ConfigError
@@ -69,9 +69,17 @@ class FineTuningRecipe(Recipe):
     def callbacks(self, folder: Path) -> list[Callback]:
         """Return the configured callbacks, and the monitors that apply to the task; ``null`` ones are left out."""
         config = self.config
-        callbacks = [build(node) for node in config.callbacks.values() if node is not None]
+        callbacks = [
+            build_callback(f"callbacks.{name}", node)
+            for name, node in config.callbacks.items()
+            if node is not None
+        ]
         monitors = {name: node for name, node in config.monitor.items() if node is not None}
-        callbacks += [build(node) for name, node in monitors.items() if self.task.applies_to_monitor(name)]
+        callbacks += [
+            build_callback(f"monitor.{name}", node)
+            for name, node in monitors.items()
+            if self.task.applies_to_monitor(name)
+        ]
         if self.averaging is not None:
             callbacks.insert(0, self.averaging)  # before callbacks that read the validated weights
         if config.get("unfreezing"):
@@ -115,7 +123,7 @@ class FineTuningRecipe(Recipe):
             weight_decay_schedule=self.weight_decay_schedule,
             max_tokens=config.data.max_tokens,
             frozen_states=frozen_states,
-            metrics=build_metrics(config, task),
+            metrics=build_metrics(config, task, self.data.splits["validation"].known_labels),
         )
 
     def report(self, folder: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, open_dict
 
 from bert_ft import layout
-from bert_ft.config.instantiate import build
+from bert_ft.config.instantiate import build_callback
 
 
 def writing_to(config: DictConfig, folder: Path) -> DictConfig:
@@ -23,11 +23,11 @@ def writing_to(config: DictConfig, folder: Path) -> DictConfig:
     return config
 
 
-def in_folder(node: DictConfig, folder: Path, config: DictConfig) -> Any:
+def in_folder(key: str, node: DictConfig, folder: Path, config: DictConfig) -> Any:
     """Build a logger or callback that writes to the stage's folder instead of the run's."""
     places = {}
     if "save_dir" in node and Path(node.save_dir) == Path(config.output_dir):
         places["save_dir"] = str(folder)
     if "dirpath" in node and node.dirpath is None:
         places["dirpath"] = str(folder / layout.CHECKPOINT_FOLDER)
-    return build(node, **places)
+    return build_callback(key, node, **places)

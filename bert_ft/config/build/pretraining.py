@@ -18,7 +18,7 @@ from bert_ft.config.build.pretraining_texts import Splits, splits_without_fine_t
 from bert_ft.config.build.stage import Recipe, build_run, keys_under
 from bert_ft.config.build.task import build_task
 from bert_ft.config.check_encoder import check_encoder_of_stage
-from bert_ft.config.instantiate import build, entries, own_code
+from bert_ft.config.instantiate import build, build_callback, entries, own_code
 from bert_ft.config.rules import STEP_MONITORS
 from bert_ft.data.arrow_cache import cache_folder
 from bert_ft.data.dataset import TokenizedSplit
@@ -97,10 +97,14 @@ class PretrainingRecipe(Recipe):
 
     def callbacks(self, folder: Path) -> list[Callback]:
         """Return the stage's callbacks, and the run's monitors that need no labels."""
-        own = [node for node in self.settings.callbacks.values() if node is not None]
-        callbacks = [in_folder(node, folder, self.config) for node in own]
-        monitors = [self.config.monitor.get(name) for name in STEP_MONITORS]
-        return callbacks + [build(node) for node in monitors if node is not None]
+        own = {name: node for name, node in self.settings.callbacks.items() if node is not None}
+        callbacks = [
+            in_folder(f"pretrain.callbacks.{name}", node, folder, self.config) for name, node in own.items()
+        ]
+        monitors = {name: self.config.monitor.get(name) for name in STEP_MONITORS}
+        return callbacks + [
+            build_callback(f"monitor.{name}", node) for name, node in monitors.items() if node is not None
+        ]
 
     def check_encoder(self) -> None:
         if self._splits is None:  # otherwise fine-tuning has checked it

@@ -32,7 +32,7 @@ from bert_ft.training.encoder_module import EncoderModule
 from bert_ft.training.environment import environment
 from bert_ft.training.json_file import write_json
 from bert_ft.training.plan import check_plan, plan_of
-from bert_ft.training.resume import check_length
+from bert_ft.training.resume import check_length, checkpoint_of
 from bert_ft.training.summary import print_groups
 
 log = logging.getLogger(__name__)
@@ -107,6 +107,10 @@ def build_run(kind: Callable[[DictConfig], Recipe], config: DictConfig, folder: 
         config = writing_to(config, folder)
         folder = Path(config.output_dir)
         check_folder(folder, config.resume_from)
+        if config.resume_from is not None and checkpoint_of(config.resume_from) is None:
+            log.warning(
+                "resume_from=%s: has no checkpoint yet; it starts from the beginning", config.resume_from
+            )
         stage = build_stage(kind(config), folder)
         if stage.trainer.is_global_zero:
             write_json(
@@ -126,7 +130,11 @@ def build_stage(recipe: Recipe, folder: Path) -> Any:
         schedule, optimizer = build(settings.schedule), build_optimizer(settings.optimizer)
     schedule = recipe.adjusted(schedule)
     precision = precision_of(settings.trainer)
-    loggers = [in_folder(node, folder, config) for node in config.logger.values() if node is not None]
+    loggers = [
+        in_folder(f"logger.{name}", node, folder, config)
+        for name, node in config.logger.items()
+        if node is not None
+    ]
     callbacks = recipe.callbacks(folder)
     trainer = trainer_with(settings.trainer, precision, callbacks=callbacks, loggers=loggers, folder=folder)
     inputs = recipe.inputs

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import inspect
+import warnings
+from copy import deepcopy
 from dataclasses import fields
 from typing import cast
 
 import numpy as np
+import torch
+from lightning.pytorch.utilities.seed import isolate_rng
 from omegaconf import DictConfig
 from torch import Tensor, nn
 from torchmetrics import Metric
 
+from bert_ft import layout
 from bert_ft.config.instantiate import build, build_kind, entries
 from bert_ft.errors import ConfigError
-from bert_ft.nn.losses import ClassificationLoss
+from bert_ft.nn.losses import ClassificationLoss, RowLoss
 from bert_ft.nn.precision import at_least_float32
 from bert_ft.tasks.saved import described
 from bert_ft.tasks.task import Task
 from bert_ft.training.objective import LossTerms, Objective
 from bert_ft.training.precision import Precision
+from bert_ft.trust import TARGET
 
 
 class PlainLoss(nn.Module):
     """Train with the task's plain loss, the one that validation and test report (``loss=plain``)."""
+
+    is_plain = True
 
     def __init__(self, task: Task) -> None:
         super().__init__()
@@ -78,7 +86,10 @@ def build_objective(config: DictConfig, task: Task, targets: np.ndarray) -> Obje
     Raises:
         ConfigError: the loss can't be built, or doesn't fit the task.
     """
-    return Objective(build_loss(config, task, targets), build_terms(config), task=task)
+    loss = build_loss(config, task, targets)
+    if not isinstance(loss, RowLoss | PlainLoss):
+        _try_loss(config.loss[TARGET], loss, task, targets)
+    return Objective(loss, build_terms(config), task=task)
 
 
 def build_loss(config: DictConfig, task: Task, targets: np.ndarray | None = None) -> nn.Module:
@@ -116,11 +127,17 @@ def build_terms(config: DictConfig) -> LossTerms:
     )
 
 
-def build_metrics(config: DictConfig, task: Task) -> dict[str, Metric]:
+def build_metrics(config: DictConfig, task: Task, targets: np.ndarray) -> dict[str, Metric]:
     """Return the configured metrics, except ``null`` ones; each gets those of the task's ``metric_arguments`` that it takes.
 
+    Args:
+        config: the run's configuration.
+        task: a fitted task.
+        targets: targets of validation rows, on which each metric is tried with random logits.
+
     Raises:
-        ConfigError: a metric can't be built, or isn't a metric.
+        ConfigError: a metric can't be built, isn't a metric, fails on the validation rows, or contradicts
+            ``objective.mode``.
     """
     metrics = {}
     for name, node in config.metrics.items():
@@ -131,5 +148,64 @@ def build_metrics(config: DictConfig, task: Task) -> dict[str, Metric]:
         given = {
             key: value for key, value in task.metric_arguments().items() if key in takes and key not in node
         }
-        metrics[str(name)] = cast(Metric, build_kind(f"metrics.{name}", node, Metric, **given))
+        metric = cast(Metric, build_kind(f"metrics.{name}", node, Metric, **given))
+        _try_metric(f"metrics.{name}.{TARGET}={node[TARGET]}", metric, task, targets)
+        better = {True: "max", False: "min"}.get(metric.higher_is_better)  # type: ignore[arg-type]
+        if config.objective.metric == f"{layout.VAL}{name}" and better not in (None, config.objective.mode):
+            mode = f"objective.mode={config.objective.mode}"
+            raise ConfigError(f"{mode}: {layout.wrong_mode(config.objective.metric, str(better))}")
+        metrics[str(name)] = metric
     return metrics
+
+
+def _try_metric(key: str, metric: Metric, task: Task, targets: np.ndarray) -> None:
+    """Refuse a metric that would fail, or return no number, after the first epoch."""
+    logits, labels = _example(task, targets)
+    inputs = task.metric_inputs(logits, labels)
+    kind = type(metric).__name__
+    other = (
+        f"; use Multiclass{kind.removeprefix('Binary')}"
+        if kind.startswith("Binary") and task.has_classes
+        else ""
+    )
+    try:
+        with isolate_rng(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # caused by random logits
+            tried = deepcopy(metric)
+            tried.update(*inputs)
+            value = tried.compute()
+    except Exception as error:  # a user's class may raise anything
+        shapes = " and ".join(str(tuple(each.shape)) for each in inputs)
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise ConfigError(
+            f"{key}: {kind} doesn't fit the {task.name} task, whose predictions and targets have the shapes {shapes}: "
+            f"{reason}{other}"
+        ) from error
+    if not isinstance(value, Tensor | float | int) or (isinstance(value, Tensor) and value.numel() != 1):
+        found = f"{value.numel()} numbers" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        raise ConfigError(f"{key}: returns {found} instead of one; set e.g. average=macro")
+
+
+def _try_loss(target: str, loss: nn.Module, task: Task, targets: np.ndarray) -> None:
+    """Refuse a user's loss that doesn't return one number to minimize."""
+    logits, labels = _example(task, targets)
+    try:
+        with isolate_rng():
+            value = loss(logits.requires_grad_(), labels)
+    except Exception as error:  # a user's class may raise anything
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise ConfigError(
+            f"loss.{TARGET}={target}: can't be computed from logits {tuple(logits.shape)} and targets "
+            f"{tuple(labels.shape)} {labels.dtype}: {reason}"
+        ) from error
+    if not (isinstance(value, Tensor) and value.numel() == 1 and value.requires_grad):
+        shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise ConfigError(
+            f"loss.{TARGET}={target}: returns {shape}, not one number that depends on the logits"
+        )
+
+
+def _example(task: Task, targets: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Return random logits ``(rows, num_labels)`` for evenly spaced rows, and the targets of these rows."""
+    labels = torch.from_numpy(np.ascontiguousarray(targets[:: max(1, len(targets) // 1000)]))
+    return torch.randn(len(labels), len(task.names), generator=torch.Generator().manual_seed(0)), labels

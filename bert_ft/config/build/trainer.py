@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import datasets
 import torch
@@ -45,6 +47,8 @@ def trainer_with(
         callbacks=[callback for callback in callbacks if not isinstance(callback, useless)],
         logger=list(loggers) or False,
         default_root_dir=str(folder),
+        # no dry run with torch.compile, which would compile for its number of rows
+        **({"num_sanity_val_steps": 0} if settings.get("compile") else {}),
         use_distributed_sampler=False,  # our samplers distribute the rows over the ranks
     )
 
@@ -72,6 +76,11 @@ def quieten() -> None:
         "lightning.fabric",
     ):
         logging.getLogger(name).setLevel(logging.WARNING)
+    if warnings.formatwarning is not _as_sentence:
+        _formats.append(warnings.formatwarning)
+        warnings.formatwarning = _as_sentence
+    # a short run logs at its end, so Lightning's advice on log_every_n_steps doesn't apply
+    warnings.filterwarnings("ignore", message="The number of training batches")
     # batches are slices of memory-mapped ids, so data workers only add cost
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     # the folder of a resumed run; a finished run is refused in check_folder
@@ -80,3 +89,15 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch")
     # Lightning 2.6 uses a name that torch 2.13 renamed
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+
+
+_formats: list[Callable[..., str]] = []  # the previous warnings.formatwarning
+
+
+def _as_sentence(
+    message: Any, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """Format a warning of Lightning as only its text, without its file and line of code."""
+    if f"{os.sep}lightning{os.sep}" in filename:
+        return f"{message}\n"
+    return _formats[-1](message, category, filename, lineno, line)

@@ -1,0 +1,48 @@
+"""How far a run is, and how long it will still take."""
+
+from __future__ import annotations
+
+import math
+import time
+from datetime import timedelta
+
+from lightning.pytorch import Trainer
+
+
+class TimeLeft:
+    """Estimates the time that a run still takes from the steps since its start, validations included.
+
+    The first step counts for nothing: it takes longer than the others.
+    """
+
+    def __init__(self) -> None:
+        self._first_step: int | None = None
+        self._mark = 0.0
+
+    def see(self, step: int) -> None:
+        """Note that so many steps are done."""
+        if self._first_step is None:
+            self._first_step, self._mark = step, time.monotonic()
+
+    def seconds(self, step: int, total_steps: float) -> float | None:
+        """Return an estimate; ``None`` as long as there is none."""
+        done = 0 if self._first_step is None else step - self._first_step
+        if done < 1 or math.isinf(total_steps):
+            return None
+        return (time.monotonic() - self._mark) / done * max(0.0, total_steps - step)
+
+
+def shown(seconds: float | None) -> str:
+    """Return ``1:02:03``, or dashes where the time isn't known."""
+    return "-:--:--" if seconds is None else str(timedelta(seconds=round(seconds)))
+
+
+def num_steps_each(trainer: Trainer) -> int:
+    """Return how many optimizer steps an epoch has."""
+    return max(1, math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches))
+
+
+def num_epochs(trainer: Trainer) -> int | None:
+    """Return how many epochs a run begins at most; ``None`` if nothing limits them."""
+    total = trainer.estimated_stepping_batches
+    return None if math.isinf(total) else math.ceil(total / num_steps_each(trainer))
