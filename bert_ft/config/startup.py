@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from bert_ft.kernels.memory import keep_freed_memory
+from bert_ft.signals import ending_at_once
 
 
 @contextmanager
@@ -24,7 +25,8 @@ def heavy_imports(*, kernels: str = "fast") -> Iterator[None]:
     first = "torch" not in sys.modules
     gc.disable()
     try:
-        yield
+        with ending_at_once():
+            yield
     finally:
         if first:
             gc.freeze()

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, cast
 
+from lightning.fabric.utilities.seed import pl_worker_init_function
 from lightning.pytorch import LightningDataModule
 from torch import Generator
 from torch.utils.data import DataLoader, Dataset
 
 from bert_ft.data.batching import RandomBatches
+from bert_ft.signals import shield_worker
 from bert_ft.training.resume import place_in_epoch
 
 
@@ -52,6 +54,7 @@ class ResumableDataModule(LightningDataModule):
             batch_size=None,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
+            worker_init_fn=_begin_worker,
             generator=Generator().manual_seed(self.seed),
         )
 
@@ -60,3 +63,8 @@ class ResumableDataModule(LightningDataModule):
         if self.trainer is None:
             return 1, 0
         return self.trainer.world_size, self.trainer.global_rank
+
+
+def _begin_worker(worker: int) -> None:
+    shield_worker()
+    pl_worker_init_function(worker)  # Lightning adds it to loaders that have none
