@@ -1,8 +1,11 @@
 """``python -m bert_ft.export``: write a saved model as one ONNX file."""
 
-from omegaconf import DictConfig
+from typing import TYPE_CHECKING
 
 from bert_ft.config.entry import entry_point
+
+if TYPE_CHECKING:  # Ctrl-C is taken over first: bert_ft.config
+    from omegaconf import DictConfig
 
 
 class Keys:
@@ -14,7 +17,7 @@ class Keys:
 
 
 @entry_point("export", keys=Keys)
-def main(config: DictConfig) -> None:
+def main(config: "DictConfig") -> None:
     """Write the saved model as an ONNX graph."""
     from pathlib import Path
 

@@ -1,11 +1,12 @@
 """``python -m bert_ft.predict``: label the rows of a file with a saved model."""
 
-from typing import Annotated
-
-from omegaconf import DictConfig
+from typing import TYPE_CHECKING, Annotated
 
 from bert_ft.config.entry import entry_point
 from bert_ft.limits import Count, one_of
+
+if TYPE_CHECKING:  # Ctrl-C is taken over first: bert_ft.config
+    from omegaconf import DictConfig
 
 
 class Keys:
@@ -30,7 +31,7 @@ class Keys:
 
 
 @entry_point("predict", keys=Keys)
-def main(config: DictConfig) -> None:
+def main(config: "DictConfig") -> None:
     """Write the input's rows with predictions and probabilities."""
     from pathlib import Path
 

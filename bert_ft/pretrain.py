@@ -1,12 +1,15 @@
 """``python -m bert_ft.pretrain``: adapt an encoder to texts, and save it as a Hugging Face folder."""
 
-from omegaconf import DictConfig
+from typing import TYPE_CHECKING
 
 from bert_ft.config.entry import entry_point, job_folder
 
+if TYPE_CHECKING:  # Ctrl-C is taken over first: bert_ft.config
+    from omegaconf import DictConfig
+
 
 @entry_point("pretrain")
-def main(config: DictConfig) -> float:
+def main(config: "DictConfig") -> float:
     """Run only the pre-training stage, and return the held-out loss of the kept weights."""
     from bert_ft.config.startup import heavy_imports
 

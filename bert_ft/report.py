@@ -1,8 +1,11 @@
 """``python -m bert_ft.report``: draw the logs of a run or a search as one page."""
 
-from omegaconf import DictConfig
+from typing import TYPE_CHECKING
 
 from bert_ft.config.entry import entry_point
+
+if TYPE_CHECKING:  # Ctrl-C is taken over first: bert_ft.config
+    from omegaconf import DictConfig
 
 
 class Keys:
@@ -15,7 +18,7 @@ class Keys:
 
 
 @entry_point("report", keys=Keys)
-def main(config: DictConfig) -> None:
+def main(config: "DictConfig") -> None:
     """Write ``report.html`` into the run's folder, or ``study.html`` into the search's."""
     from pathlib import Path
 

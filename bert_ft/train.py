@@ -1,11 +1,14 @@
 """``python -m bert_ft.train``: fine-tune an encoder on labeled text."""
 
-from omegaconf import DictConfig
+from typing import TYPE_CHECKING
 
 from bert_ft.config.entry import entry_point, job_folder
 
+if TYPE_CHECKING:  # Ctrl-C is taken over first: bert_ft.config
+    from omegaconf import DictConfig
 
-def warm(config: DictConfig) -> None:
+
+def warm(config: "DictConfig") -> None:
     """Prepare the process from which the trials of a search are forked."""
     from bert_ft.config.trial_preparation import prepare_for_trials
 
@@ -13,7 +16,7 @@ def warm(config: DictConfig) -> None:
 
 
 @entry_point("train", warm=warm)
-def main(config: DictConfig) -> float | list[float]:
+def main(config: "DictConfig") -> float | list[float]:
     """Run the main job and return the objective of the kept checkpoint, or several with ``objective.others``."""
     from bert_ft.config.startup import heavy_imports
 

@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,11 @@ from bert_ft import __version__
 from bert_ft.compat.hydra import command_line, quoted
 from bert_ft.config.paths import choices, conf_dir
 from bert_ft.config.resumed_command import check_extends, with_own_overrides
-from bert_ft.config.run_folder import RunFolder, claim
+from bert_ft.config.run_folder import RunFolder, claim, interrupted
 from bert_ft.config.text_values import with_quoted_texts
-from bert_ft.errors import ConfigError, OutputError, UserError
+from bert_ft.errors import ConfigError, Interrupted, OutputError, UserError
 from bert_ft.renamed_keys import move_renamed, old_names, with_new_names
+from bert_ft.signals import Signals, raise_on_interrupt, say
 from bert_ft.trust import IN_HYDRA
 
 Task = Callable[[DictConfig], Any]
@@ -112,22 +114,31 @@ def _run(task: Task, config_name: str, keys: type | None) -> None:
         print(line, file=sys.stderr)
     is_sweep = _is_sweep()
     sys.argv[1:] = with_quoted_texts(sys.argv[1:], sweep=is_sweep, keys=keys)
+    folder: RunFolder | None = None
+    signals = Signals(lambda: say(interrupted(folder)))
+    if is_sweep:
+        raise_on_interrupt()  # what is unfinished then is the sweeper's to say
     try:
-        given = sys.argv[1:]
-        if not is_sweep:
-            sys.argv[1:] = with_own_overrides(given, config_name)
-        folder = _before(config_name, command_line(), given, keys)
-        wrapped = hydra.main(
-            config_path=str(conf_dir()), config_name=config_name, execution_whitelist=IN_HYDRA
-        )
-        wrapped(_stopping(task, folder))()
+        with nullcontext() if is_sweep else signals.taken():
+            given = sys.argv[1:]
+            if not is_sweep:
+                sys.argv[1:] = with_own_overrides(given, config_name)
+            folder = _before(config_name, command_line(), given, keys)
+            wrapped = hydra.main(
+                config_path=str(conf_dir()), config_name=config_name, execution_whitelist=IN_HYDRA
+            )
+            wrapped(_stopping(task, folder))()
     except (UserError, CompactHydraException) as error:
         _stop(error)
     except OSError as error:
         _stop_unwritten(error)
     except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
+        say("interrupted")
         sys.exit(130)
+    except Interrupted:
+        if signals.received is not None:  # else a stage has said it
+            say(interrupted(folder))
+        raise
 
 
 def _is_sweep() -> bool:

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from bert_ft import layout
 from bert_ft.errors import ConfigError
-from bert_ft.training.resume import run_of
+from bert_ft.training.resume import resume_command, run_of
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,20 @@ def claim(config: DictConfig, overrides: Sequence[str]) -> RunFolder:
             f"hydra.run.dir={path}: not an empty folder; choose another, or continue its run with resume_from"
         )
     return RunFolder(path)
+
+
+def interrupted(folder: RunFolder | None) -> str:
+    """Return what is said of a command that a signal has ended while nothing was trained, and clear up after it."""
+    if folder is None:
+        return "interrupted"
+    if folder.record is not None:
+        return "interrupted before the first step; to continue: the same command again"
+    if (folder.path / layout.METRICS_FILE).exists():
+        return f"interrupted when the run was finished; what it has saved: {folder.path}"
+    if (folder.path / layout.OVERRIDES_FILE).exists():
+        return f"interrupted before the first step; to continue: {resume_command(folder.path)}"
+    folder.give_back()
+    return "interrupted before the first step"
 
 
 def check_folder(folder: Path, resume_from: str | None) -> None:

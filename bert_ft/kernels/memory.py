@@ -10,6 +10,7 @@ from functools import cache
 
 log = logging.getLogger(__name__)
 
+HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"  # environment variable
 # parameters of glibc's mallopt, from malloc.h
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 
@@ -19,10 +20,10 @@ def keep_freed_memory() -> None:
 
     By default glibc maps each tensor above 32 MB separately and returns the end of the heap as soon as it is free, so a
     step on long texts takes 200,000 page faults: a tenth of its time. Transparent huge pages (an environment variable
-    that torch reads when imported) make the remaining ones cheaper. In return the process keeps its peak memory until it
+    that torch reads when it makes its first tensor) make the remaining ones cheaper. In return the process keeps its peak memory until it
     ends. Systems other than Linux with glibc are left as they are.
     """
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    os.environ.setdefault(HUGE_PAGES, "1")
     if not sys.platform.startswith("linux"):
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

@@ -17,10 +17,11 @@ from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from bert_ft import layout
 from bert_ft.compat.lightning import DecidingCheckpoint
 from bert_ft.errors import CheckpointError, ConfigError
+from bert_ft.signals import Signals
 from bert_ft.training import resume
 from bert_ft.training.dry_run import DryRun
 from bert_ft.training.encoder_module import split_metrics
-from bert_ft.training.interruption import Interruptible, Signals
+from bert_ft.training.interruption import Interruptible
 from bert_ft.training.resume import VAL_METRICS_KEY, WEIGHTS_KEY
 from bert_ft.training.summary import print_resume
 
@@ -96,8 +97,7 @@ def fit(
         trainer.fit(module, data, ckpt_path=resume_from, weights_only=True)
     except MisconfigurationException as error:  # such as a share of the batches that is none
         raise ConfigError(f"trainer: {error}") from error
-    if signals.received is not None:
-        signals.end()
+    signals.end_if_received()
     # now: the number of steps is that of training's loader, which a validation or test puts away
     return Fitted(last.seconds, _why_stopped(trainer))
 

@@ -10,15 +10,10 @@ signal ends the process on the spot.
 
 from __future__ import annotations
 
-import os
 import signal
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
@@ -26,62 +21,8 @@ from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoi
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
 from bert_ft.compat.lightning import ends_epoch, is_fitting, validates_next
-from bert_ft.errors import Interrupted
 from bert_ft.kernels.used_embedding_rows import saving_pending_decay
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_WAIT = "interrupted: this step is finished and saved first; once more ends at once"
-
-
-class Signals:
-    """Which signal has come, and what the next one does.
-
-    Attributes:
-        received: the first one; ``None`` as long as there is none.
-        waits: whether the first one only leaves a note.
-    """
-
-    def __init__(self) -> None:
-        self.received: signal.Signals | None = None
-        self.waits = False
-        self._taken: list[signal.Signals] = []
-
-    def install(self) -> None:
-        """Take the signals over; again where another has taken them meanwhile."""
-        for number in self._taken:
-            signal.signal(number, self._handle)
-
-    def end(self) -> None:
-        """Raise what the received signal asks for.
-
-        Raises:
-            Interrupted: always.
-        """
-        assert self.received is not None
-        raise Interrupted(128 + self.received)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:
-            os._exit(128 + number)
-        self.received = signal.Signals(number)
-        if not self.waits:
-            self.end()
-        say(_WAIT)
-
-    @contextmanager
-    def taken(self) -> Iterator[None]:
-        """Inside, the signals are taken that nobody else has: those of a search's trials end them as ever."""
-        is_main = threading.current_thread() is threading.main_thread()
-        before = {number: signal.getsignal(number) for number in SIGNALS} if is_main else {}
-        if before.get(signal.SIGINT) is not signal.SIG_DFL:  # as it is in a trial
-            self._taken = [number for number, handler in before.items() if _is_free(handler)]
-        self.install()
-        try:
-            yield
-        finally:
-            for number in self._taken:
-                signal.signal(number, before[number])
-            self._taken = []
+from bert_ft.signals import Signals, say
 
 
 class Interruptible(Checkpoint):
@@ -175,18 +116,6 @@ def report(signals: Signals, step: int, path: Path | None, command: Callable[[],
         say(f"{where} by a closed terminal; to continue: {command()}")
     else:
         say(f"{where}; to continue: {command()}")
-
-
-def _is_free(handler: Any) -> bool:
-    """Whether a handler may be replaced: Python's, or that of the stage around this one."""
-    is_default = handler in (signal.SIG_DFL, signal.default_int_handler)
-    return is_default or isinstance(getattr(handler, "__self__", None), Signals)
-
-
-def say(text: str) -> None:
-    """Print to the terminal, unless that is gone."""
-    with suppress(OSError, ValueError):
-        print(f"\n{text}", file=sys.stderr, flush=True)
 
 
 def _stoppers(trainer: Trainer) -> list[EarlyStopping]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, cast
 
+from lightning.fabric.utilities.seed import pl_worker_init_function
 from lightning.pytorch import LightningDataModule
 from torch import Generator
 from torch.utils.data import DataLoader, Dataset
 
 from bert_ft.data.batching import RandomBatches
+from bert_ft.signals import shield_worker
 from bert_ft.training.dry_run import few
 from bert_ft.training.resume import place_in_epoch
 
@@ -60,6 +62,7 @@ class ResumableDataModule(LightningDataModule):
             batch_size=None,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
+            worker_init_fn=_begin_worker,
             generator=Generator().manual_seed(self.seed),
         )
 
@@ -83,3 +86,8 @@ class _FewInDryRun:
     def __iter__(self) -> Iterator[Any]:
         for batch in self._batches:
             yield few(batch) if self._is_dry_run() else batch
+
+
+def _begin_worker(worker: int) -> None:
+    shield_worker()
+    pl_worker_init_function(worker)  # Lightning adds it to loaders that have none

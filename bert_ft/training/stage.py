@@ -15,11 +15,12 @@ from transformers import PreTrainedTokenizerFast
 
 from bert_ft import layout
 from bert_ft.errors import Interrupted, OutputError
+from bert_ft.signals import Signals
 from bert_ft.training.checkpoint_file import remove_unfinished, save_whole, told, write_whole_checkpoints
 from bert_ft.training.encoder_module import EncoderModule
 from bert_ft.training.environment import package_versions
 from bert_ft.training.fitting import Fitted, KeptWeights, fit, take_best
-from bert_ft.training.interruption import Signals, checkpoint_path, report
+from bert_ft.training.interruption import checkpoint_path, report
 from bert_ft.training.json_file import write_json
 from bert_ft.training.precision import Precision
 from bert_ft.training.resumable_data import ResumableDataModule
@@ -113,6 +114,7 @@ class Stage(ABC):
         fitted = fit(self.trainer, self.module, self.data, self.resume_from, signals)
         kept = take_best(self.trainer, self.module, self.data, self.metric, self.module.weights_name)
         record = self._record(fitted, kept)
+        signals.end_if_received()
         if self.trainer.is_global_zero:
             save_whole(place / layout.MODEL_FOLDER, lambda folder: self.save(folder, record))
             with told(place / layout.METRICS_FILE):

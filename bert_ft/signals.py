@@ -1,0 +1,161 @@
+"""Ctrl-C, SIGTERM and a closed terminal: what the first of these signals does, and that the second ends the process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any
+
+from bert_ft.errors import Interrupted
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# a terminal, and a launcher that hands on what it gets, send the same Ctrl-C within a moment: that isn't a second one
+SAME_SECONDS = 0.2
+_WAIT = "interrupted: this step is finished and saved first; once more ends at once"
+
+
+class Signals:
+    """Which signal has come, and what the next one does.
+
+    Args:
+        last_words: called by ``ending_at_once``, just before the process ends.
+
+    Attributes:
+        received: the first one; ``None`` as long as there is none.
+        waits: whether the first one only leaves a note.
+        ends_process: whether the first one ends the process on the spot.
+    """
+
+    def __init__(self, last_words: Callable[[], None] = lambda: None) -> None:
+        self.received: signal.Signals | None = None
+        self.waits = False
+        self.ends_process = False
+        self._last_words = last_words
+        self._taken: list[signal.Signals] = []
+        self._process = os.getpid()
+        self._since = 0.0
+
+    def install(self) -> None:
+        """Take the signals over; again where another has taken them meanwhile."""
+        for number in self._taken:
+            signal.signal(number, self._handle)
+
+    def end(self) -> None:
+        """Raise what the received signal asks for.
+
+        Raises:
+            Interrupted: always.
+        """
+        assert self.received is not None
+        raise Interrupted(128 + self.received)
+
+    def end_if_received(self) -> None:
+        """Raise ``Interrupted`` if a signal has come: code of a library may have caught the exception that it raised."""
+        if self.received is not None:
+            self.end()
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:  # a forked child; of Ctrl-C its parent is sent one as well
+            if number != signal.SIGINT:
+                signal.signal(number, signal.SIG_DFL)
+                os.kill(os.getpid(), number)
+            return
+        if self.received is not None:
+            if time.monotonic() - self._since > SAME_SECONDS:
+                os._exit(128 + number)
+            return
+        self.received, self._since = signal.Signals(number), time.monotonic()
+        if self.ends_process:
+            self._last_words()
+            os._exit(128 + number)
+        if not self.waits:
+            self.end()
+        say(_WAIT)
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Inside, the signals are taken that nobody else has: those of a search's trials end them as ever."""
+        is_main = threading.current_thread() is threading.main_thread()
+        before = {number: signal.getsignal(number) for number in SIGNALS} if is_main else {}
+        if before.get(signal.SIGINT) is not signal.SIG_DFL:  # as it is in a trial
+            self._taken = [number for number, handler in before.items() if _is_free(handler)]
+        self.install()
+        try:
+            yield
+        finally:
+            for number in self._taken:
+                signal.signal(number, before[number])
+            self._taken = []
+
+
+@contextmanager
+def ending_at_once() -> Iterator[None]:
+    """Inside, a signal that is taken ends the process on the spot.
+
+    For imports: there is nothing to lose, and libraries catch whatever is raised in them.
+    """
+    handlers = (signal.getsignal(number) for number in SIGNALS)
+    owners = {
+        owner for handler in handlers if isinstance(owner := getattr(handler, "__self__", None), Signals)
+    }
+    for owner in owners:
+        owner.ends_process = True
+    try:
+        yield
+    finally:
+        for owner in owners:
+            owner.ends_process = False
+
+
+def end_quietly_on_interrupt() -> None:
+    """Let Ctrl-C end the process with a word instead of a traceback, while a command isn't yet, or no longer, at work."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _end_quietly)
+
+
+def raise_on_interrupt() -> None:
+    """Let Ctrl-C raise ``KeyboardInterrupt`` again, after ``end_quietly_on_interrupt``."""
+    if signal.getsignal(signal.SIGINT) is _end_quietly:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def shield_worker() -> None:
+    """Leave signals that reach all processes of a run to its main process, which still needs this one to finish a step.
+
+    Its parent's SIGTERM still ends it.
+    """
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # not on macOS
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_for_parent, daemon=True).start()
+
+
+def say(text: str) -> None:
+    """Print to the terminal, unless that is gone."""
+    with suppress(OSError, ValueError):
+        print(f"\n{text}", file=sys.stderr, flush=True)
+
+
+def _end_for_parent() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
+
+
+def _end_quietly(number: int, frame: FrameType | None) -> None:
+    with suppress(OSError):
+        os.write(2, b"\ninterrupted\n")
+    os._exit(128 + number)
+
+
+def _is_free(handler: Any) -> bool:
+    """Whether a handler may be replaced: Python's, that of a command's start, or that of the stage around this one."""
+    is_default = handler in (signal.SIG_DFL, signal.default_int_handler, _end_quietly)
+    return is_default or isinstance(getattr(handler, "__self__", None), Signals)
