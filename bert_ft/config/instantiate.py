@@ -54,29 +54,38 @@ def build(node: Any, **arguments: Any) -> Any:
 
 
 def build_callback(key: str, node: Any, **arguments: Any) -> Any:
-    """As ``build``, of a callback, monitor or logger; problems are named by its key.
+    """As ``build_named``, of a callback, monitor or logger, whose arguments have the types of their annotations.
 
     Raises:
         ConfigError: the constructor takes no such argument, or not this value of it.
     """
-    cls = build(node, _partial_=True).func
     settings = {str(name): value for name, value in node.items() if not str(name).startswith("_")}
-    if found := list(problems_of(key, _annotated(cls), settings)):
+    if found := list(problems_of(key, _annotated(build(node, _partial_=True).func), settings)):
         raise ConfigError("\n".join(found))
-    try:
-        callback = build(node, **arguments)
-    except ConfigError as error:
-        if match := re.search(r"unexpected keyword argument '(\w+)'", str(error)):
-            name, names = match[1], sorted(_annotated(cls))
-            close = get_close_matches(name, names, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(names)}"
-            text = f"{key}.{name}={settings.get(name)}: {cls.__name__} has no such argument; {hint}"
-            raise ConfigError(text) from error
-        text = str(error)
-        raise ConfigError(text if text.startswith(f"{key}.") else f"{key}: {text}") from error
+    callback = build_named(key, node, **arguments)
     with suppress(AttributeError):  # a class with slots
         callback.config_key = key  # for messages (bert_ft.training.dry_run)
     return callback
+
+
+def build_named(key: str, node: Any, **arguments: Any) -> Any:
+    """As ``build``; what the constructor refuses is named by its key.
+
+    Raises:
+        ConfigError: the constructor takes no such argument, or refuses its arguments.
+    """
+    try:
+        return build(node, **arguments)
+    except ConfigError as error:
+        if match := re.search(r"unexpected keyword argument '(\w+)'", str(error)):
+            cls = build(node, _partial_=True).func
+            name, names = match[1], sorted(_annotated(cls))
+            close = get_close_matches(name, names, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(names)}"
+            text = f"{key}.{name}={node.get(name)}: {cls.__name__} has no such argument; {hint}"
+            raise ConfigError(text) from error
+        text = str(error)
+        raise ConfigError(text if text.startswith(f"{key}.") else f"{key}: {text}") from error
 
 
 def _annotated(cls: Any) -> dict[str, Any]:
@@ -106,7 +115,7 @@ def build_kind(key: str, node: Any, kind: type, **arguments: Any) -> Any:
     Raises:
         ConfigError: it is of another.
     """
-    result = build(node, **arguments)
+    result = build_named(key, node, **arguments)
     if not isinstance(result, kind):
         raise ConfigError(
             f"{key}._target_={node['_target_']}: gives a {type(result).__name__}, not a {kind.__name__}"

@@ -8,7 +8,7 @@ from bert_ft.config.build.pretraining import build_pretraining
 from bert_ft.errors import ConfigError
 
 from .own_classes import TRUST
-from .running import compose_run, file_overrides, small_run, train
+from .running import compose_run, file_overrides, train
 
 SAVED = "lightning.pytorch.callbacks.ModelCheckpoint"
 
@@ -30,8 +30,8 @@ SAVED = "lightning.pytorch.callbacks.ModelCheckpoint"
             "callbacks.last_checkpoint.filename={val/loss:.2q}: no name can be made of it",
         ),
         (
-            ["callbacks.last_checkpoint.dirpath=/proc/nowhere"],
-            "callbacks.last_checkpoint.dirpath=/proc/nowhere: ",
+            ["callbacks.last_checkpoint.dirpath=/dev/null/nowhere"],
+            "callbacks.last_checkpoint.dirpath=/dev/null/nowhere: /dev/null can't be written to",
         ),
         (
             [
@@ -39,6 +39,14 @@ SAVED = "lightning.pytorch.callbacks.ModelCheckpoint"
                 f"+callbacks.more={{_target_:{SAVED},monitor:val/error,mode:max}}",
             ],
             "callbacks.more.mode=max: val/error is better lower; set it to min",
+        ),
+        (
+            ["loss=plain", "loss._target_=torch.nn.CrossEntropyLoss"],
+            "loss.class_weights=None: CrossEntropyLoss has no such argument; it has ",
+        ),
+        (
+            ["+trainer.max_epoch=3"],
+            "trainer.max_epoch=3: Trainer has no such argument; did you mean max_epochs?",
         ),
         (["trainer.limit_val_batches=0.01"], "trainer: "),
         # before, when things are built
@@ -66,10 +74,10 @@ SAVED = "lightning.pytorch.callbacks.ModelCheckpoint"
         ),
         (
             ["+metrics.f1={_target_:torchmetrics.classification.MulticlassF1Score,average:none}"],
-            "gives 3 numbers, but a metric of a run is one",
+            "gives 2 numbers, but a metric of a run is one",
         ),
         (
-            ["+metrics.f1={_target_:torchmetrics.classification.MulticlassF1Score,num_classes:2}"],
+            ["+metrics.f1={_target_:torchmetrics.classification.MulticlassF1Score,num_classes:5}"],
             "metrics.f1._target_=torchmetrics.classification.MulticlassF1Score: MulticlassF1Score can't judge",
         ),
         (
@@ -80,11 +88,16 @@ SAVED = "lightning.pytorch.callbacks.ModelCheckpoint"
             "objective.mode=max: val/error is better lower; set it to min",
         ),
         (
-            ["loss=plain", "loss._target_=torch.nn.BCELoss"],
+            ["loss=plain", "loss._target_=torch.nn.BCELoss", "~loss.class_weights"],
             "loss._target_=torch.nn.BCELoss: can't be computed from logits",
         ),
         (
-            ["loss=plain", "loss._target_=torch.nn.CrossEntropyLoss", "+loss.reduction=none"],
+            [
+                "loss=plain",
+                "loss._target_=torch.nn.CrossEntropyLoss",
+                "~loss.class_weights",
+                "+loss.reduction=none",
+            ],
             "loss._target_=torch.nn.CrossEntropyLoss: gives ",
         ),
     ],
@@ -105,6 +118,7 @@ def test_pretraining_is_tried_too(tmp_path, tiny_encoder, reviews):
         f"encoder.name_or_path={tiny_encoder}",
         "monitor=none",
         "report=false",
+        "data.max_length=32",
     ]
     settings += [*file_overrides(reviews), "trainer.accelerator=cpu", "pretrain.num_cached=0"]
     wrong = "pretrain.callbacks.last_checkpoint.filename='{val/accuracy}'"
@@ -116,13 +130,14 @@ def test_pretraining_is_tried_too(tmp_path, tiny_encoder, reviews):
 def test_a_callback_of_ones_own_may_log_what_the_dry_run_does_not_see(
     tmp_path, tiny_encoder, reviews, package
 ):
-    (package / "logging.py").write_text(
-        "from lightning.pytorch import Callback\n"
-        "class Logs(Callback):\n"
-        "    def on_train_batch_end(self, trainer, module, *_):\n"
-        "        module.log('own', 1.0)\n"
-    )
-    own = ["+callbacks.own._target_=my_package.logging.Logs", "callbacks.early_stopping.monitor=own", TRUST]
+    with (package / "my_package/parts.py").open("a") as file:
+        file.write(
+            "\nfrom lightning.pytorch import Callback\n"
+            "class Logs(Callback):\n"
+            "    def on_train_batch_end(self, trainer, module, *_):\n"
+            "        module.log('own', 1.0)\n"
+        )
+    own = ["+callbacks.own._target_=my_package.parts.Logs", "callbacks.early_stopping.monitor=own", TRUST]
     _, metrics = train(tmp_path, tiny_encoder, reviews, "trainer.max_epochs=1", *own)
     assert metrics["stopped"] == "all steps done"
 
@@ -149,7 +164,8 @@ def test_it_leaves_weights_and_logs_as_they_were(tmp_path, tiny_encoder, reviews
         logged = [
             {name: value for name, value in row.items() if "second" not in name}
             for path in sorted(folder.rglob("metrics.csv"))
-            for row in csv.DictReader(path.open())
+            for row in csv.DictReader(path.read_text().splitlines())
         ]
         found.append(((folder / "model/model.safetensors").read_bytes(), logged))
-    assert found[0] == found[1]
+    assert found[0][1] == found[1][1]
+    assert found[0][0] == found[1][0]
