@@ -8,7 +8,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.callbacks.progress.rich_progress import CustomTimeColumn
-from rich import get_console
+from rich.console import Console
 from rich.progress import BarColumn, Task
 from rich.text import Text
 
@@ -31,6 +31,7 @@ class ProgressBar(NamedEpochs):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
+        self._settings_of_console: dict[str, Any] = settings.get("console_kwargs") or {}
         self.time_left = TimeLeft()
         self._val: dict[str, float] = {}
         self._best: tuple[float, int] | None = None  # value and step
@@ -39,7 +40,7 @@ class ProgressBar(NamedEpochs):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
         if trainer.is_global_zero and self.is_enabled:
-            console = get_console()
+            console = Console(**self._settings_of_console)
             if not (console.is_terminal or console.is_jupyter):
                 self._writes_lines = True
                 self.disable()
@@ -56,6 +57,10 @@ class ProgressBar(NamedEpochs):
     ) -> None:
         self.time_left.see(trainer.global_step)
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def on_validation_batch_end(self, trainer: Trainer, *arguments: Any, **others: Any) -> None:
+        if not trainer.sanity_checking:  # a dry run of a moment
+            super().on_validation_batch_end(trainer, *arguments, **others)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if in_training(trainer) and trainer.is_global_zero:

@@ -82,6 +82,8 @@ def build_named(key: str, node: Any, **arguments: Any) -> Any:
             name, names = match[1], sorted(_annotated(cls))
             close = get_close_matches(name, names, n=1)
             hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(names)}"
+            if node.get(name) is None:
+                hint = f"remove it by ~{key}.{name}"
             text = f"{key}.{name}={node.get(name)}: {cls.__name__} has no such argument; {hint}"
             raise ConfigError(text) from error
         text = str(error)

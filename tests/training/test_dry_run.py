@@ -42,7 +42,7 @@ SAVED = "lightning.pytorch.callbacks.ModelCheckpoint"
         ),
         (
             ["loss=plain", "loss._target_=torch.nn.CrossEntropyLoss"],
-            "loss.class_weights=None: CrossEntropyLoss has no such argument; it has ",
+            "loss.class_weights=None: CrossEntropyLoss has no such argument; remove it by ~loss.class_weights",
         ),
         (
             ["+trainer.max_epoch=3"],
