@@ -110,6 +110,11 @@ def tag(prefix: str, part: str, statistic: str) -> str:
     return f"{prefix}{part}/{statistic}"
 
 
+def counted(number: float, noun: str) -> str:
+    """Return ``1 epoch``, ``0.26 epochs`` or ``11 epochs``."""
+    return f"{number:g} {noun}{'' if number == 1 else 's'}"
+
+
 def not_logged(name: str, names: Iterable[str]) -> str:
     """Return what to say of a name that nothing logs, with those that there are."""
     names = sorted(names)

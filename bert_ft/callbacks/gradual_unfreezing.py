@@ -11,6 +11,7 @@ from typing import cast
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 
+from bert_ft import layout
 from bert_ft.compat.lightning import finds_unused_parameters
 from bert_ft.errors import ConfigError
 from bert_ft.limits import Count, CountOrZero, within_limits
@@ -74,9 +75,9 @@ class GradualUnfreezing(Callback):
         if left_out:
             waits = num_layers - left_out[-1] + 1 - self.layers_at_start
             log.warning(
-                "unfreezing: training ends after %d epochs without training %s (the last would join in epoch %d); train "
+                "unfreezing: training ends after %s without training %s (the last would join in epoch %d); train "
                 "longer, or raise unfreezing.layers_at_start (now %d)",
-                num_epochs,
+                layout.counted(num_epochs, "epoch"),
                 ", ".join(f"layer.{depth - 1}" if depth else "the embeddings" for depth in left_out),
                 waits * self.epochs_per_layer + 1,
                 self.layers_at_start,

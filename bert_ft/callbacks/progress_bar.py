@@ -6,18 +6,21 @@ import math
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.callbacks.progress.rich_progress import CustomTimeColumn
-from rich import get_console
-from rich.progress import Task
+from rich.console import Console
+from rich.progress import BarColumn, Task
 from rich.text import Text
 
 from bert_ft import layout
 from bert_ft.callbacks.time_left import TimeLeft, num_epochs, num_steps_each, shown
 from bert_ft.callbacks.validation_outputs import in_training
+from bert_ft.compat.lightning import NamedEpochs
+
+BAR_WIDTH = 10  # which leaves room for the values
 
 
-class ProgressBar(RichProgressBar):
+class ProgressBar(NamedEpochs):
     """Show the latest losses, what the checkpoint is kept by and its best value, and the time left of the whole run.
 
     Where the output is no terminal there is a line for each validation instead of a bar.
@@ -28,6 +31,7 @@ class ProgressBar(RichProgressBar):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
+        self._settings_of_console: dict[str, Any] = settings.get("console_kwargs") or {}
         self.time_left = TimeLeft()
         self._val: dict[str, float] = {}
         self._best: tuple[float, int] | None = None  # value and step
@@ -36,7 +40,7 @@ class ProgressBar(RichProgressBar):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
         if trainer.is_global_zero and self.is_enabled:
-            console = get_console()
+            console = Console(**self._settings_of_console)
             if not (console.is_terminal or console.is_jupyter):
                 self._writes_lines = True
                 self.disable()
@@ -54,6 +58,10 @@ class ProgressBar(RichProgressBar):
         self.time_left.see(trainer.global_step)
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
+    def on_validation_batch_end(self, trainer: Trainer, *arguments: Any, **others: Any) -> None:
+        if not trainer.sanity_checking:  # a dry run of a moment
+            super().on_validation_batch_end(trainer, *arguments, **others)
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if in_training(trainer) and trainer.is_global_zero:
             self._note(trainer)
@@ -70,7 +78,7 @@ class ProgressBar(RichProgressBar):
         if self._best is not None:
             parts.append(f"best {_objective(trainer)[0]} {self._best[0]:.4f} (step {self._best[1]})")
         parts.append(f"{shown(self.seconds_left(trainer))} left")
-        return f"step {step}{of}, {self._get_train_description(trainer.current_epoch).strip().lower()}: {', '.join(parts)}"
+        return f"step {step}{of}, {self.epoch_name(trainer.current_epoch).lower()}: {', '.join(parts)}"
 
     def seconds_left(self, trainer: Trainer) -> float | None:
         """Return the time that the whole run will still take, if no early stopping ends it."""
@@ -83,7 +91,8 @@ class ProgressBar(RichProgressBar):
             for name, value in super().get_metrics(trainer, pl_module).items()
             if name not in ("v_num", *layout.SHOWN_LOSSES)  # the version of a logger is a folder's name here
         }
-        shown_values |= {name: f"{value:.3f}" for name, value in self._losses(trainer).items()}
+        for value in self._losses(trainer).values():
+            shown_values["loss"] = f"{value:.3f}"
         name = _objective(trainer)[0]
         shown_values |= {
             each: f"{self._val[each]:.3f}" for each in (layout.VAL_LOSS, name) if each in self._val
@@ -94,6 +103,9 @@ class ProgressBar(RichProgressBar):
 
     def configure_columns(self, trainer: Trainer) -> list[Any]:
         columns = super().configure_columns(trainer)
+        for each in columns:
+            if isinstance(each, BarColumn):
+                each.bar_width = BAR_WIDTH
         return [
             _TimeOfRun(self, trainer, each.style) if isinstance(each, CustomTimeColumn) else each
             for each in columns
@@ -108,10 +120,9 @@ class ProgressBar(RichProgressBar):
         left = trainer.max_steps - trainer.current_epoch * num_steps_each(trainer)
         return max(1, min(batches, left * trainer.accumulate_grad_batches))
 
-    def _get_train_description(self, current_epoch: int) -> str:
+    def epoch_name(self, epoch: int) -> str:
         epochs = num_epochs(self.trainer)
-        text = f"Epoch {current_epoch + 1}" + ("" if epochs is None else f"/{epochs}")
-        return f"{text:{len(self.validation_description)}}"  # as wide as that: no flicker
+        return super().epoch_name(epoch) + ("" if epochs is None else f"/{epochs}")
 
     def _losses(self, trainer: Trainer) -> dict[str, float]:
         """Return the training loss that says most: the plain one, which reaches 0, if it is logged."""
@@ -129,7 +140,7 @@ class ProgressBar(RichProgressBar):
 
 
 class _TimeOfRun(CustomTimeColumn):
-    """Time since the start of an epoch, and left of the run."""
+    """The time left of the run."""
 
     def __init__(self, bar: ProgressBar, trainer: Trainer, style: Any) -> None:
         super().__init__(style)
@@ -139,8 +150,7 @@ class _TimeOfRun(CustomTimeColumn):
     def render(self, task: Task) -> Text:
         if task.id != self._bar.train_progress_bar_id:
             return super().render(task)
-        elapsed = task.finished_time if task.finished else task.elapsed
-        return Text(f"{shown(elapsed)} • {shown(self._bar.seconds_left(self._run))} left", style=self.style)
+        return Text(f"{shown(self._bar.seconds_left(self._run))} left", style=self.style)
 
 
 def _objective(trainer: Trainer) -> tuple[str, str]:

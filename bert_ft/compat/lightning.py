@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
@@ -77,6 +77,20 @@ def finds_unused_parameters(trainer: Trainer) -> bool:
     # no public way: ``DDPStrategy`` takes ``find_unused_parameters``, but has no attribute for it.
     settings: dict[str, Any] = getattr(trainer.strategy, "_ddp_kwargs", {})
     return bool(settings.get("find_unused_parameters"))
+
+
+class NamedEpochs(RichProgressBar):
+    """A ``RichProgressBar`` whose subclass names the epochs; Lightning counts them from 0."""
+
+    # no public way: the description of the bar is private.
+
+    def epoch_name(self, epoch: int) -> str:
+        """Return what to call the epoch of this number, from 0."""
+        return f"Epoch {epoch + 1}"
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        # as wide as the other description: no flicker
+        return f"{self.epoch_name(current_epoch):{len(self.validation_description)}}"
 
 
 class DecidingCheckpoint(ModelCheckpoint):

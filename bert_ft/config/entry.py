@@ -20,7 +20,7 @@ from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from bert_ft import __version__
+import bert_ft
 from bert_ft.compat.hydra import command_line, quoted
 from bert_ft.config.paths import choices, conf_dir
 from bert_ft.config.resumed_command import check_extends, with_own_overrides
@@ -105,7 +105,7 @@ def _run(task: Task, config_name: str, keys: type | None) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     gc.disable()  # until the heavy imports are done: bert_ft.config.startup
     if "--version" in sys.argv[1:]:
-        print(f"bert_ft {__version__}")
+        print(f"bert_ft {bert_ft.__version__}")
         return
     OmegaConf.register_resolver("choices", choices, replace=True)  # of help texts
     words = [_as_choice(word) for word in sys.argv[1:]]

@@ -54,29 +54,40 @@ def build(node: Any, **arguments: Any) -> Any:
 
 
 def build_callback(key: str, node: Any, **arguments: Any) -> Any:
-    """Build a callback, monitor or logger, naming its key in messages.
+    """Build a callback, monitor or logger, and check its arguments against their annotated types.
 
     Raises:
         ConfigError: the constructor has no such argument, or rejects its value.
     """
-    cls = build(node, _partial_=True).func
     settings = {str(name): value for name, value in node.items() if not str(name).startswith("_")}
-    if found := list(problems_of(key, _annotated(cls), settings)):
+    if found := list(problems_of(key, _annotated(build(node, _partial_=True).func), settings)):
         raise ConfigError("\n".join(found))
-    try:
-        callback = build(node, **arguments)
-    except ConfigError as error:
-        if match := re.search(r"unexpected keyword argument '(\w+)'", str(error)):
-            name, names = match[1], sorted(_annotated(cls))
-            close = get_close_matches(name, names, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(names)}"
-            text = f"{key}.{name}={settings.get(name)}: {cls.__name__} has no such argument; {hint}"
-            raise ConfigError(text) from error
-        text = str(error)
-        raise ConfigError(text if text.startswith(f"{key}.") else f"{key}: {text}") from error
+    callback = build_named(key, node, **arguments)
     with suppress(AttributeError):  # a class with slots
         callback.config_key = key  # for messages (bert_ft.training.dry_run)
     return callback
+
+
+def build_named(key: str, node: Any, **arguments: Any) -> Any:
+    """Build an object, naming its key in messages about its constructor.
+
+    Raises:
+        ConfigError: the constructor has no such argument, or rejects its arguments.
+    """
+    try:
+        return build(node, **arguments)
+    except ConfigError as error:
+        if match := re.search(r"unexpected keyword argument '(\w+)'", str(error)):
+            cls = build(node, _partial_=True).func
+            name, names = match[1], sorted(_annotated(cls))
+            close = get_close_matches(name, names, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(names)}"
+            if node.get(name) is None:
+                hint = f"remove it by ~{key}.{name}"
+            text = f"{key}.{name}={node.get(name)}: {cls.__name__} has no such argument; {hint}"
+            raise ConfigError(text) from error
+        text = str(error)
+        raise ConfigError(text if text.startswith(f"{key}.") else f"{key}: {text}") from error
 
 
 def _annotated(cls: Any) -> dict[str, Any]:
@@ -106,7 +117,7 @@ def build_kind(key: str, node: Any, kind: type, **arguments: Any) -> Any:
     Raises:
         ConfigError: it isn't an instance of ``kind``.
     """
-    result = build(node, **arguments)
+    result = build_named(key, node, **arguments)
     if not isinstance(result, kind):
         raise ConfigError(
             f"{key}._target_={node['_target_']}: builds a {type(result).__name__}, not a {kind.__name__}"

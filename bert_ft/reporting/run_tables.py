@@ -156,7 +156,7 @@ def stage_settings(log: RunLog) -> Table:
 
 
 def _duration(checkpoint: dict[str, Any]) -> str:
-    return f"{checkpoint.get('epoch', 0):g} epochs, step {checkpoint.get('step', 0):,}"
+    return f"{layout.counted(checkpoint.get('epoch', 0), 'epoch')}, step {checkpoint.get('step', 0):,}"
 
 
 def _pairs(title: str, values: dict[str, Any]) -> Table:

@@ -138,7 +138,7 @@ def _why_stopped(trainer: Trainer) -> str:
     stopper = trainer.early_stopping_callback
     if stopper is not None and stopper.stopping_reason is not EarlyStoppingReason.NOT_STOPPED:
         if stopper.stopping_reason is EarlyStoppingReason.PATIENCE_EXHAUSTED:
-            return f"no better {stopper.monitor} for {stopper.patience} validations"
+            return f"no better {stopper.monitor} for {layout.counted(stopper.patience, 'validation')}"
         if stopper.stopping_reason is EarlyStoppingReason.NON_FINITE_METRIC:
             return f"{stopper.monitor} is no longer finite: training diverged"
         return str(stopper.stopping_reason_message)  # a threshold that somebody has set

@@ -95,7 +95,7 @@ def print_result(
     weights = "the last weights" if kept["path"] is None else f"kept by {record['objective']['metric']}"
     averaged = "" if record["weights"] == "raw" else f" ({record['weights']})"
     facts = {
-        "weights": f"{weights}{averaged}, after {_epochs(kept['epoch'])}, step {kept['step']}",
+        "weights": f"{weights}{averaged}, after {layout.counted(kept['epoch'], 'epoch')}, step {kept['step']}",
         "training": _training(record),
         **_places(folder, "model"),
     }
@@ -118,10 +118,6 @@ def print_pretraining(
     if (folder / layout.MODEL_FOLDER).is_dir():  # else it is in the cache
         facts |= _places(folder, "encoder")
     _print_facts(console, facts, report)
-
-
-def _epochs(number: float) -> str:
-    return "1 epoch" if number == 1 else f"{number:g} epochs"
 
 
 def print_resume(path: Path, step: int, console: Console | None = None) -> None:

@@ -120,7 +120,14 @@ class Snapshots(Callback):
 
 @pytest.mark.parametrize("overrides", [SWA, EMA], ids=["swa", "ema"])
 def test_weights_of_16_bits_are_averaged_in_float32(tmp_path, tiny_encoder, reviews, overrides):
-    run, recorder = built(tmp_path, tiny_encoder, reviews, *overrides, "trainer.precision=bf16-true")
+    run, recorder = built(
+        tmp_path,
+        tiny_encoder,
+        reviews,
+        *overrides,
+        "trainer.precision=bf16-true",
+        "trainer.num_sanity_val_steps=0",
+    )
     snapshots = Snapshots()
     run.trainer.callbacks.append(snapshots)
     run.run()

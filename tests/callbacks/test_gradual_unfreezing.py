@@ -104,7 +104,7 @@ def test_with_every_layer_from_the_start_it_is_plain_training(tmp_path, tiny_enc
     [
         (
             ["trainer.max_epochs=1"],
-            r"after 1 epochs without training layer\.1, layer\.0, the embeddings \(the last would join in epoch 4\)",
+            r"after 1 epoch without training layer\.1, layer\.0, the embeddings \(the last would join in epoch 4\)",
         ),
         (
             ["trainer.max_epochs=3", "unfreezing.epochs_per_layer=2"],

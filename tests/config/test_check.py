@@ -83,6 +83,40 @@ CACHED = ["encoder.freeze_layers=1", "encoder.cache_frozen=true"]
             ["callbacks.best_checkpoint.monitor=val/loss"],
             "callbacks.best_checkpoint.monitor=val/loss: the best checkpoint is chosen by objective.metric=val/accuracy",
         ),
+        # callbacks that look for what isn't logged, or for its worst value
+        (
+            ["callbacks.early_stopping.monitor=val_loss"],
+            "callbacks.early_stopping.monitor=val_loss: nothing of that name is logged (did you mean val/loss?); choose "
+            "one of val/accuracy, val/f1_macro, val/loss",
+        ),
+        (
+            ["callbacks.early_stopping.mode=min"],
+            "callbacks.early_stopping.mode=min: val/accuracy is better higher; set it to max",
+        ),
+        (
+            ["pretrain=mlm", "pretrain.callbacks.best_checkpoint.mode=max"],
+            "pretrain.callbacks.best_checkpoint.mode=max: val/loss is better lower; set it to min",
+        ),
+        (
+            ["pretrain=mlm", "pretrain.callbacks.early_stopping.monitor=val/alignment"],
+            "pretrain.callbacks.early_stopping.monitor=val/alignment: nothing of that name is logged; choose one of "
+            "val/loss, val/loss_mlm, val/masked_accuracy, val/perplexity",
+        ),
+        (
+            [
+                "+callbacks.more={_target_:lightning.pytorch.callbacks.ModelCheckpoint,monitor:val/loss,mode:max}"
+            ],
+            "callbacks.more.mode=max: val/loss is better lower",
+        ),
+        (
+            ["callbacks.best_checkpoint.filename=last"],
+            "callbacks.last_checkpoint.filename=last: callbacks.best_checkpoint writes to the same file",
+        ),
+        (
+            ["trainer.limit_val_batches=0", "callbacks.early_stopping=null"],
+            "callbacks.best_checkpoint.monitor=val/accuracy: nothing is validated with trainer.limit_val_batches=0",
+        ),
+        (["trainer.limit_train_batches=0"], "trainer.limit_train_batches=0: must be a number > 0"),
         (["objective.metric=kappa", KAPPA], "objective.metric=kappa: must be one of"),
         (["+metrics.x=5"], "metrics.x=5: must name a class; give metrics.x._target_, or null"),
         (["+metrics.x.top_k=5"], "metrics.x={'top_k': 5}: must name a class"),

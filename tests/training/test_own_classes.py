@@ -105,12 +105,12 @@ def test_a_configuration_file_of_ones_own(tmp_path, tiny_encoder, reviews, packa
         (["~loss", "+loss={_target_:my_package.parts.ErrorRates}"], r"my_package\.parts\.ErrorRates"),
         (
             ["~loss", "+loss={_target_:my_package.parts.Noise,share:0,num_tokens:9}"],
-            "gives a Noise, not a Module",
+            "builds a Noise, not a Module",
         ),
         (["+loss.factor=2", "loss._target_=my_package.parts.Brier"], "unexpected keyword argument"),
         (
             ["+metrics.x={_target_:my_package.parts.Noise,share:0,num_tokens:9}"],
-            r"metrics\.x\._target_=my_package\.parts\.Noise: gives a Noise, not a Metric",
+            r"metrics\.x\._target_=my_package\.parts\.Noise: builds a Noise, not a Metric",
         ),
         (
             ["optimizer.algorithm._target_=torch.optim.SGD"],

@@ -136,7 +136,10 @@ def build_stage(recipe: Recipe, folder: Path) -> Any:
         if node is not None
     ]
     callbacks = recipe.callbacks(folder)
-    trainer = trainer_with(settings.trainer, precision, callbacks=callbacks, loggers=loggers, folder=folder)
+    with keys_under(recipe.prefix):
+        trainer = trainer_with(
+            settings.trainer, precision, callbacks=callbacks, loggers=loggers, folder=folder
+        )
     inputs = recipe.inputs
     if trainer.is_global_zero:
         for level, texts in ((logging.INFO, inputs.notes), (logging.WARNING, inputs.warnings)):

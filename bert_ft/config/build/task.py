@@ -191,7 +191,7 @@ def _try_loss(target: str, loss: nn.Module, task: Task, targets: np.ndarray) -> 
     logits, labels = _example(task, targets)
     try:
         with isolate_rng():
-            value = loss(logits.requires_grad_(), labels)
+            value = deepcopy(loss)(logits.requires_grad_(), labels)
     except Exception as error:  # a user's class may raise anything
         reason = " ".join(str(error).split()).rstrip(".")
         raise ConfigError(

@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ProgressBar
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
-from bert_ft.config.instantiate import build, entries
+from bert_ft.config.instantiate import build_named, entries
 from bert_ft.training.precision import Precision, effective_precision
 
 # keys of `trainer` that aren't passed on to Lightning as they are
@@ -39,7 +39,8 @@ def trainer_with(
     useless: tuple[type[Callback], ...] = () if loggers else (LearningRateMonitor,)
     if not settings.enable_progress_bar:
         useless += (ProgressBar,)
-    return build(
+    return build_named(
+        "trainer",
         entries(settings, without=OWN_TRAINER_KEYS),
         accelerator=_accelerator(settings),
         max_epochs=-1,
