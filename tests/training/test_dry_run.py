@@ -78,7 +78,7 @@ SAVED = "lightning.pytorch.callbacks.ModelCheckpoint"
         ),
         (
             ["+metrics.f1={_target_:torchmetrics.classification.MulticlassF1Score,num_classes:5}"],
-            "metrics.f1._target_=torchmetrics.classification.MulticlassF1Score: MulticlassF1Score can't judge",
+            "metrics.f1._target_=torchmetrics.classification.MulticlassF1Score: MulticlassF1Score doesn't fit",
         ),
         (
             [
@@ -98,7 +98,7 @@ SAVED = "lightning.pytorch.callbacks.ModelCheckpoint"
                 "~loss.class_weights",
                 "+loss.reduction=none",
             ],
-            "loss._target_=torch.nn.CrossEntropyLoss: gives ",
+            "loss._target_=torch.nn.CrossEntropyLoss: returns ",
         ),
     ],
 )
