@@ -193,3 +193,19 @@ def test_what_was_not_validated_as_the_best_is_refused(
     ):
         train(tmp_path, tiny_encoder, reviews, "trainer.max_epochs=1")
     assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("steps", [1, -1, None])
+def test_a_best_checkpoint_that_is_not_the_recorded_one(steps, tmp_path, tiny_encoder, reviews, caplog):
+    """Newer, as after a kill between two writes; older; removed."""
+    arguments = [tiny_encoder, reviews, "schedule=constant", "schedule.warmup_ratio=0"]
+    train(tmp_path, *arguments, "trainer.max_epochs=1")
+    best = tmp_path / "checkpoints/best.ckpt"
+    if steps is None:
+        best.unlink()
+    else:
+        checkpoint = torch.load(best, weights_only=True)
+        torch.save({**checkpoint, "global_step": checkpoint["global_step"] + steps}, best)
+    _, metrics = train(tmp_path, *arguments, "trainer.max_epochs=2", f"resume_from={tmp_path}")
+    assert metrics["checkpoint"]["step"] == 20
+    assert ("isn't there as it was at step 10" in caplog.text) is (steps != 1)
