@@ -281,7 +281,9 @@ def test_random_moments(tmp_path, tiny_encoder, reviews):
     for _ in range(2):  # the first fills the cache
         started = time.monotonic()
         shutil.rmtree(tmp_path / "whole", ignore_errors=True)
-        assert command(tmp_path, *words, "hydra.run.dir=whole").wait(timeout=300) == 0
+        process = command(tmp_path, *words, "hydra.run.dir=whole")
+        shown = process.communicate(timeout=300)[0]
+        assert process.returncode == 0, shown
         seconds = time.monotonic() - started
     for number in range(2):
         run, sent = tmp_path / f"run{number}", draw.choice([signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
