@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
+
+_SUFFIX = ".tmp"
 
 
 @contextmanager
@@ -15,7 +17,7 @@ def replaced(path: Path) -> Iterator[Path]:
 
     The folder must exist. The new file gets the usual permissions of the process (umask).
     """
-    with temporary_file(path.parent) as unfinished:
+    with _named(path), temporary_file(path.parent) as unfinished:
         yield unfinished
         put_in_place(unfinished, path)
 
@@ -23,22 +25,61 @@ def replaced(path: Path) -> Iterator[Path]:
 @contextmanager
 def temporary_file(folder: Path) -> Iterator[Path]:
     """Yield a new empty file in ``folder``, to be written and then put in place; remove it if it is still there."""
-    path = folder / f".{uuid4().hex}.tmp"
-    path.touch()
-    try:
-        yield path
-    finally:
-        path.unlink(missing_ok=True)
+    path = folder / f".{uuid4().hex}{_SUFFIX}"
+    with _named(folder):
+        path.touch()
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def put_in_place(unfinished: Path, path: Path) -> None:
     """Move the finished file, which is in the same folder, to ``path``."""
-    with unfinished.open("rb+") as file:
-        os.fsync(file.fileno())  # else the name can outlive a crash of the machine and the content not
+    _flush(unfinished)  # otherwise a crash of the machine could keep the name but lose the content
     os.replace(unfinished, path)
+    _flush_names(path.parent)
+
+
+def flush_folder(folder: Path) -> None:
+    """Write all content of a folder to the disk, before it replaces another folder."""
+    for path in (folder, *folder.rglob("*")):
+        if path.is_dir():
+            _flush_names(path)
+        else:
+            _flush(path)
 
 
 def write(path: Path, content: bytes) -> None:
     """Replace the file's content."""
     with replaced(path) as unfinished:
         unfinished.write_bytes(content)
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _flush_names(folder: Path) -> None:
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # not supported by some network drives
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Let an error of writing, which knows the unfinished file at most, name ``path``."""
+    try:
+        yield
+    except OSError as error:
+        known = str(error.filename)
+        is_known = error.filename is not None and known != str(path.parent) and not known.endswith(_SUFFIX)
+        if error.errno is not None and not is_known:
+            error.filename = str(path)
+        raise

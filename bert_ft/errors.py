@@ -4,6 +4,23 @@ All are ``ValueError``s, so that a caller who doesn't know this package can catc
 The command line prints their message without a traceback and exits with code 2.
 """
 
+import errno
+import os
+
+# what a file system says that is full, may not be written to, or is gone
+UNWRITABLE = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EIO,
+    errno.EFBIG,
+    errno.ESTALE,
+}
+# what couldn't be written beside work that was done all the same: a command that has some exits with code 1
+unwritten: list[OSError] = []
+
 
 class UserError(ValueError):
     """Base class of errors caused by the user's input."""
@@ -27,6 +44,19 @@ class SearchError(UserError):
 
 class OutputError(OSError):
     """A file can't be written; the command line prints one line and exits with code 1."""
+
+
+def is_unwritable(error: BaseException) -> bool:
+    """Return whether a file couldn't be written, rather than that something is wrong with our own code."""
+    return isinstance(error, OutputError) or (isinstance(error, OSError) and error.errno in UNWRITABLE)
+
+
+def what_is_unwritable(error: OSError, folder: object = None) -> str:
+    """Return the line that says so; ``folder`` is where the file lies, should the error not name it."""
+    if isinstance(error, OutputError):
+        return str(error)
+    where = error.filename or ("a file" if folder is None else f"a file in {folder}")
+    return f"{where}: {os.strerror(error.errno or 0)}"
 
 
 class Interrupted(SystemExit):

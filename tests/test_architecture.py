@@ -64,7 +64,7 @@ HOMES = {
 # module of the private calls → its library, and what that itself takes or gives
 PRIVATE_CALLS = {
     "__init__": set(),
-    "hydra": {"hydra"},
+    "hydra": {"hydra", "omegaconf"},
     "lightning": {"lightning", "torch"},  # torch: a type
     "omegaconf": {"omegaconf"},
     "optuna": {"optuna"},

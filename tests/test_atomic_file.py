@@ -1,9 +1,10 @@
+import errno
 import os
 import stat
 
 import pytest
 
-from bert_ft.atomic_file import replaced, write
+from bert_ft.atomic_file import flush_folder, replaced, write
 
 
 def test_the_file_is_replaced_when_the_block_ends(tmp_path):
@@ -54,4 +55,25 @@ def test_the_content_is_on_disk_before_the_name(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda file: (calls.append("fsync"), fsync(file)))
     monkeypatch.setattr(os, "replace", lambda *paths: (calls.append("replace"), replace(*paths)))
     write(tmp_path / "record.json", b"{}")
-    assert calls == ["fsync", "replace"]
+    assert calls == ["fsync", "replace", "fsync"]  # the last one of the folder, which has the name
+
+
+def test_a_folder_is_on_disk_as_a_whole(tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/1").touch()
+    (tmp_path / "2").touch()
+    flushed = []
+    monkeypatch.setattr(os, "fsync", lambda file: flushed.append(os.readlink(f"/proc/self/fd/{file}")))
+    flush_folder(tmp_path)
+    assert sorted(flushed) == [str(tmp_path), str(tmp_path / "2"), str(tmp_path / "a"), str(tmp_path / "a/1")]
+
+
+def test_an_error_names_the_file_that_is_wanted(tmp_path):
+    def fail(named):
+        with replaced(tmp_path / "record.json") as unfinished:
+            raise OSError(errno.ENOSPC, "disk full", *([str(unfinished)] if named else []))
+
+    for named in (True, False):
+        with pytest.raises(OSError, match="disk full") as caught:
+            fail(named)
+        assert caught.value.filename == str(tmp_path / "record.json")

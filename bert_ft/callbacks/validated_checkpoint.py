@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 
 from bert_ft.compat.lightning import DecidingCheckpoint
+from bert_ft.training.resume import step_of
+
+log = logging.getLogger(__name__)
 
 
 class ValidatedCheckpoint(DecidingCheckpoint):
@@ -32,6 +36,25 @@ class ValidatedCheckpoint(DecidingCheckpoint):
         ):
             settings["filename"] = f"{filename}-{{step}}"
         super().__init__(**settings)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Forget a best checkpoint whose file has been removed or replaced.
+
+        A run that is killed between its two writes has a best checkpoint that is newer than the one it is resumed from. The
+        validation that comes next was its.
+        """
+        super().load_state_dict(state_dict)
+        if self.monitor is None or not self.best_model_path or self.step_of_best is None:
+            return
+        step = step_of(self.best_model_path)
+        if step != self.step_of_best:
+            if step is None or step < self.step_of_best:
+                log.warning(
+                    "%s isn't there as it was at step %s; the best checkpoint is chosen among the next ones",
+                    self.best_model_path,
+                    self.step_of_best,
+                )
+            self.forget_best()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository, IConfigRepository
 from hydra._internal.utils import get_args_parser
+from hydra.core import utils
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.hydra_config import HydraConfig
@@ -17,6 +20,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.utils import JobReturn
 from hydra.plugins.config_source import ConfigResult
 from hydra.plugins.launcher import Launcher
+from omegaconf import DictConfig, OmegaConf
 
 
 def command_line() -> argparse.Namespace:
@@ -49,6 +53,22 @@ def set_hydra_config(config: Any) -> None:
     """Let ``${hydra:...}`` and ``HydraConfig.get`` answer from the configuration of a job that doesn't run yet."""
     # no public way: only ``run_job`` sets it, after it has read the name of the job's folder.
     HydraConfig.instance().set_config(config)
+
+
+@contextmanager
+def whole_records(write: Callable[[Path, bytes], None]) -> Iterator[None]:
+    """Inside, ``write`` replaces the files of a job's record (``.hydra``): a resumed run must not lose the one that it has."""
+    # no public way: ``run_job`` writes it over the one before, whatever callbacks there are.
+
+    def save(cfg: DictConfig, filename: str, output_dir: Path) -> None:
+        output_dir.mkdir(parents=True, exist_ok=True)
+        write(output_dir / filename, OmegaConf.to_yaml(cfg).encode())
+
+    before, utils._save_config = utils._save_config, save
+    try:
+        yield
+    finally:
+        utils._save_config = before
 
 
 def keep_files(loader: ConfigLoader) -> None:

@@ -127,6 +127,11 @@ class DecidingCheckpoint(ModelCheckpoint):
         super().load_state_dict(state_dict)
         self.saved_steps = dict(state_dict.get("saved_steps", {}))
 
+    def forget_best(self) -> None:
+        """Count no checkpoint as the best so far: the next one becomes it."""
+        self.best_model_path, self.best_model_score = "", None
+        self.kth_best_model_path, self.best_k_models = "", {}
+
     def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
         self.saved_steps[Path(filepath).name] = (
             trainer.global_step

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import functools
 import gc
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 import bert_ft
-from bert_ft.compat.hydra import command_line, quoted
+from bert_ft.atomic_file import write
+from bert_ft.compat.hydra import command_line, quoted, whole_records
 from bert_ft.config.paths import choices, conf_dir
 from bert_ft.config.resumed_command import check_extends, with_own_overrides
 from bert_ft.config.run_folder import RunFolder, claim, interrupted
 from bert_ft.config.text_values import with_quoted_texts
-from bert_ft.errors import ConfigError, Interrupted, OutputError, UserError
+from bert_ft.errors import ConfigError, Interrupted, UserError, is_unwritable, unwritten, what_is_unwritable
 from bert_ft.renamed_keys import move_renamed, old_names, with_new_names
 from bert_ft.signals import Signals, raise_on_interrupt, say
 from bert_ft.trust import IN_HYDRA
@@ -35,17 +36,6 @@ Task = Callable[[DictConfig], Any]
 
 log = logging.getLogger(__name__)
 
-# errors of a file system that is full, read-only or gone
-UNWRITABLE = {
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EROFS,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EIO,
-    errno.EFBIG,
-    errno.ESTALE,
-}
 ADDED_GROUPS = ("+experiment=", "+debug=")  # null in the list of defaults, where Hydra then refuses the plus
 
 
@@ -119,7 +109,7 @@ def _run(task: Task, config_name: str, keys: type | None) -> None:
     if is_sweep:
         raise_on_interrupt()  # what is unfinished then is the sweeper's to say
     try:
-        with nullcontext() if is_sweep else signals.taken():
+        with nullcontext() if is_sweep else signals.taken(), whole_records(write), _noting_unwritten():
             given = sys.argv[1:]
             if not is_sweep:
                 sys.argv[1:] = with_own_overrides(given, config_name)
@@ -128,10 +118,12 @@ def _run(task: Task, config_name: str, keys: type | None) -> None:
                 config_path=str(conf_dir()), config_name=config_name, execution_whitelist=IN_HYDRA
             )
             wrapped(_stopping(task, folder))()
+            if unwritten:
+                raise unwritten[-1]  # the latest says the most
     except (UserError, CompactHydraException) as error:
         _stop(error)
     except OSError as error:
-        _stop_unwritten(error)
+        _stop_unwritten(error, folder)
     except KeyboardInterrupt:
         say("interrupted")
         sys.exit(130)
@@ -202,7 +194,7 @@ def _stopping(task: Task, folder: RunFolder | None) -> Task:
             if HydraConfig.get().mode != RunMode.RUN:
                 raise
             logging.shutdown()
-            _stop_unwritten(error)
+            _stop_unwritten(error, folder)
 
     return run
 
@@ -212,12 +204,28 @@ def _stop(error: Exception) -> None:
     sys.exit(2)
 
 
-def _stop_unwritten(error: OSError) -> None:
+def _stop_unwritten(error: OSError, folder: RunFolder | None = None) -> None:
     """End with one line that says what couldn't be written; re-raise other errors, which are faults of this package."""
-    if isinstance(error, OutputError):
-        print(error, file=sys.stderr)
-    elif error.errno in UNWRITABLE:
-        print(f"{error.filename or 'a file'}: {os.strerror(error.errno)}", file=sys.stderr)
-    else:
+    if not is_unwritable(error):
         raise error
+    print(what_is_unwritable(error, None if folder is None else folder.path), file=sys.stderr)
     sys.exit(1)
+
+
+@contextmanager
+def _noting_unwritten() -> Iterator[None]:
+    """Record write errors of threads instead of printing a traceback; TensorBoard's thread raises its error again later."""
+    unwritten.clear()
+    before = threading.excepthook
+
+    def note(failed: threading.ExceptHookArgs) -> None:
+        if isinstance(failed.exc_value, OSError) and is_unwritable(failed.exc_value):
+            unwritten.append(failed.exc_value)
+        else:
+            before(failed)
+
+    threading.excepthook = note
+    try:
+        yield
+    finally:
+        threading.excepthook = before

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +12,9 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from bert_ft import layout
+from bert_ft.atomic_file import write
 from bert_ft.errors import ConfigError
-from bert_ft.training.resume import resume_command, run_of
+from bert_ft.training.resume import checkpoint_of, resume_command, run_of
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class RunFolder:
         """Remove what this run has written; a resumed run keeps everything and gets its old record back."""
         if self.record is not None:
             for path, content in self.record.items():
-                path.write_bytes(content)
+                write(path, content)
             return
         for child in self.path.iterdir():
             shutil.rmtree(child) if child.is_dir() else child.unlink()
@@ -51,6 +54,9 @@ def claim(config: DictConfig, overrides: Sequence[str]) -> RunFolder:
     path = Path(config.hydra.run.dir).absolute()
     if config.get("resume_from") is not None:
         _check_own_folder(path, config.resume_from)
+        if checkpoint_of(config.resume_from) is None:
+            nothing = "it was broken off before its first checkpoint, and starts from the beginning"
+            print(f"resume_from={config.resume_from}: {nothing}", file=sys.stderr)
         return RunFolder(path, record=_record(path))
     if not any(override.startswith("hydra.run.dir=") for override in overrides):
         return _new_folder(path)
@@ -68,7 +74,7 @@ def interrupted(folder: RunFolder | None) -> str:
     if folder is None:
         return "interrupted"
     if folder.record is not None:
-        return "interrupted before the first step; to continue: the same command again"
+        return f"interrupted before the first step; to continue: {shlex.join(('python', *sys.orig_argv[1:]))}"
     if (folder.path / layout.METRICS_FILE).exists():
         return f"interrupted when the run was finished; what it has saved: {folder.path}"
     if (folder.path / layout.OVERRIDES_FILE).exists():

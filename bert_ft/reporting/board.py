@@ -12,6 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from bert_ft import layout
 from bert_ft.drawing.style import png
+from bert_ft.errors import OutputError, is_unwritable, unwritten, what_is_unwritable
 from bert_ft.reporting.monitor_files import read_arrays
 from bert_ft.reporting.not_logged import NotLogged
 from bert_ft.reporting.report import write_page
@@ -31,13 +32,15 @@ def publish(folder: Path) -> Path:
 
 def publish_if_possible(folder: Path) -> Path | None:
     """Call ``publish``; log a failure and return ``None``, since the run itself is complete."""
+    command = f"python -m bert_ft.report {shlex.quote(f'run={folder}')}"
     try:
         return publish(folder)
-    except Exception:
-        log.exception(
-            "the report couldn't be drawn; retry with: python -m bert_ft.report %s",
-            shlex.quote(f"run={folder}"),
-        )
+    except Exception as error:
+        if isinstance(error, OSError) and is_unwritable(error):
+            problem = f"{what_is_unwritable(error, folder)}; to write the report afterwards: {command}"
+            unwritten.append(OutputError(problem))
+        else:
+            log.exception("the report couldn't be drawn; retry with: %s", command)
         return None
 
 

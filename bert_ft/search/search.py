@@ -25,6 +25,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from bert_ft import layout
+from bert_ft.atomic_file import write
 from bert_ft.compat.hydra import is_basic_launcher, keep_files, quoted
 from bert_ft.compat.optuna import engine_of
 from bert_ft.errors import ConfigError, Interrupted, SearchError, UserError
@@ -235,7 +236,7 @@ def _conclude(opened: OpenedStudy, settings: SearchSettings) -> None:
     if found is None:
         log.info("No trial has been completed")
     else:
-        OmegaConf.save(OmegaConf.create(found), Path(opened.folder, layout.RESULTS_FILE))
+        write(Path(opened.folder, layout.RESULTS_FILE), OmegaConf.to_yaml(OmegaConf.create(found)).encode())
         if "best_value" in found:
             log.info(f"Best {opened.objective}: {found['best_value']:.6g} with {found['best_params']}")
         else:

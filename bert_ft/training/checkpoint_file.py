@@ -17,7 +17,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import Trainer
 from safetensors import SafetensorError
 
-from bert_ft.atomic_file import replaced
+from bert_ft.atomic_file import flush_folder, replaced
 from bert_ft.errors import OutputError
 
 
@@ -61,6 +61,7 @@ def save_whole(folder: Path, save: Callable[[Path], None]) -> None:
     with told(folder):
         try:
             save(unfinished)
+            flush_folder(unfinished)
             shutil.rmtree(before, ignore_errors=True)
             if folder.exists():
                 os.replace(folder, before)

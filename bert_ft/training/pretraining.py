@@ -8,11 +8,13 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bert_ft import layout
 from bert_ft.data.pretraining_texts import PretrainingTexts
+from bert_ft.training.checkpoint_file import save_whole
 from bert_ft.training.encoder_module import split_metrics
 from bert_ft.training.environment import package_versions
 from bert_ft.training.json_file import write_json
@@ -73,7 +75,10 @@ class Pretraining(Stage):
             return
         with made_once(cache, self._key(), self._make, num_kept=self.num_cached) as (entry, is_new):
             if keep:
-                _copy_folder(entry / layout.MODEL_FOLDER, self.folder / layout.MODEL_FOLDER)
+                save_whole(
+                    self.folder / layout.MODEL_FOLDER,
+                    partial(shutil.copytree, entry / layout.MODEL_FOLDER),
+                )
             self._take_over(entry, is_new)
             yield entry / layout.MODEL_FOLDER
 
@@ -170,11 +175,3 @@ def _copy_logs(source: Path, target: Path) -> None:
     for name in LOGS:
         if (source / name).is_dir():
             shutil.copytree(source / name, target / name, dirs_exist_ok=True)
-
-
-def _copy_folder(source: Path, target: Path) -> None:
-    """Copy a folder as a whole or not at all."""
-    partial = target.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)  # left by a process that died
-    shutil.copytree(source, partial)
-    partial.rename(target)

@@ -16,6 +16,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
+from bert_ft.atomic_file import flush_folder
 from bert_ft.data.dataset import TokenizedSplit
 
 UNFINISHED = ".unfinished"  # suffix of a folder that is being made or removed
@@ -47,6 +48,7 @@ def made_once(
             shutil.rmtree(unfinished, ignore_errors=True)  # left by a process that died
             unfinished.mkdir()
             make(unfinished)
+            flush_folder(unfinished)
             unfinished.rename(entry)
         os.utime(entry)
         yield entry, is_missing

@@ -144,6 +144,14 @@ def prepare(trainer: Trainer, module: LightningModule, path: str) -> int:
     return int(checkpoint["global_step"])
 
 
+def step_of(path: str) -> int | None:
+    """Return the step of a checkpoint; ``None`` where there is none."""
+    try:
+        return int(_read(path)["global_step"])
+    except CheckpointError:
+        return None
+
+
 def _read(path: str) -> dict[str, Any]:
     import torch
 

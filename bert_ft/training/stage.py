@@ -14,7 +14,7 @@ from lightning.pytorch import Trainer, seed_everything
 from transformers import PreTrainedTokenizerFast
 
 from bert_ft import layout
-from bert_ft.errors import Interrupted, OutputError
+from bert_ft.errors import Interrupted, OutputError, is_unwritable, what_is_unwritable
 from bert_ft.signals import Signals
 from bert_ft.training.checkpoint_file import remove_unfinished, save_whole, told, write_whole_checkpoints
 from bert_ft.training.encoder_module import EncoderModule
@@ -101,9 +101,12 @@ class Stage(ABC):
                     step, path = self.trainer.global_step, checkpoint_path(self.trainer)
                     report(signals, step, path, partial(resume_command, self.folder))
                 raise
-            except OutputError as error:
+            except OSError as error:
+                if not is_unwritable(error):
+                    raise
+                problem = what_is_unwritable(error, self.folder)
                 raise OutputError(
-                    f"{error}; to continue afterwards: {resume_command(self.folder)}"
+                    f"{problem}; to continue afterwards: {resume_command(self.folder)}"
                 ) from error
 
     def _train(self, place: Path, signals: Signals) -> dict[str, Any]:

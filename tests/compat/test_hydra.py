@@ -4,9 +4,11 @@ import argparse
 import copy
 import sys
 
+import hydra
 import pytest
 from hydra import initialize_config_dir
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from hydra.core import utils
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -86,3 +88,19 @@ def test_files_are_kept(folder):
         (folder / "config.yaml").write_text("x: 2\n")
         assert compose() == 1, "Hydra changed where a ConfigLoader has its files"
     compat.keep_files(object())  # a loader of another kind stays as it is
+
+
+def test_a_jobs_record_is_replaced_as_a_whole(tmp_path, monkeypatch):
+    written = []
+    before = utils._save_config
+    with compat.whole_records(lambda *given: written.append(given)):
+        quiet = ["hydra/job_logging=none", "hydra/hydra_logging=none"]
+        monkeypatch.setattr(sys, "argv", ["job", f"hydra.run.dir={tmp_path / 'run'}", "x=2", *quiet])
+        (tmp_path / "config.yaml").write_text("x: 1\n")
+        hydra.main(config_path=str(tmp_path), config_name="config")(lambda config: None)()
+    assert utils._save_config is before
+    names = [path.relative_to(tmp_path / "run/.hydra").name for path, _ in written]
+    assert names == ["config.yaml", "hydra.yaml", "overrides.yaml"], (
+        "Hydra changed how it saves a job's record"
+    )
+    assert written[-1][1] == b"- x=2\n"

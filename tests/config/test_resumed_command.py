@@ -1,12 +1,16 @@
 """A resumed run has its own overrides; others only where they extend it."""
 
 import json
+import os
+import random
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -265,3 +269,39 @@ def test_commands_that_are_killed_and_pasted(tmp_path, tiny_encoder, reviews):
     shown = more.communicate(timeout=100)[0]
     assert more.returncode == 0, shown
     assert (run / "metrics_before.json").exists()
+
+
+@pytest.mark.slow
+def test_random_moments(tmp_path, tiny_encoder, reviews):
+    """A signal to all processes of a run, whenever it comes; benchmarks/interruptions.py tries more of them."""
+    seed = random.SystemRandom().randrange(10**6)
+    print(f"seed {seed}")
+    draw = random.Random(seed)
+    words = [*words_of(tiny_encoder, reviews, tmp_path), "data.num_workers=1"]
+    for _ in range(2):  # the first fills the cache
+        started = time.monotonic()
+        shutil.rmtree(tmp_path / "whole", ignore_errors=True)
+        process = command(tmp_path, *words, "hydra.run.dir=whole")
+        shown = process.communicate(timeout=300)[0]
+        assert process.returncode == 0, shown
+        seconds = time.monotonic() - started
+    for number in range(2):
+        run, sent = tmp_path / f"run{number}", draw.choice([signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+        line = [f"hydra.run.dir={run}", *words]
+        process = command(tmp_path, *line, process_group=0)
+        time.sleep(draw.uniform(0, seconds))
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, sent)
+        shown = process.communicate(timeout=120)[0]
+        assert process.returncode in (0, -sent, 128 + sent), shown
+        assert "Traceback" not in shown
+        if not (run / "metrics.json").exists():
+            line = [f"resume_from={run}"] if (run / ".hydra/overrides.yaml").exists() else line
+            again = command(tmp_path, *line)
+            shown = again.communicate(timeout=300)[0]
+            assert again.returncode == 0, shown
+        for name in ("model/model.safetensors", "metrics.json"):
+            expected, found = ((folder / name).read_bytes() for folder in (tmp_path / "whole", run))
+            if name.endswith(".json"):
+                expected, found = ({**json.loads(text), "fit_seconds": None} for text in (expected, found))
+            assert found == expected, (name, sent)

@@ -1,10 +1,12 @@
 """Claiming a run's folder, and giving it back."""
 
+import sys
+
 import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from bert_ft.config.run_folder import claim
+from bert_ft.config.run_folder import claim, interrupted
 from bert_ft.errors import ConfigError
 
 
@@ -76,3 +78,34 @@ def test_a_run_is_resumed_in_its_own_folder_or_leaves_nothing_behind(tmp_path, p
     with pytest.raises(ConfigError, match=rf"add hydra\.run\.dir={tmp_path}/run$"):
         claim(config(tmp_path / "other", str(last)), ["seed=1", f"resume_from={last}"])
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_what_an_interruption_leaves(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        sys, "orig_argv", ["python", "-m", "bert_ft.train", "resume_from=a run", "report=false"]
+    )
+    assert interrupted(None) == "interrupted"
+    bare = claim(config(tmp_path / "bare"), [])
+    assert interrupted(bare) == "interrupted before the first step"
+    assert not bare.path.exists()
+    begun = claim(config(tmp_path / "run"), [])
+    started_with(tmp_path)
+    line = f"to continue: python -m bert_ft.train resume_from={begun.path}"
+    assert interrupted(begun) == f"interrupted before the first step; {line}"
+    line = "to continue: python -m bert_ft.train 'resume_from=a run' report=false"
+    assert (
+        interrupted(claim(config(begun.path, begun.path), [])) == f"interrupted before the first step; {line}"
+    )
+    (begun.path / "metrics.json").touch()
+    assert interrupted(begun) == f"interrupted when the run was finished; what it has saved: {begun.path}"
+
+
+def test_a_run_without_a_checkpoint_starts_from_the_beginning(tmp_path, capsys):
+    last = started_with(tmp_path)
+    run = tmp_path / "run"
+    claim(config(run, run), [])
+    assert "broken off before its first checkpoint, and starts from the beginning" in capsys.readouterr().err
+    last.parent.mkdir()
+    last.touch()
+    claim(config(run, run), [])
+    assert not capsys.readouterr().err

@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from lightning.pytorch.callbacks import Callback
 
 from bert_ft import atomic_file
 from bert_ft.config import entry
-from bert_ft.errors import CheckpointError, OutputError
+from bert_ft.errors import CheckpointError, OutputError, unwritten
+from bert_ft.reporting import board
 from bert_ft.train import main
 from bert_ft.training import checkpoint_file, fitting
 from bert_ft.training.checkpoint_file import WholeCheckpoints, remove_unfinished, save_whole
@@ -148,6 +150,28 @@ def test_other_files_that_cannot_be_written(number, capsys):
         entry._stop_unwritten(FileNotFoundError(errno.ENOENT, "a bug"))
 
 
+def test_a_thread_that_cannot_write_leaves_a_note(monkeypatch):
+    """TensorBoard writes in one, and raises the error again in its next call."""
+    shown, bug = [], ValueError("a bug")
+    monkeypatch.setattr(threading, "excepthook", shown.append)
+    with entry._noting_unwritten():
+        for error in (FULL, bug):
+            threading.excepthook(threading.ExceptHookArgs((type(error), error, None, None)))
+        assert unwritten == [FULL]
+    unwritten.clear()
+    assert [failed.exc_value for failed in shown] == [bug]
+
+
+def test_a_report_that_cannot_be_written_ends_with_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(board, "publish", lambda folder: (_ for _ in ()).throw(FULL))
+    unwritten.clear()
+    assert board.publish_if_possible(tmp_path) is None
+    assert str(unwritten.pop()) == (
+        f"a file in {tmp_path}: No space left on device; to write the report afterwards: "
+        f"python -m bert_ft.report run={tmp_path}"
+    )
+
+
 @pytest.mark.parametrize(
     "settings", [["callbacks.best_checkpoint.save_top_k=3"], ["callbacks.best_checkpoint.save_top_k=-1"]]
 )
@@ -193,3 +217,19 @@ def test_what_was_not_validated_as_the_best_is_refused(
     ):
         train(tmp_path, tiny_encoder, reviews, "trainer.max_epochs=1")
     assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("steps", [1, -1, None])
+def test_a_best_checkpoint_that_is_not_the_recorded_one(steps, tmp_path, tiny_encoder, reviews, caplog):
+    """Newer, as after a kill between two writes; older; removed."""
+    arguments = [tiny_encoder, reviews, "schedule=constant", "schedule.warmup_ratio=0"]
+    train(tmp_path, *arguments, "trainer.max_epochs=1")
+    best = tmp_path / "checkpoints/best.ckpt"
+    if steps is None:
+        best.unlink()
+    else:
+        checkpoint = torch.load(best, weights_only=True)
+        torch.save({**checkpoint, "global_step": checkpoint["global_step"] + steps}, best)
+    _, metrics = train(tmp_path, *arguments, "trainer.max_epochs=2", f"resume_from={tmp_path}")
+    assert metrics["checkpoint"]["step"] == 20
+    assert ("isn't there as it was at step 10" in caplog.text) is (steps != 1)
