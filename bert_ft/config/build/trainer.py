@@ -86,6 +86,8 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     # the folder of a run that is resumed; a finished one is refused in check_folder
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+    # such as monitors and the progress bar, which a resumed run may switch off
+    warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`")
     # the data module's state has the position, which Lightning looks for in the loader
     warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch")
     # Lightning 2.6 calling torch by a name that torch 2.13 renames
