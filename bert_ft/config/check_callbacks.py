@@ -70,6 +70,8 @@ def _monitor(
         return
     if modes is None or (key == "callbacks.best_checkpoint" and monitor != get("objective.metric")):
         return  # reported elsewhere
+    if get(f"{key}.strict") is False:  # it may be logged only sometimes
+        return
     if monitor not in modes and not monitor.startswith(layout.TRAIN):
         if monitor != get("objective.metric"):  # which is reported itself
             yield f"{key}.monitor={monitor}: {layout.not_logged(monitor, modes)}"

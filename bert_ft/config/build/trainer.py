@@ -86,6 +86,8 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     # the folder of a resumed run; a finished run is refused in check_folder
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+    # callbacks such as monitors and the progress bar, which a resumed run may turn off
+    warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`")
     # the position is in the data module's state; Lightning looks for it in the loader
     warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch")
     # Lightning 2.6 uses a name that torch 2.13 renamed
