@@ -5,7 +5,7 @@ Everything that reads or copies csv and tsv files asks here (``detect``), so tha
 
 from __future__ import annotations
 
-import codecs
+import io
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -32,7 +32,7 @@ class DialectSettings:
         delimiter: one character, or a name of ``SPELLED``.
         encoding: Python's name of it.
         quoting: ``quotes``, or ``none``: quotation marks are characters like others.
-        header: whether the first row names the columns; ``None``: unless ``columns`` does.
+        header: whether the first row names the columns; ``None``: unless ``columns`` does and it has no column that is read.
         columns: their names, in place of a header's.
         prefix: of these keys in messages.
     """
@@ -50,14 +50,17 @@ class DialectSettings:
         Raises:
             ConfigError: the delimiter isn't one character, or there is no such encoding.
         """
-        if self.delimiter is not None and len(SPELLED.get(self.delimiter, self.delimiter)) != 1:
+        character = "," if self.delimiter is None else SPELLED.get(self.delimiter, self.delimiter)
+        if len(character) != 1 or character in '"\r\n\0':
             raise ConfigError(
-                f"{self.prefix}delimiter={self.delimiter}: must be one character, or one of {', '.join(SPELLED)}"
+                f"{self.prefix}delimiter={self.delimiter}: must be one character and neither a quotation mark nor a line "
+                f"end, or one of {', '.join(SPELLED)}"
             )
         if self.encoding is not None:
             try:
-                codecs.lookup(self.encoding)
-            except LookupError:
+                b"".decode(self.encoding, "surrogateescape")
+                io.TextIOWrapper(io.BytesIO(), self.encoding)  # refuses codecs that aren't of texts
+            except (LookupError, ValueError):
                 raise ConfigError(
                     f"{self.prefix}encoding={self.encoding}: there is no such encoding; give e.g. utf-8, utf-16 or cp1252"
                 ) from None
@@ -98,9 +101,13 @@ def detect(
     lines = _sample(path, settings.encoding)
     excel = _EXCEL.fullmatch(lines[0]) if lines else None
     lines = lines[1:] if excel else lines
-    if not any(line.strip("\r\n") for line in lines):
+    if not any(map(str.strip, lines)):
         raise DataError(
             f"{path}: the file is empty; {'' if settings.columns else 'a header and '}rows are expected"
+        )
+    if lines[0].count("\0") * 3 > len(lines[0]) > 6:
+        raise DataError(
+            f"{path}: its first line has null bytes; is this a file of text? If it is UTF-16: {settings.prefix}encoding=utf-16-le"
         )
     quoting = settings.quoting or QUOTES
     delimiter = excel[1] if excel else _delimiter(lines, default, quoting, settings, wanted)
@@ -109,7 +116,9 @@ def detect(
     first = _rows(lines, delimiter, quoting)[0]
     has_header = settings.header
     if has_header is None:
-        has_header = settings.columns is None or tuple(_names(first, wanted)) == tuple(settings.columns)
+        names, given = _names(first, wanted), settings.columns or ()
+        of_ours = any(name in wanted for name, new in zip(names, given, strict=False) if name == new)
+        has_header = settings.columns is None or tuple(names) == tuple(given) or of_ours
     dialect = Dialect(
         delimiter,
         encoding=settings.encoding or encoding_of_mark(path) or UTF_8,

@@ -15,6 +15,7 @@ from bert_ft.errors import DataError
 
 _CHUNK = 1 << 16
 _SPACE = " \t\r\n"
+_SAMPLE_ROWS = 100  # whose keys are the columns
 LINES, ARRAY, TABLE = "lines", "array", "table"
 
 
@@ -40,10 +41,10 @@ class JsonReader:
         self.form = LINES if lines_only else self._form()
         if self.encoding.lower() != UTF_8:
             self.notes.append(f"{path}: read as {self.encoding}")
-        first = next(self.records(), None)
-        if first is None:
+        first = [record for record, _ in islice(self.records(), _SAMPLE_ROWS)]
+        if not first:
             raise DataError(f"{path}: the file is empty; one JSON object a line is expected")
-        self.columns = tuple(first[0])
+        self.columns = tuple(dict.fromkeys(chain.from_iterable(first)))
 
     def schema(self) -> pa.Schema:
         """The types of all keys, for which the whole file is read once.
@@ -84,8 +85,10 @@ class JsonReader:
                 values = self._elements(file) if self.form == ARRAY else self._table(file)
             for row, (record, raw) in enumerate(values, 1):
                 if strict and not isinstance(record, dict):
+                    is_array = row == 1 and self.form == LINES and isinstance(record, list)
                     raise DataError(
                         f"{self.path}, row {row}: {type(record).__name__} instead of an object with named values"
+                        f"{'; call a file that is one array .json' if is_array else ''}"
                     )
                 yield record, raw
 
@@ -127,6 +130,10 @@ class JsonReader:
         while True:
             text = text.lstrip(_SPACE)
             if text.startswith("]"):
+                if (text[1:] + file.read(_CHUNK)).strip(_SPACE):
+                    raise DataError(
+                        f"{self.path}: more follows the array's end, row {row - 1}; one array is expected"
+                    )
                 return
             start = 0 if is_first or not text.startswith(",") else 1
             body = text[start:].lstrip(_SPACE)

@@ -40,6 +40,9 @@ class ParquetReader:
 
     def batches(self, columns: Sequence[str], batch_size: int) -> Iterator[dict[str, list[Any]]]:
         """Yield the values of ``columns``, ``batch_size`` rows at a time."""
+        for name in columns:
+            if self.columns.count(name) > 1:
+                raise DataError(f"{self.path}: has column {name!r} twice; rename one")
         with self._open() as file:
             for batch in file.iter_batches(batch_size, columns=list(columns)):
                 yield {name: _texts(plain_values(batch[name])) for name in columns}
@@ -70,7 +73,12 @@ class ParquetReader:
 
 def plain_values(column: pa.Array | pa.ChunkedArray) -> list[Any]:
     """Return a column's values in Python; fractions of 16 and 32 bits as they are written, not with all digits of 64."""
-    values = column.to_pylist()
+    try:
+        values = column.to_pylist()
+    except (ValueError, OverflowError):  # a time that Python has no value for, or a zone of unknown name
+        if pa.types.is_timestamp(column.type):
+            column = column.cast(pa.timestamp(column.type.unit))
+        return column.cast(pa.string()).to_pylist()
     if pa.types.is_float32(column.type) or pa.types.is_float16(column.type):
         narrow = np.float32 if pa.types.is_float32(column.type) else np.float16
         return [value if value is None else float(str(narrow(value))) for value in values]

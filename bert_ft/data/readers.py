@@ -13,7 +13,7 @@ from bert_ft.data.dialect import DialectSettings, header_of
 from bert_ft.data.json_reader import JsonReader
 from bert_ft.data.lines_reader import LABEL, TEXT, LinesReader
 from bert_ft.data.parquet_reader import ParquetReader
-from bert_ft.data.text_file import PACKED, unpacked_suffix
+from bert_ft.data.text_file import PACKED, check_is_file, unpacked_suffix
 from bert_ft.errors import DataError
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet", ".txt", ".json")
@@ -25,7 +25,7 @@ class Reader(Protocol):
 
     Attributes:
         path: of the file.
-        columns: that it has; in a JSON file those of the first row, others may come.
+        columns: that it has; in a JSON file those of the first rows, others may come.
         notes: sentences on how it was read, where a user might not expect it.
     """
 
@@ -57,15 +57,16 @@ def open_reader(
         DataError: there is no such file, its suffix is unknown, or it is empty.
     """
     path = Path(path).expanduser()
+    check_is_file(path)
     if path.is_dir():
         raise DataError(f"{path}: is a folder; give a file (a data set folder is read by data=hub)")
-    if not path.exists():
-        raise DataError(f"{path}: no such file")
     settings = settings or DialectSettings()
     suffix = unpacked_suffix(path)
     if suffix not in SUFFIXES:
         allowed = f"{', '.join(SUFFIXES)}, each also with {', '.join(PACKED)}"
         advice = "save the sheet as csv; " if suffix in _EXCEL_SUFFIXES else ""
+        if not suffix and path.suffix:  # data.zip
+            advice = f"name what is inside as well, e.g. {path.stem}.csv{path.suffix}; "
         raise DataError(f"{path}: unknown suffix {suffix!r}; {advice}choose one of {allowed}")
     if path.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty")

@@ -63,10 +63,16 @@ class Columns:
                 advice = _similar(name, existing, f"data.{key}_column") or hint
                 raise DataError(
                     f"{origin}: no column {name!r} (data.{key}_column); the columns are "
-                    f"{', '.join(map(repr, existing))}{advice}"
+                    f"{shown_names(existing)}{advice}"
                 )
         if len(set(self.names)) < len(self.names):
             raise DataError(f"{origin}: one column can't be two things: {', '.join(self.names)}")
+
+
+def shown_names(names: Sequence[str], most: int = 30) -> str:
+    """Return the names of columns for a message; of many only the first."""
+    more = f", … ({len(names)} in all)" if len(names) > most else ""
+    return ", ".join(map(repr, names[:most])) + more
 
 
 def _similar(name: str, existing: list[str], key: str) -> str:

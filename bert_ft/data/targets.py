@@ -7,6 +7,7 @@ Rows, splits and reports are the same for every task; these two interfaces are a
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from decimal import Decimal
 from reprlib import repr  # cuts long values short
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -56,7 +57,7 @@ class LabelTexts:
 
     def is_hidden(self, column: pa.ChunkedArray) -> bool:
         """Return whether all labels are -1, null or empty, the conventions of public data sets."""
-        return all(_is_missing(value) or value in (-1, "-1", "-1.0") for value in column.to_pylist())
+        return all(is_missing(value) or value in (-1, "-1", "-1.0") for value in column.to_pylist())
 
 
 class Targets(Protocol):
@@ -107,21 +108,21 @@ def label_text(value: Any, place: str) -> str:
     Raises:
         DataError: the label is missing or something else, e.g. a list.
     """
-    if _is_missing(value):
+    if is_missing(value):
         raise DataError(f"{place}: the label is missing")
     if isinstance(value, str):
         return value.strip()
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, int | float):
+    if isinstance(value, int | float | Decimal):
         return str(value)
     raise DataError(
         f"{place}: {repr(value)} ({type(value).__name__}) is no label; allowed are texts, numbers and booleans"
     )
 
 
-def _is_missing(value: Any) -> bool:
-    """Whether there is no label: null, an empty text, or NaN, which differs from itself."""
+def is_missing(value: Any) -> bool:
+    """Return whether there is no label: null, an empty text, or NaN, which differs from itself."""
     return value is None or (isinstance(value, str) and not value.strip()) or value != value
 
 

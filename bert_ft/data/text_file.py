@@ -33,15 +33,46 @@ _WRITTEN = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-_FOREIGN = ((b"\x1f\x8b", ".gz"), (b"\x28\xb5\x2f\xfd", ".zst"), (b"PK\x03\x04", ".zip"))
+_SAME = {".ndjson": ".jsonl", ".tab": ".tsv"}
+_FOREIGN = (
+    (b"\x1f\x8b", "is packed; call it {path.name}.gz"),
+    (b"\x28\xb5\x2f\xfd", "is packed; call it {path.name}.zst"),
+    (b"PK\x03\x04", "is packed or an Excel file; save a workbook as csv, or call an archive {path.name}.zip"),
+    (b"\xd0\xcf\x11\xe0", "is an Excel file; save it as csv"),
+    (b"PAR1", "is a parquet file; call it {path.stem}.parquet"),
+    (b"version https://git-lfs", "is a pointer to the file, not the file; fetch it with `git lfs pull`"),
+    (b"<!doctype html", "is a web page, perhaps in place of a download; fetch the file itself"),
+    (b"<html", "is a web page, perhaps in place of a download; fetch the file itself"),
+)
+_LONGEST_MARK = max(len(mark) for mark, _ in _FOREIGN)
 
 
 def unpacked_suffix(path: Path | str) -> str:
-    """Return the suffix of what is in the file, in lower case: ``.csv`` for ``a.csv`` and ``a.CSV.gz``."""
+    """Return the suffix of what is in the file, in lower case and its usual form: ``.csv`` for ``a.csv`` and ``a.CSV.gz``."""
     name = Path(path).name.lower()
     for packed in PACKED:
         name = name.removesuffix(packed)
-    return Path(name).suffix
+    suffix = Path(name).suffix
+    return _SAME.get(suffix, suffix)
+
+
+def check_name(path: Path, key: str = "") -> None:
+    """Raise ``DataError`` if no file can have this path: a name in it is too long, or a folder can't be entered."""
+    try:
+        path.exists()
+    except OSError as error:
+        raise DataError(f"{key}{path}: {error.strerror}; give another path") from error
+
+
+def check_is_file(path: Path, key: str = "") -> None:
+    """Raise ``DataError`` unless there is a file that can be read more than once; ``key`` begins the message."""
+    check_name(path, key)
+    if not path.exists():
+        raise DataError(f"{key}{path}: no such file (searched from {Path.cwd()})")
+    if not path.is_file() and not path.is_dir():
+        raise DataError(
+            f"{key}{path}: is a pipe or device, which can be read only once; save its content as a file"
+        )
 
 
 @contextmanager
@@ -54,7 +85,7 @@ def open_bytes(path: Path) -> Iterator[Any]:
     try:
         with path.open("rb") as file:
             packed = path.suffix.lower()
-            head = file.read(4)
+            head = file.read(_LONGEST_MARK)
             file.seek(0)
             if packed == ".gz":
                 yield gzip.GzipFile(fileobj=file)
@@ -64,18 +95,13 @@ def open_bytes(path: Path) -> Iterator[Any]:
                 with zipfile.ZipFile(file) as archive, archive.open(_only_member(archive, path)) as member:
                     yield member
             else:
-                for mark, suffix in _FOREIGN:
-                    if head.startswith(mark):
-                        raise DataError(f"{path}: is packed or an Excel file; {_remedy(path, suffix)}")
+                is_prose = unpacked_suffix(path) == ".txt"  # whose first line may be anything
+                for mark, meaning in _FOREIGN:
+                    if head.lower().startswith(mark.lower()) and not (is_prose and mark.startswith(b"<")):
+                        raise DataError(f"{path}: {meaning.format(path=path)}")
                 yield file
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
         raise DataError(f"{path}: can't be read: {error}") from error
-
-
-def _remedy(path: Path, suffix: str) -> str:
-    if suffix == ".zip":
-        return f"save a workbook as csv, or call an archive {path.name}.zip"
-    return f"call it {path.name}{suffix}"
 
 
 def _only_member(archive: zipfile.ZipFile, path: Path) -> zipfile.ZipInfo:

@@ -19,7 +19,8 @@ from datasets import Dataset
 from bert_ft.data.arrow_cache import stored_dataset
 from bert_ft.data.dataset import TokenizedSplit
 from bert_ft.data.dialect import DialectSettings
-from bert_ft.data.text_file import PACKED, unpacked_suffix
+from bert_ft.data.row_validation import shown_names
+from bert_ft.data.text_file import PACKED, check_is_file, check_name, unpacked_suffix
 from bert_ft.data.tokenization import tokenize
 from bert_ft.errors import DataError, UserError
 from bert_ft.inference.input_rows import LABEL, PLAIN, TEXT, InputRows, open_rows
@@ -59,6 +60,8 @@ class Labeled:
         if num_without:
             why = ", ".join(f"{reason}: {count}" for reason, count in self.reasons.most_common())
             yield f"{num_without} rows have no prediction ({why}); the column {REASON!r} says which"
+        if self.reasons[UNDECODABLE]:
+            yield "undecodable: the file isn't in the encoding that it was read in; set encoding, e.g. encoding=cp1252"
         if self.scores is not None:
             yield str(self.scores)
         yield f"{self.num_rows - num_without} rows labelled: {target}"
@@ -145,8 +148,8 @@ def predict_file(
 def check_target(source: Path, target: Path, *, overwrite: bool = False) -> None:
     """Refuse a ``source`` that isn't there and a ``target`` that can't be written, before any work is done."""
     source, target = source.expanduser(), target.expanduser()
-    if not source.exists():
-        raise DataError(f"input={source}: no such file (searched from {Path.cwd()})")
+    check_is_file(source, "input=")
+    check_name(target, "output=")
     if source.is_dir():
         raise DataError(f"input={source}: is a folder; give a file")
     suffix, is_packed = unpacked_suffix(target), target.suffix.lower() in PACKED
@@ -204,7 +207,7 @@ def _columns(
     texts = [text_column] if pair_column is None else [text_column, pair_column]
     for key, name in zip(("text_column", "text_pair_column"), texts, strict=False):
         if name not in rows.columns:
-            shown = ", ".join(map(repr, rows.columns))
+            shown = shown_names(rows.columns)
             advice = f"set {key} to that of the texts" if key == "text_column" else f"set {key}"
             raise DataError(f"{rows.path}: no column {name!r} ({key}); the columns are {shown}; {advice}")
     if len(set(texts)) < len(texts):

@@ -113,6 +113,11 @@ class JsonRows(InputRows):
         self.encoding = encoding or encoding_of_mark(path) or UTF_8
         self.has_lines = self._reader is None or self._reader.form == LINES
         self.notes = [] if self._reader is None else self._reader.notes
+        if (
+            self._reader is None
+            and next((row.raw for row in self if not row.is_blank), "").lstrip()[:1] == "["
+        ):
+            self.notes.append(f"{path}: begins with a list; call a file that is one array .json")
         # all keys: a column that is added must have another name than any of them
         self.columns = tuple(dict.fromkeys(name for row in self if not row.is_blank for name in row.cells))
         if all(row.is_blank for row in islice(self, 1000)):

@@ -71,7 +71,7 @@ def _write_delimited(rows: InputRows, added: Added, path: Path, suffix: str) -> 
     # a line end of two characters: else a lone carriage return within a text would go without quotes
     dialect = Dialect(DELIMITERS[suffix], UTF_8, "quotes", rows.columns, prefix="")
     with _text(path, b"", UTF_8) as file:
-        file.write(_line([*rows.columns, *added], dialect))
+        file.write(_line([*map(valid_text, rows.columns), *added], dialect))
         for row, values in _beside(rows, added):
             file.write(_line([*_cells(rows, row), *map(field_text, values)], dialect))
 
@@ -165,7 +165,7 @@ def _unique(names: Sequence[str]) -> list[str]:
     """Names of which none is there twice, for a format in which the last would hide the others."""
     found: list[str] = []
     for name in names:
-        number, new = 1, name
+        number, new = 1, (name := valid_text(name))
         while new in found:
             number += 1
             new = f"{name}_{number}"
@@ -228,7 +228,9 @@ def _kind(value: Any) -> type:
 
 def _typed(values: list[Any], kind: pa.DataType | None) -> pa.Array:
     if kind is None:
-        return pa.array([None if value is None else json_text(value) for value in values], pa.string())
+        return pa.array(
+            [None if value is None or value != value else json_text(value) for value in values], pa.string()
+        )
     if kind == pa.string():
         values = [None if value is None else valid_text(value) for value in values]
     return pa.array(values, kind)

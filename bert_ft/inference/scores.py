@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from bert_ft.data.targets import is_missing
 from bert_ft.errors import DataError
 from bert_ft.tasks.task import Task
 
@@ -61,7 +62,7 @@ def score(task: Task, labels: Sequence[Any], logits: np.ndarray) -> Scores:
     unknown: Counter[str] = Counter()
     num_unlabeled = 0
     for row, label in enumerate(labels):
-        if label is None or (isinstance(label, str) and not label.strip()):
+        if is_missing(label):
             num_unlabeled += 1
             continue
         key = f"{type(label).__name__} {label!r}"

@@ -69,6 +69,8 @@ def test_a_header_is_missing(tmp_path):
 def test_columns_that_the_header_has_already(tmp_path):
     path = file_of(tmp_path / "x.csv", table(","))
     assert rows_of(path, DialectSettings(columns=("text", "label")))[1] == ROWS
+    dialect = detect(path, DialectSettings(columns=("review", "label")), wanted=["review", "label"])
+    assert (dialect.has_header, dialect.columns) == (True, ("review", "label"))
 
 
 class TestQuotes:
@@ -111,6 +113,8 @@ class TestQuotes:
     ("settings", "message"),
     [
         ({"delimiter": "ab"}, r"data\.delimiter=ab: must be one character"),
+        ({"delimiter": '"'}, r"neither a quotation mark nor a line end"),
+        ({"encoding": "base64"}, r"data\.encoding=base64: there is no such encoding"),
         ({"encoding": "utf-99"}, r"data\.encoding=utf-99: there is no such encoding"),
     ],
 )

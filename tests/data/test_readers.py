@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import os
 import random
 
 import pyarrow as pa
@@ -119,6 +120,14 @@ def test_byte_order_mark_and_empty_lines_are_no_content(tmp_path, suffix):
         ("x.doc", b"{}", r"x\.doc: unknown suffix '\.doc'; choose one of \.csv, \.tsv, \.jsonl, \.parquet"),
         ("x.xlsx", b"a", r"unknown suffix '\.xlsx'; save the sheet as csv"),
         ("x", b"a", r"x: unknown suffix ''"),
+        ("data.zip", b"a", r"name what is inside as well, e\.g\. data\.csv\.zip"),
+        ("x.json", b'[{"text": "a"}]\n[{"text": "b"}]', r"x\.json: more follows the array's end, row 1"),
+        ("x.csv", "text,label\na,1\n".encode("utf-16-le"), r"null bytes; .*data\.encoding=utf-16-le"),
+        ("x.csv", b" \n\t\n", r"x\.csv: the file is empty"),
+        ("x.csv", b"version https://git-lfs.github.com/spec/v1\n", r"x\.csv: is a pointer .*git lfs pull"),
+        ("x.csv", b"<!DOCTYPE html>\n<html>", r"x\.csv: is a web page"),
+        ("x.csv", b"\xd0\xcf\x11\xe0\xa1\xb1", r"x\.csv: is an Excel file; save it as csv"),
+        ("x.csv", b"PAR1\0", r"x\.csv: is a parquet file; call it x\.parquet"),
     ],
 )
 def test_damage_is_told_with_its_place(tmp_path, name, content, message):
@@ -133,6 +142,33 @@ def test_missing_file_and_folder(tmp_path):
         open_reader(tmp_path / "nothing.csv")
     with pytest.raises(DataError, match=r"is a folder"):
         open_reader(tmp_path)
+    with pytest.raises(DataError, match=r"File name too long; give another path"):
+        open_reader(tmp_path / f"{'a' * 300}.csv")
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(DataError, match=r"is a pipe or device"):
+        open_reader(tmp_path / "pipe.csv")
+
+
+def test_columns_that_a_parquet_file_has_twice(tmp_path):
+    table = pa.Table.from_arrays([pa.array(["a"])] * 3, names=["text", "x", "x"])
+    pq.write_table(table, tmp_path / "x.parquet")
+    assert read(tmp_path / "x.parquet", ["text"]) == {"text": ["a"]}
+    with pytest.raises(DataError, match=r"x\.parquet: has column 'x' twice"):
+        read(tmp_path / "x.parquet", ["x"])
+
+
+def test_times_that_python_has_no_value_for(tmp_path):
+    times = pa.array([-(10**18), 0, None], pa.timestamp("ms"))
+    zone = pa.array([0, 0, None], pa.timestamp("s", tz="Nowhere/Zone"))
+    pq.write_table(pa.table({"time": times, "zone": zone}), tmp_path / "x.parquet")
+    found = read(tmp_path / "x.parquet", ["time", "zone"])
+    assert found["zone"] == ["1970-01-01 00:00:00.000"] * 2 + [None]
+    assert found["time"][1:] == ["1970-01-01 00:00:00.000", None]
+
+
+def test_keys_that_the_first_row_of_json_lacks(tmp_path):
+    (tmp_path / "x.ndjson").write_text('{"id": 1}\n{"id": 2, "text": "a"}\n')
+    assert open_reader(tmp_path / "x.ndjson").columns == ("id", "text")
 
 
 class TestLines:

@@ -248,6 +248,28 @@ def test_an_input_that_is_no_file(bundle, tmp_path, name, message):
         predict_file(bundle, tmp_path / name, tmp_path / "out.csv", text_column="text")
 
 
+def test_values_that_another_format_has_no_name_or_value_for(bundle, tmp_path):
+    (tmp_path / "in.jsonl").write_bytes(
+        b'{"text": "a", "x": NaN, "label": NaN}\n{"text": "b\xff", "k\xff": 1, "x": "y"}\n'
+    )
+    labeled = predict_file(
+        bundle, tmp_path / "in.jsonl", tmp_path / "out.parquet", text_column="text", label_column="label"
+    )
+    first, second = read(tmp_path / "out.parquet")
+    assert (first["x"], second["x"], second["k\ufffd"]) == (None, '"y"', 1)
+    assert (labeled.scores.num_unlabeled, labeled.scores.unknown) == (1, {})
+    assert any("set encoding" in line for line in labeled.lines("out.parquet"))
+
+
+def test_a_list_in_json_lines_is_one_malformed_row_with_advice(bundle, tmp_path):
+    (tmp_path / "in.jsonl").write_text('[{"text": "a"}]\n')
+    labeled = predict_file(bundle, tmp_path / "in.jsonl", tmp_path / "out.jsonl", text_column="text")
+    assert (labeled.reasons, "call a file that is one array .json" in labeled.notes[0]) == (
+        {"malformed": 1},
+        True,
+    )
+
+
 def test_a_failed_write_leaves_the_old_file(bundle, source, tmp_path, monkeypatch):
     target = tmp_path / "out.csv"
     target.write_text("old")
