@@ -42,3 +42,16 @@ def write(path: Path, content: bytes) -> None:
     """Replace the file by one with this content."""
     with replaced(path) as unfinished:
         unfinished.write_bytes(content)
+
+
+def new_folder(wanted: Path) -> Path:
+    """Create and return a folder that nobody else has: ``wanted``, with a number added if that exists."""
+    path, number = wanted, 1
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        try:
+            path.mkdir()  # of two processes only one makes it
+            return path
+        except FileExistsError:
+            number += 1
+            path = wanted.with_name(f"{wanted.name}_{number}")
