@@ -34,7 +34,7 @@ from bert_ft.search.results import outputs
 from bert_ft.search.settings import SearchSettings
 from bert_ft.search.space.first_trial import configured, left_null
 from bert_ft.search.space.samplers import Callback, build_callbacks, build_pruner, check_sampler, is_grid
-from bert_ft.search.space.sampling import Sampling, extension, unsearchable, value_problems
+from bert_ft.search.space.sampling import Sampling, check_choice, extension, unsearchable, value_problems
 from bert_ft.search.space.space import Space, as_written, grid, space_of, text_key
 from bert_ft.search.study.opened_study import OpenedStudy, open_study
 from bert_ft.search.study.outages import stop_waiting
@@ -45,7 +45,7 @@ from bert_ft.search.trials.fork_server import ForkServer, Send
 from bert_ft.search.trials.interruption import interruptible
 from bert_ft.search.trials.kept_configuration import read_choices
 from bert_ft.search.trials.launched_task import LaunchedTask
-from bert_ft.search.trials.resources import divide, usable_threads, visible_gpus
+from bert_ft.search.trials.resources import check_is_one_process, divide, usable_threads, visible_gpus
 from bert_ft.search.trials.trial_process import Sweep
 from bert_ft.search.trials.workers import Workers
 
@@ -75,16 +75,11 @@ def search(
     """
     gc.enable()  # commands of this package disable it until their heavy imports, which happen in trials here
     keep_files(hydra_context.config_loader)
-    _check_choice(config, hydra_context)
-    if "LOCAL_RANK" in os.environ:
-        raise SearchError(
-            f"LOCAL_RANK={os.environ['LOCAL_RANK']}: a search can't run as one of several processes; start it once, without "
-            "torchrun, and give its trials trainer.devices"
-        )
+    check_choice(config, hydra_context)
+    check_is_one_process()
     settings = SearchSettings.of(given)
-    gpus = visible_gpus()
     if settings.n_jobs == -1:
-        settings = replace(settings, n_jobs=len(gpus) or usable_threads())
+        settings = replace(settings, n_jobs=len(visible_gpus()) or usable_threads())
     space = space_of(settings.params, arguments)
     if found := unsearchable(space.distributions, config):
         raise ConfigError("\n".join(found))
@@ -140,16 +135,6 @@ def search(
     finally:
         if server is not None:
             server.stop()
-
-
-def _check_choice(config: DictConfig, context: HydraContext) -> None:
-    """Raise ``ConfigError`` for a space file that doesn't exist: the group is optional, so Hydra would ignore it."""
-    choices = OmegaConf.select(config, "hydra.runtime.choices")
-    choice, sweeper = choices.get("search"), choices.get("hydra/sweeper")
-    names = [name for name in context.config_loader.get_group_options("search") if not name.startswith("_")]
-    if names and choice is not None and choice not in (*names, sweeper):
-        shown = ", ".join(name for name in names if not name.startswith(str(sweeper)))
-        raise ConfigError(f"search={choice}: must be one of {shown}")
 
 
 def _num_trials(settings: SearchSettings, space: Space) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from hydra.errors import HydraException
+from hydra.types import HydraContext
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -71,6 +72,16 @@ class Sampling:
                 f"{', '.join(both)}: given as a single value and searched by hydra.sweeper.custom_search_space; "
                 "remove one of the two"
             )
+
+
+def check_choice(config: DictConfig, context: HydraContext) -> None:
+    """Raise ``ConfigError`` for a space file that doesn't exist: the group is optional, so Hydra would ignore it."""
+    choices = OmegaConf.select(config, "hydra.runtime.choices")
+    choice, sweeper = choices.get("search"), choices.get("hydra/sweeper")
+    names = [name for name in context.config_loader.get_group_options("search") if not name.startswith("_")]
+    if names and choice is not None and choice not in (*names, sweeper):
+        shown = ", ".join(name for name in names if not name.startswith(str(sweeper)))
+        raise ConfigError(f"search={choice}: must be one of {shown}")
 
 
 def unsearchable(names: Iterable[str], config: DictConfig) -> list[str]:

@@ -23,15 +23,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from bert_ft.compat.optuna import CachedStorage, attributes_to_repeat, tell, trial_id
 from bert_ft.errors import OutageError
 from bert_ft.search.settings import LEFT_OUT
-from bert_ft.search.study.equal_trials import EQUAL_TO, SETTINGS, EqualTrials
+from bert_ft.search.study.equal_trials import SETTINGS, EqualTrials
 from bert_ft.search.study.liveness import HEARTBEAT_SECONDS, Owner, is_alive
 from bert_ft.search.study.storage import locked, now
+from bert_ft.search.study.trial_counts import LOST, RETRY_OF, is_lost, num_claimed, run_again, to_run_again
 
 # attributes of a trial
 OWNER = "owner"
-LOST = "lost"  # it was killed and is to be run again
 RETRIES = "retries"  # how often it was killed individually
-RETRY_OF = "retry_of"  # number of the trial that this one repeats
 AS_CONFIGURED = (
     "as_configured"  # of the trial with the configured values: the parameters that are drawn anyway
 )
@@ -64,36 +63,6 @@ def queue_as_configured(
     with locked(storage, study.study_name):
         if not study.get_trials(deepcopy=False):
             study.enqueue_trial(dict(values), user_attrs=marks)
-
-
-def num_claimed(trials: Sequence[FrozenTrial]) -> int:
-    """Return how many trials count: running or ended, without those that are run again."""
-    again = run_again(trials)
-    return sum(
-        trial.state != TrialState.WAITING and not is_lost(trial) and trial.number not in again
-        for trial in trials
-    )
-
-
-def equal_to(trial: FrozenTrial) -> int | None:
-    """Return the number of the trial whose outcome this one has taken."""
-    return trial.user_attrs.get(EQUAL_TO)
-
-
-def run_again(trials: Sequence[FrozenTrial]) -> set[int]:
-    """Return the numbers of the trials that others repeat."""
-    return {trial.system_attrs[RETRY_OF] for trial in trials if RETRY_OF in trial.system_attrs}
-
-
-def is_lost(trial: FrozenTrial) -> bool:
-    """Return whether the trial was killed and is to be run again."""
-    return trial.state == TrialState.FAIL and bool(trial.user_attrs.get(LOST))
-
-
-def to_run_again(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Return the lost trials that are not queued yet."""
-    again = run_again(trials)
-    return [trial for trial in trials if is_lost(trial) and trial.number not in again]
 
 
 class FailedDrawError(Exception):

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from bert_ft.search.study.trial_queue import equal_to, is_lost, run_again
+from bert_ft.search.study.trial_counts import equal_to, is_lost, run_again
 
 log = logging.getLogger(__name__)
 SECOND = 1.0

@@ -5,7 +5,8 @@ import pytest
 from optuna.trial import TrialState
 
 from bert_ft.search.study.storage import close, open_storage
-from bert_ft.search.study.trial_queue import TrialQueue, equal_to, num_claimed
+from bert_ft.search.study.trial_counts import equal_to, num_claimed
+from bert_ft.search.study.trial_queue import TrialQueue
 
 
 @pytest.fixture
