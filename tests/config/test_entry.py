@@ -208,7 +208,7 @@ def test_a_conditional_key_is_set_where_it_exists():
     [ConfigKeyError("no such key"), StorageInternalError("gone"), OperationalError("SELECT", {}, None)],
 )
 def test_errors_of_libraries_are_one_line(monkeypatch, capsys, error):
-    def fail(*_):
+    def fail(*_, **settings):
         raise error
 
     monkeypatch.setattr(composition, "judged", fail)
