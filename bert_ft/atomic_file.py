@@ -56,6 +56,19 @@ def write(path: Path, content: bytes) -> None:
         unfinished.write_bytes(content)
 
 
+def new_folder(wanted: Path) -> Path:
+    """Create and return a folder that nobody else has: ``wanted``, with a number added if that exists."""
+    path, number = wanted, 1
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        try:
+            path.mkdir()  # of two processes only one makes it
+            return path
+        except FileExistsError:
+            number += 1
+            path = wanted.with_name(f"{wanted.name}_{number}")
+
+
 def _flush(path: Path) -> None:
     with path.open("rb+") as file:
         os.fsync(file.fileno())

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, Timer
 
 from bert_ft.callbacks.standard_error import CountsValidationRows
 from bert_ft.callbacks.validation_outputs import in_training
@@ -44,9 +44,8 @@ class TrialPruning(CountsValidationRows):
     ) -> None:
         if self._link is not None and not self._has_begun:
             self._has_begun = True
-            seconds, steps = self._link.seconds_since_claimed(), trainer.estimated_stepping_batches
-            total_steps = int(steps) if 0 < steps < float("inf") else None
-            self._link.note(seconds_to_first_step=round(seconds, 3), total_steps=total_steps)
+            seconds = self._link.seconds_since_claimed()
+            self._link.note(seconds_to_first_step=round(seconds, 3), total_steps=total_steps(trainer))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not in_training(trainer):
@@ -60,6 +59,8 @@ class TrialPruning(CountsValidationRows):
         if self._link is not None:
             value = float(trainer.callback_metrics[self.monitor])
             tolerance = self.standard_errors * self.standard_error_of(value, trainer)
+            if _timers(trainer):  # the estimate is better now
+                self._link.note(total_steps=total_steps(trainer))
             stop = self._link.report(value, trainer.global_step, tolerance=tolerance)
         # on all processes of the trial, or they would wait for each other forever
         self._is_stopped = trainer.strategy.broadcast(stop)
@@ -75,6 +76,24 @@ class TrialPruning(CountsValidationRows):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if self._is_stopped and trainer.is_global_zero:
             _remove_checkpoints(trainer)
+
+
+def total_steps(trainer: Trainer) -> int | None:
+    """Return how many optimizer steps the whole run will have; ``None`` if that isn't known.
+
+    Under ``trainer.max_time`` it is extrapolated from the time that the steps so far have taken.
+    """
+    steps = trainer.estimated_stepping_batches
+    known = [steps] if 0 < steps < float("inf") else []
+    for timer in _timers(trainer):
+        if (left := timer.time_remaining()) is not None and trainer.global_step:
+            elapsed = max(timer.time_elapsed(), 1e-9)
+            known.append(trainer.global_step * (elapsed + max(left, 0.0)) / elapsed)
+    return max(trainer.global_step, round(min(known))) if known else None
+
+
+def _timers(trainer: Trainer) -> list[Timer]:
+    return [each for each in trainer.callbacks if isinstance(each, Timer)]  # type: ignore[attr-defined]
 
 
 def _remove_checkpoints(trainer: Trainer) -> None:

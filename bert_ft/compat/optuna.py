@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import inspect
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.pruners import BasePruner, PatientPruner
-from optuna.storages import RDBStorage, _CachedStorage
+from optuna.storages import BaseStorage, RDBStorage, _CachedStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
@@ -18,10 +20,29 @@ _FIXED_VALUES = "fixed_params"
 _POINT_OF_A_GRID = ("grid_id", "search_space")
 
 
-def cached(storage: RDBStorage) -> CachedStorage:
-    """Wrap a database as Optuna itself does, in a cache of finished trials."""
+def cached(storage: RDBStorage, repeat: Callable[[Callable[[], Any]], Any] | None = None) -> CachedStorage:
+    """Wrap a database as Optuna itself does, in a cache of finished trials; ``repeat`` makes each of its calls."""
     # no public way: a study exposes neither its cache nor the database behind it.
-    return _CachedStorage(storage)
+    return _CachedStorage(storage) if repeat is None else _RepeatingStorage(storage, repeat)
+
+
+class _RepeatingStorage(_CachedStorage):
+    def __init__(self, storage: RDBStorage, repeat: Callable[[Callable[[], Any]], Any]) -> None:
+        super().__init__(storage)
+        self._repeat = repeat
+
+
+def _repeating(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def call(self: _RepeatingStorage, *args: Any, **settings: Any) -> Any:
+        return self._repeat(functools.partial(method, self, *args, **settings))
+
+    return call
+
+
+for _name, _method in vars(BaseStorage).items():
+    if inspect.isfunction(_method) and _name.startswith(("create_", "get_", "set_")):
+        setattr(_RepeatingStorage, _name, _repeating(getattr(_CachedStorage, _name)))
 
 
 def database_of(storage: CachedStorage) -> RDBStorage:

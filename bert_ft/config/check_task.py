@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from omegaconf import ListConfig
+
 from bert_ft import layout
 from bert_ft.config.check_callbacks import callback_problems
 from bert_ft.errors import ConfigError
@@ -62,6 +64,15 @@ def _objective(get: Get, modes: Mapping[str, str | None]) -> Iterator[str]:
         yield f"objective.metric={metric}: must be one of {', '.join(modes)}"
     elif metric and mode and (modes[metric] or mode) != mode:
         yield f"objective.mode={mode}: contradicts objective.metric={metric}; set it to {modes[metric]}"
-    for other in get("objective.others") or ():
-        if other not in (allowed := [*modes, "fit_seconds"]):
+    allowed = {**modes, "fit_seconds": "min"}
+    directions = get("hydra.sweeper.direction")
+    for place, other in enumerate(get("objective.others") or (), start=1):
+        if other not in allowed:
             yield f"objective.others={other}: must be among {', '.join(allowed)}"
+        elif isinstance(directions, list | ListConfig) and place < len(directions):
+            direction = getattr(directions[place], "name", directions[place])
+            if not str(direction).startswith(allowed[other] or ""):
+                yield (
+                    f"hydra.sweeper.direction={direction}: contradicts objective.others={other}, of which "
+                    f"{'less' if allowed[other] == 'min' else 'more'} is better; set it to {allowed[other]}imize"
+                )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 
 import hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, RangeSweep
 from hydra.errors import CompactHydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
@@ -22,6 +24,7 @@ from bert_ft.nested import walk
 from bert_ft.renamed_keys import move_renamed, with_new_names
 
 SEARCH = "optuna"  # of hydra/sweeper
+_MOST_VALUES = 30  # of one override that are composed before a sweep starts: each takes a tenth of a second
 
 
 def judged(
@@ -57,6 +60,45 @@ def listed(found: Sequence[str]) -> str:
     return "\n".join([f"{len(found)} problems in the configuration:", *(f"  {line}" for line in found)])
 
 
+def first_job(config_name: str, overrides: Sequence[str]) -> list[str]:
+    """Return the overrides of a sweep's first job; ranges without a first value are left out.
+
+    Raises:
+        ConfigError: an override can't be read.
+    """
+    return _jobs(config_name, overrides)[0]
+
+
+def with_conditional_choices(config_name: str, overrides: Sequence[str]) -> list[str]:
+    """Return a search's overrides with ``key=choice(value)`` for ``key=value`` where only some of its trials have the key.
+
+    Hydra would set a single value in all of them.
+    """
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    except OverrideParseException:
+        return list(overrides)  # which is refused later
+    is_search = any(each.key_or_group == "hydra/sweeper" and each.value() == SEARCH for each in parsed)
+    if not is_search or all("." in each.key_or_group for each in parsed if each.is_discrete_sweep()):
+        return list(overrides)
+    swept = [each.is_sweep_override() for each in parsed]
+    values = [
+        "." in each.key_or_group and not (is_swept or each.is_add() or each.is_delete())
+        for each, is_swept in zip(parsed, swept, strict=True)
+    ]
+    judged_by = zip(overrides, swept, values, strict=True)
+    config = _compose(
+        config_name, [text for text, is_swept, is_value in judged_by if not (is_swept or is_value)]
+    )
+    if not isinstance(config, DictConfig):
+        return list(overrides)
+    keys = {name for name, _ in walk(OmegaConf.to_container(config, resolve=False))}
+    return [
+        text.replace("=", "=choice(", 1) + ")" if is_value and each.key_or_group not in keys else text
+        for text, each, is_value in zip(overrides, parsed, values, strict=True)
+    ]
+
+
 def _jobs(config_name: str, overrides: Sequence[str]) -> tuple[list[str], list[list[str]]]:
     """Return the job with the first value of every override, and one job for each other value of an override."""
     try:
@@ -71,7 +113,7 @@ def _jobs(config_name: str, overrides: Sequence[str]) -> tuple[list[str], list[l
             choices.append([text])
         elif override.is_discrete_sweep():
             key = override.get_key_element()
-            values = [f"{key}={value}" for value in override.sweep_string_iterator()]
+            values = [f"{key}={value}" for value in _some(override)]
             if not values:
                 raise ConfigError(
                     f"{text}: this range is empty; it starts at its first value and excludes its last"
@@ -101,6 +143,19 @@ def _jobs(config_name: str, overrides: Sequence[str]) -> tuple[list[str], list[l
     return as_drawn(first), [as_drawn(job) for job in rest]
 
 
+def _some(override: Override) -> list[str]:
+    """Return the values to judge: both ends of a range, and no more than ``_MOST_VALUES`` of a choice."""
+    value = override.value()
+    if isinstance(value, RangeSweep) and not value.transformers:
+        first = next(iter(value.range()), None)
+        if first is None:
+            return []
+        steps = math.ceil((value.stop - first) / value.step) - 1
+        return list(dict.fromkeys([str(first), str(round(first + steps * value.step, 12))]))
+    values = list(override.sweep_string_iterator())
+    return [*values[: -1 : math.ceil(len(values) / _MOST_VALUES) or 1], *values[-1:]]
+
+
 def _composition_problems(
     error: Exception, config_name: str, overrides: Sequence[str], keys: type | None
 ) -> list[str]:
@@ -108,9 +163,12 @@ def _composition_problems(
     config = _compose(config_name, [])
     if not isinstance(config, DictConfig):  # a broken file under conf/, which no override can repair
         return [_one_line(error)]
+    groups = config.hydra.runtime.choices
     accepted: list[str] = []
     found: list[str] = []
-    for override in overrides:
+    for override in sorted(
+        overrides, key=lambda override: _key(override) not in groups
+    ):  # as Hydra applies them
         attempt = _compose(config_name, [*accepted, override])
         if isinstance(attempt, DictConfig):
             accepted.append(override)
@@ -142,6 +200,8 @@ def _refused(override: str, error: Exception, config: DictConfig) -> str:
         return _unreadable(error, rules_for(sections(config)))
     if "not in struct" not in str(error) and "Could not override" not in str(error):
         return f"{override}: {_one_line(error)}"
+    if key.startswith("hydra.sweeper.") and config.hydra.runtime.choices.get("hydra/sweeper") != SEARCH:
+        return f"{override}: belongs to a search; add hydra/sweeper={SEARCH}"
     names = [name for name, _ in walk(OmegaConf.to_container(config, resolve=False))]
     same_leaf = [name for name in names if name.rpartition(".")[2] == key.rpartition(".")[2]]
     suggested = difflib.get_close_matches(key, same_leaf, n=1, cutoff=0) or difflib.get_close_matches(

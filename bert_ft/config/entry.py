@@ -7,6 +7,7 @@ import functools
 import gc
 import logging
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -24,10 +25,20 @@ import bert_ft
 from bert_ft.atomic_file import write
 from bert_ft.compat.hydra import command_line, quoted, whole_records
 from bert_ft.config.paths import choices, conf_dir
+from bert_ft.config.ranks import command_of_the_job
 from bert_ft.config.resumed_command import check_extends, with_own_overrides
 from bert_ft.config.run_folder import RunFolder, claim, interrupted
 from bert_ft.config.text_values import with_quoted_texts
-from bert_ft.errors import ConfigError, Interrupted, UserError, is_unwritable, unwritten, what_is_unwritable
+from bert_ft.errors import (
+    ConfigError,
+    Interrupted,
+    UserError,
+    in_one_line,
+    is_of_a_library,
+    is_unwritable,
+    unwritten,
+    what_is_unwritable,
+)
 from bert_ft.renamed_keys import move_renamed, old_names, with_new_names
 from bert_ft.signals import Signals, raise_on_interrupt, say
 from bert_ft.trust import IN_HYDRA
@@ -36,6 +47,8 @@ Task = Callable[[DictConfig], Any]
 
 log = logging.getLogger(__name__)
 
+OF_THE_SEARCH = ("hydra/sweeper=optuna", "hydra.sweeper.", "hydra/sweeper/")
+MAPPINGS_OF_THE_SEARCH = tuple(f"hydra.sweeper.{name}={{" for name in ("params", "conditions", "callbacks"))
 ADDED_GROUPS = ("+experiment=", "+debug=")  # null in the list of defaults, where Hydra then refuses the plus
 
 
@@ -63,7 +76,8 @@ def entry_point(
                 from bert_ft.config.composition import listed
 
                 raise ConfigError(listed(found))
-            return task(config)
+            with command_of_the_job(f"bert_ft.{config_name}"):
+                return task(config)
 
         # read by the sweeper
         checked.problems = problems  # type: ignore[attr-defined]
@@ -92,6 +106,7 @@ def _problems(config: DictConfig, keys: type | None) -> list[str]:
 
 def _run(task: Task, config_name: str, keys: type | None) -> None:
     # Hydra then passes exceptions on instead of ending the process, so that we choose the message and the exit code
+    whole_errors = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"
     gc.disable()  # until the heavy imports are done: bert_ft.config.startup
     if "--version" in sys.argv[1:]:
@@ -110,8 +125,16 @@ def _run(task: Task, config_name: str, keys: type | None) -> None:
         raise_on_interrupt()  # what is unfinished then is the sweeper's to say
     try:
         with nullcontext() if is_sweep else signals.taken(), whole_records(write), _noting_unwritten():
+            if is_sweep and ((arguments := command_line()).cfg or arguments.info):
+                sys.argv[1:] = _without_multirun(config_name, arguments)
             given = sys.argv[1:]
-            if not is_sweep:
+            if is_sweep:
+                from bert_ft.config.composition import with_conditional_choices
+
+                typed = command_line().overrides
+                flags = [word for word in given if word not in typed]
+                sys.argv[1:] = [*flags, *with_conditional_choices(config_name, typed)]
+            else:
                 sys.argv[1:] = with_own_overrides(given, config_name)
             folder = _before(config_name, command_line(), given, keys)
             wrapped = hydra.main(
@@ -119,26 +142,46 @@ def _run(task: Task, config_name: str, keys: type | None) -> None:
             )
             wrapped(_stopping(task, folder))()
             if unwritten:
-                raise unwritten[-1]  # the latest says the most
+                raise unwritten[-1]  # the latest is the most specific
     except (UserError, CompactHydraException) as error:
         _stop(error)
     except OSError as error:
         _stop_unwritten(error, folder)
     except KeyboardInterrupt:
+        signal.signal(
+            signal.SIGINT, signal.SIG_IGN
+        )  # another Ctrl-C would print a traceback while Python ends
         say("interrupted")
         sys.exit(130)
     except Interrupted:
-        if signals.received is not None:  # else a stage has said it
+        if signals.received is not None:  # otherwise a stage has said it
             say(interrupted(folder))
         raise
+    except Exception as error:
+        if type(error).__name__ == "TrialPruned" and "LOCAL_RANK" in os.environ:
+            return  # another process of the trial, which Lightning would consider broken
+        if whole_errors or not is_of_a_library(error):
+            raise
+        _stop(f"{in_one_line(error)} (HYDRA_FULL_ERROR=1 shows where)")
 
 
 def _is_sweep() -> bool:
     return command_line().multirun or any(word.lower() == "hydra.mode=multirun" for word in sys.argv)
 
 
+def _without_multirun(config_name: str, arguments: argparse.Namespace) -> list[str]:
+    """Return the words of ``--multirun --cfg ...``, which Hydra refuses, such that it shows the first job of the sweep."""
+    from bert_ft.config.composition import first_job
+
+    removed = {"-m", "--multirun", *arguments.overrides}
+    flags = [word for word in sys.argv[1:] if word not in removed]
+    return [*flags, *first_job(config_name, arguments.overrides), "hydra.mode=MULTIRUN"]
+
+
 def _as_choice(word: str) -> str:
     """Return ``experiment=x`` for ``+experiment=x``; users of Hydra write either, depending on the list of defaults."""
+    if word.startswith(MAPPINGS_OF_THE_SEARCH):
+        return f"++{word}"  # its keys have dots, which Hydra merges only this way
     return word[1:] if word.startswith(ADDED_GROUPS) else word
 
 
@@ -162,8 +205,16 @@ def _before(
         overrides.insert(0, f"hydra.searchpath=[{quoted(f'file://{own}')}]")
     from bert_ft.config.composition import judged
 
-    config = judged(config_name, overrides, sweep=arguments.multirun, keys=keys)
-    if arguments.multirun or config.hydra.output_subdir is None:
+    is_sweep = _is_sweep()
+    if not is_sweep and (searching := [word for word in overrides if word.startswith(OF_THE_SEARCH)]):
+        raise ConfigError(f"{searching[0]}: belongs to a search; add --multirun hydra/sweeper=optuna")
+    if is_sweep and "LOCAL_RANK" in os.environ:
+        raise ConfigError(
+            f"LOCAL_RANK={os.environ['LOCAL_RANK']}: a sweep can't run as one of several processes; start it once, without "
+            "torchrun, and give its jobs trainer.devices"
+        )
+    config = judged(config_name, overrides, sweep=is_sweep, keys=keys)
+    if is_sweep or config.hydra.output_subdir is None:
         return None
     if config.get("resume_from") is not None:
         check_extends(config, given)
@@ -199,7 +250,7 @@ def _stopping(task: Task, folder: RunFolder | None) -> Task:
     return run
 
 
-def _stop(error: Exception) -> None:
+def _stop(error: Exception | str) -> None:
     print(error, file=sys.stderr)
     sys.exit(2)
 

@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from optuna.distributions import CategoricalDistribution
+from optuna.pruners import NopPruner
 from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
@@ -28,20 +30,23 @@ from bert_ft import layout
 from bert_ft.atomic_file import write
 from bert_ft.compat.hydra import is_basic_launcher, keep_files, quoted
 from bert_ft.compat.optuna import engine_of
-from bert_ft.errors import ConfigError, Interrupted, SearchError, UserError
+from bert_ft.errors import ConfigError, Interrupted, OutageError, SearchError, UserError, in_one_line
 from bert_ft.search.results import outputs
 from bert_ft.search.settings import SearchSettings
-from bert_ft.search.space.first_trial import configured
-from bert_ft.search.space.samplers import Callback, build_callbacks, build_pruner, build_sampler, is_grid
-from bert_ft.search.space.sampling import Sampling, extension, value_problems
+from bert_ft.search.space.first_trial import configured, left_null
+from bert_ft.search.space.samplers import Callback, build_callbacks, build_pruner, check_sampler, is_grid
+from bert_ft.search.space.sampling import Sampling, check_choice, extension, unsearchable, value_problems
 from bert_ft.search.space.space import Space, as_written, grid, space_of, text_key
 from bert_ft.search.study.opened_study import OpenedStudy, open_study
+from bert_ft.search.study.outages import stop_waiting
 from bert_ft.search.study.storage import close, open_storage
-from bert_ft.search.study.trial_queue import TrialQueue, queue_as_configured
+from bert_ft.search.study.trial_queue import TrialQueue, num_claimed, queue_as_configured
 from bert_ft.search.trials.batches import run_in_batches
 from bert_ft.search.trials.fork_server import ForkServer, Send
+from bert_ft.search.trials.interruption import interruptible
 from bert_ft.search.trials.kept_configuration import read_choices
-from bert_ft.search.trials.resources import divide, usable_threads, visible_gpus
+from bert_ft.search.trials.launched_task import LaunchedTask
+from bert_ft.search.trials.resources import check_is_one_process, divide, usable_threads, visible_gpus
 from bert_ft.search.trials.trial_process import Sweep
 from bert_ft.search.trials.workers import Workers
 
@@ -71,23 +76,33 @@ def search(
     """
     gc.enable()  # commands of this package disable it until their heavy imports, which happen in trials here
     keep_files(hydra_context.config_loader)
-    _check_choice(config, hydra_context)
+    check_choice(config, hydra_context)
+    check_is_one_process()
     settings = SearchSettings.of(given)
+    if settings.n_jobs == -1:
+        settings = replace(settings, n_jobs=len(visible_gpus()) or usable_threads())
     space = space_of(settings.params, arguments)
+    if found := unsearchable(space.distributions, config):
+        raise ConfigError("\n".join(found))
     if not space.distributions and settings.custom_search_space is None:
         log.warning(
-            "The search space is empty, so all trials are the same; give e.g. 'optimizer.lr=interval(1e-5,1e-3)'"
+            "The search space is empty, so one trial is run and the others have its value; give e.g. "
+            "'optimizer.lr=interval(1e-5,1e-3)'"
         )
     directions = settings.directions(config)
     pruner = build_pruner(settings.pruner)
-    build_sampler(settings.sampler, space.distributions)
+    if len(directions) > 1 and not isinstance(pruner, NopPruner):
+        log.info("With several objectives no trial is pruned: hydra/sweeper/pruner is ignored")
+    check_sampler(settings.sampler, space.distributions, directions)
     callbacks = build_callbacks(settings.callbacks)
     extend = extension(settings.custom_search_space)
     n_trials = _num_trials(settings, space)
+    fixed = [*space.fixed_overrides(), *settings.trial_overrides]
+    if not is_basic_launcher(launcher):
+        launcher.setup(hydra_context=hydra_context, task_function=LaunchedTask(task), config=config)
     sweep = Sweep(config, hydra_context, task, len(directions))
     typed = [text_key(word) for word in arguments]
     draw = Sampling(space, sweep.compose, config, typed, settings.conditions, extend)
-    fixed = [*space.fixed_overrides(), *settings.trial_overrides]
     composed = _check_values(sweep, space, fixed)
     read_choices(sweep.compose, fixed, space.distributions, composed.hydra.runtime.choices)
     server = None
@@ -97,28 +112,30 @@ def search(
         server = ForkServer(prepare, functools.partial(_run_job, sweep))
         server.start()
     try:
-        opened = open_study(settings, config, space, directions, pruner, n_trials)
+        opened = open_study(settings, config, space, directions, pruner, n_trials, composed)
         if settings.begin_as_configured and not is_grid(settings.sampler):
             values = configured(space, composed)
-            drawn = [name for name in space.distributions if name not in values]
-            queue_as_configured(opened.study, opened.storage, values, drawn)
-        queue = TrialQueue(opened.study, opened.storage, n_trials=n_trials, retry=settings.retry, draw=draw)
+            nulls = left_null(space, composed)
+            drawn = [name for name in space.distributions if name not in values and name not in nulls]
+            queue_as_configured(opened.study, opened.storage, values, drawn, nulls)
+        queue = TrialQueue(
+            opened.study,
+            opened.storage,
+            n_trials=n_trials,
+            retry=settings.retry,
+            draw=draw,
+            reuse=True,
+            settings=opened.settings,
+        )
+        if settings.retry_failed and (num_failed := queue.retry_failed()):
+            log.info(f"Running {num_failed} failed trials again (hydra.sweeper.retry_failed)")
         _announce(opened, queue)
-        _run(settings, opened, queue, server, launcher, sweep, space, callbacks)
+        with interruptible(lambda: _say_interrupted(opened, settings)):
+            _run(settings, opened, queue, server, launcher, sweep, space, callbacks)
         close(opened.storage)
     finally:
         if server is not None:
             server.stop()
-
-
-def _check_choice(config: DictConfig, context: HydraContext) -> None:
-    """Raise ``ConfigError`` for a space file that doesn't exist: the group is optional, so Hydra would ignore it."""
-    choices = OmegaConf.select(config, "hydra.runtime.choices")
-    choice, sweeper = choices.get("search"), choices.get("hydra/sweeper")
-    names = [name for name in context.config_loader.get_group_options("search") if not name.startswith("_")]
-    if names and choice is not None and choice not in (*names, sweeper):
-        shown = ", ".join(name for name in names if name != sweeper)
-        raise ConfigError(f"search={choice}: must be one of {shown}")
 
 
 def _num_trials(settings: SearchSettings, space: Space) -> int:
@@ -168,7 +185,7 @@ def _check_values(sweep: Sweep, space: Space, fixed: Sequence[str]) -> DictConfi
     try:
         composed = sweep.compose(fixed)
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(" ".join(str(error).split())) from error
+        raise ConfigError(in_one_line(error)) from error
     problems: Callable[[DictConfig], list[str]] | None = getattr(sweep.task, "problems", None)
     if problems is not None and (found := value_problems(space, composed, problems)):
         raise ConfigError("\n".join(found))
@@ -185,9 +202,14 @@ def _run(
     space: Space,
     callbacks: Sequence[Callback],
 ) -> None:
+    own = [text_key(each).lstrip("+") for each in settings.trial_overrides]
+
     def overrides(params: Mapping[str, Any]) -> tuple[list[str], list[str]]:
         shown = space.overrides(params)
-        return shown, [*shown, *settings.trial_overrides, f"hydra.sweep.dir={quoted(str(opened.folder))}"]
+        typed = {text_key(each).lstrip("+") for each in shown}
+        excluded = ",".join(key for key in own if key not in typed)
+        complete = [*shown, *settings.trial_overrides, f"hydra.sweep.dir={quoted(str(opened.folder))}"]
+        return shown, [*complete, f"hydra.job.config.override_dirname.exclude_keys=[{excluded}]"]
 
     def trial_ended(trial: FrozenTrial) -> None:
         outputs.trial_ended(opened.study, trial, opened.folder, callbacks)
@@ -201,30 +223,52 @@ def _run(
             Workers(server, opened, queue, slots, overrides, settings, trial_ended).run()
             server.stop()  # it may still be drawing an older report
     except (KeyboardInterrupt, Interrupted):
-        _conclude(opened, settings)
-        command = _resume_command(opened, settings)
-        print(f"\nInterrupted. Unfinished trials will be run again when you resume with:\n  {command}")
+        _conclude_if_possible(opened, settings)
         raise
     except SearchError as error:
-        _conclude(opened, settings)
-        raise SearchError(
-            f"{error}\nResume the search with:\n  {_resume_command(opened, settings)}"
-        ) from None
+        command = _resume_command(opened, settings)
+        if not isinstance(error, OutageError):
+            _conclude_if_possible(opened, settings)
+        raise SearchError(f"{error}\nResume the search with:\n  {command}") from None
     _conclude(opened, settings)
 
 
+def _conclude_if_possible(opened: OpenedStudy, settings: SearchSettings) -> None:
+    try:
+        _conclude(opened, settings)
+    except OutageError as error:
+        log.warning(str(error))
+
+
+def _say_interrupted(opened: OpenedStudy, settings: SearchSettings) -> None:
+    stop_waiting()
+    command = _resume_command(opened, settings)
+    print(
+        f"\nInterrupted. Unfinished trials will be run again when you resume with:\n  {command}",
+        flush=True,
+    )
+
+
 def _announce(opened: OpenedStudy, queue: TrialQueue) -> None:
-    trials = opened.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+    trials = opened.study.get_trials(deepcopy=False)
     where = f"study {opened.study.study_name}, folder {opened.folder}"
-    if trials:
-        log.info(f"Resuming the search with {len(trials)} of {queue.n_trials} trials done; {where}")
+    num_done = sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials)
+    if num_claimed(trials) >= queue.n_trials and not any(
+        trial.state == TrialState.RUNNING for trial in trials
+    ):
+        log.info(
+            f"Nothing to run: the study has {num_claimed(trials)} trials, and hydra.sweeper.n_trials={queue.n_trials}; "
+            f"{where}"
+        )
+    elif num_done:
+        log.info(f"Resuming the search with {num_done} of {queue.n_trials} trials done; {where}")
     else:
         log.info(f"Starting a search of {queue.n_trials} trials; {where}")
 
 
 def _resume_command(opened: OpenedStudy, settings: SearchSettings) -> str:
     """Return the command of the search; the folder is added if it doesn't name the study and its storage."""
-    command = str(opened.study.user_attrs["command"])
+    command = opened.command
     if not (settings.study_name and settings.storage) and "hydra.sweep.dir=" not in command:
         command += f" {shlex.quote(f'hydra.sweep.dir={quoted(str(opened.folder))}')}"
     return command

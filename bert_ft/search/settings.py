@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from bert_ft.errors import ConfigError
-from bert_ft.limits import Count, CountOrZero, Positive, Ratio, hints_of, problems_of
+from bert_ft.limits import Count, CountOrZero, Positive, Ratio, Rule, hints_of, problems_of
 
 DIRECTIONS = ("minimize", "maximize")
+# attribute of the trial with the configured values: the parameters that are null there, which stay null
+LEFT_OUT = "left_out"
 OF_MODE = {"max": "maximize", "min": "minimize"}
 
 
@@ -29,10 +31,11 @@ class SearchSettings:
     storage: str | None = None
     study_name: str | None = None
     n_trials: Count = 20
-    n_jobs: Count = 2
+    n_jobs: Annotated[int, Rule("integer", at_least=1, also=(-1,))] = 2  # -1: as many as GPUs, else threads
     max_failure_rate: Ratio = 0.5
     timeout: Positive | None = None  # seconds
     retry: CountOrZero = 3
+    retry_failed: bool = False
     keep_top_k: Count | None = 3
     begin_as_configured: bool = False
     report: bool = True

@@ -13,6 +13,7 @@ from hydra.types import HydraContext, TaskFunction
 from hydra_plugins.hydra_optuna_sweeper.optuna_sweeper import OptunaSweeper as PluginSweeper
 from omegaconf import DictConfig
 
+from bert_ft.errors import SearchError, UserError, in_one_line, is_of_a_library
 from bert_ft.renamed_keys import sweeper_settings
 from bert_ft.search.settings import SearchSettings
 
@@ -40,4 +41,11 @@ class OptunaSweeper(PluginSweeper):
         """
         from bert_ft.search.search import search
 
-        search(self.settings, arguments=arguments, **self._given)
+        try:
+            search(self.settings, arguments=arguments, **self._given)
+        except UserError:
+            raise
+        except Exception as error:
+            if not isinstance(error, OSError) and not is_of_a_library(error):
+                raise
+            raise SearchError(f"The search has ended: {in_one_line(error)}") from error

@@ -4,9 +4,14 @@ import subprocess
 import sys
 
 import pytest
+from omegaconf.errors import ConfigKeyError
+from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import OperationalError
 
+from bert_ft.config import composition
 from bert_ft.config.composition import judged
 from bert_ft.errors import ConfigError
+from bert_ft.train import main
 
 
 def run(*arguments: str, cwd, module: str = "bert_ft.train") -> subprocess.CompletedProcess:
@@ -153,3 +158,64 @@ def test_help_and_cfg_import_nothing_heavy(module, key, flags, tmp_path):
     assert result.returncode == 0, result.stderr
     assert key in result.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["-m", "--cfg", "hydra", "-p", "hydra.sweeper", "hydra/sweeper=optuna"], "n_trials: "),
+        (
+            ["-m", "--cfg", "job", "-p", "optimizer", "hydra/sweeper=optuna", "optimizer.lr=interval(0.1,1)"],
+            "lr: ",
+        ),
+        (["hydra.mode=MULTIRUN", "--cfg", "job", "-p", "optimizer", "optimizer.lr=0.5,0.25"], "lr: 0.5"),
+    ],
+)
+def test_a_sweep_is_shown_by_its_first_job(monkeypatch, capsys, words, shown):
+    monkeypatch.setattr(sys, "argv", ["train", *words])
+    main()
+    assert shown in capsys.readouterr().out
+
+
+def test_a_long_range_is_judged_by_its_ends(monkeypatch):
+    judged_values = []
+    compose = composition._compose
+
+    def composed(name, overrides):
+        judged_values.append(next((each for each in overrides if each.startswith("seed=")), None))
+        return compose(name, overrides)
+
+    monkeypatch.setattr(composition, "_compose", composed)
+    judged("train", ["seed=range(0,100000)"], sweep=True)
+    assert [value for value in judged_values if value] == ["seed=0", "seed=99999"]
+
+
+def test_a_conditional_key_is_set_where_it_exists():
+    words = ["hydra/sweeper=optuna", "pretrain=choice(none,mlm)", "pretrain.trainer.max_epochs=1", "seed=3"]
+    assert composition.with_conditional_choices("train", words) == [
+        *words[:2],
+        "pretrain.trainer.max_epochs=choice(1)",
+        "seed=3",
+    ]
+    assert composition.with_conditional_choices("train", words[1:]) == words[1:]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ConfigKeyError("no such key"), StorageInternalError("gone"), OperationalError("SELECT", {}, None)],
+)
+def test_errors_of_libraries_are_one_line(monkeypatch, capsys, error):
+    def fail(*_, **settings):
+        raise error
+
+    monkeypatch.setattr(composition, "judged", fail)
+    monkeypatch.setattr(sys, "argv", ["train"])
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("(HYDRA_FULL_ERROR=1 shows where)")
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(type(error)):
+        main()

@@ -25,6 +25,20 @@ pytestmark = pytest.mark.slow
         ),
         (["search=smal"], "search=smal: must be one of default, none, small"),
         (["hydra/sweeper/sampler=grid"], "a grid (hydra/sweeper/sampler=grid) needs separate values"),
+        (["objective.metric=choice(val/accuracy,val/f1_macro)"], "says what trials are measured by"),
+        (["+optimizer.lr=interval(1e-4,1e-3)"], "+optimizer.lr: optimizer.lr is there already; drop the +"),
+        (
+            ["objective.others=[val/loss]", "hydra.sweeper.direction=[maximize,maximize]"],
+            "hydra.sweeper.direction=maximize: contradicts objective.others=val/loss, of which less is better",
+        ),
+        (
+            ["search=none", "pretrain=choice(none,mlm)", "pretrain.trainer.max_stepps=3"],
+            "there is no key pretrain.trainer.max_stepps",
+        ),
+        (
+            ["model.head.hidden_sizes=[16]", "model=bert_linear"],
+            "model.head.hidden_sizes=[16]: there is no key model.head",
+        ),
         (["hydra.sweeper.custom_search_space=nothing.here"], "custom_search_space=nothing.here: can't"),
     ],
 )
@@ -38,3 +52,20 @@ def test_refused(tmp_path, monkeypatch, capsys, overrides, words):
     assert words in message
     assert "Traceback" not in message
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_search_is_not_one_of_several_processes(monkeypatch, capsys):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(sys, "argv", ["train", "--multirun", "hydra/sweeper=optuna"])
+    with pytest.raises(SystemExit):
+        main()
+    assert capsys.readouterr().err.startswith("LOCAL_RANK=1: a sweep can't run as one of several processes")
+
+
+@pytest.mark.parametrize("word", ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=3"])
+def test_a_search_without_multirun(tmp_path, monkeypatch, capsys, word):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train", word])
+    with pytest.raises(SystemExit):
+        main()
+    assert capsys.readouterr().err == f"{word}: belongs to a search; add --multirun hydra/sweeper=optuna\n"

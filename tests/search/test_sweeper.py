@@ -162,3 +162,46 @@ def test_another_launcher_gets_batches(tmp_path):
             "_target_": "optuna.pruners.MedianPruner",
             "n_warmup_steps": 3,
         }
+
+
+@pytest.mark.slow
+def test_equal_settings_are_run_once_and_failed_ones_again_on_request(tmp_path):
+    folder = tmp_path / "search"
+    done = sweep(folder, "x=1", "y=choice(1,2)", "hydra.sweeper.n_trials=6")
+    assert done.returncode == 0, done.stdout + done.stderr
+    study = study_in(folder)
+    assert counts(study) == {"complete": 6}
+    assert {trial.value - trial.params["y"] for trial in study.trials} == {1.0}
+    assert len(list(folder.glob("*/began"))) == len({trial.params["y"] for trial in study.trials})
+    assert "with the same settings (not trained again)" in done.stdout
+    done = sweep(folder, "x=1", "y=choice(1,2)", "hydra.sweeper.n_trials=1")
+    assert "Nothing to run: the study has 6 trials, and hydra.sweeper.n_trials=1" in done.stdout
+    failing = tmp_path / "failing"
+    rate = "hydra.sweeper.max_failure_rate=1"
+    assert sweep(failing, "fails=error", rate, "hydra.sweeper.n_trials=2").returncode == 0
+    done = sweep(failing, "+hydra.sweeper.retry_failed=true", "hydra.sweeper.n_trials=2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Running 2 failed trials again" in done.stdout
+    assert counts(study_in(failing)) == {"complete": 2, "fail": 2}
+
+
+@pytest.mark.slow
+def test_several_interrupts_and_a_terminated_trial(tmp_path):
+    folder = tmp_path / "search"
+    process = start(folder, "hydra.sweeper.n_trials=4", "seconds=30")
+    while not (folder / "1" / "began").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.kill(workers(process.pid)[0], signal.SIGTERM)
+    while not (folder / "2" / "began").exists():  # it is run again at once
+        assert process.poll() is None
+        time.sleep(0.02)
+    for _ in range(4):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.05)
+    output, _ = process.communicate(timeout=60)
+    assert output.index("resume with:") < output.index("No trial has been")
+    assert "During handling" not in output
+    study = study_in(folder)
+    assert counts(study) == {"fail": 3, "lost": 3}
+    assert any("was killed (SIGTERM)" in trial.user_attrs["reason"] for trial in study.trials)

@@ -24,7 +24,11 @@ def keep_only_best(log: StudyLog, folder: Path) -> None:
     Only complete trials keep weights. Folders of other machines are left to them; if the best one's folder can't be
     seen from here there is no link.
     """
-    kept = ranked(log)[: log.keep_top_k]
+    # trials with equal settings share one folder
+    folders: dict[str | int, TrialLog] = {}
+    for trial in ranked(log):
+        folders.setdefault(trial.folder or trial.number, trial)
+    kept = list(folders.values())[: log.keep_top_k]
     numbers = {trial.number for trial in kept}
     in_use = {trial.folder for trial in log.trials if not trial.is_settled or trial.number in numbers}
     for trial in log.trials:

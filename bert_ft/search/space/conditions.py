@@ -75,7 +75,11 @@ class Conditions:
 
     def problems(self) -> list[str]:
         """Return a message for each parameter that no trial can have, and each faulty condition."""
-        found = []
+        found = [
+            f"{name}: {name.lstrip('+')} is there already; drop the +, or write ++{name.lstrip('+')}"
+            for name in self._space
+            if self._is_there(name)
+        ]
         for name in self._names:
             if self._somewhere(name):
                 continue
@@ -98,6 +102,11 @@ class Conditions:
         except CycleError as error:
             found.append(f"{KEY}: is circular: {' → '.join(error.args[1])}")
         return found
+
+    def _is_there(self, name: str) -> bool:
+        """Return whether ``+name`` would add a key that trials have without it, which Hydra refuses."""
+        key = name.removeprefix("+")
+        return key != name and not key.startswith("+") and (key in self._known_groups or self._somewhere(key))
 
     def _state(self, name: str, drawn: Mapping[str, Any], values: Mapping[str, Any]) -> str:
         """Return ``drawn``, ``off`` (the trial doesn't have it), ``next`` (draw it now) or ``later``."""

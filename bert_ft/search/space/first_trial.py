@@ -26,6 +26,13 @@ def configured(space: Space, config: DictConfig) -> dict[str, Any]:
     return found
 
 
+def left_null(space: Space, config: DictConfig) -> list[str]:
+    """Return the parameters that are null in the configuration, which no range of numbers contains."""
+    names = [name for name in space.distributions if name not in config.hydra.runtime.choices]
+    nulls = [name for name in names if OmegaConf.select(config, name, default=_ABSENT) is None]
+    return [name for name in nulls if _in_range(space.distributions[name], None) is _ABSENT]
+
+
 def _in_range(distribution: BaseDistribution, value: Any) -> Any:
     if isinstance(distribution, CategoricalDistribution):
         return next((choice for choice in distribution.choices if _is_same(parsed(choice), value)), _ABSENT)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import optuna
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import BaseSampler
+from optuna.trial import TrialState
 
-from bert_ft.errors import ConfigError
-from bert_ft.search.space.space import grid
+from bert_ft.compat.optuna import tell
+from bert_ft.errors import ConfigError, in_one_line
+from bert_ft.search.space.space import grid, suggest
 
 TRUSTED = (
     "optuna.samplers.*",
@@ -24,6 +27,7 @@ TRUSTED = (
     "optuna_integration.*",
     "hydra_plugins.hydra_optuna_sweeper.*",
 )
+_DRAWN_AT_START = 3  # the first of them don't need what the sampler is about
 CALLBACKS = "hydra.sweeper.callbacks"
 
 Callback: TypeAlias = "Callable[[optuna.Study, optuna.trial.FrozenTrial], None]"
@@ -49,6 +53,73 @@ def build_sampler(node: Any, distributions: Mapping[str, BaseDistribution], turn
     if not isinstance(sampler, BaseSampler):
         raise ConfigError(f"hydra.sweeper.sampler: gives a {type(sampler).__name__}, not a sampler")
     return sampler
+
+
+def check_sampler(
+    node: Any, distributions: Mapping[str, BaseDistribution], directions: Sequence[str]
+) -> None:
+    """Draw a few trials in memory, since samplers find out late that a package is missing or a space unfit for them.
+
+    Raises:
+        ConfigError: the sampler can't be built, or can't draw.
+    """
+    sampler = build_sampler(copy.deepcopy(node), distributions)
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        study = optuna.create_study(sampler=sampler, directions=list(directions))  # type: ignore[arg-type]
+        for _ in range(_DRAWN_AT_START):
+            trial = study.ask()
+            for name, distribution in distributions.items():
+                suggest(trial, name, distribution)
+            tell(study, trial.number, TrialState.COMPLETE, [0.0] * len(directions))
+    except (ImportError, ValueError, NotImplementedError) as error:
+        target = node.get("_target_") if isinstance(node, Mapping) else type(sampler).__name__
+        package = f"; pip install {error.name}" if isinstance(error, ImportError) and error.name else ""
+        raise ConfigError(
+            f"hydra.sweeper.sampler._target_={target}: {in_one_line(error)}{package}"
+        ) from error
+    finally:
+        optuna.logging.set_verbosity(verbosity)
+
+
+class RoundedSampler(BaseSampler):
+    """A sampler whose values of a range in steps are as one writes them: 0.3 and not 0.30000000000000004."""
+
+    def __init__(self, sampler: BaseSampler) -> None:
+        self.sampler = sampler
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.sampler, name)  # for what samplers have beside the methods below
+
+    def reseed_rng(self) -> None:
+        self.sampler.reseed_rng()
+
+    def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, BaseDistribution]:
+        return self.sampler.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: Any, trial: Any, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        drawn = self.sampler.sample_relative(study, trial, search_space)
+        return {name: _rounded(value, search_space[name]) for name, value in drawn.items()}
+
+    def sample_independent(
+        self, study: Any, trial: Any, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        drawn = self.sampler.sample_independent(study, trial, param_name, param_distribution)
+        return _rounded(drawn, param_distribution)
+
+    def before_trial(self, study: Any, trial: Any) -> None:
+        self.sampler.before_trial(study, trial)
+
+    def after_trial(self, study: Any, trial: Any, state: Any, values: Any) -> None:
+        self.sampler.after_trial(study, trial, state, values)
+
+
+def _rounded(value: Any, distribution: BaseDistribution) -> Any:
+    is_in_steps = isinstance(distribution, FloatDistribution) and distribution.step is not None
+    return float(f"{value:.12g}") if is_in_steps else value
 
 
 def _is_shared(target: str) -> bool:

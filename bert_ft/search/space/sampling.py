@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from hydra.errors import HydraException
+from hydra.types import HydraContext
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from optuna.trial import Trial
 
 from bert_ft.errors import ConfigError
+from bert_ft.search.settings import LEFT_OUT
 from bert_ft.search.space.conditions import Conditions
 from bert_ft.search.space.space import Space, ends, parsed, suggest
 
 log = logging.getLogger(__name__)
+_MEASURES = {"objective", "metrics"}
+_OF_RUNS = {"resume_from", "output_dir", "trust", "test", "report", "logger", "monitor"}
 Extend = Callable[[DictConfig, Trial], None]
 
 
@@ -55,7 +59,7 @@ class Sampling:
 
     def __call__(self, trial: Trial) -> None:
         distributions = self._space.distributions
-        drawn: dict[str, Any] = {}
+        drawn: dict[str, Any] = dict.fromkeys(trial.user_attrs.get(LEFT_OUT, ()))
         while names := self._conditions.next(drawn):
             drawn |= {name: suggest(trial, name, distributions[name]) for name in names}
         if self._extend is None:
@@ -68,6 +72,34 @@ class Sampling:
                 f"{', '.join(both)}: given as a single value and searched by hydra.sweeper.custom_search_space; "
                 "remove one of the two"
             )
+
+
+def check_choice(config: DictConfig, context: HydraContext) -> None:
+    """Raise ``ConfigError`` for a space file that doesn't exist: the group is optional, so Hydra would ignore it."""
+    choices = OmegaConf.select(config, "hydra.runtime.choices")
+    choice, sweeper = choices.get("search"), choices.get("hydra/sweeper")
+    names = [name for name in context.config_loader.get_group_options("search") if not name.startswith("_")]
+    if names and choice is not None and choice not in (*names, sweeper):
+        shown = ", ".join(name for name in names if not name.startswith(str(sweeper)))
+        raise ConfigError(f"search={choice}: must be one of {shown}")
+
+
+def unsearchable(names: Iterable[str], config: DictConfig) -> list[str]:
+    """Return a message for each parameter that has to be the same in all trials of a search."""
+    has_objective = OmegaConf.select(config, "objective.metric") is not None
+    found = []
+    for name in names:
+        section = name.lstrip("+").replace("/", ".").split(".")[0]
+        if has_objective and section in _MEASURES:
+            found.append(
+                f"{name}: is in the search space, but says what trials are measured by, so that their values couldn't be "
+                "compared; give it one value (objective.others adds objectives)"
+            )
+        elif has_objective and section in _OF_RUNS:
+            found.append(
+                f"{name}: is in the search space, but changes nothing that is measured; give it one value"
+            )
+    return found
 
 
 def extension(name: str | None) -> Extend | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,7 @@ from optuna.trial import Trial
 from bert_ft.compat.optuna_sweeper import grid_choices, params_of
 from bert_ft.errors import ConfigError
 
+_LARGEST_GRID = 100_000  # points
 _ALLOWED = "give choice(a,b), range(a,b), interval(a,b) with a < b, or tag(log,interval(a,b)) with 0 < a < b"
 
 
@@ -93,7 +95,7 @@ def _check_not_empty(text: str) -> None:
     """Refuse what Optuna would also refuse, with a clearer message."""
     override = OverridesParser.create().parse_override(text)
     value: Any = override.value()
-    if override.is_range_sweep() and not list(value.range()):
+    if override.is_range_sweep() and next(iter(value.range()), None) is None:
         raise ConfigError(f"{text}: an empty range; it runs from its start up to, but without, its stop")
     if not override.is_interval_sweep():
         return
@@ -140,6 +142,18 @@ def ends(distribution: BaseDistribution) -> list[Any]:
     return [distribution.low, distribution.high]
 
 
+def num_values(distribution: BaseDistribution) -> float:
+    """Return how many values there are; infinity for an interval."""
+    if isinstance(distribution, CategoricalDistribution):
+        return len(distribution.choices)
+    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    return (
+        math.inf
+        if distribution.step is None
+        else round((distribution.high - distribution.low) / distribution.step) + 1
+    )
+
+
 def grid(distributions: Mapping[str, BaseDistribution]) -> dict[str, list[Any]]:
     """Return all values of each parameter.
 
@@ -148,6 +162,10 @@ def grid(distributions: Mapping[str, BaseDistribution]) -> dict[str, list[Any]]:
     """
     found = {}
     for key, distribution in distributions.items():
+        if _LARGEST_GRID < (count := num_values(distribution)) < math.inf:
+            raise ConfigError(
+                f"{key}: a grid of {count:,} values is too large; give larger steps, or another sampler"
+            )
         try:
             found[key] = grid_choices(distribution)
         except ValueError as error:
@@ -155,4 +173,9 @@ def grid(distributions: Mapping[str, BaseDistribution]) -> dict[str, list[Any]]:
                 f"{key}: a grid (hydra/sweeper/sampler=grid) needs separate values, not an interval; "
                 "give choice(a,b) or range(a,b,step=c)"
             ) from error
+    if (points := math.prod(map(len, found.values()))) > _LARGEST_GRID:
+        raise ConfigError(
+            f"hydra/sweeper/sampler=grid: {points:,} points, which the sampler would list before the first trial; give fewer "
+            f"values (at most {_LARGEST_GRID:,} points), or another sampler"
+        )
     return found

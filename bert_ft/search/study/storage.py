@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import zlib
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,14 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from bert_ft.compat.optuna import CachedStorage, cached, database_of, engine_of
-from bert_ft.errors import ConfigError
+from bert_ft.errors import ConfigError, in_one_line
+from bert_ft.search.study.outages import repeated
 
 KEY = "hydra.sweeper.storage"
 DIALECTS = ("sqlite", "postgresql", "mysql", "mariadb")
-WAIT_SECONDS = 60  # for another process that writes; each write takes milliseconds
+WAIT_SECONDS = (
+    10  # for another process that writes; each write takes milliseconds, and `repeated` waits for longer
+)
 CONNECT_SECONDS = 10
 _EXAMPLES = "e.g. sqlite:///optuna.db, postgresql://user:password@host/database"
 _CLOCKS = {
@@ -56,8 +59,10 @@ def without_password(url: str) -> str:
     return make_url(url).render_as_string(hide_password=True)
 
 
-def open_storage(url: str, *, create: bool = False) -> CachedStorage:
+def open_storage(url: str, *, create: bool = False, patient: bool = False) -> CachedStorage:
     """Return the database at ``url``; ``create`` makes its tables if they don't exist.
+
+    An outage later is waited for; ``patient`` waits for it here too.
 
     Raises:
         ConfigError: it can't be reached, its driver isn't installed, or another version of Optuna made it.
@@ -66,7 +71,8 @@ def open_storage(url: str, *, create: bool = False) -> CachedStorage:
     is_file = parsed.get_backend_name() == "sqlite"
     if is_file and not create and not Path(str(parsed.database)).is_file():
         raise ConfigError(f"{KEY}={url}: no such file")
-    try:
+
+    def connect() -> CachedStorage:
         if is_file:
             Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
         with _tables_locked(parsed) if create else nullcontext():
@@ -83,17 +89,17 @@ def open_storage(url: str, *, create: bool = False) -> CachedStorage:
         with engine.connect() as connection:
             if is_file and create:  # readers and a writer don't wait for each other; the file remembers it
                 connection.exec_driver_sql("PRAGMA journal_mode=WAL")
-            return cached(storage)
+        return cached(storage, repeated)
+
+    try:
+        return repeated(connect) if patient else connect()
     except ImportError as error:
         extra = "postgresql" if parsed.get_backend_name() == "postgresql" else "mysql"
         raise ConfigError(
             f"{KEY}={without_password(url)}: its driver isn't installed; pip install 'bert_ft[{extra}]'"
         ) from error
     except (SQLAlchemyError, OptunaError, RuntimeError, OSError, sqlite3.Error) as error:
-        reason = str(getattr(error, "orig", None) or error).strip().splitlines()
-        raise ConfigError(
-            f"{KEY}={without_password(url)}: can't be used: {reason[0] if reason else type(error).__name__}"
-        ) from error
+        raise ConfigError(f"{KEY}={without_password(url)}: can't be used: {in_one_line(error)}") from error
 
 
 def find_study(name: str | None, url: str) -> optuna.Study:
@@ -104,10 +110,12 @@ def find_study(name: str | None, url: str) -> optuna.Study:
     """
     try:
         storage = open_storage(absolute_url(url, Path.cwd()))
+        names = sorted(study.study_name for study in storage.get_all_studies())
     except ConfigError as error:  # its message names the sweep's key
         raise ConfigError(str(error).replace(f"{KEY}=", "storage=", 1)) from error
+    except (SQLAlchemyError, OptunaError) as error:  # e.g. a file that is no database
+        raise ConfigError(f"storage={without_password(url)}: can't be used: {in_one_line(error)}") from error
     shown = without_password(url)
-    names = sorted(study.study_name for study in storage.get_all_studies())
     if not names:
         raise ConfigError(f"storage={shown}: holds no study yet")
     if name is None and len(names) > 1:
@@ -129,9 +137,14 @@ def _tables_locked(url: URL) -> Iterator[None]:
 
 
 def close(storage: CachedStorage) -> None:
-    """Close the connections."""
+    """Close the connections; a SQLite file then holds everything by itself."""
     database_of(storage).remove_session()
-    engine_of(storage).dispose()
+    engine = engine_of(storage)
+    if engine.dialect.name == "sqlite":
+        # the last one to close a connection does this too, but a launcher's workers may live longer than the search
+        with suppress(SQLAlchemyError), engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    engine.dispose()
 
 
 def _engine_settings(url: URL) -> dict[str, Any]:
@@ -163,30 +176,52 @@ def _locked(engine: sqlalchemy.Engine, name: str) -> Iterator[None]:
     backend = engine.dialect.name
     if backend == "sqlite":
         # the system releases it when its process dies; a process forked inside doesn't inherit it
-        with FileLock(f"{engine.url.database}.lock").acquire(poll_interval=0.01):
-            yield
-        return
-    key = zlib.crc32(f"bert_ft {name}".encode())
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        if backend == "postgresql":
-            take, give = f"SELECT pg_advisory_lock({key})", f"SELECT pg_advisory_unlock({key})"
-            connection.exec_driver_sql(take)
-        else:
-            # only MySQL can wait forever: MariaDB returns NULL for a timeout of -1
-            take, give = f"SELECT GET_LOCK('bert_ft {key}', 60)", f"SELECT RELEASE_LOCK('bert_ft {key}')"
-            while (taken := connection.exec_driver_sql(take).scalar_one()) == 0:
-                pass  # another process has held it for a minute
-            if taken != 1:
-                raise ConfigError(f"{KEY}={engine.url}: the database server did not grant the lock")
+        lock = FileLock(f"{engine.url.database}.lock")
+        repeated(lambda: lock.acquire(poll_interval=0.01))
         try:
             yield
         finally:
+            lock.release()
+        return
+    key = zlib.crc32(f"bert_ft {name}".encode())
+    if backend == "postgresql":
+        take, give = f"SELECT pg_advisory_lock({key})", f"SELECT pg_advisory_unlock({key})"
+    else:
+        # only MySQL can wait forever: MariaDB returns NULL for a timeout of -1
+        take, give = f"SELECT GET_LOCK('bert_ft {key}', 60)", f"SELECT RELEASE_LOCK('bert_ft {key}')"
+    connection = repeated(lambda: _connected(engine, take))
+    try:
+        yield
+    finally:
+        # a server that has been restarted has released it
+        with suppress(SQLAlchemyError):
             connection.exec_driver_sql(give)
+        with suppress(SQLAlchemyError):
+            connection.close()
+
+
+def _connected(engine: sqlalchemy.Engine, take: str) -> sqlalchemy.Connection:
+    """Return a connection that holds the lock."""
+    connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+    try:
+        taken = connection.exec_driver_sql(take).scalar_one()
+        while taken == 0:  # another process has held it for a minute
+            taken = connection.exec_driver_sql(take).scalar_one()
+        if engine.dialect.name != "postgresql" and taken != 1:
+            raise ConfigError(f"{KEY}={engine.url}: the database server did not grant the lock")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def now(storage: CachedStorage) -> float:
     """Return seconds on the clock that all processes of a study share: the database's."""
     engine = engine_of(storage)
-    with engine.connect() as connection:
-        query = _CLOCKS.get(engine.dialect.name, "SELECT unix_timestamp(now(3))")
-        return float(connection.exec_driver_sql(query).scalar_one())
+    query = _CLOCKS.get(engine.dialect.name, "SELECT unix_timestamp(now(3))")
+
+    def read() -> float:
+        with engine.connect() as connection:
+            return float(connection.exec_driver_sql(query).scalar_one())
+
+    return repeated(read)

@@ -21,14 +21,16 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 
 from bert_ft.compat.optuna import CachedStorage, attributes_to_repeat, tell, trial_id
+from bert_ft.errors import OutageError
+from bert_ft.search.settings import LEFT_OUT
+from bert_ft.search.study.equal_trials import SETTINGS, EqualTrials
 from bert_ft.search.study.liveness import HEARTBEAT_SECONDS, Owner, is_alive
 from bert_ft.search.study.storage import locked, now
+from bert_ft.search.study.trial_counts import LOST, RETRY_OF, is_lost, num_claimed, run_again, to_run_again
 
 # attributes of a trial
 OWNER = "owner"
-LOST = "lost"  # it was killed and is to be run again
 RETRIES = "retries"  # how often it was killed individually
-RETRY_OF = "retry_of"  # number of the trial that this one repeats
 AS_CONFIGURED = (
     "as_configured"  # of the trial with the configured values: the parameters that are drawn anyway
 )
@@ -42,33 +44,25 @@ log = logging.getLogger(__name__)
 
 
 def queue_as_configured(
-    study: optuna.Study, storage: CachedStorage, values: Mapping[str, Any], drawn: Sequence[str]
+    study: optuna.Study,
+    storage: CachedStorage,
+    values: Mapping[str, Any],
+    drawn: Sequence[str],
+    left_out: Sequence[str] = (),
 ) -> None:
     """Queue the configured values, if any, as the first trial of a study without trials, for comparison with the best.
 
-    ``drawn`` are the other parameters, whose ranges don't contain the configured value.
+    ``drawn`` are the other parameters, whose ranges don't contain the configured value, and ``left_out`` those whose
+    configured value is null, which stays.
     """
     if not values:
         return
+    marks: dict[str, Any] = {AS_CONFIGURED: list(drawn)}
+    if left_out:
+        marks[LEFT_OUT] = list(left_out)
     with locked(storage, study.study_name):
         if not study.get_trials(deepcopy=False):
-            study.enqueue_trial(dict(values), user_attrs={AS_CONFIGURED: list(drawn)})
-
-
-def num_claimed(trials: Sequence[FrozenTrial]) -> int:
-    """Return how many trials count: running or ended, without those that are run again."""
-    return sum(trial.state != TrialState.WAITING and not is_lost(trial) for trial in trials)
-
-
-def is_lost(trial: FrozenTrial) -> bool:
-    """Return whether the trial was killed and is to be run again."""
-    return trial.state == TrialState.FAIL and bool(trial.user_attrs.get(LOST))
-
-
-def to_run_again(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Return the lost trials that are not queued yet."""
-    again = {trial.system_attrs.get(RETRY_OF) for trial in trials}
-    return [trial for trial in trials if is_lost(trial) and trial.number not in again]
+            study.enqueue_trial(dict(values), user_attrs=marks)
 
 
 class FailedDrawError(Exception):
@@ -82,7 +76,9 @@ class FailedDrawError(Exception):
 class TrialQueue:
     """Starts trials of a study, whose values ``draw`` draws, and ends them.
 
-    A trial whose own process was killed is run again at most ``retry`` times.
+    A trial whose own process was killed is run again at most ``retry`` times. With ``reuse`` a trial that
+    draws the values of an earlier one isn't run: it takes the outcome of that one, see ``EqualTrials``. ``settings`` marks
+    the trials of a start that differs from the first in what isn't drawn.
     """
 
     def __init__(
@@ -93,6 +89,8 @@ class TrialQueue:
         n_trials: int,
         retry: int,
         draw: Callable[[Trial], None],
+        reuse: bool = False,
+        settings: str | None = None,
     ) -> None:
         self.study = study
         self.storage = storage
@@ -100,6 +98,8 @@ class TrialQueue:
         self.retry = retry
         self.owner = Owner.this_process()
         self._draw = draw
+        self._settings = settings
+        self.equal = EqualTrials(self, settings) if reuse else None
         self._cleared_at = -float("inf")
         self._beaten_at = -float("inf")
 
@@ -109,6 +109,12 @@ class TrialQueue:
         Raises:
             FailedDrawError: its choices contradict each other; it has failed.
         """
+        while (trial := self._drawn()) is not None:
+            if self.equal is None or not self.equal.take(self.frozen(trial)):
+                return trial
+        return None
+
+    def _drawn(self) -> Trial | None:
         with locked(self.storage, self.study.study_name):
             if time.monotonic() - self._cleared_at > SECONDS_BETWEEN_LOOKS:
                 self.clear_away()
@@ -120,6 +126,8 @@ class TrialQueue:
                 return None
             trial = self.study.ask()
             trial.set_user_attr(OWNER, self.owner.to_dict())
+            if self._settings is not None:
+                trial.set_user_attr(SETTINGS, self._settings)
             try:
                 self._draw(trial)
             except (HydraException, OmegaConfBaseException) as error:
@@ -156,17 +164,36 @@ class TrialQueue:
                 self.set_attribute(trial, LAST_SEEN, time.time() - (moment - seen))
             self.lose(trial, "the process that ran the search died")
 
+    def retry_failed(self) -> int:
+        """Queue the failed trials once more, and return how many there are."""
+        with locked(self.storage, self.study.study_name):
+            trials = self.study.get_trials(deepcopy=False)
+            again = run_again(trials)
+            failed = [
+                trial
+                for trial in trials
+                if trial.state == TrialState.FAIL and not is_lost(trial) and trial.number not in again
+            ]
+            self._queue_again(failed)
+        return len(failed)
+
     def _queued_again(self) -> list[FrozenTrial]:
         """Queue the lost trials, and return all trials."""
         trials = self.study.get_trials(deepcopy=False)
         lost = to_run_again(trials)
-        for trial in lost:
-            attributes = {RETRY_OF: trial.number, RETRIES: trial.user_attrs.get(RETRIES, 0)}
-            mark = {name: value for name, value in trial.user_attrs.items() if name == AS_CONFIGURED}
+        self._queue_again(lost)
+        return self.study.get_trials(deepcopy=False) if lost else trials
+
+    def _queue_again(self, trials: Sequence[FrozenTrial]) -> None:
+        for trial in trials:
+            retries = trial.user_attrs.get(RETRIES, 0) if is_lost(trial) else 0
+            attributes = {RETRY_OF: trial.number, RETRIES: retries}
+            mark = {
+                name: value for name, value in trial.user_attrs.items() if name in (AS_CONFIGURED, LEFT_OUT)
+            }
             attributes |= attributes_to_repeat(trial)
             again = create_trial(state=TrialState.WAITING, system_attrs=attributes, user_attrs=mark)
             self.study.add_trial(again)
-        return self.study.get_trials(deepcopy=False) if lost else trials
 
     def lose(self, trial: FrozenTrial, reason: str, *, killed_individually: bool = False) -> bool:
         """End a trial that was killed, and return whether it is to be run again.
@@ -185,10 +212,17 @@ class TrialQueue:
 
     def lose_own(self, reason: str) -> None:
         """End the trials that this process runs; the next search on the study runs them again."""
-        ours = self.owner.to_dict()
-        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if trial.user_attrs.get(OWNER) == ours:
-                self.lose(trial, reason)
+        for trial in self._own():
+            self.lose(trial, reason)
+
+    def own(self) -> list[dict[str, Any]]:
+        """Return the attributes of each trial that this process runs."""
+        return [trial.user_attrs for trial in self._own()]
+
+    def _own(self) -> list[FrozenTrial]:
+        ours, running = self.owner.to_dict(), (TrialState.RUNNING,)
+        trials = self.study.get_trials(deepcopy=False, states=running)
+        return [trial for trial in trials if trial.user_attrs.get(OWNER) == ours]
 
     def fail(self, trial: FrozenTrial, reason: str) -> None:
         """End a trial that isn't run again, and store the reason."""
@@ -206,14 +240,20 @@ class TrialQueue:
         if self._is_ours(trial):
             tell(self.study, trial.number, TrialState.PRUNED)
 
-    def end(self, trial: FrozenTrial, outcome: Mapping[str, Any]) -> None:
-        """End a trial with ``values``, ``pruned``, or a ``reason`` why it failed."""
+    def end(self, trial: FrozenTrial, outcome: Mapping[str, Any]) -> bool:
+        """End a trial with ``values``, ``pruned``, or a ``reason`` why it failed or was ``lost``.
+
+        Return whether it counts: not if it will be run again.
+        """
         if "values" in outcome:
             self.complete(trial, outcome["values"])
         elif "pruned" in outcome:
             self.prune(trial)
+        elif "lost" in outcome:
+            return not self.lose(trial, outcome["lost"], killed_individually=True)
         else:
             self.fail(trial, outcome["reason"])
+        return True
 
     def _is_ours(self, trial: FrozenTrial) -> bool:
         """Return whether it still runs; another machine that missed our heartbeats may have failed it."""
@@ -242,7 +282,7 @@ class TrialQueue:
         def beat() -> None:
             while not ended.wait(HEARTBEAT_SECONDS):
                 # the database may be out of reach now, and back the next time
-                with suppress(StorageInternalError, SQLAlchemyError):
+                with suppress(StorageInternalError, SQLAlchemyError, OutageError):
                     self.beat()
 
         thread = threading.Thread(target=beat, daemon=True)

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from bert_ft.search.study.trial_queue import is_lost
+from bert_ft.search.study.trial_counts import equal_to, is_lost, run_again
 
 log = logging.getLogger(__name__)
 SECOND = 1.0
@@ -45,6 +45,7 @@ class Standing:
 def standing(trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection]) -> Standing:
     """Return the standing of a study with these trials."""
     by_state = {state: [trial for trial in trials if trial.state == state] for state in TrialState}
+    again = run_again(trials)
     complete, pruned = by_state[TrialState.COMPLETE], by_state[TrialState.PRUNED]
     best = None
     if complete and len(directions) == 1:
@@ -55,7 +56,7 @@ def standing(trials: Sequence[FrozenTrial], directions: Sequence[StudyDirection]
     return Standing(
         complete=len(complete),
         pruned=len(pruned),
-        failed=sum(not is_lost(trial) for trial in by_state[TrialState.FAIL]),
+        failed=sum(not is_lost(trial) and trial.number not in again for trial in by_state[TrialState.FAIL]),
         running=len(by_state[TrialState.RUNNING]),
         best=best,
         seconds_each=sum(seconds) / len(seconds) if seconds else math.nan,
@@ -115,7 +116,7 @@ class Progress:
         if self._live is None:
             log.info(f"Trial {trial.number} {_how(trial)}; {self._line()}")
             return
-        if trial.state == TrialState.FAIL:
+        if trial.state == TrialState.FAIL or equal_to(trial) is not None:
             self._live.console.print(f"Trial {trial.number} {_how(trial)}", markup=False, highlight=False)
         self._show(self._live)
 
@@ -129,8 +130,11 @@ class Progress:
 
 
 def _how(trial: FrozenTrial) -> str:
+    equal = equal_to(trial)
+    same = "" if equal is None else f", as trial {equal} with the same settings (not trained again)"
     if trial.state == TrialState.COMPLETE:
-        return "= " + ", ".join(f"{value:.6g}" for value in trial.values)
+        return "= " + ", ".join(f"{value:.6g}" for value in trial.values) + same
     if trial.state == TrialState.PRUNED:
-        return "was pruned"
-    return f"failed: {trial.user_attrs.get('reason', '')}"
+        return f"was pruned{same}"
+    reason = trial.user_attrs.get("reason", "")
+    return f"was lost and will be run again: {reason}" if is_lost(trial) else f"failed: {reason}"

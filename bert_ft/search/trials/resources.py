@@ -7,6 +7,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from bert_ft.errors import SearchError
+
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
 GPU_VARIABLE = "CUDA_VISIBLE_DEVICES"
 
@@ -54,3 +56,16 @@ def visible_gpus() -> list[str]:
     if chosen is not None:
         return [name.strip() for name in chosen.split(",") if name.strip() not in ("", "-1")]
     return [str(number) for number, _ in enumerate(Path("/dev").glob("nvidia[0-9]*"))]
+
+
+def check_is_one_process() -> None:
+    """Refuse a search in each of several processes: they would all search, and their trials would share one world.
+
+    Raises:
+        SearchError: this is such a process.
+    """
+    if "LOCAL_RANK" in os.environ:
+        raise SearchError(
+            f"LOCAL_RANK={os.environ['LOCAL_RANK']}: a search can't run as one of several processes; start it once, without "
+            "torchrun, and give its trials trainer.devices"
+        )

@@ -19,7 +19,7 @@ from optuna.samplers import RandomSampler
 from bert_ft.compat.optuna import running_trial
 from bert_ft.search.settings import plain_values
 from bert_ft.search.space.samplers import build_pruner
-from bert_ft.search.study.storage import open_storage
+from bert_ft.search.study.storage import close, open_storage
 from bert_ft.search.trials.trial_pruning import should_prune
 
 VARIABLE = "BERT_FT_TRIAL"
@@ -33,6 +33,9 @@ class TrialAddress:
     study_name: str
     trial_id: int  # its number in the storage
     claimed: float  # when its worker became free, as of ``time.time``
+    search: tuple[int, str | None] | None = (
+        None  # process that a launcher's workers end with: number and start
+    )
     pruner: dict[str, Any] | None = None  # settings of the pruner; None: it is never pruned
 
     def with_pruner_of(self, config: DictConfig) -> TrialAddress:
@@ -61,7 +64,7 @@ class TrialLink:
 
     def __init__(self, address: TrialAddress, pruner: BasePruner) -> None:
         self.address = address
-        self._storage = open_storage(address.storage)
+        self._storage = open_storage(address.storage, patient=True)
         # the sampler of the search would draw again
         self._study = optuna.load_study(
             study_name=address.study_name, storage=self._storage, sampler=RandomSampler(), pruner=pruner
@@ -72,6 +75,18 @@ class TrialLink:
         """Store attributes of the trial."""
         for name, value in attributes.items():
             self._trial.set_user_attr(name, value)
+
+    def attributes(self) -> dict[str, Any]:
+        """Return the attributes of the trial."""
+        return dict(self._storage.get_trial(self.address.trial_id).user_attrs)
+
+    @property
+    def num_objectives(self) -> int:
+        return len(self._study.directions)
+
+    def close(self) -> None:
+        """Close the connections to the database."""
+        close(self._storage)
 
     def seconds_since_claimed(self) -> float:
         """Return the seconds since the trial's worker became free."""

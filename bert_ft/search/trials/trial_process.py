@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -16,14 +18,18 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from bert_ft import layout
+from bert_ft.atomic_file import new_folder
 from bert_ft.compat.hydra import returned, set_hydra_config
+from bert_ft.errors import Interrupted, OutageError, TrialLostError
 from bert_ft.search.processes import start_of
 from bert_ft.search.trials.failures import objective_values, reason_of_error
 from bert_ft.search.trials.fork_server import Send
 from bert_ft.search.trials.resources import Slot
 from bert_ft.search.trials.trial_link import VARIABLE, TrialAddress
 
-OUTCOMES = {"values", "pruned", "reason"}
+OUTCOMES = {"values", "pruned", "reason", "lost"}
+# what a disk says that is full or gone
+_OF_A_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE}
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,10 @@ class Sweep:
             send({"folder": str(folder), "pid": os.getpid(), "pid_started": start_of(os.getpid())})
             _print_into(folder / layout.CONSOLE_FILE)
             send(self._outcome(config))
+        except (Interrupted, KeyboardInterrupt):
+            # the task has taken the signal; without an outcome the trial counts as killed by it
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGTERM)
         except BaseException as error:
             traceback.print_exc()
             send({"reason": reason_of_error(error)})
@@ -76,6 +86,8 @@ def outcome(returned: Any, num_objectives: int) -> dict[str, Any]:
     """Return one of ``OUTCOMES`` for what a task has returned or raised."""
     if isinstance(returned, optuna.TrialPruned):
         return {"pruned": True}
+    if isinstance(returned, OutageError | TrialLostError) or getattr(returned, "errno", None) in _OF_A_DISK:
+        return {"lost": str(returned)[:500]}  # no fault of its settings
     if isinstance(returned, BaseException):
         return {"reason": reason_of_error(returned)}
     try:
@@ -88,16 +100,7 @@ def claim_folder(config: DictConfig) -> Path:
     """Create and return the job's folder: as ``hydra.sweep`` names it, with a number added if that one exists."""
     set_hydra_config(config)  # the name may contain ${hydra:...}
     sweep = Path(str(OmegaConf.select(config, "hydra.sweep.dir")))
-    wanted = path = sweep / str(OmegaConf.select(config, "hydra.sweep.subdir"))
-    number = 1
-    path.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        try:
-            path.mkdir()
-            break
-        except FileExistsError:
-            number += 1
-            path = wanted.with_name(f"{wanted.name}_{number}")
+    path = new_folder(sweep / str(OmegaConf.select(config, "hydra.sweep.subdir")))
     with read_write(config.hydra), open_dict(config.hydra):
         config.hydra.sweep.subdir = str(path.relative_to(sweep))
     return path.absolute()

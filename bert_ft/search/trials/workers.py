@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import logging
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from types import FrameType
 from typing import Any
 
 import optuna
@@ -82,10 +79,7 @@ class Workers:
             KeyboardInterrupt: the search was interrupted; its running trials will be run again.
         """
         study = self._opened.study
-        with (
-            _interrupted_by_signals(),
-            Progress(study, self._queue.n_trials, self._opened.objective) as progress,
-        ):
+        with Progress(study, self._queue.n_trials, self._opened.objective) as progress:
             try:
                 self._loop(progress)
             except BaseException:
@@ -95,8 +89,10 @@ class Workers:
     def _loop(self, progress: Progress) -> None:
         while True:
             self._queue.beat_if_due()
+            self._end_equal(progress)
             is_more = self._fill()
-            if not is_more and not self._running:
+            if not is_more and not self._running and not self._waits_for_others():
+                self._end_equal(progress)
                 return
             for event in self._server.wait(WAIT_SECONDS):
                 if isinstance(event, Message):
@@ -107,6 +103,18 @@ class Workers:
                     self._end(event, progress)
             self._draw_report_if_due()
             progress.tick()
+
+    def _end_equal(self, progress: Progress) -> None:
+        """Count the trials that needn't be run, since another one has the same settings."""
+        for ended in self._queue.equal.ended() if self._queue.equal else ():
+            self._count(ended)
+            self._trial_ended(ended)
+            progress.ended(ended)
+
+    def _waits_for_others(self) -> bool:
+        """Return whether a trial has the settings of one that another process still runs."""
+        is_time_left = time.monotonic() <= self._ends_at
+        return is_time_left and self._queue.equal is not None and self._queue.equal.are_left
 
     def _fill(self) -> bool:
         """Give each free worker a trial, and return whether there may be more."""
@@ -161,11 +169,8 @@ class Workers:
         """End the trial in the study, and return whether it counts: not if it will be run again."""
         found = running.messages
         if not OUTCOMES & found.keys():
-            if was_killed(code):
-                return not self._queue.lose(running.trial, reason_of_exit(code), killed_individually=True)
-            found = {"reason": reason_of_exit(code)}
-        self._queue.end(running.trial, found)
-        return True
+            found = {"lost" if was_killed(code) else "reason": reason_of_exit(code)}
+        return self._queue.end(running.trial, found)
 
     def _count(self, ended: FrozenTrial) -> None:
         self._failures.add(ended)
@@ -189,17 +194,3 @@ class Workers:
         seconds = time.monotonic() - self._report_started
         rest = max(LEAST_SECONDS_BETWEEN_REPORTS, seconds / MOST_OF_THE_TIME_FOR_REPORTS)
         self._next_report = time.monotonic() + rest
-
-
-@contextmanager
-def _interrupted_by_signals() -> Iterator[None]:
-    """Raise ``KeyboardInterrupt`` for the signal by which a batch system ends the process."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

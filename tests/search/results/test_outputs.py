@@ -69,6 +69,16 @@ def test_only_the_best_keep_their_weights(tmp_path, directions, keep, values, ke
     assert all((tmp_path / str(number) / "metrics.json").exists() for number in range(len(values)))
 
 
+def test_trials_with_equal_settings_count_once(tmp_path):
+    sweep = Sweep(tmp_path, keep_top_k=2)
+    best = sweep.ended(value=0.9)
+    for _ in range(3):
+        add(sweep.study, "complete", 0.9, folder=str(best), host=socket.gethostname())
+    sweep.ended(value=0.5)
+    sweep.ended(value=0.7)
+    assert sweep.with_weights() == [0, 5]
+
+
 @pytest.mark.parametrize("state", ["pruned", "failed"])
 def test_what_did_not_complete_keeps_none(tmp_path, state):
     sweep = Sweep(tmp_path)

@@ -4,7 +4,7 @@ import optuna
 import pytest
 from omegaconf import OmegaConf
 
-from bert_ft.search.space.first_trial import configured
+from bert_ft.search.space.first_trial import configured, left_null
 from bert_ft.search.space.space import space_of
 from bert_ft.search.study.storage import open_storage
 from bert_ft.search.study.trial_queue import queue_as_configured
@@ -69,3 +69,12 @@ def test_a_study_starts_with_it_once(tmp_path):
     first, second = drawn(study, space), drawn(study, space)
     assert first["lr"] == 2e-4 != second["lr"]
     assert [trial.user_attrs.get("as_configured") for trial in study.trials] == [["name"], None]
+
+
+def test_what_is_null_stays_null(tmp_path):
+    config = OmegaConf.merge(OmegaConf.create(CONFIG), {"dropout": None})
+    space = space_of({}, ["lr=tag(log,interval(1e-5,1e-3))", "dropout=interval(0,1)"])
+    assert left_null(space, config) == ["dropout"]
+    study, storage = study_of(tmp_path)
+    queue_as_configured(study, storage, {"lr": 2e-4}, [], ["dropout"])
+    assert study.ask().user_attrs["left_out"] == ["dropout"]

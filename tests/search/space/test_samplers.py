@@ -1,3 +1,5 @@
+import sys
+
 import optuna
 import pytest
 import yaml
@@ -6,7 +8,8 @@ from optuna.distributions import FloatDistribution, IntDistribution
 
 from bert_ft.config.paths import conf_dir
 from bert_ft.errors import ConfigError
-from bert_ft.search.space.samplers import build_pruner, build_sampler, is_grid
+from bert_ft.search.space.samplers import RoundedSampler, build_pruner, build_sampler, check_sampler, is_grid
+from bert_ft.search.space.space import grid, space_of
 
 SWEEPER = conf_dir() / "hydra" / "sweeper"
 
@@ -72,3 +75,30 @@ def test_refused(settings, words):
     with pytest.raises(ConfigError, match=r"^hydra\.sweeper\.sampler") as refusal:
         build_sampler(settings, {})
     assert words in str(refusal.value)
+
+
+def test_values_in_steps_are_as_one_writes_them():
+    space = {"x": FloatDistribution(0.0, 0.9, step=0.1), "y": FloatDistribution(0, 1)}
+    settings = node(SWEEPER / "sampler" / "tpe.yaml") | {"n_startup_trials": 5, "seed": 0}
+    study = optuna.create_study(sampler=RoundedSampler(build_sampler(settings, space)))
+    for _ in range(30):
+        trial = study.ask(space)
+        study.tell(trial, trial.params["x"] + trial.params["y"])
+    drawn = {trial.params["x"] for trial in study.trials}
+    assert drawn <= {number / 10 for number in range(10)}
+    assert len(drawn) > 4
+    assert any(len(str(trial.params["y"])) > 12 for trial in study.trials)
+
+
+def test_what_a_sampler_lacks_is_found_at_the_start(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cmaes", None)
+    space = {"x": FloatDistribution(0, 1), "y": FloatDistribution(0, 1)}
+    with pytest.raises(ConfigError, match=r"CmaEsSampler: .*cmaes.*; pip install cmaes$"):
+        check_sampler({"_target_": "optuna.samplers.CmaEsSampler"}, space, ["maximize"])
+    check_sampler(node(SWEEPER / "sampler" / "tpe.yaml"), space, ["maximize", "minimize"])
+
+
+def test_a_grid_that_is_too_large_is_refused_without_listing_it():
+    for words in (["seed=range(0,1000000000)"], [f"k{number}=range(0,100)" for number in range(3)]):
+        with pytest.raises(ConfigError, match="give "):
+            grid(space_of({}, words).distributions)

@@ -64,7 +64,8 @@ def test_tolerance_is_for_what_is_maximized(tmp_path, directions, expected):
     storage = open_storage(f"sqlite:///{tmp_path / 'study.db'}", create=True)
     study = optuna.create_study(study_name="study", storage=storage, directions=directions)
     results = {"value": 0.5} if len(directions) == 1 else {"state": TrialState.FAIL}
-    study.add_trial(reported({10: 0.5}, **results))
+    for _ in range(3):  # fewer would stop none
+        study.add_trial(reported({10: 0.5}, **results))
     link = link_to(study, study.ask(), MedianPruner(n_startup_trials=1))
     assert link.report(0.55, 10, tolerance=0.1) is expected
     close(link._trial.storage)
