@@ -28,8 +28,8 @@ class SearchSettings:
     direction: Any = None  # a name, or a list of one per objective; None: from objective.mode
     storage: str | None = None
     study_name: str | None = None
-    n_trials: Count = 20
-    n_jobs: Count = 2
+    n_trials: Count = 100
+    n_jobs: Count = 1
     max_failure_rate: Ratio = 0.5
     timeout: Positive | None = None  # seconds
     retry: CountOrZero = 3
