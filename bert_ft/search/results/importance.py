@@ -49,6 +49,7 @@ def importances(study: Study) -> list[Importances]:
     last value that it reported: without the pruned ones, a parameter whose bad values are always pruned seems not to
     matter.
     """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would log each study that is made below
     return [_of(study, place) for place in range(len(study.directions))]
 
 

@@ -11,7 +11,9 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from bert_ft import layout
+from bert_ft.search.results import best_settings
 from bert_ft.search.results.kept_folders import is_here, keep_only_best
+from bert_ft.search.results.ranking import ranked
 from bert_ft.search.results.study_log import TrialLog, read_study
 
 log = logging.getLogger(__name__)
@@ -58,6 +60,20 @@ def write(study: Study, folder: Path | str) -> Path | None:
             shlex.quote(f"study_name={study.study_name}"),
         )
         return None
+
+
+def verdict(study: Study) -> str:
+    """Return what a search ends with: how sure its best trial is, the command that runs it again, what isn't measured."""
+    from bert_ft.search.results.answers import NOT_MEASURED, how_sure  # loads scipy
+
+    log = read_study(study)
+    best = ranked(log)[:1]
+    if not best:
+        return "No trial has a finite value."
+    command = best_settings.repeat_command(best[0], best_settings.read_record(best[0].folder))
+    parts = [f"T{how_sure(log)[1:]}"] if len(log.objectives) == 1 else []
+    parts.append(f"Not measured: {NOT_MEASURED}\n  {command}")
+    return "\n".join(parts)
 
 
 def _add_to_hparams(trial: TrialLog, objectives: Sequence[str]) -> None:

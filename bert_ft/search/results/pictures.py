@@ -206,7 +206,8 @@ CURVES = PlotSpec(
 IMPORTANCE = PlotSpec(
     "importance",
     "Importance of the parameters",
-    "fANOVA: the share of the value's variance over the whole range, with its bad regions. PED-ANOVA: the share in "
+    "fANOVA: the share of the value's variance over the whole range, with its bad regions: a pruned trial counts with its "
+    "last reported value. PED-ANOVA: the share in "
     "being among the best trials. A parameter that is last in both can stay at its default.",
     importance,
 )

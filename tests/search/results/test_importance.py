@@ -99,7 +99,7 @@ def test_a_parameter_whose_bad_values_are_always_pruned_matters():
     """Among the complete trials alone it would have no share at all."""
     rng = random.Random(0)
     study = new_study(["maximize"])
-    for number in range(50):
+    for _ in range(50):
         params = {name: rng.random() for name in ("large", "small", "none")}
         if params["large"] > 0.4:
             add(study, "pruned", None, params, space=SPACE, reported={1: 0.2, 2: 0.5 - params["large"] / 10})
