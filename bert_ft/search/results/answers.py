@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from bert_ft import layout
 from bert_ft.reporting.table import duration
 from bert_ft.search.results.best_settings import overrides_of, read_record
 from bert_ft.search.results.certainty import differ, equals_of_best, error_of, shown
@@ -27,7 +28,7 @@ def answers(
         "what mattered": _what_mattered(log, importances),
         "what next": _what_next(log, next_file),
         "what it cost": _what_it_cost(found),
-        "not measured": NOT_MEASURED if log.complete else "",
+        "not measured": NOT_MEASURED if log.complete and log.objectives[0].startswith(layout.VAL) else "",
     }
     return {question: answer for question, answer in lines.items() if answer}
 

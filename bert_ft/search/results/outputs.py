@@ -70,9 +70,12 @@ def verdict(study: Study) -> str:
     best = ranked(log)[:1]
     if not best:
         return "No trial has a finite value."
-    command = best_settings.repeat_command(best[0], best_settings.read_record(best[0].folder))
+    record = best_settings.read_record(best[0].folder)
     parts = [f"T{how_sure(log)[1:]}"] if len(log.objectives) == 1 else []
-    parts.append(f"Not measured: {NOT_MEASURED}\n  {command}")
+    if log.objectives[0].startswith(layout.VAL):
+        parts.append(f"Not measured: {NOT_MEASURED}\n  {best_settings.repeat_command(best[0], record)}")
+    else:  # another task than this package's
+        parts.append(f"Its settings:\n  {shlex.join(best_settings.overrides_of(best[0]))}")
     return "\n".join(parts)
 
 
@@ -89,5 +92,9 @@ def _add_to_hparams(trial: TrialLog, objectives: Sequence[str]) -> None:
     values = dict(zip((f"{layout.SEARCH}{name}" for name in objectives), trial.values or (), strict=False))
     if trial.last_reported is not None:
         values[f"{layout.SEARCH}last_report"] = trial.last_reported[1]
+        # in the column where complete trials have theirs, so that a pruned trial's row isn't empty
+        split, _, name = objectives[0].partition("/")
+        if name and trial.state == "pruned":
+            values[f"{layout.KEPT}{split}_{name}"] = trial.last_reported[1]
     step = trial.steps or (trial.last_reported or (0,))[0]
     write_hparams(events, trial.params, values, trial.state, step)
