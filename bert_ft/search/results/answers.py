@@ -50,7 +50,7 @@ def how_sure(log: StudyLog) -> str:
     if equal is None:
         text += "; its standard error is unknown (it is known for shares of the validation rows, such as an accuracy)"
     elif len(trials) > 1:
-        text += f" (standard error); {len(equal)} of {len(trials)} complete trials can't be told apart from the best"
+        text += f" (standard error); {len(equal) - 1} of the {len(trials) - 1} other complete trials can't be told apart from it"
     first = next((trial for trial in trials if trial.as_configured is not None), None)
     if first is best:
         return f"{text}. These are the configured settings: no other trial is better."

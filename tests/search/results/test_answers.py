@@ -34,8 +34,8 @@ def test_what_differs_by_more_than_chance(tmp_path):
     assert (differ(log, best, near), differ(log, best, far)) == (False, True)
     assert [trial.number for trial in equals_of_best(log)] == [1, 2]
     assert how_sure(log) == (
-        "trial 1 has val/accuracy 0.9000 ± 0.0150 (standard error); 2 of 5 complete trials can't be told apart from the "
-        "best. The configured settings (trial 0) have 0.8000 ± 0.0200, worse by more than chance."
+        "trial 1 has val/accuracy 0.9000 ± 0.0150 (standard error); 1 of the 4 other complete trials can't be told apart "
+        "from it. The configured settings (trial 0) have 0.8000 ± 0.0200, worse by more than chance."
     )
 
 
