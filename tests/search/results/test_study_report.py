@@ -26,7 +26,7 @@ DRAWN = {
     "all failed": ({"timeline"}, "no trial has a value yet"),
     "only pruned": (
         {"history", "intermediate_values", "timeline"},
-        "at least 10 complete or pruned trials are needed, 0 so far",
+        "at least 10 complete or pruned trials are needed, 3 so far",
     ),
     "only waiting": (set(), "no trial has started yet"),
     "all the same": (
