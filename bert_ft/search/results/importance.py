@@ -66,15 +66,17 @@ def _of(study: Study, place: int) -> Importances:
         missing.append(f"fANOVA doesn't judge what not every trial has: {', '.join(conditional)}")
     top_share = max(TOP_SHARE, TOP_LEAST / len(trials))
     shares, spreads = {}, {}
-    for kind, evaluator, quick, names in (
+    ped_anova = PedAnovaImportanceEvaluator(target_quantile=top_share)
+    judges: list[tuple[str, BaseImportanceEvaluator, BaseImportanceEvaluator, list[str]]] = [
         (
             "fANOVA",
             FanovaImportanceEvaluator(n_trees=NUM_TREES, seed=SEED),
             FanovaImportanceEvaluator(n_trees=RESAMPLE_TREES, seed=SEED),
             everywhere,
         ),
-        ("PED-ANOVA", *[PedAnovaImportanceEvaluator(target_quantile=top_share)] * 2, varied),
-    ):
+        ("PED-ANOVA", ped_anova, ped_anova, varied),
+    ]
+    for kind, evaluator, quick, names in judges:
         shares[kind], reason = _evaluate(trials, study.directions[place], evaluator, names)
         spreads[kind] = _spread(trials, study.directions[place], quick, names) if shares[kind] else {}
         if reason:
