@@ -191,7 +191,10 @@ def _settings(config: DictConfig) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
-        same = {_key(each) for each in OmegaConf.select(HydraConfig.get(), "sweeper.trial_overrides") or ()}
+        same = {
+            _key(each)
+            for each in OmegaConf.select(cast(DictConfig, HydraConfig.get()), "sweeper.trial_overrides") or ()
+        }
         named = [_key(each) for each in HydraConfig.get().overrides.task]
         for key in named:
             if key not in same and not key.startswith(("hydra", "~")):
