@@ -38,6 +38,7 @@ STUDY_DATABASE = "study.db"
 TRIALS_FILE = "trials.csv"
 BEST_FILE = "best.yaml"
 EXPERIMENT_FOLDER = "experiment"  # where Hydra looks for experiment=best
+SEARCH_FOLDER = "search"  # where Hydra looks for search=next
 RESULTS_FILE = "optimization_results.yaml"  # as Hydra's own sweeper names it
 
 # kind of a monitor's file → how its name ends

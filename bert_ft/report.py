@@ -22,12 +22,18 @@ def main(config: "DictConfig") -> None:
     """Write ``report.html`` into the run's folder, or ``study.html`` into the search's."""
     from pathlib import Path
 
-    if config.run is None:
+    from bert_ft.search.study.sweep_folder import study_of
+
+    name, storage, folder = config.study_name, config.storage, config.folder
+    sweep = config.run or (folder if storage is None else None)
+    if sweep is not None and (found := study_of(Path(sweep))) is not None:
+        name, storage, folder = name or found[0], found[1], folder or sweep
+    if storage is not None or config.run is None:
         from bert_ft.search.results.study_report import folder_of, write_study_report
         from bert_ft.search.study.storage import find_study
 
-        study = find_study(config.study_name, config.storage)
-        print(f"report written: {write_study_report(study, folder_of(study, config.folder))}")
+        study = find_study(name, storage)
+        print(f"report written: {write_study_report(study, folder_of(study, folder))}")
         return
 
     from bert_ft.config.startup import heavy_imports

@@ -14,7 +14,16 @@ import bert_ft
 ROOT = Path(bert_ft.__file__).parent
 
 # files that every layer may import; they import nothing but each other
-FOUNDATION = {"atomic_file", "errors", "layout", "limits", "nested", "renamed_keys", "signals"}
+FOUNDATION = {
+    "atomic_file",
+    "errors",
+    "layout",
+    "limits",
+    "nested",
+    "renamed_keys",
+    "signals",
+    "standard_error",
+}
 # layer → the layers that it may import besides
 BELOW: dict[str, set[str]] = {
     **{name: set() for name in FOUNDATION},

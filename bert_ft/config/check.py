@@ -121,7 +121,7 @@ def _run_or_study(config: DictConfig) -> Iterator[str]:
     """Check that a report is asked for a run or a search, not both."""
     if not {"run", "study_name", "storage"} <= config.keys():
         return
-    if config.run is None and config.storage is None:
+    if config.run is None and config.storage is None and (config.folder is None or config.study_name):
         if config.study_name is None:
             yield "run: required; give the folder of a run, or the study_name and storage of a search"
         else:

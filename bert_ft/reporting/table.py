@@ -64,3 +64,14 @@ def share(value: float) -> Cell:
     if not math.isfinite(value):
         return Cell("-", is_number=True)
     return Cell(f"{value:.3f}", share=float(value), is_number=True)
+
+
+def duration(seconds: float) -> str:
+    """Return a time as ``45.0 s``, ``12 min 5 s``, ``3 h 20 min`` or ``2 d 4 h``."""
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 24 else f"{hours // 24} d {hours % 24} h"

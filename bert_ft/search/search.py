@@ -40,7 +40,7 @@ from bert_ft.search.space.space import Space, as_written, grid, space_of, text_k
 from bert_ft.search.study.opened_study import OpenedStudy, open_study
 from bert_ft.search.study.outages import stop_waiting
 from bert_ft.search.study.storage import close, open_storage
-from bert_ft.search.study.trial_queue import TrialQueue, num_claimed, queue_as_configured
+from bert_ft.search.study.trial_queue import TrialQueue, is_lost, num_claimed, queue_as_configured
 from bert_ft.search.trials.batches import run_in_batches
 from bert_ft.search.trials.fork_server import ForkServer, Send
 from bert_ft.search.trials.interruption import interruptible
@@ -231,6 +231,16 @@ def _run(
             _conclude_if_possible(opened, settings)
         raise SearchError(f"{error}\nResume the search with:\n  {command}") from None
     _conclude(opened, settings)
+    if settings.timeout is not None and (num_ended := _num_ended(opened)) < queue.n_trials:
+        print(
+            f"\nTime is up: hydra.sweeper.timeout={settings.timeout:g} seconds have passed, with {num_ended} of "
+            f"{queue.n_trials} trials done. Continue with:\n  {_resume_command(opened, settings)}"
+        )
+
+
+def _num_ended(opened: OpenedStudy) -> int:
+    trials = opened.study.get_trials(deepcopy=False)
+    return sum(trial.state.is_finished() and not is_lost(trial) for trial in trials)
 
 
 def _conclude_if_possible(opened: OpenedStudy, settings: SearchSettings) -> None:
@@ -288,6 +298,8 @@ def _conclude(opened: OpenedStudy, settings: SearchSettings) -> None:
     page = outputs.write(opened.study, opened.folder) if settings.report else None
     if page is not None:
         log.info(f"Report: {page}")
+    if found is not None:
+        print(f"\n{outputs.verdict(opened.study)}")
 
 
 def results(study: Study) -> dict[str, Any] | None:

@@ -30,8 +30,8 @@ class SearchSettings:
     direction: Any = None  # a name, or a list of one per objective; None: from objective.mode
     storage: str | None = None
     study_name: str | None = None
-    n_trials: Count = 20
-    n_jobs: Annotated[int, Rule("integer", at_least=1, also=(-1,))] = 2  # -1: as many as GPUs, else threads
+    n_trials: Count = 100
+    n_jobs: Annotated[int, Rule("integer", at_least=1, also=(-1,))] = 1  # -1: as many as GPUs, else threads
     max_failure_rate: Ratio = 0.5
     timeout: Positive | None = None  # seconds
     retry: CountOrZero = 3

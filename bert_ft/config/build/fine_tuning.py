@@ -7,8 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from lightning.pytorch import Callback, Trainer
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from bert_ft import layout
 from bert_ft.config.build.data import prepared_data
@@ -183,10 +185,30 @@ class FineTuningRecipe(Recipe):
 
 
 def _settings(config: DictConfig) -> dict[str, Any]:
-    """Return the settings that distinguish runs: all but callbacks, loggers, the folder and Hydra's part."""
-    found = {}
+    """Return the settings that distinguish runs: all but callbacks, loggers, the folder and Hydra's part.
+
+    In a sweep only those that its overrides name differ; the others would be dozens of constant columns.
+    """
+    found: dict[str, Any] = {}
+    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        same = {
+            _key(each)
+            for each in OmegaConf.select(cast(DictConfig, HydraConfig.get()), "sweeper.trial_overrides") or ()
+        }
+        named = [_key(each) for each in HydraConfig.get().overrides.task]
+        for key in named:
+            if key not in same and not key.startswith(("hydra", "~")):
+                value = OmegaConf.select(config, key)
+                found[key.replace(".", "/")] = (
+                    entries(value, without=()) if isinstance(value, DictConfig) else value
+                )
+        return found
     for name, value in config.items():
         if name not in ("callbacks", "monitor", "logger", "output_dir", "hydra"):
             # one by one: Hydra's part can't be resolved
             found[str(name)] = entries(value, without=()) if isinstance(value, DictConfig) else value
     return found
+
+
+def _key(override: str) -> str:
+    return override.split("=")[0].lstrip("+")

@@ -27,6 +27,7 @@ class JobRecord:
     own_folders: list[str] = field(default_factory=list)  # of the user's configuration
     seed: int | None = None
     entry: str = "train"  # name of the top configuration, and of its command
+    conditions: dict[str, Any] = field(default_factory=dict)  # hydra.sweeper.conditions
 
 
 def read_record(folder: str | None) -> JobRecord:
@@ -41,6 +42,7 @@ def read_record(folder: str | None) -> JobRecord:
         own_folders=[source["path"] for source in sources if source.get("provider") == "command-line"],
         seed=_yaml(Path(folder) / layout.CONFIG_FILE).get("seed"),
         entry=hydra.get("job", {}).get("config_name") or "train",
+        conditions=hydra.get("sweeper", {}).get("conditions") or {},
     )
 
 

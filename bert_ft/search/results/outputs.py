@@ -11,7 +11,9 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from bert_ft import layout
+from bert_ft.search.results import best_settings
 from bert_ft.search.results.kept_folders import is_here, keep_only_best
+from bert_ft.search.results.ranking import ranked
 from bert_ft.search.results.study_log import TrialLog, read_study
 
 log = logging.getLogger(__name__)
@@ -60,6 +62,23 @@ def write(study: Study, folder: Path | str) -> Path | None:
         return None
 
 
+def verdict(study: Study) -> str:
+    """Return what a search ends with: how sure its best trial is, the command that runs it again, what isn't measured."""
+    from bert_ft.search.results.answers import NOT_MEASURED, how_sure  # loads scipy
+
+    log = read_study(study)
+    best = ranked(log)[:1]
+    if not best:
+        return "No trial has a finite value."
+    record = best_settings.read_record(best[0].folder)
+    parts = [f"T{how_sure(log)[1:]}"] if len(log.objectives) == 1 else []
+    if log.objectives[0].startswith(layout.VAL):
+        parts.append(f"Not measured: {NOT_MEASURED}\n  {best_settings.repeat_command(best[0], record)}")
+    else:  # another task than this package's
+        parts.append(f"Its settings:\n  {shlex.join(best_settings.overrides_of(best[0]))}")
+    return "\n".join(parts)
+
+
 def _add_to_hparams(trial: TrialLog, objectives: Sequence[str]) -> None:
     if trial.folder is None or not is_here(trial) or trial.state in ("running", "waiting"):
         return
@@ -73,5 +92,9 @@ def _add_to_hparams(trial: TrialLog, objectives: Sequence[str]) -> None:
     values = dict(zip((f"{layout.SEARCH}{name}" for name in objectives), trial.values or (), strict=False))
     if trial.last_reported is not None:
         values[f"{layout.SEARCH}last_report"] = trial.last_reported[1]
+        # in the column where complete trials have theirs, so that a pruned trial's row isn't empty
+        split, _, name = objectives[0].partition("/")
+        if name and trial.state == "pruned":
+            values[f"{layout.KEPT}{split}_{name}"] = trial.last_reported[1]
     step = trial.steps or (trial.last_reported or (0,))[0]
     write_hparams(events, trial.params, values, trial.state, step)

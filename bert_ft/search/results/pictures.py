@@ -122,8 +122,11 @@ def importance(view: StudyView) -> Figure:
         shares = {kind: found for kind, found in both.items() if found}
         if shares:
             name = view.log.objectives[each.objective]
+            spreads = {"fANOVA": each.fanova_spread, "PED-ANOVA": each.ped_anova_spread}
             tops = " and ".join(dict.fromkeys(max(found, key=found.__getitem__) for found in shares.values()))
-            panels.append(ImportancePanel(f"{name}: {tops} matter{'s' * (' and ' not in tops)} most", shares))
+            panels.append(
+                ImportancePanel(f"{name}: {tops} matter{'s' * (' and ' not in tops)} most", shares, spreads)
+            )
         for found in shares.values():
             most |= {name: max(most.get(name, 0.0), share) for name, share in found.items()}
     if not panels:
@@ -206,8 +209,9 @@ CURVES = PlotSpec(
 IMPORTANCE = PlotSpec(
     "importance",
     "Importance of the parameters",
-    "fANOVA: the share of the value's variance over the whole range, with its bad regions. PED-ANOVA: the share in "
-    "being among the best trials. A parameter that is last in both can stay at its default.",
+    "fANOVA: the share of the value's variance over the whole range, with its bad regions: a pruned trial counts with its "
+    "last reported value. PED-ANOVA: the share in "
+    "being among the best trials. The whiskers are the spread over resamples of the trials. A parameter that is last in both can stay at its default.",
     importance,
 )
 PAIRS = PlotSpec(

@@ -15,7 +15,9 @@ from bert_ft.reporting.html import Page, Section, table_or_reason, write_page
 from bert_ft.reporting.pictures import draw
 from bert_ft.reporting.table import Table
 from bert_ft.search.results import best_settings, tables
+from bert_ft.search.results.answers import answers
 from bert_ft.search.results.importance import importances
+from bert_ft.search.results.next_space import NAME, next_space
 from bert_ft.search.results.pictures import StudyView, plots
 from bert_ft.search.results.ranking import ranked
 from bert_ft.search.results.statistics import Statistics, statistics_of
@@ -51,7 +53,8 @@ def write_study_report(study: Study, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     log = read_study(study)
     found = statistics_of(log)
-    sections = _sections(StudyView(log, importances(study)), found)
+    judged = importances(study)
+    sections = _sections(StudyView(log, judged), found)
     write(folder / layout.TRIALS_FILE, trials_csv(log).encode())
     best = ranked(log)[:1]
     settings = command = None
@@ -62,7 +65,9 @@ def write_study_report(study: Study, folder: Path) -> Path:
         _write_best(folder, settings)
     page = Page(
         title=f"Search {log.name}",
-        facts=tables.facts(log, found) | _where(log, folder),
+        facts=answers(log, found, judged, _write_next(log, folder))
+        | tables.facts(log, found)
+        | _where(log, folder),
         results=table_or_reason("Best trials", tables.best_trials, log),
         sections=sections,
         config=settings,
@@ -107,6 +112,17 @@ def _where(log: StudyLog, folder: Path) -> dict[str, str]:
     if log.command is not None:
         lines["command"] = _PASSWORD.sub(r"\1***\2", log.command)
     return lines
+
+
+def _write_next(log: StudyLog, folder: Path) -> Path | None:
+    """Write the space of a next search where Hydra looks for it, and return its path; ``None`` if there is none yet."""
+    space = next_space(log)
+    if space is None:
+        return None
+    path = folder / layout.SEARCH_FOLDER / f"{NAME}.yaml"
+    path.parent.mkdir(exist_ok=True)
+    write(path, space.encode())
+    return path
 
 
 def _write_best(folder: Path, settings: str) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 
 from bert_ft.drawing.style import capitalized
 from bert_ft.reporting.not_logged import NotLogged
-from bert_ft.reporting.table import Cell, Table, number, share
-from bert_ft.search.results.importance import Importances
+from bert_ft.reporting.table import Cell, Table, duration, number, share
+from bert_ft.search.results.certainty import error_of
+from bert_ft.search.results.importance import RESAMPLES, Importances
 from bert_ft.search.results.range_edges import Edge, edges
 from bert_ft.search.results.ranking import front, ranked
 from bert_ft.search.results.statistics import Statistics
@@ -79,6 +80,8 @@ def best_trials(log: StudyLog) -> Table:
         [Cell(name), *(number(trial.values[place] if trial.values else None) for trial in best)]
         for place, name in enumerate(log.objectives)
     ]
+    if any(error_of(log, trial) is not None for trial in best):
+        rows.append([Cell("standard error"), *(number(error_of(log, trial)) for trial in best)])
     rows.append([Cell("seconds"), *(number(trial.seconds, 1) for trial in best)])
     for name in log.distributions:
         rows.append([Cell(name), *(replace(_setting(trial, name), is_number=True) for trial in best)])
@@ -112,13 +115,20 @@ def importance(log: StudyLog, found: Sequence[Importances]) -> Table:
     rows = []
     for each in found:
         for name in dict.fromkeys([*each.ped_anova, *each.fanova]):
-            values = (each.fanova.get(name, math.nan), each.ped_anova.get(name, math.nan))
-            rows.append([*[Cell(log.objectives[each.objective])] * several, Cell(name), *map(share, values)])
+            cells = []
+            for shares, spread in (
+                (each.fanova, each.fanova_spread),
+                (each.ped_anova, each.ped_anova_spread),
+            ):
+                cells += [share(shares.get(name, math.nan)), number(spread.get(name), 3)]
+            rows.append([*[Cell(log.objectives[each.objective])] * several, Cell(name), *cells])
     reasons = ". ".join(dict.fromkeys(capitalized(reason) for each in found for reason in each.missing))
     if not rows:
         raise NotLogged(reasons[:1].lower() + reasons[1:])
-    reading = f"{reasons}." if reasons else ""
-    columns = [*["objective"] * several, "parameter", "fANOVA", "PED-ANOVA"]
+    reading = f"±: standard deviation over {RESAMPLES} resamples of the trials."
+    if reasons:
+        reading += f" {reasons}."
+    columns = [*["objective"] * several, "parameter", "fANOVA", "±", "PED-ANOVA", "±"]
     return Table("Importance as numbers", reading, columns, rows)
 
 
@@ -133,7 +143,7 @@ def trial_statistics(log: StudyLog, found: Statistics) -> Table:
             rows.append([Cell(name), Cell(text, is_number=True)])
 
     add("pruning rate", f"{100 * (found.pruning_rate or 0):.1f}%", found.pruning_rate)
-    add("time saved by pruning (estimated)", duration(found.seconds_saved or 0), found.seconds_saved)
+    add("worker time saved by pruning (estimated)", duration(found.seconds_saved or 0), found.seconds_saved)
     for state, spread in found.durations.items():
         times = f"{duration(spread.median)} ({duration(spread.least)} to {duration(spread.most)})"
         add(f"duration of {state} trials, median (range)", times)
@@ -194,17 +204,6 @@ def all_trials(log: StudyLog) -> Table:
         rows.append([*state, *values, last, number(trial.seconds, 1), *settings])
     columns = ["trial", "state", *log.objectives, "last report", "seconds", *log.distributions]
     return Table("All trials", "Also in trials.csv.", columns, rows)
-
-
-def duration(seconds: float) -> str:
-    """Return a time as ``45.0 s``, ``12 min 5 s``, ``3 h 20 min`` or ``2 d 4 h``."""
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours < 24 else f"{hours // 24} d {hours % 24} h"
 
 
 def _place(trial: TrialLog, log: StudyLog) -> str:

@@ -45,7 +45,7 @@ def test_they_are_optunas_own():
     assert max(found.ped_anova, key=found.ped_anova.get) == "large"
     assert sum(found.fanova.values()) == pytest.approx(1)
     assert found.missing == [
-        "the same in every complete trial: always",
+        "the same in every trial: always",
         "fANOVA doesn't judge what not every trial has: sometimes",
     ]
 
@@ -74,7 +74,7 @@ def test_ped_anova_looks_at_the_good_end_of_each_objective(direction):
 def test_too_few_trials():
     (found,) = importances(known(LEAST_TRIALS - 1))
     assert (found.fanova, found.ped_anova) == ({}, {})
-    assert found.missing == ["not enough data: at least 10 complete trials are needed, 9 so far"]
+    assert found.missing == ["not enough data: at least 10 complete or pruned trials are needed, 9 so far"]
     (found,) = importances(known(LEAST_TRIALS))
     assert found.fanova
 
@@ -83,7 +83,7 @@ def test_values_that_are_all_the_same():
     study = new_study()
     for number in range(12):
         add(study, "complete", 1.0, {"large": number / 12}, space=SPACE)
-    assert importances(study)[0].missing == ["not enough data: all complete trials have the same value"]
+    assert importances(study)[0].missing == ["not enough data: all trials have the same value"]
 
 
 def test_a_range_that_changed_is_said():
@@ -93,3 +93,39 @@ def test_a_range_that_changed_is_said():
     (found,) = importances(study)
     assert found.fanova == {}
     assert any(reason.startswith("fANOVA: not enough data: ") for reason in found.missing)
+
+
+def test_a_parameter_whose_bad_values_are_always_pruned_matters():
+    """Among the complete trials alone it would have no share at all."""
+    rng = random.Random(0)
+    study = new_study(["maximize"])
+    for _ in range(50):
+        params = {name: rng.random() for name in ("large", "small", "none")}
+        if params["large"] > 0.4:
+            add(study, "pruned", None, params, space=SPACE, reported={1: 0.2, 2: 0.5 - params["large"] / 10})
+        else:
+            add(study, "complete", 0.9 + 0.001 * params["small"], params, space=SPACE)
+    add(study, "pruned", None, params, space=SPACE)  # before its first report: it has no value
+    (found,) = importances(study)
+    assert 20 < found.num_pruned < 40
+    assert found.fanova["large"] > 0.95
+    assert max(found.ped_anova, key=found.ped_anova.get) == "large"
+
+
+def test_the_spread_is_that_of_further_studies():
+    """The same search with other draws: its shares differ about as much as the resamples say."""
+
+    def noisy(seed):
+        rng = random.Random(seed)
+        study = new_study(["minimize"])
+        for _ in range(30):
+            params = {name: rng.random() for name in ("large", "small", "none")}
+            value = params["large"] + params["small"] + rng.gauss(0, 0.3)
+            add(study, "complete", value, params, space=SPACE)
+        return importances(study)[0]
+
+    found = [noisy(seed) for seed in range(6)]
+    for name in ("large", "small"):
+        among = np.std([each.fanova[name] for each in found], ddof=1)
+        assert 0.4 < np.mean([each.fanova_spread[name] for each in found]) / among < 2.5
+    assert set(found[0].ped_anova_spread) == {"large", "small", "none"}

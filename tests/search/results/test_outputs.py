@@ -165,7 +165,7 @@ def test_a_pruned_trial_gets_its_line_in_tensorboard(tmp_path):
         "search/state": "pruned",
     }
     assert status == 0  # unknown: neither a success nor a failure
-    assert scalars == {"search/last_report": 0.75}
+    assert scalars == {"search/last_report": 0.75, "kept/val_accuracy": 0.75}
 
 
 def test_a_trial_has_one_line(tmp_path):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
 from bert_ft.reporting.not_logged import NotLogged
@@ -111,7 +112,7 @@ def test_slices_have_the_scales_of_the_parameters(drawn):
 def test_importance_shows_both_evaluators(drawn):
     view, found = drawn
     (axes,) = found["importance"].axes
-    fanova, ped_anova = axes.containers
+    fanova, ped_anova = (each for each in axes.containers if isinstance(each, BarContainer))
     assert (fanova.get_label(), ped_anova.get_label()) == ("fANOVA", "PED-ANOVA")
     shares = view.importances[0]
     assert sorted(bar.get_width() for bar in fanova) == pytest.approx(sorted(shares.fanova.values()))

@@ -22,16 +22,16 @@ EVERY = {
 # kind of study → its pictures, and a text of its page
 DRAWN = {
     "empty": (set(), "no trial has a value yet"),
-    "one trial": ({"history", "timeline"}, "at least 10 complete trials are needed, 1 so far"),
+    "one trial": ({"history", "timeline"}, "at least 10 complete or pruned trials are needed, 1 so far"),
     "all failed": ({"timeline"}, "no trial has a value yet"),
     "only pruned": (
         {"history", "intermediate_values", "timeline"},
-        "at least 10 complete trials are needed, 0 so far",
+        "at least 10 complete or pruned trials are needed, 3 so far",
     ),
     "only waiting": (set(), "no trial has started yet"),
     "all the same": (
         {"history", "timeline"},
-        "not enough data: all complete trials have the same value",
+        "not enough data: all trials have the same value",
     ),
     "no parameters": ({"history", "timeline"}, "no parameter has two values among complete trials"),
     "infinite and diverged": (
@@ -40,7 +40,7 @@ DRAWN = {
     ),
     "lists and constants": (
         EVERY - {"intermediate_values"},
-        "The same in every complete trial: always, point",
+        "The same in every trial: always, point",
     ),
 }
 
@@ -53,7 +53,8 @@ def a_word_of(figure) -> bytes:
 @pytest.fixture(autouse=True)
 def no_files_drawn(monkeypatch):
     monkeypatch.setattr("bert_ft.reporting.pictures.png", a_word_of)
-    monkeypatch.setattr("bert_ft.search.results.importance.NUM_TREES", 4)
+    for name in ("NUM_TREES", "RESAMPLE_TREES", "RESAMPLES"):
+        monkeypatch.setattr(f"bert_ft.search.results.importance.{name}", 4)
 
 
 def report_of(study, folder) -> Page:

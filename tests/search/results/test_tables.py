@@ -2,11 +2,12 @@ import pytest
 from optuna.distributions import FloatDistribution
 
 from bert_ft.reporting.not_logged import NotLogged
+from bert_ft.reporting.table import duration
 from bert_ft.search.results import tables
 from bert_ft.search.results.importance import Importances
 from bert_ft.search.results.statistics import statistics_of
 from bert_ft.search.results.study_log import read_study
-from tests.search.results.studies import add, at, five_trials, new_study
+from tests.search.results.studies import add, at, five_trials, log_of, new_study
 
 
 @pytest.fixture
@@ -24,7 +25,6 @@ def test_facts(log):
         "trials": "4 of 10 ended (2 complete, 1 pruned, 1 failed, 1 lost)",
         "best": "val/accuracy 0.9500 in trial 2 (maximized)",
         "time": "2 min 7 s",
-        "at an edge": "lr at the upper end of its range (0.01) in 1 of the best 2",
     }
 
 
@@ -80,8 +80,12 @@ def test_best_trials(log):
     ]
 
 
-def test_at_the_edge(log):
-    assert texts(tables.at_the_edge(log)) == [["lr", "upper", "0.01", "1 of 2", "0.01"]]
+def test_at_the_edge():
+    log = log_of("lr", FloatDistribution(1e-4, 1e-2, log=True), [0.01, 0.01, 0.001])
+    assert texts(tables.at_the_edge(log)) == [["lr", "upper", "0.01", "2 of 3", "0.01"]]
+    assert tables.facts(log, statistics_of(log))["at an edge"] == (
+        "lr at the upper end of its range (0.01) in 2 of the best 3"
+    )
 
 
 def test_trial_statistics(log):
@@ -92,7 +96,7 @@ def test_trial_statistics(log):
         "failed trials": "1",
         "lost trials": "1",
         "pruning rate": "33.3%",
-        "time saved by pruning (estimated)": "25.0 s",  # 5 steps in 25 s, 5 more
+        "worker time saved by pruning (estimated)": "25.0 s",  # 5 steps in 25 s, 5 more
         "duration of complete trials, median (range)": "100.0 s (100.0 s to 100.0 s)",
         "duration of pruned trials, median (range)": "27.0 s (27.0 s to 27.0 s)",
         "duration of failed trials, median (range)": "3.0 s (3.0 s to 3.0 s)",
@@ -124,11 +128,19 @@ def test_failures_say_why(log):
 def test_importance_says_what_it_lacks():
     log = read_study(new_study())
     found = Importances(
-        0, {"lr": 0.75, "sizes": 0.25}, {"lr": 1.0, "gamma": 0.0, "sizes": 0.0}, ["no word on x"]
+        0,
+        {"lr": 0.75, "sizes": 0.25},
+        {"lr": 1.0, "gamma": 0.0, "sizes": 0.0},
+        ["no word on x"],
+        fanova_spread={"lr": 0.05},
     )
     table = tables.importance(log, [found])
-    assert texts(table) == [["lr", "0.750", "1.000"], ["gamma", "-", "0.000"], ["sizes", "0.250", "0.000"]]
-    assert table.reading == "No word on x."
+    assert texts(table) == [
+        ["lr", "0.750", "0.050", "1.000", "-"],
+        ["gamma", "-", "-", "0.000", "-"],
+        ["sizes", "0.250", "-", "0.000", "-"],
+    ]
+    assert table.reading.endswith("resamples of the trials. No word on x.")
     with pytest.raises(NotLogged, match=r"^not enough data: 3 trials$"):
         tables.importance(log, [Importances(0, {}, {}, ["not enough data: 3 trials"])])
 
@@ -153,4 +165,4 @@ DURATIONS = {0: "0.0 s", 119.94: "119.9 s", 120: "2 min 0 s", 3599.6: "1 h 0 min
 
 @pytest.mark.parametrize(("seconds", "text"), [*DURATIONS.items(), (187200, "2 d 4 h")])
 def test_durations(seconds, text):
-    assert tables.duration(seconds) == text
+    assert duration(seconds) == text

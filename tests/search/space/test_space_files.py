@@ -97,7 +97,8 @@ def test_the_sweeper_gets_the_space(overrides, name):
     }
     expected = {key: other for file in files for key, other in file.get("conditions", {}).items()}
     assert config.hydra.sweeper.conditions == expected
-    assert config.hydra.sweeper.n_trials == 20
+    assert config.hydra.sweeper.n_trials == (20 if name == "small" else 100)
+    assert config.hydra.sweeper.n_jobs == 1
 
 
 def test_no_other_sweeper_gets_it():

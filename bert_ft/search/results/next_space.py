@@ -1,0 +1,118 @@
+"""The space that a next search should have: wider where good values are at an end, narrower elsewhere."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import yaml
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from bert_ft.search.results.best_settings import read_record
+from bert_ft.search.results.certainty import equals_of_best
+from bert_ft.search.results.range_edges import Edge, edges
+from bert_ft.search.results.ranking import ranked
+from bert_ft.search.results.study_log import StudyLog
+
+NAME = "next"  # of the choice in the group ``search``
+FEWEST = 5  # good trials; with fewer, their range says little
+FEWEST_TRIALS = 10  # complete ones
+GOOD_SHARE = 0.25  # of the complete trials are the good ones if nothing tells them apart
+WIDER = 0.5  # of the range (of its logarithm), added at an end
+
+
+def next_space(log: StudyLog) -> str | None:
+    """Return a file for the group ``search``; ``None`` while too few trials are complete, or with several objectives.
+
+    Each range spans the values of the good trials: those that can't be told apart from the best, but at most a quarter of
+    the complete trials (at least five). Where their values gather at an end, the range is wider there.
+    """
+    trials = ranked(log)
+    if len(log.objectives) > 1 or len(trials) < FEWEST_TRIALS:
+        return None
+    most = max(FEWEST, math.ceil(GOOD_SHARE * len(trials)))
+    good = trials[: max(FEWEST, min(most, len(equals_of_best(log) or trials)))]
+    at_edge = {(edge.parameter, edge.is_upper) for edge in widened(log)}
+    params: dict[str, Any] = {}
+    for name, distribution in log.distributions.items():
+        values = [trial.params[name] for trial in good if name in trial.params]
+        if values:
+            sides = ((name, False) in at_edge, (name, True) in at_edge)
+            params[name] = _range(distribution, values, *sides)
+    content: dict[str, Any] = {"params": params}
+    conditions = read_record(trials[0].folder).conditions
+    if kept := {name: each for name, each in conditions.items() if name in params}:
+        content["conditions"] = kept
+    source = f"# The next space after the search {log.name}, from its best {len(good)} of {len(trials)} complete trials."
+    return f"# @package hydra.sweeper\n{source}\n{yaml.safe_dump(content, sort_keys=False, width=1000)}"
+
+
+def widened(log: StudyLog) -> list[Edge]:
+    """Return the ends where good values gather and that can be further out; a choice's and a rate's end can't."""
+    found = []
+    for edge in edges(log):
+        distribution = log.distributions[edge.parameter]
+        if not isinstance(distribution, CategoricalDistribution):
+            assert isinstance(distribution, FloatDistribution | IntDistribution)
+            end = distribution.high if edge.is_upper else distribution.low
+            if _beyond(distribution, is_upper=edge.is_upper) != end:
+                found.append(edge)
+    return found
+
+
+def sentence(found: list[Edge]) -> str:
+    """Return where the next space is wider."""
+    if not found:
+        return "narrower ranges, around the good trials"
+    ends = ", ".join(
+        f"{edge.parameter} {'above' if edge.is_upper else 'below'} {edge.limit}" for edge in found
+    )
+    return f"wider ranges where good values gather at an end ({ends}), narrower ones elsewhere"
+
+
+def _range(distribution: BaseDistribution, values: list[Any], below: bool, above: bool) -> Any:
+    if isinstance(distribution, CategoricalDistribution):
+        kept = [each for each in distribution.choices if each in values]
+        return kept[0] if len(kept) == 1 else f"choice({','.join(_written(each) for each in kept)})"
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    low, high = min(values), max(values)
+    if below:
+        low = _beyond(distribution, is_upper=False)
+    if above:
+        high = _beyond(distribution, is_upper=True)
+    if low == high:
+        return low
+    if distribution.step is not None and not distribution.log:
+        step = distribution.step
+        return (
+            f"range({low:.6g}, {high + step / 2:.6g}, {step:.6g})"
+            if isinstance(step, float)
+            else (f"range({low}, {high + 1}, {step})")
+        )
+    interval = f"interval({low:.3g}, {high:.3g})"
+    if isinstance(distribution, IntDistribution):
+        interval = f"int(interval({low}, {high}))"
+    return f"tag(log, {interval})" if distribution.log else interval
+
+
+def _beyond(distribution: FloatDistribution | IntDistribution, *, is_upper: bool) -> Any:
+    """Return an end further out; a rate stays between 0 and 1, and what starts at 0 stays there."""
+    low, high = distribution.low, distribution.high
+    if distribution.log:
+        factor = (high / low) ** WIDER
+        end: float = high * factor if is_upper else low / factor
+    else:
+        step = distribution.step or 0
+        room = max(WIDER * (high - low), step)
+        if step:
+            room = step * round(room / step)
+        end = high + room if is_upper else low - room
+    if is_upper and isinstance(distribution, FloatDistribution) and low >= 0 and high < 1 <= end:
+        return high
+    if not is_upper and low >= 0 >= end and not distribution.log:
+        return low
+    return max(1, round(end)) if isinstance(distribution, IntDistribution) else end
+
+
+def _written(value: Any) -> str:
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
