@@ -82,7 +82,7 @@ PRIVATE_CALLS = {
     "torchmetrics": {"torchmetrics"},
     "transformers": {"transformers", "torch"},  # torch: a type
 }
-# room of the search → the rooms, and files beside them, that it may import; ``search.py`` puts the rooms together
+# room of the search → the rooms, and files beside them, that it may import; ``search.py`` and ``announcements.py`` put the rooms together
 SEARCH_ROOMS = {
     "space": {"settings"},
     "study": {"settings", "space", "processes"},
@@ -90,7 +90,8 @@ SEARCH_ROOMS = {
     "results": {"processes"},  # it knows a study by what is in the database
     "settings": set(),
     "processes": set(),
-    "search": {"settings", "space", "study", "trials", "results"},
+    "announcements": {"settings", "study", "results"},
+    "search": {"announcements", "settings", "space", "study", "trials", "results"},
     "sweeper": {"search", "settings"},
 }
 FOUR_ROOMS = {"space", "study", "trials", "results"}
@@ -251,6 +252,7 @@ def test_the_walk_finds_what_it_looks_for():
 TOP_OF_TASKS = {
     "abc",
     "collections",
+    "decimal",
     "dataclasses",
     "importlib",
     "itertools",

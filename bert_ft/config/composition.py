@@ -166,9 +166,12 @@ def _composition_problems(
     groups = config.hydra.runtime.choices
     accepted: list[str] = []
     found: list[str] = []
-    for override in sorted(
-        overrides, key=lambda override: _key(override) not in groups
-    ):  # as Hydra applies them
+    # as Hydra applies them: where groups are found, groups, values
+    order = {
+        override: (_key(override) != "hydra.searchpath", _key(override) not in groups)
+        for override in overrides
+    }
+    for override in sorted(overrides, key=order.__getitem__):
         attempt = _compose(config_name, [*accepted, override])
         if isinstance(attempt, DictConfig):
             accepted.append(override)

@@ -8,7 +8,6 @@ import logging
 import math
 import os
 import re
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,19 +17,24 @@ import optuna
 from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from optuna.distributions import CategoricalDistribution
 from optuna.pruners import NopPruner
 from optuna.storages import RDBStorage
-from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
-from bert_ft import layout
-from bert_ft.atomic_file import write
 from bert_ft.compat.hydra import is_basic_launcher, keep_files, quoted
 from bert_ft.compat.optuna import engine_of
 from bert_ft.errors import ConfigError, Interrupted, OutageError, SearchError, UserError, in_one_line
+from bert_ft.search.announcements import (
+    announce,
+    conclude,
+    conclude_if_possible,
+    resume_command,
+    say_interrupted,
+    say_time_is_up,
+)
 from bert_ft.search.results import outputs
 from bert_ft.search.settings import SearchSettings
 from bert_ft.search.space.first_trial import configured, left_null
@@ -38,9 +42,8 @@ from bert_ft.search.space.samplers import Callback, build_callbacks, build_prune
 from bert_ft.search.space.sampling import Sampling, check_choice, extension, unsearchable, value_problems
 from bert_ft.search.space.space import Space, as_written, grid, space_of, text_key
 from bert_ft.search.study.opened_study import OpenedStudy, open_study
-from bert_ft.search.study.outages import stop_waiting
 from bert_ft.search.study.storage import close, open_storage
-from bert_ft.search.study.trial_queue import TrialQueue, is_lost, num_claimed, queue_as_configured
+from bert_ft.search.study.trial_queue import TrialQueue, queue_as_configured
 from bert_ft.search.trials.batches import run_in_batches
 from bert_ft.search.trials.fork_server import ForkServer, Send
 from bert_ft.search.trials.interruption import interruptible
@@ -129,8 +132,8 @@ def search(
         )
         if settings.retry_failed and (num_failed := queue.retry_failed()):
             log.info(f"Running {num_failed} failed trials again (hydra.sweeper.retry_failed)")
-        _announce(opened, queue)
-        with interruptible(lambda: _say_interrupted(opened, settings)):
+        announce(opened, queue)
+        with interruptible(lambda: say_interrupted(opened, settings)):
             _run(settings, opened, queue, server, launcher, sweep, space, callbacks)
         close(opened.storage)
     finally:
@@ -223,91 +226,12 @@ def _run(
             Workers(server, opened, queue, slots, overrides, settings, trial_ended).run()
             server.stop()  # it may still be drawing an older report
     except (KeyboardInterrupt, Interrupted):
-        _conclude_if_possible(opened, settings)
+        conclude_if_possible(opened, settings)
         raise
     except SearchError as error:
-        command = _resume_command(opened, settings)
+        command = resume_command(opened, settings)
         if not isinstance(error, OutageError):
-            _conclude_if_possible(opened, settings)
+            conclude_if_possible(opened, settings)
         raise SearchError(f"{error}\nResume the search with:\n  {command}") from None
-    _conclude(opened, settings)
-    if settings.timeout is not None and (num_ended := _num_ended(opened)) < queue.n_trials:
-        print(
-            f"\nTime is up: hydra.sweeper.timeout={settings.timeout:g} seconds have passed, with {num_ended} of "
-            f"{queue.n_trials} trials done. Continue with:\n  {_resume_command(opened, settings)}"
-        )
-
-
-def _num_ended(opened: OpenedStudy) -> int:
-    trials = opened.study.get_trials(deepcopy=False)
-    return sum(trial.state.is_finished() and not is_lost(trial) for trial in trials)
-
-
-def _conclude_if_possible(opened: OpenedStudy, settings: SearchSettings) -> None:
-    try:
-        _conclude(opened, settings)
-    except OutageError as error:
-        log.warning(str(error))
-
-
-def _say_interrupted(opened: OpenedStudy, settings: SearchSettings) -> None:
-    stop_waiting()
-    command = _resume_command(opened, settings)
-    print(
-        f"\nInterrupted. Unfinished trials will be run again when you resume with:\n  {command}",
-        flush=True,
-    )
-
-
-def _announce(opened: OpenedStudy, queue: TrialQueue) -> None:
-    trials = opened.study.get_trials(deepcopy=False)
-    where = f"study {opened.study.study_name}, folder {opened.folder}"
-    num_done = sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials)
-    if num_claimed(trials) >= queue.n_trials and not any(
-        trial.state == TrialState.RUNNING for trial in trials
-    ):
-        log.info(
-            f"Nothing to run: the study has {num_claimed(trials)} trials, and hydra.sweeper.n_trials={queue.n_trials}; "
-            f"{where}"
-        )
-    elif num_done:
-        log.info(f"Resuming the search with {num_done} of {queue.n_trials} trials done; {where}")
-    else:
-        log.info(f"Starting a search of {queue.n_trials} trials; {where}")
-
-
-def _resume_command(opened: OpenedStudy, settings: SearchSettings) -> str:
-    """Return the command of the search; the folder is added if it doesn't name the study and its storage."""
-    command = opened.command
-    if not (settings.study_name and settings.storage) and "hydra.sweep.dir=" not in command:
-        command += f" {shlex.quote(f'hydra.sweep.dir={quoted(str(opened.folder))}')}"
-    return command
-
-
-def _conclude(opened: OpenedStudy, settings: SearchSettings) -> None:
-    """Log and write the results."""
-    found = results(opened.study)
-    if found is None:
-        log.info("No trial has been completed")
-    else:
-        write(Path(opened.folder, layout.RESULTS_FILE), OmegaConf.to_yaml(OmegaConf.create(found)).encode())
-        if "best_value" in found:
-            log.info(f"Best {opened.objective}: {found['best_value']:.6g} with {found['best_params']}")
-        else:
-            log.info(f"Trials that no other trial dominates: {len(found['solutions'])}")
-    page = outputs.write(opened.study, opened.folder) if settings.report else None
-    if page is not None:
-        log.info(f"Report: {page}")
-    if found is not None:
-        print(f"\n{outputs.verdict(opened.study)}")
-
-
-def results(study: Study) -> dict[str, Any] | None:
-    """Return the best parameters and values as Hydra's plugin writes them; ``None`` if no trial is complete."""
-    if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-        return None
-    if len(study.directions) == 1:
-        best = study.best_trial
-        return {"name": "optuna", "best_params": best.params, "best_value": best.value}
-    solutions = [{"params": dict(trial.params), "values": list(trial.values)} for trial in study.best_trials]
-    return {"name": "optuna", "solutions": solutions}
+    conclude(opened, settings)
+    say_time_is_up(opened, settings, queue)
