@@ -38,6 +38,15 @@ def put_in_place(unfinished: Path, path: Path) -> None:
     os.replace(unfinished, path)
 
 
+def follow_umask(folder: Path) -> None:
+    """Give the files in a folder the usual permissions; safetensors writes its own for the owner alone."""
+    with temporary_file(folder) as usual:
+        mode = usual.stat().st_mode
+        for path in folder.iterdir():
+            if path.is_file():
+                path.chmod(mode)
+
+
 def write(path: Path, content: bytes) -> None:
     """Replace the file's content."""
     with replaced(path) as unfinished:

@@ -14,11 +14,12 @@ import numpy as np
 import pyarrow as pa
 from datasets import Dataset
 from tokenizers import Encoding, Tokenizer
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerFast
 from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from bert_ft.atomic_file import replaced
 from bert_ft.data.arrow_cache import cache_folder, check_writable, is_complete, write_stream
+from bert_ft.data.model_config import read_config
 from bert_ft.data.texts import iterate_texts, text_columns, texts_digest
 from bert_ft.errors import CheckpointError, ConfigError, DataError
 
@@ -47,7 +48,11 @@ def load_tokenizer(
     settings = {} if truncation_side is None else {"truncation_side": truncation_side}
     try:
         tokenizer = AutoTokenizer.from_pretrained(
-            str(name_or_path), revision=revision, trust_remote_code=False, **settings
+            str(name_or_path),
+            config=_config_of(name_or_path),
+            revision=revision,
+            trust_remote_code=False,
+            **settings,
         )
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
@@ -63,6 +68,14 @@ def load_tokenizer(
             f"{where}: its tokenizer has no vocabulary; tokenizer.json or vocab.txt is missing"
         )
     return tokenizer
+
+
+def _config_of(folder: Path | str) -> PretrainedConfig | None:
+    """Return the encoder's configuration, which decides on some families' tokenizers; ``None``: not known, or on the hub."""
+    try:
+        return read_config(folder) if Path(folder).is_dir() else None
+    except (OSError, ValueError):  # transformers says later what is wrong
+        return None
 
 
 def length_limit(tokenizer: FastTokenizer, max_length: int | None) -> int:
