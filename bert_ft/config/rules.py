@@ -88,6 +88,7 @@ RULES: dict[str, Rule] = {
     "data.test_ratio": SHARE,
     "data.deduplicate": FLAG,
     "data.cache_dir": NULL_OR_TEXT,
+    "data.max_cache_gb": NULL_OR_POSITIVE,
     "data.num_workers": COUNT_OR_ZERO,
     "data.train_file": TEXT,
     "data.validation_file": NULL_OR_TEXT,

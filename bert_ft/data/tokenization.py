@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import chain
@@ -19,6 +21,7 @@ from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from bert_ft.atomic_file import replaced
 from bert_ft.data.arrow_cache import cache_folder, check_writable, is_complete, write_stream
+from bert_ft.data.cache_entries import hold
 from bert_ft.data.model_config import read_config
 from bert_ft.data.texts import iterate_texts, text_columns, texts_digest
 from bert_ft.errors import CheckpointError, ConfigError, DataError
@@ -141,11 +144,19 @@ def tokenize(
     key = sha256("\0".join([_FORMAT, encoder.identity, *columns, texts_digest(dataset)]).encode()).hexdigest()
     folder = cache_folder(cache_dir)
     path = folder / f"tokens-{key[:40]}.arrow"
-    if not is_complete(path):
-        check_writable(folder)
-        with replaced(path) as unfinished:
-            _write_tokens(dataset, encoder, unfinished)
-    return _read_tokens(path)
+    with ExitStack() as held:
+        entry = hold(path) if is_complete(path) else None
+        if entry is not None:
+            held.enter_context(entry)
+        else:
+            check_writable(folder)
+            with replaced(path) as unfinished:
+                if (entry := hold(unfinished)) is not None:
+                    held.enter_context(entry)
+                _write_tokens(dataset, encoder, unfinished)
+        tokens = _read_tokens(path)
+        weakref.finalize(tokens, held.pop_all().close)
+    return tokens
 
 
 class _RowEncoder:

@@ -26,6 +26,8 @@ from bert_ft.config.build.optimizer import build_optimizer
 from bert_ft.config.build.trainer import precision_of, quieten, trainer_with
 from bert_ft.config.instantiate import build, trusting
 from bert_ft.config.run_folder import check_folder
+from bert_ft.data.arrow_cache import cache_folder
+from bert_ft.data.cache_entries import limit_cache
 from bert_ft.errors import ConfigError
 from bert_ft.optim.groups import group_table
 from bert_ft.training.encoder_module import EncoderModule
@@ -144,6 +146,8 @@ def build_stage(recipe: Recipe, folder: Path) -> Any:
                 log.log(level, text)
     recipe.check_encoder()
     num_train, num_validation = recipe.num_rows()
+    if trainer.is_global_zero:
+        limit_cache(cache_folder(config.data.get("cache_dir")), config.data.get("max_cache_gb"))
     length = settings.trainer.max_epochs, settings.trainer.min_train_steps
     plan = plan_of(trainer, num_train, recipe.batch_size, *length)
     set_max_epochs(trainer, plan.epochs)
