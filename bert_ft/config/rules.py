@@ -75,6 +75,7 @@ RULES: dict[str, Rule] = {
     "metrics": Rule("mapping"),
     "encoder.insert": Rule("mapping"),
     "report": FLAG,
+    "keep": Rule("text", choices=("resumable", "model", "all")),
     "test": FLAG,
     "trust": TEXTS,
     "objective.others": TEXTS,

@@ -110,6 +110,11 @@ def build_run(kind: Callable[[DictConfig], Recipe], config: DictConfig, folder: 
         folder = Path(config.output_dir)
         check_folder(folder, config.resume_from)
         if config.resume_from is not None and checkpoint_of(config.resume_from) is None:
+            if (folder / layout.METRICS_FILE).exists():
+                raise ConfigError(
+                    f"resume_from={config.resume_from}: the run is finished, and its checkpoints were deleted; begin a "
+                    f"new run from its weights: encoder.name_or_path={config.resume_from} model.keep_head=true"
+                )
             log.warning(
                 "resume_from=%s: has no checkpoint yet; it starts from the beginning", config.resume_from
             )
@@ -173,6 +178,7 @@ def build_stage(recipe: Recipe, folder: Path) -> Any:
         seed=config.seed,
         precision=precision,
         resume_from=recipe.resume_from,
+        keep=config.get("keep", "resumable"),
     )
 
 
