@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bert_ft import layout
-from bert_ft.errors import OutputError
 from bert_ft.training.checkpoint_file import WholeCheckpoints
 from bert_ft.training.resume import checkpoint_of, is_of_pretraining
 from bert_ft.training.shared_weights import share_weights
@@ -61,7 +60,7 @@ def _shrink(path: Path, saved: Path) -> None:
         checkpoint = share_weights(path, saved)
         if checkpoint is not None:
             WholeCheckpoints().save_checkpoint(checkpoint, path)
-    except (OutputError, OSError, KeyError, RuntimeError, pickle.UnpicklingError) as error:
+    except (OSError, KeyError, RuntimeError, pickle.UnpicklingError) as error:
         # the run is finished, and the file as it was
         log.warning("%s keeps weights that %s has, too: %s", path, saved, error)
 

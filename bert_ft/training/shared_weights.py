@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +39,11 @@ def with_shared(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
         return checkpoint
     saved = path.parent / shared["file"]
     try:
-        if _digest(saved) != shared["sha256"]:
-            raise CheckpointError(
-                f"{path}: its weights were in {saved}, which is another model now; restore that file"
-            )
         found = load_file(saved)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: its weights are in {saved}, which can't be read: {error}") from error
+    if _digest(found) != shared["sha256"]:
+        raise CheckpointError(f"{path}: its weights were in {saved}, which has others now; restore that file")
     for name, saved_name in shared["names"].items():
         checkpoint["state_dict"][name] = found[saved_name]
     # the order of the module, in which strategies and averages may pair the values
@@ -58,7 +57,8 @@ def share_weights(path: Path, saved: Path) -> dict[str, Any] | None:
     if SHARED in checkpoint:
         return None
     of_model: dict[Any, list[tuple[str, Tensor]]] = {}
-    for name, value in load_file(saved).items():
+    weights = load_file(saved)
+    for name, value in weights.items():
         of_model.setdefault(_look(value), []).append((name, value))
     state = checkpoint["state_dict"]
     names = {}
@@ -71,7 +71,7 @@ def share_weights(path: Path, saved: Path) -> dict[str, Any] | None:
         return None
     checkpoint["state_dict"] = {name: value for name, value in state.items() if name not in names}
     file = os.path.relpath(saved, path.parent)
-    checkpoint[SHARED] = {"file": file, "sha256": _digest(saved), "names": names, "order": list(state)}
+    checkpoint[SHARED] = {"file": file, "sha256": _digest(weights), "names": names, "order": list(state)}
     return checkpoint
 
 
@@ -84,6 +84,10 @@ def _bytes(value: Tensor) -> Tensor:
     return value.detach().contiguous().reshape(-1).view(torch.uint8)
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _digest(weights: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of names and values; the file itself may differ between versions of safetensors."""
+    digest = hashlib.sha256()
+    for name, value in sorted(weights.items()):
+        digest.update(name.encode())
+        digest.update(_bytes(value).numpy().data)
+    return digest.hexdigest()

@@ -8,6 +8,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, BertModel, pipeline
 
+from bert_ft.data.packing import pack
 from bert_ft.data.tokenization import load_tokenizer
 from bert_ft.models.bundle import load_bundle, save_bundle
 from bert_ft.models.classifier import build_linear, build_residual
@@ -20,6 +21,7 @@ from .test_inserted import HERE, shifted
 
 LABELS = ("no", "yes", "maybe")
 BATCH = random_batch([3, 9, 9], vocab_size=50)
+EMBEDDING = "embeddings.word_embeddings.weight"
 REFUSAL = r"has model type `bert_ft \(load it with the package bert_ft\)`"
 
 
@@ -74,6 +76,10 @@ def test_the_encoder_inside_is_loaded_here_and_by_its_own_class(version, tiny_en
         state = found.state_dict()
         assert state.keys() == wanted.keys()
         assert all(torch.equal(state[name], value) for name, value in wanted.items())
+    spec = EncoderSpec(str(tmp_path))
+    adapted, head_is_fresh = spec.load_masked_lm(spec.load_config())
+    assert head_is_fresh
+    assert torch.equal(adapted.base_model.embeddings.word_embeddings.weight, wanted[EMBEDDING])
     bundle = load_bundle(tmp_path)
     assert torch.equal(bundle.classifier(BATCH), classifier(BATCH))
     assert bundle.labels == LABELS
@@ -92,14 +98,8 @@ def test_transformers_loads_the_linear_model_with_the_same_logits(tiny_encoder, 
     ids = torch.tensor([[2, 9, 11, 12, 3]])
     with torch.no_grad():
         expected = stock(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
-        found = classifier(random_batch_of(ids))
+        found = classifier(pack([ids[0].numpy()], [0]))
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
-
-
-def random_batch_of(ids):
-    from bert_ft.data.packing import pack
-
-    return pack([row.numpy() for row in ids], range(len(ids)))
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o007, 0o660)])

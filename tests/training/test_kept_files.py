@@ -11,7 +11,7 @@ from bert_ft.errors import CheckpointError, ConfigError
 from bert_ft.training.kept_files import size_line, tidy
 from bert_ft.training.shared_weights import SHARED, read_checkpoint
 
-from .running import train
+from .running import SMALL_STAGE, train
 
 BRIEF = ("optimizer.lr=1e-3", "trainer.max_epochs=2")
 
@@ -78,20 +78,23 @@ def test_the_checkpoint_of_pretraining_stays_where_it_is_the_only_one(finished):
     assert (finished / "pretraining/checkpoints/last.ckpt").exists()
 
 
-@pytest.mark.parametrize("averaging", ["none", "ema"])
-def test_a_finished_run_is_trained_further_as_if_all_were_kept(tmp_path, tiny_encoder, reviews, averaging):
+@pytest.mark.parametrize(
+    "settings", [(), ("averaging=ema",), ("pretrain=mlm", *SMALL_STAGE)], ids=["plain", "averaged", "adapted"]
+)
+def test_a_finished_run_is_trained_further_as_if_all_were_kept(tmp_path, tiny_encoder, reviews, settings):
     records, states, sizes = [], [], []
     for keep in ("all", "resumable"):
         folder = tmp_path / keep
-        words = (*BRIEF, f"keep={keep}", f"averaging={averaging}")
+        words = (*BRIEF, f"keep={keep}", *settings)
         train(folder, tiny_encoder, reviews, *words)
         sizes.append(sum(path.stat().st_size for path in (folder / "checkpoints").iterdir()))
         best = torch.load(folder / "checkpoints/best.ckpt", weights_only=True)
         assert (SHARED in best) == (keep == "resumable")
         words = (*words, f"resume_from={folder}", "trainer.max_epochs=4")
         _, record = train(folder, tiny_encoder, reviews, *words)
-        for name in ("fit_seconds", "versions"):
-            record.pop(name)
+        assert (folder / "pretraining/checkpoints").exists() == (bool(settings[1:]) and keep == "all")
+        for name in ("fit_seconds", "versions", "pretraining"):
+            record.pop(name, None)
         records.append(record)
         states.append(read_checkpoint(folder / "checkpoints/last.ckpt")["state_dict"])
     assert records[0] == records[1]
