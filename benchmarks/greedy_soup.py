@@ -20,6 +20,7 @@ from bert_ft.data.sources import Files
 from bert_ft.inference.outputs import compute_outputs
 from bert_ft.models.bundle import load_bundle
 from bert_ft.tasks.single_label import SingleLabel
+from bert_ft.training.shared_weights import read_checkpoint
 
 
 def main(run: Path, data: Path) -> dict[str, float]:
@@ -39,7 +40,7 @@ def main(run: Path, data: Path) -> dict[str, float]:
 
     ingredients = []
     for path in (run / "checkpoints").glob("best*.ckpt"):
-        checkpoint = torch.load(path, weights_only=True)
+        checkpoint = read_checkpoint(path)
         state = {
             name.removeprefix("classifier."): value
             for name, value in checkpoint["state_dict"].items()

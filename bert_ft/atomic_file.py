@@ -50,6 +50,15 @@ def flush_folder(folder: Path) -> None:
             _flush(path)
 
 
+def follow_umask(folder: Path) -> None:
+    """Give the files in a folder the usual permissions; safetensors writes its own for the owner alone."""
+    with temporary_file(folder) as usual:
+        mode = usual.stat().st_mode
+        for path in folder.iterdir():
+            if path.is_file():
+                path.chmod(mode)
+
+
 def write(path: Path, content: bytes) -> None:
     """Replace the file's content."""
     with replaced(path) as unfinished:

@@ -15,7 +15,7 @@ def main(config: "DictConfig") -> float:
 
     with heavy_imports(kernels=config.encoder.kernels):
         from bert_ft.config.build.pretraining import build_pretraining
-        from bert_ft.training.summary import print_pretraining
+        from bert_ft.training.summary import print_pretraining, print_size
 
     run = build_pretraining(config, job_folder())
     record = run.run()
@@ -26,6 +26,7 @@ def main(config: "DictConfig") -> float:
 
             report = publish_if_possible(run.folder)
         print_pretraining(record, run.folder, report)
+        print_size(run.folder)
     return record["objective"]["value"]
 
 

@@ -23,7 +23,7 @@ def main(config: "DictConfig") -> float | list[float]:
     with heavy_imports(kernels=config.encoder.kernels):
         from bert_ft.config.build.fine_tuning import build_fine_tuning
         from bert_ft.training.stage import reached
-        from bert_ft.training.summary import print_result
+        from bert_ft.training.summary import print_result, print_size
 
     run = build_fine_tuning(config, job_folder())
     record = run.run()
@@ -34,6 +34,7 @@ def main(config: "DictConfig") -> float | list[float]:
 
             report = publish_if_possible(run.folder)
         print_result(record, run.folder, report)
+        print_size(run.folder)
     objective = record["objective"]["value"]
     others = [reached(record, name) for name in config.objective.others]
     return [objective, *others] if others else objective

@@ -125,7 +125,7 @@ def _run_or_study(config: DictConfig) -> Iterator[str]:
         if config.study_name is None:
             yield "run: required; give the folder of a run, or the study_name and storage of a search"
         else:
-            yield f"storage: required with study_name={config.study_name}; give e.g. sqlite:///optuna.db"
+            yield f"storage: required with study_name={config.study_name}; give e.g. sqlite:///outputs/optuna.db"
     elif config.run is not None and (config.study_name or config.storage or config.folder):
         given = next(key for key in ("study_name", "storage", "folder") if config[key])
         yield f"{given}={config[given]}: belongs to a search, but run={config.run} is also set; set one of them to null"

@@ -24,7 +24,7 @@ FREE = re.compile(
     r"(pretrain\.)?trainer\.(log_every_n_steps|enable_progress_bar|enable_model_summary|profiler)"
     r"|(logger|monitor|callbacks\.(progress_bar|lr_monitor))(\..*)?"
     r"|callbacks\.early_stopping|pretrain\.callbacks\.early_stopping"  # turned off or on
-    r"|data\.(num_workers|cache_dir)|pretrain\.num_cached|optimizer\.show_groups|report|test|trust|resume_from|output_dir"
+    r"|data\.(num_workers|cache_dir|max_cache_gb)|pretrain\.num_cached|optimizer\.show_groups|report|test|keep|trust|resume_from|output_dir"
 )
 # may only increase; None and -1: no limit
 GROWING = re.compile(
@@ -32,7 +32,7 @@ GROWING = re.compile(
 )
 ALLOWED = (
     "more epochs, steps or time (trainer.max_epochs, trainer.max_steps, trainer.max_time, callbacks.early_stopping), "
-    "logger, monitor, report, test, the progress bar and data.num_workers"
+    "logger, monitor, report, test, keep, the progress bar and data.num_workers"
 )
 
 

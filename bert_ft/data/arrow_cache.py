@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
+import weakref
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pyarrow as pa
 from datasets import Dataset
 
 from bert_ft.atomic_file import put_in_place, temporary_file
+from bert_ft.data.cache_entries import hold
 from bert_ft.errors import DataError
 
 # What an Arrow stream ends with: a file cut short (a full disk, a copy that was broken off) lacks it.
@@ -85,11 +88,17 @@ def stored_dataset(
     """
     folder = cache_folder(cache_dir)
     check_writable(folder)
-    with temporary_file(folder) as unfinished:
+    with temporary_file(folder) as unfinished, ExitStack() as held:
+        if (entry := hold(unfinished)) is not None:
+            held.enter_context(entry)
         write_stream(unfinished, schema, batches)
         with unfinished.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         path = folder / f"rows-{digest[:40]}.arrow"
-        if not is_complete(path):
+        if is_complete(path) and (entry := hold(path)) is not None:
+            held.enter_context(entry)
+        else:
             put_in_place(unfinished, path)
-    return Dataset.from_file(str(path))
+        dataset = Dataset.from_file(str(path))
+        weakref.finalize(dataset, held.pop_all().close)
+    return dataset

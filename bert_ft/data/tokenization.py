@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import chain
@@ -14,11 +16,13 @@ import numpy as np
 import pyarrow as pa
 from datasets import Dataset
 from tokenizers import Encoding, Tokenizer
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerFast
 from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from bert_ft.atomic_file import replaced
 from bert_ft.data.arrow_cache import cache_folder, check_writable, is_complete, write_stream
+from bert_ft.data.cache_entries import hold
+from bert_ft.data.model_config import read_config
 from bert_ft.data.texts import iterate_texts, text_columns, texts_digest
 from bert_ft.errors import CheckpointError, ConfigError, DataError
 
@@ -47,7 +51,11 @@ def load_tokenizer(
     settings = {} if truncation_side is None else {"truncation_side": truncation_side}
     try:
         tokenizer = AutoTokenizer.from_pretrained(
-            str(name_or_path), revision=revision, trust_remote_code=False, **settings
+            str(name_or_path),
+            config=_config_of(name_or_path),
+            revision=revision,
+            trust_remote_code=False,
+            **settings,
         )
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
@@ -63,6 +71,14 @@ def load_tokenizer(
             f"{where}: its tokenizer has no vocabulary; tokenizer.json or vocab.txt is missing"
         )
     return tokenizer
+
+
+def _config_of(folder: Path | str) -> PretrainedConfig | None:
+    """Return the encoder's configuration, which decides on some families' tokenizers; ``None``: not known, or on the hub."""
+    try:
+        return read_config(folder) if Path(folder).is_dir() else None
+    except (OSError, ValueError):  # transformers says later what is wrong
+        return None
 
 
 def length_limit(tokenizer: FastTokenizer, max_length: int | None) -> int:
@@ -128,11 +144,19 @@ def tokenize(
     key = sha256("\0".join([_FORMAT, encoder.identity, *columns, texts_digest(dataset)]).encode()).hexdigest()
     folder = cache_folder(cache_dir)
     path = folder / f"tokens-{key[:40]}.arrow"
-    if not is_complete(path):
-        check_writable(folder)
-        with replaced(path) as unfinished:
-            _write_tokens(dataset, encoder, unfinished)
-    return _read_tokens(path)
+    with ExitStack() as held:
+        entry = hold(path) if is_complete(path) else None
+        if entry is not None:
+            held.enter_context(entry)
+        else:
+            check_writable(folder)
+            with replaced(path) as unfinished:
+                if (entry := hold(unfinished)) is not None:
+                    held.enter_context(entry)
+                _write_tokens(dataset, encoder, unfinished)
+        tokens = _read_tokens(path)
+        weakref.finalize(tokens, held.pop_all().close)
+    return tokens
 
 
 class _RowEncoder:

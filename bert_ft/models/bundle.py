@@ -1,7 +1,8 @@
 """The saved folder: a Hugging Face model folder plus ``bert_ft.yaml``, all that a prediction needs.
 
-``bert_linear`` is written so that ``transformers.AutoModelForSequenceClassification`` loads it; of
-``bert_residual`` transformers' ``AutoModel`` loads the encoder, and this module the whole.
+``bert_linear`` is written so that ``transformers.AutoModelForSequenceClassification`` loads it. Whatever transformers would
+load with other logits (``bert_residual``, inserted modules, attention of the user's own) only this module loads: see
+``bert_ft.data.model_config``.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import (
-    AutoConfig,
     AutoModel,
     AutoModelForSequenceClassification,
     PretrainedConfig,
@@ -25,7 +25,9 @@ from transformers import (
 
 import bert_ft
 from bert_ft import layout
+from bert_ft.atomic_file import follow_umask
 from bert_ft.compat.transformers import attention_of, class_of
+from bert_ft.data.model_config import read_config, write_own_config
 from bert_ft.data.tokenization import load_tokenizer
 from bert_ft.errors import CheckpointError
 from bert_ft.kernels.linear import replace_linear
@@ -87,10 +89,15 @@ def save_bundle(
     folder.mkdir(parents=True, exist_ok=True)
     linear = isinstance(classifier, LinearClassifier)
     attention = attention_of(classifier.config)
+    inserted = inserted_in(classifier.encoder)
+    is_stock = linear and not inserted and not is_own(attention)
     auto = AutoModelForSequenceClassification if linear else AutoModel
     config = type(classifier.config).from_dict(classifier.config.to_dict())
     config.architectures = [class_of(auto, config).__name__]
-    config.save_pretrained(folder)
+    if is_stock:
+        config.save_pretrained(folder)
+    else:
+        write_own_config(folder, config, type(classifier).__name__)
     tokenizer.save_pretrained(str(folder))
     state = {name: value.detach().cpu().contiguous() for name, value in classifier.saved_state().items()}
     save_file(state, folder / layout.WEIGHTS_FILE, metadata={"format": "pt"})
@@ -100,7 +107,7 @@ def save_bundle(
         "model": "bert_linear" if linear else "bert_residual",
         "architecture": classifier.architecture,
         **({"attention": attention} if is_own(attention) else {}),
-        **({"inserted": inserted} if (inserted := inserted_in(classifier.encoder)) else {}),
+        **({"inserted": inserted} if inserted else {}),
         "task": described(task),
         "max_length": max_length,
         "text_column": text_column,
@@ -111,6 +118,7 @@ def save_bundle(
     (folder / layout.SPECIFICATION_FILE).write_text(
         yaml.safe_dump(specification, sort_keys=False), encoding="utf-8"
     )
+    follow_umask(folder)
     return folder
 
 
@@ -128,7 +136,7 @@ def load_bundle(folder: Path | str, trust: Sequence[str] = ()) -> Bundle:
     specification = read_specification(folder)
     try:
         state = load_file(folder / layout.WEIGHTS_FILE)
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        config: Any = read_config(folder)
     except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"bundle={folder} is damaged: {error}") from error
     names = [config.id2label[index] for index in range(config.num_labels)]

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from transformers import (
-    AutoConfig,
     AutoModel,
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
@@ -18,6 +17,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+from bert_ft.data.model_config import read_config
 from bert_ft.errors import CheckpointError, ConfigError
 from bert_ft.kernels.linear import replace_linear
 from bert_ft.kernels.switch import Kernels, choose_kernels, is_fast
@@ -88,9 +88,7 @@ class EncoderSpec:
             ConfigError: its family is refused, padding changes its result, or it can't have a setting of this spec.
         """
         with loading(self.name_or_path):
-            config = AutoConfig.from_pretrained(
-                self.resolve(), revision=self.revision, **overrides, trust_remote_code=False
-            )
+            config = read_config(self.resolve(), self.revision, **overrides)
         check_family(config, self.name_or_path)
         for key, value in family_of(config).fixed:
             setattr(config, key, value)
@@ -230,7 +228,7 @@ def _try(name_or_path: str, revision: str | None) -> str | None:
 def _tried(name_or_path: str, revision: str | None) -> str | None:
     spec = EncoderSpec(name_or_path, revision)
     with loading(name_or_path):
-        config = AutoConfig.from_pretrained(spec.resolve(), revision=revision, trust_remote_code=False)
+        config = read_config(spec.resolve(), revision)
     type_of_model(config)  # or there is none
     encoder = spec.load(config)
     check_padding(encoder, name_or_path)

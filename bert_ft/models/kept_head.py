@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 from torch import nn
-from transformers import AutoConfig, PretrainedConfig
+from transformers import PretrainedConfig
 
 from bert_ft import layout
+from bert_ft.data.model_config import read_config
 from bert_ft.errors import ConfigError
 from bert_ft.models.encoder import EncoderSpec
 from bert_ft.models.specification import read_specification
@@ -123,7 +124,7 @@ def _specification(encoder: EncoderSpec) -> dict[str, Any] | None:
 
 
 def _own_config(encoder: EncoderSpec) -> PretrainedConfig:
-    return AutoConfig.from_pretrained(encoder.resolve(), revision=encoder.revision, trust_remote_code=False)
+    return read_config(encoder.resolve(), encoder.revision)
 
 
 def _labels(config: PretrainedConfig) -> list[str]:

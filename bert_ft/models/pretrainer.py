@@ -9,6 +9,7 @@ from typing import Annotated, cast
 from torch import Tensor, nn
 from transformers import AutoModelForMaskedLM, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
+from bert_ft.atomic_file import follow_umask
 from bert_ft.compat.transformers import has_class
 from bert_ft.data.masking import MaskedBatch
 from bert_ft.data.packing import TextBatch
@@ -85,6 +86,7 @@ class Pretrainer(nn.Module):
         with without_progress_bars():
             model.save_pretrained(str(folder))
         tokenizer.save_pretrained(str(folder))
+        follow_umask(Path(folder))
 
 
 def check_head(config: PretrainedConfig) -> None:

@@ -10,9 +10,9 @@ import yaml
 from bert_ft import layout
 from bert_ft.errors import CheckpointError
 
-FORMAT = 2
-# format 1 had no task: all were of this one
-FORMATS = {1: {"task": {"name": "single_label"}}, 2: {}}
+FORMAT = 3
+# format 1 had no task: all were of this one; up to 2, config.json was the encoder's, whatever the model
+FORMATS = {1: {"task": {"name": "single_label"}}, 2: {}, 3: {}}
 
 
 def find_bundle(folder: Path | str) -> Path:
@@ -47,6 +47,6 @@ def read_specification(folder: Path) -> dict[str, Any]:
     if found not in FORMATS:
         raise CheckpointError(
             f"bundle={folder} has format {found}; this version of bert_ft reads formats "
-            f"{' and '.join(map(str, FORMATS))}"
+            f"{', '.join(map(str, FORMATS))}"
         )
     return {"label_column": "label", **FORMATS[found], **specification}

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 
 from bert_ft.atomic_file import flush_folder, replaced
 from bert_ft.errors import OutputError
+from bert_ft.training.shared_weights import with_shared
 
 
 def write_whole_checkpoints(trainer: Trainer) -> None:
@@ -47,6 +48,10 @@ class WholeCheckpoints(TorchCheckpointIO):
             path.parent.mkdir(parents=True, exist_ok=True)
             with replaced(path) as unfinished:
                 _write(checkpoint, unfinished)
+
+    def load_checkpoint(self, path: str | Path, *args: Any, **settings: Any) -> dict[str, Any]:
+        """Return a checkpoint with all of its weights; see ``shared_weights``."""
+        return with_shared(super().load_checkpoint(path, *args, **settings), Path(path))
 
 
 def save_whole(folder: Path, save: Callable[[Path], None]) -> None:

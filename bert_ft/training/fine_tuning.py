@@ -57,6 +57,7 @@ class FineTuning(Stage):
             record = self.train(self.folder)
             if self.trainer.is_global_zero:
                 self._log_settings(record)
+            self.tidy()
             return record
         finally:  # at once: the next job of a sweep needs the space
             if self.module.frozen_states is not None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -23,6 +22,7 @@ from bert_ft.training.dry_run import DryRun
 from bert_ft.training.encoder_module import split_metrics
 from bert_ft.training.interruption import Interruptible
 from bert_ft.training.resume import VAL_METRICS_KEY, WEIGHTS_KEY
+from bert_ft.training.shared_weights import read_checkpoint
 from bert_ft.training.summary import print_resume
 
 
@@ -120,7 +120,7 @@ def take_best(
         trainer.validate(module, data, verbose=False)
         val = split_metrics(trainer.callback_metrics, layout.VAL)
         return KeptWeights(None, _epochs(trainer, step), step, val, name_of_last)
-    checkpoint = torch.load(best, map_location="cpu", weights_only=True)
+    checkpoint = read_checkpoint(best)
     _check_is_best(trainer, metric, best, checkpoint)
     module.load_state_dict(checkpoint["state_dict"])
     step = checkpoint["global_step"]

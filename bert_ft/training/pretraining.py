@@ -53,6 +53,7 @@ class Pretraining(Stage):
     def run(self) -> dict[str, Any]:
         """Train, or take a cached result, and leave the encoder in ``model/``; return the content of ``metrics.json``."""
         with self.encoder(keep=True):
+            self.tidy()
             return self.record
 
     @contextmanager

@@ -153,10 +153,10 @@ def step_of(path: str) -> int | None:
 
 
 def _read(path: str) -> dict[str, Any]:
-    import torch
+    from bert_ft.training.shared_weights import read_checkpoint
 
     try:
-        checkpoint: dict[str, Any] = torch.load(path, map_location="meta", weights_only=True)
+        checkpoint = read_checkpoint(path, map_location="meta")
         checkpoint["state_dict"]
     except (OSError, EOFError, RuntimeError, KeyError, TypeError, pickle.UnpicklingError) as error:
         raise CheckpointError(f"resume_from={path}: isn't a checkpoint of a run, or is damaged") from error

@@ -22,6 +22,7 @@ from bert_ft.training.environment import package_versions
 from bert_ft.training.fitting import Fitted, KeptWeights, fit, take_best
 from bert_ft.training.interruption import checkpoint_path, report
 from bert_ft.training.json_file import write_json
+from bert_ft.training.kept_files import tidy
 from bert_ft.training.precision import Precision
 from bert_ft.training.resumable_data import ResumableDataModule
 from bert_ft.training.resume import resume_command, set_aside
@@ -57,6 +58,7 @@ class Stage(ABC):
         folder: for its logs and checkpoints, and unless it says otherwise its weights and its record.
         metric: what its checkpoint is kept by, e.g. ``val/accuracy``.
         resume_from: a checkpoint of this stage.
+        keep: what stays in the folder of a finished run; see ``kept_files``.
     """
 
     module: EncoderModule
@@ -68,6 +70,7 @@ class Stage(ABC):
     seed: int
     precision: Precision
     resume_from: str | None = None
+    keep: str = "resumable"
 
     @abstractmethod
     def run(self) -> dict[str, Any]:
@@ -123,6 +126,11 @@ class Stage(ABC):
             with told(place / layout.METRICS_FILE):
                 write_json(place / layout.METRICS_FILE, record | {"fit_seconds": round(fitted.seconds, 3)})
         return record
+
+    def tidy(self) -> None:
+        """Remove from the run's folder what isn't kept, once everything is done."""
+        if self.trainer.is_global_zero:
+            tidy(self.folder, self.keep)
 
     def seed_all(self) -> None:
         """Let the same random numbers follow, whatever has drawn some since the stage was built."""

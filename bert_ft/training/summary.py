@@ -15,6 +15,7 @@ from bert_ft import layout
 from bert_ft.data.data_report import DataReport
 from bert_ft.data.pretraining_texts import PretrainingTexts
 from bert_ft.optim.groups import GroupRow
+from bert_ft.training.kept_files import size_line
 
 MAX_LABEL_ROWS = 20
 
@@ -123,6 +124,11 @@ def print_pretraining(
 def print_resume(path: Path, step: int, console: Console | None = None) -> None:
     """Where a run is resumed."""
     (console or Console()).print(Text(f"resuming at step {step}, from {path}"), soft_wrap=True)
+
+
+def print_size(folder: Path, console: Console | None = None) -> None:
+    """Print how much disk space a finished run takes, and what of it may be deleted."""
+    _print_facts(console or Console(), {"disk": size_line(folder)}, None)
 
 
 def _training(record: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoModel, AutoTokenizer, BertModel
 
 from bert_ft.callbacks.attention import AttentionMonitor
 from bert_ft.errors import ConfigError
@@ -43,7 +43,7 @@ def texts_of(files, num_texts):
 
 def reference_maps(model_folder, tokenizer_folder, texts):
     """``(layers, heads, length, length)`` of each text, by transformers, from one padded batch."""
-    model = AutoModel.from_pretrained(model_folder, attn_implementation="eager", add_pooling_layer=False)
+    model = BertModel.from_pretrained(model_folder, attn_implementation="eager", add_pooling_layer=False)
     inputs = AutoTokenizer.from_pretrained(tokenizer_folder)(
         texts, padding=True, truncation=True, max_length=32, return_tensors="pt"
     )

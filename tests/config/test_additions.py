@@ -123,4 +123,4 @@ def test_they_train(checkout, tiny_encoder, reviews):
     assert done.returncode == 0, done.stderr
     settings = json.loads((checkout / "run/metrics.json").read_text())
     assert 0 <= settings["test"]["accuracy"] <= 1
-    assert json.loads((checkout / "run/model/config.json").read_text())["id2label"]
+    assert json.loads((checkout / "run/model/config.json").read_text())["encoder"]["id2label"]

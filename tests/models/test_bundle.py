@@ -90,7 +90,7 @@ def test_another_format(saved):
     folder, _ = saved
     path = folder / "bert_ft.yaml"
     path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"format": 9}))
-    with pytest.raises(CheckpointError, match="has format 9; this version of bert_ft reads formats 1 and 2"):
+    with pytest.raises(CheckpointError, match="has format 9; this version of bert_ft reads formats 1, 2, 3"):
         load_bundle(folder)
 
 

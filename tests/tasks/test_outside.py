@@ -115,9 +115,10 @@ def test_the_report_has_its_sections_and_no_others(trained):
 @slow
 def test_it_is_saved_and_reloaded(trained, files, monkeypatch):
     specification = yaml.safe_load((trained / "model/bert_ft.yaml").read_text())
-    assert specification["format"] == 2
+    assert specification["format"] == 3
     assert specification["task"] == {"name": "grade", "_target_": "grade_task.Grade", "highest": 4}
-    assert json.loads((trained / "model/config.json").read_text())["problem_type"] == "regression"
+    config = json.loads((trained / "model/config.json").read_text())["encoder"]
+    assert config["problem_type"] == "regression"
     with pytest.raises(ConfigError, match=r"task\._target_=grade_task\.Grade: isn't among the trusted"):
         load_bundle(trained / "model")
     monkeypatch.syspath_prepend(OUTSIDE)

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.callbacks import Timer
 from sklearn.metrics import accuracy_score, f1_score
 from torch.nn import functional as F
-from transformers import AutoModel, AutoModelForSequenceClassification, pipeline
+from transformers import AutoModelForSequenceClassification, BertModel, pipeline
 
 from bert_ft.data.packing import pack
 from bert_ft.errors import CheckpointError, ConfigError, UserError
@@ -157,7 +157,7 @@ def test_bert_linear_works_in_a_pipeline(linear):
 def test_transformers_loads_the_encoder_of_bert_residual(finished):
     folder, _, _ = finished
     bundle = load_bundle(folder / "model")
-    encoder, info = AutoModel.from_pretrained(
+    encoder, info = BertModel.from_pretrained(
         folder / "model", add_pooling_layer=False, output_loading_info=True
     )
     assert not info["missing_keys"]

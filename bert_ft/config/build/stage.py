@@ -26,6 +26,8 @@ from bert_ft.config.build.optimizer import build_optimizer
 from bert_ft.config.build.trainer import precision_of, quieten, trainer_with
 from bert_ft.config.instantiate import build, trusting
 from bert_ft.config.run_folder import check_folder
+from bert_ft.data.arrow_cache import cache_folder
+from bert_ft.data.cache_entries import limit_cache
 from bert_ft.errors import ConfigError
 from bert_ft.optim.groups import group_table
 from bert_ft.training.encoder_module import EncoderModule
@@ -108,6 +110,11 @@ def build_run(kind: Callable[[DictConfig], Recipe], config: DictConfig, folder: 
         folder = Path(config.output_dir)
         check_folder(folder, config.resume_from)
         if config.resume_from is not None and checkpoint_of(config.resume_from) is None:
+            if (folder / layout.METRICS_FILE).exists():
+                raise ConfigError(
+                    f"resume_from={config.resume_from}: the run is finished, and its checkpoints were deleted; begin a "
+                    f"new run from its weights: encoder.name_or_path={config.resume_from} model.keep_head=true"
+                )
             log.warning(
                 "resume_from=%s: has no checkpoint yet; it starts from the beginning", config.resume_from
             )
@@ -147,6 +154,8 @@ def build_stage(recipe: Recipe, folder: Path) -> Any:
                 log.log(level, text)
     recipe.check_encoder()
     num_train, num_validation = recipe.num_rows()
+    if trainer.is_global_zero:
+        limit_cache(cache_folder(config.data.get("cache_dir")), config.data.get("max_cache_gb"))
     length = settings.trainer.max_epochs, settings.trainer.min_train_steps
     plan = plan_of(trainer, num_train, recipe.batch_size, *length)
     set_max_epochs(trainer, plan.epochs)
@@ -172,6 +181,7 @@ def build_stage(recipe: Recipe, folder: Path) -> Any:
         seed=config.seed,
         precision=precision,
         resume_from=recipe.resume_from,
+        keep=config.get("keep", "resumable"),
     )
 
 

@@ -27,7 +27,7 @@ WAIT_SECONDS = (
     10  # for another process that writes; each write takes milliseconds, and `repeated` waits for longer
 )
 CONNECT_SECONDS = 10
-_EXAMPLES = "e.g. sqlite:///optuna.db, postgresql://user:password@host/database"
+_EXAMPLES = "e.g. sqlite:///outputs/optuna.db, postgresql://user:password@host/database"
 _CLOCKS = {
     "postgresql": "SELECT extract(epoch from clock_timestamp())",
     "sqlite": "SELECT (julianday('now') - 2440587.5) * 86400.0",

@@ -58,7 +58,10 @@ def test_the_sweeps_folder_is_the_default_and_a_study_that_runs_stays_unchanged(
     ("overrides", "message"),
     [
         ([], "run: required; give the folder of a run, or the study_name and storage of a search"),
-        (["study_name=mine"], "storage: required with study_name=mine; give e.g. sqlite:///optuna.db"),
+        (
+            ["study_name=mine"],
+            "storage: required with study_name=mine; give e.g. sqlite:///outputs/optuna.db",
+        ),
         (
             ["run=x", "storage=sqlite:///a.db"],
             "storage=sqlite:///a.db: belongs to a search, but run=x is also set",

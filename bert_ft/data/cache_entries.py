@@ -1,0 +1,89 @@
+"""Entries of the cache folder: held while they are used, and removed beyond a size, those first that weren't used for longest.
+
+Who uses a file has a shared lock on it, also while it is written; who wants to remove one needs the lock alone. It goes with
+the process, however that ends, so what nobody holds is unused or was left half-written.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+try:
+    import fcntl
+except ImportError:  # Windows, which itself keeps open files from being removed
+    fcntl = None  # type: ignore[assignment]
+
+_NEW_SECONDS = 60  # an unfinished file may be younger than its lock
+
+log = logging.getLogger(__name__)
+
+
+def hold(path: Path) -> IO[bytes] | None:
+    """Return the open file, which isn't removed until it is closed; ``None`` if there is none any more."""
+    try:
+        file = path.open("rb")
+    except OSError:
+        return None
+    try:
+        if fcntl is not None:
+            with suppress(OSError):  # some network drives have no locks
+                fcntl.flock(file, fcntl.LOCK_SH)
+        if not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            raise FileNotFoundError
+    except OSError:  # removed before it was locked
+        file.close()
+        return None
+    with suppress(OSError):  # another user's
+        os.utime(path)
+    return file
+
+
+def limit_cache(folder: Path, max_gigabytes: float | None) -> None:
+    """Remove what killed processes have left half-written, and the least recently used files beyond the size.
+
+    What a process holds stays.
+
+    Args:
+        folder: the cache's.
+        max_gigabytes: ``None`` = no limit.
+    """
+    for path in folder.glob(".*.tmp"):
+        if time.time() - _used_and_size(path)[0] > _NEW_SECONDS:
+            _remove_if_unused(path)
+    if max_gigabytes is None:
+        return
+    entries = sorted((*_used_and_size(path), path) for path in folder.glob("*.arrow"))
+    excess = sum(size for _, size, _ in entries) - max_gigabytes * 1e9
+    removed = 0
+    for _, size, path in entries:
+        if excess > 0 and _remove_if_unused(path):
+            excess -= size
+            removed += 1
+    if removed:
+        log.info("data.max_cache_gb=%g: removed %d files from %s", max_gigabytes, removed, folder)
+
+
+def _used_and_size(path: Path) -> tuple[float, int]:
+    try:
+        found = path.stat()
+    except OSError:  # another process has removed it
+        return time.time(), 0
+    return found.st_mtime, found.st_size
+
+
+def _remove_if_unused(path: Path) -> bool:
+    try:
+        with path.open("rb+") as file:  # over a network a lock of one's own needs the right to write
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+        if fcntl is None:
+            path.unlink()
+    except OSError:  # in use, removed by another process, or another user's
+        return False
+    return True
