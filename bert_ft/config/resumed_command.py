@@ -16,7 +16,7 @@ from bert_ft import layout
 from bert_ft.config.text_values import text_of, text_override, with_quoted_texts
 from bert_ft.errors import ConfigError
 from bert_ft.renamed_keys import move_renamed, with_new_names
-from bert_ft.training.resume import run_of
+from bert_ft.training.resume import check_has_checkpoint, run_of
 
 KEY = "resume_from"
 # may change in a resumed run, since the weights don't depend on them
@@ -115,6 +115,7 @@ def check_extends(config: DictConfig, given: Sequence[str]) -> None:
             )
             + f"\nWhen you resume a run, you can set {ALLOWED}."
         )
+    check_has_checkpoint(config.resume_from, run)
     if (run / layout.METRICS_FILE).exists() and not grows:
         raise ConfigError(_finished(run, config))
 

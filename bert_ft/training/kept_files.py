@@ -14,7 +14,6 @@ from bert_ft.training.checkpoint_file import WholeCheckpoints
 from bert_ft.training.resume import checkpoint_of, is_of_pretraining
 from bert_ft.training.shared_weights import share_weights
 
-KEEP = ("resumable", "model", "all")
 STAGE_CHECKPOINTS = f"{layout.PRETRAINING_FOLDER}/{layout.CHECKPOINT_FOLDER}"
 STAGE_MODEL = f"{layout.PRETRAINING_FOLDER}/{layout.MODEL_FOLDER}"
 

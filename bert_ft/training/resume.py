@@ -79,6 +79,19 @@ def checkpoint_of(resume_from: Path | str | None) -> str | None:
     return None
 
 
+def check_has_checkpoint(resume_from: str, run: Path) -> None:
+    """Refuse a finished run that kept no checkpoint: it would start from the beginning.
+
+    Raises:
+        ConfigError: it is one.
+    """
+    if (run / layout.METRICS_FILE).exists() and checkpoint_of(resume_from) is None:
+        raise ConfigError(
+            f"resume_from={resume_from}: the run is finished, and its checkpoints were deleted (keep=model does that); begin "
+            f"a new run from its weights: encoder.name_or_path={resume_from} model.keep_head=true"
+        )
+
+
 def resume_command(folder: Path) -> str:
     """Return the command that continues the run of a stage's folder; a shell takes it as it is."""
     run = folder.parent if _is_stage(folder) else folder

@@ -158,6 +158,10 @@ def test_what_would_be_another_run(started, word, problem):
 def test_a_finished_run_needs_more_to_do(started, stopped, remedy):
     run = started("seed=1")
     (run / "metrics.json").write_text(json.dumps({"stopped": stopped}))
+    with pytest.raises(ConfigError, match=r"its checkpoints were deleted .*encoder\.name_or_path=.*run"):
+        extended("resume_from=run", "trainer.max_epochs=9")
+    (run / "checkpoints").mkdir()
+    (run / "checkpoints/last.ckpt").touch()
     with pytest.raises(
         ConfigError, match=rf"the run is finished \({stopped}\); to train it longer, {remedy}"
     ):

@@ -34,7 +34,7 @@ from bert_ft.training.encoder_module import EncoderModule
 from bert_ft.training.environment import environment
 from bert_ft.training.json_file import write_json
 from bert_ft.training.plan import check_plan, plan_of
-from bert_ft.training.resume import check_length, checkpoint_of
+from bert_ft.training.resume import check_has_checkpoint, check_length, checkpoint_of
 from bert_ft.training.summary import print_groups
 
 log = logging.getLogger(__name__)
@@ -110,11 +110,7 @@ def build_run(kind: Callable[[DictConfig], Recipe], config: DictConfig, folder: 
         folder = Path(config.output_dir)
         check_folder(folder, config.resume_from)
         if config.resume_from is not None and checkpoint_of(config.resume_from) is None:
-            if (folder / layout.METRICS_FILE).exists():
-                raise ConfigError(
-                    f"resume_from={config.resume_from}: the run is finished, and its checkpoints were deleted; begin a "
-                    f"new run from its weights: encoder.name_or_path={config.resume_from} model.keep_head=true"
-                )
+            check_has_checkpoint(config.resume_from, folder)
             log.warning(
                 "resume_from=%s: has no checkpoint yet; it starts from the beginning", config.resume_from
             )
