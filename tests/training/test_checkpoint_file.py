@@ -20,7 +20,10 @@ from bert_ft.training import checkpoint_file, fitting
 from bert_ft.training.checkpoint_file import WholeCheckpoints, remove_unfinished, save_whole
 from tests.training.running import SMALL, file_overrides, train
 
-FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+def full() -> OSError:
+    """A new one each time, since the one who reports it adds the file's name."""
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def fill_disk(monkeypatch, *, after: int = 0):
@@ -31,7 +34,7 @@ def fill_disk(monkeypatch, *, after: int = 0):
     def write(checkpoint, path):
         if not left[0]:
             path.write_bytes(b"half")
-            raise FULL
+            raise full()
         left[0] -= 1
         whole(checkpoint, path)
 
@@ -55,7 +58,7 @@ def test_the_writers_own_error_is_named(tmp_path, monkeypatch):
     """torch says only that its writer failed."""
 
     def refuse(self, content):
-        self.error = FULL
+        self.error = full()
         raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
 
     monkeypatch.setattr(checkpoint_file._Output, "write", refuse)
@@ -91,7 +94,7 @@ def test_a_saved_folder_is_replaced_as_a_whole(tmp_path):
             place.mkdir()
             (place / "weights").write_text(content)
             if content == "half":
-                raise FULL
+                raise full()
 
         return fill
 
@@ -155,15 +158,16 @@ def test_a_thread_that_cannot_write_leaves_a_note(monkeypatch):
     shown, bug = [], ValueError("a bug")
     monkeypatch.setattr(threading, "excepthook", shown.append)
     with entry._noting_unwritten():
-        for error in (FULL, bug):
+        disk_is_full = full()
+        for error in (disk_is_full, bug):
             threading.excepthook(threading.ExceptHookArgs((type(error), error, None, None)))
-        assert unwritten == [FULL]
+        assert unwritten == [disk_is_full]
     unwritten.clear()
     assert [failed.exc_value for failed in shown] == [bug]
 
 
 def test_a_report_that_cannot_be_written_ends_with_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(board, "publish", lambda folder: (_ for _ in ()).throw(FULL))
+    monkeypatch.setattr(board, "publish", lambda folder: (_ for _ in ()).throw(full()))
     unwritten.clear()
     assert board.publish_if_possible(tmp_path) is None
     assert str(unwritten.pop()) == (
