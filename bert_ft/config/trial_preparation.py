@@ -75,25 +75,28 @@ class Checks:
     Attributes:
         kernels: the kernels that passed; a kernel that failed is reported by each trial.
         encoders: the encoders tried on padded batches → what fails in 16 bits.
+        weights: the encoders whose weights have been read → what a user should know of them.
     """
 
     kernels: Sequence[Any] = ()
     encoders: Mapping[tuple[str, str | None], str | None] = field(default_factory=dict)
+    weights: Mapping[tuple[str, str | None], str | None] = field(default_factory=dict)
 
     @classmethod
     def of_this_process(cls) -> Checks:
         from bert_ft.kernels.self_check import passed
-        from bert_ft.models.encoder import tried
+        from bert_ft.models.encoder import read, tried
 
-        return cls(passed(), tried)
+        return cls(passed(), tried, read)
 
     def take_over(self) -> None:
         """Use these results in this process."""
         from bert_ft.kernels.self_check import take_over
-        from bert_ft.models.encoder import tried
+        from bert_ft.models.encoder import read, tried
 
         take_over(self.kernels)
         tried.update(self.encoders)
+        read.update(self.weights)
 
 
 def derived_settings(config: DictConfig) -> dict[str, Any]:

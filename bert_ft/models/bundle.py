@@ -26,6 +26,7 @@ from transformers import (
 import bert_ft
 from bert_ft import layout
 from bert_ft.compat.transformers import attention_of, class_of
+from bert_ft.data.git_lfs import refuse_pointers
 from bert_ft.data.tokenization import load_tokenizer
 from bert_ft.errors import CheckpointError
 from bert_ft.kernels.linear import replace_linear
@@ -126,6 +127,7 @@ def load_bundle(folder: Path | str, trust: Sequence[str] = ()) -> Bundle:
     """
     folder = find_bundle(folder)
     specification = read_specification(folder)
+    refuse_pointers(f"bundle={folder}", folder)
     try:
         state = load_file(folder / layout.WEIGHTS_FILE)
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
@@ -148,7 +150,7 @@ def load_bundle(folder: Path | str, trust: Sequence[str] = ()) -> Bundle:
     return Bundle(
         classifier=classifier.eval(),
         task=task,
-        tokenizer=load_tokenizer(str(folder)),
+        tokenizer=load_tokenizer(str(folder), key="bundle"),
         max_length=specification["max_length"],
         text_column=specification["text_column"],
         text_pair_column=specification["text_pair_column"],
