@@ -54,8 +54,8 @@ def layers_left_out(config: PretrainedConfig, info: dict[str, Any]) -> str | Non
     if not layers or min(layers) != config.num_hidden_layers:
         return None
     return (
-        f"config.json has {config.num_hidden_layers} layers and the weights {max(layers) + 1}; those above are left out. "
-        "If that isn't wanted, correct num_hidden_layers"
+        f"the weights have {max(layers) + 1} layers, and num_hidden_layers={config.num_hidden_layers} in config.json leaves "
+        "out those above; correct it if that isn't intended"
     )
 
 

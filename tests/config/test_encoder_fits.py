@@ -133,7 +133,7 @@ def inputs(folder, tmp_path):
 def test_layers_that_config_json_leaves_out_are_said(folder, tmp_path):
     change_json(folder / "config.json", num_hidden_layers=1)
     (warning,) = inputs(folder, tmp_path).warnings
-    assert "config.json has 1 layers and the weights 2; those above are left out" in warning
+    assert "the weights have 2 layers, and num_hidden_layers=1 in config.json leaves out" in warning
 
 
 def test_a_tokenizer_without_special_tokens_around_a_text_is_warned_of(folder, tmp_path):
