@@ -28,7 +28,7 @@ def main(folder: Path, seed: int, accelerator: str) -> dict[str, float]:
         set_seed,
     )
 
-    from bert_ft.models.encoder import resolve_name
+    from bert_ft.models.encoder_name import resolve_name
 
     set_seed(seed)
     path = resolve_name("embedded/all-MiniLM-L6-v2")

@@ -60,7 +60,7 @@ def theirs(folder: Path, epochs: int, seed: int) -> dict[str, float]:
         set_seed,
     )
 
-    from bert_ft.models.encoder import resolve_name
+    from bert_ft.models.encoder_name import resolve_name
 
     set_seed(seed)
     path = resolve_name("embedded/all-MiniLM-L6-v2")

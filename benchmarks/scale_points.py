@@ -62,7 +62,7 @@ def data(point: Point) -> dict[str, float]:
 def _our_data(file: str, cache: str) -> float:
     from bert_ft.data.sources import read_rows
     from bert_ft.data.tokenization import load_tokenizer, tokenize
-    from bert_ft.models.encoder import resolve_name
+    from bert_ft.models.encoder_name import resolve_name
 
     tokenizer = load_tokenizer(resolve_name(MINILM))
     started = time.perf_counter()
@@ -74,7 +74,7 @@ def _hf_data(file: str, cache: str) -> float:
     import datasets
     from transformers import AutoTokenizer
 
-    from bert_ft.models.encoder import resolve_name
+    from bert_ft.models.encoder_name import resolve_name
 
     datasets.disable_progress_bars()
     tokenizer = AutoTokenizer.from_pretrained(resolve_name(MINILM))

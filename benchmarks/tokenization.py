@@ -42,7 +42,7 @@ def memory(rows: int) -> tuple[float, float]:
         code = (
             "from bert_ft.data.sources import read_rows\n"
             "from bert_ft.data.tokenization import load_tokenizer, tokenize\n"
-            "from bert_ft.models.encoder import resolve_name\n"
+            "from bert_ft.models.encoder_name import resolve_name\n"
             "from benchmarks.memory import peak_megabytes\n"
             "tokenizer = load_tokenizer(resolve_name('embedded/all-MiniLM-L6-v2'))\n"
             f"tokenize(read_rows({str(path)!r}, 'text', cache_dir={folder!r}), tokenizer, 128, {folder!r})\n"
@@ -69,7 +69,7 @@ def main() -> None:
     from datasets import Dataset, disable_progress_bars
 
     from bert_ft.data.tokenization import load_tokenizer, tokenize
-    from bert_ft.models.encoder import resolve_name
+    from bert_ft.models.encoder_name import resolve_name
 
     disable_progress_bars()
     tokenizer = load_tokenizer(resolve_name("embedded/all-MiniLM-L6-v2"))

@@ -79,7 +79,7 @@ def random_encoder(name: str) -> Path:
 
 
 def _minilm() -> str:
-    from bert_ft.models.encoder import resolve_name
+    from bert_ft.models.encoder_name import resolve_name
 
     return resolve_name(MINILM)
 

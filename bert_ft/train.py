@@ -15,7 +15,14 @@ def warm(config: "DictConfig") -> None:
     prepare_for_trials(config)
 
 
-@entry_point("train", warm=warm)
+def derived(config: "DictConfig") -> dict[str, object]:
+    """Return the settings that a run derives, by key."""
+    from bert_ft.config.trial_preparation import derived_settings
+
+    return derived_settings(config)
+
+
+@entry_point("train", warm=warm, derived=derived)
 def main(config: "DictConfig") -> float | list[float]:
     """Run the main job and return the objective of the kept checkpoint, or several with ``objective.others``."""
     from bert_ft.config.startup import heavy_imports

@@ -53,13 +53,17 @@ ADDED_GROUPS = ("+experiment=", "+debug=")  # null in the list of defaults, wher
 
 
 def entry_point(
-    config_name: str, *, keys: type | None = None, warm: Callable[[DictConfig], None] | None = None
+    config_name: str,
+    *,
+    keys: type | None = None,
+    warm: Callable[[DictConfig], None] | None = None,
+    derived: Callable[[DictConfig], dict[str, Any]] | None = None,
 ) -> Callable[[Task], Callable[..., Any]]:
     """Turn ``task(config)`` into a command, which reads the command line if called without arguments.
 
     Called with a configuration, it runs the task and returns its result. ``keys`` is a class whose annotations are the
     types of the command's own keys. ``warm(config)`` imports what the task needs; a search calls it before it forks its
-    trials.
+    trials. ``derived(config)`` returns the settings that the task derives, by key: a search's first trial has them.
     """
 
     def decorate(task: Task) -> Callable[..., Any]:
@@ -82,6 +86,7 @@ def entry_point(
         # read by the sweeper
         checked.problems = problems  # type: ignore[attr-defined]
         checked.warm = warm  # type: ignore[attr-defined]
+        checked.derived = derived  # type: ignore[attr-defined]
 
         @functools.wraps(task)
         def command(config: DictConfig | None = None) -> Any:

@@ -60,6 +60,9 @@ def with_own_overrides(words: Sequence[str], config_name: str) -> list[str]:
         command = f"python -m bert_ft.{job} {shlex.quote(f'{KEY}={value}')}"
         raise ConfigError(f"{KEY}={value}: this is a run of bert_ft.{job}; resume it with {command}")
     own = with_new_names(_read(run / layout.OVERRIDES_FILE) or ())
+    lr = (_read(run / layout.CONFIG_FILE).get("optimizer") or {}).get("lr")
+    if lr is not None and not any(_key(word) == "optimizer.lr" for word in own):
+        own.append(f"optimizer.lr={lr}")  # the default of the run may not be that of now
     others = [word for word in words if _key(word) not in (KEY, "hydra.run.dir")]
     _check_folder(words, run, value)
     _check_trust(own, others, value)

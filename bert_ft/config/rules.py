@@ -110,6 +110,7 @@ RULES: dict[str, Rule] = {
     "data.validation_split": NULL_OR_TEXT,
     "data.test_split": NULL_OR_TEXT,
     "loss.class_weights": replace(CLASS_WEIGHTS, also=("balanced",)),
+    "optimizer.lr": NULL_OR_POSITIVE,
     "optimizer.show_groups": FLAG,
     "optimizer.algorithm.betas": Rule("any"),
     "optimizer.algorithm.eps": POSITIVE,
@@ -144,7 +145,12 @@ RULES: dict[str, Rule] = {
 }
 
 # The pre-training stage has the same keys for optimizer, schedule and trainer, except these.
-_FINE_TUNING_ONLY = ("trainer.max_time", "trainer.limit_test_batches", "trainer.compile")
+_FINE_TUNING_ONLY = (
+    "optimizer.lr",
+    "trainer.max_time",
+    "trainer.limit_test_batches",
+    "trainer.compile",
+)
 RULES |= {
     f"pretrain.{key}": rule
     for key, rule in RULES.items()

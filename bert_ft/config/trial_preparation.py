@@ -6,16 +6,17 @@ import contextlib
 import importlib
 import multiprocessing
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 
 from bert_ft.config.startup import heavy_imports
 from bert_ft.errors import UserError
 from bert_ft.trust import IN_CONFIGURATIONS, is_trusted, targets
+
+R = TypeVar("R")
 
 # modules that a run imports late
 IMPORTED_AHEAD = (
@@ -55,7 +56,9 @@ def prepare_for_trials(config: DictConfig) -> None:
             if is_trusted(target, (*IN_CONFIGURATIONS, *config.trust)):
                 with contextlib.suppress(ImportError, ValueError):  # a trial will report it
                     importlib.import_module(target.rpartition(".")[0])
-        problem, imported, checks = _rehearsed(config)
+        # if it crashes, each trial will crash as well, and report why
+        crashed: tuple[str | None, list[str], Checks] = (None, [], Checks())
+        problem, imported, checks = _in_a_fork(_rehearse, config, otherwise=crashed)
         for name in imported:
             if name.split(".")[0] in PASSIVE:
                 with contextlib.suppress(ImportError):
@@ -72,43 +75,66 @@ class Checks:
     Attributes:
         kernels: the kernels that passed; a kernel that failed is reported by each trial.
         encoders: the encoders tried on padded batches → what fails in 16 bits.
+        weights: the encoders whose weights have been read → what a user should know of them.
     """
 
     kernels: Sequence[Any] = ()
     encoders: Mapping[tuple[str, str | None], str | None] = field(default_factory=dict)
+    weights: Mapping[tuple[str, str | None], str | None] = field(default_factory=dict)
 
     @classmethod
     def of_this_process(cls) -> Checks:
         from bert_ft.kernels.self_check import passed
-        from bert_ft.models.encoder import tried
+        from bert_ft.models.encoder import read, tried
 
-        return cls(passed(), tried)
+        return cls(passed(), tried, read)
 
     def take_over(self) -> None:
         """Use these results in this process."""
         from bert_ft.kernels.self_check import take_over
-        from bert_ft.models.encoder import tried
+        from bert_ft.models.encoder import read, tried
 
         take_over(self.kernels)
         tried.update(self.encoders)
+        read.update(self.weights)
 
 
-def _rehearsed(config: DictConfig) -> tuple[str | None, list[str], Checks]:
-    """Read data and encoder in another process; return the problem, the imported modules and the results of checks."""
+def derived_settings(config: DictConfig) -> dict[str, Any]:
+    """Return the settings that a run derives from its encoder, by key.
+
+    The encoder's configuration is read in another process: its imports take seconds, and this one is to stay small.
+    """
+    return {} if config.optimizer.lr is not None else _in_a_fork(_derive, config, otherwise={})
+
+
+def _derive(config: DictConfig) -> dict[str, Any]:
+    from bert_ft.models.encoder import EncoderSpec
+    from bert_ft.optim.learning_rate import default_lr
+
+    try:
+        encoder = EncoderSpec(config.encoder.name_or_path, config.encoder.revision).load_config()
+    except UserError:  # the trials will report it
+        return {}
+    return {"optimizer.lr": default_lr(encoder.hidden_size, encoder.num_hidden_layers)}
+
+
+def _in_a_fork(function: Callable[[DictConfig], R], config: DictConfig, *, otherwise: R) -> R:
+    """Return ``function(config)``, computed in another process; ``otherwise`` if that crashes."""
     fork = multiprocessing.get_context("fork")
     receiver, sender = fork.Pipe(duplex=False)
-    process = fork.Process(target=_rehearse, args=(config, sender))
+    process = fork.Process(target=lambda: sender.send(function(config)))
     process.start()
     sender.close()
     try:
         return receiver.recv()
     except EOFError:
-        return None, [], Checks()  # it crashed; each trial will crash as well, and report why
+        return otherwise
     finally:
         process.join()
 
 
-def _rehearse(config: DictConfig, sender: Connection) -> None:
+def _rehearse(config: DictConfig) -> tuple[str | None, list[str], Checks]:
+    """Read data and encoder; return the problem, the imported modules and the results of checks."""
     from bert_ft.config.build.data import read_inputs
 
     before = set(sys.modules)
@@ -118,4 +144,4 @@ def _rehearse(config: DictConfig, sender: Connection) -> None:
     except UserError as error:
         problem = str(error)
     imported = [name for name in sys.modules if name not in before]
-    sender.send((problem, imported, Checks.of_this_process()))
+    return problem, imported, Checks.of_this_process()

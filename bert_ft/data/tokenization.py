@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import sha256
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -22,12 +23,14 @@ from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 from bert_ft.atomic_file import replaced
 from bert_ft.data.arrow_cache import cache_folder, check_writable, is_complete, write_stream
 from bert_ft.data.cache_entries import hold
+from bert_ft.data.git_lfs import refuse_pointers
 from bert_ft.data.model_config import read_config
 from bert_ft.data.texts import iterate_texts, text_columns, texts_digest
 from bert_ft.errors import CheckpointError, ConfigError, DataError
 
 FastTokenizer = PreTrainedTokenizerFast  # by this name for modules that are to import no transformers
 
+_NOT_A_WORD = "\U0001f9ff\u16a0"  # in no vocabulary of words
 _FORMAT = "1"  # part of the cache's key: raise it when the files' content changes
 _BATCH_ROWS = 2000  # enough to keep the tokenizer's threads busy
 
@@ -48,6 +51,8 @@ def load_tokenizer(
         CheckpointError: there is none, or it has no vocabulary.
     """
     where = f"{key}={name_or_path}"
+    if Path(name_or_path).is_dir():
+        refuse_pointers(where, Path(name_or_path))
     settings = {} if truncation_side is None else {"truncation_side": truncation_side}
     try:
         tokenizer = AutoTokenizer.from_pretrained(
@@ -57,8 +62,10 @@ def load_tokenizer(
             trust_remote_code=False,
             **settings,
         )
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # the tokenizers library raises nothing more special for damaged files
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if "tiktoken" in reason and find_spec("sentencepiece") is None:  # transformers tries that next
+            reason = "it needs the package sentencepiece, which isn't installed: pip install sentencepiece."
         raise CheckpointError(
             f"{where}: no tokenizer can be loaded: {reason} Give a folder with tokenizer.json, or a name on "
             "the hub (with HF_HUB_OFFLINE=1 or without network: one that was downloaded before)"
@@ -66,10 +73,16 @@ def load_tokenizer(
     if not isinstance(tokenizer, FastTokenizer):
         raise CheckpointError(f"{where}: {type(tokenizer).__name__} has no fast version (tokenizer.json)")
     # Without vocabulary files transformers 5 makes a tokenizer of nothing but special tokens.
-    if len(tokenizer) <= len(tokenizer.all_special_ids):
+    if not tokenizer.get_vocab().keys() - {*tokenizer.all_special_tokens}:
         raise CheckpointError(
             f"{where}: its tokenizer has no vocabulary; tokenizer.json or vocab.txt is missing"
         )
+    try:
+        tokenizer.backend_tokenizer.encode(_NOT_A_WORD)
+    except Exception as error:  # as above
+        raise CheckpointError(
+            f"{where}: its tokenizer can't read unknown words ({error}); its files lack the token for them, such as [UNK]"
+        ) from error
     return tokenizer
 
 

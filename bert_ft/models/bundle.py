@@ -27,6 +27,7 @@ import bert_ft
 from bert_ft import layout
 from bert_ft.atomic_file import follow_umask
 from bert_ft.compat.transformers import attention_of, class_of
+from bert_ft.data.git_lfs import refuse_pointers
 from bert_ft.data.model_config import read_config, write_own_config
 from bert_ft.data.tokenization import load_tokenizer
 from bert_ft.errors import CheckpointError
@@ -134,6 +135,7 @@ def load_bundle(folder: Path | str, trust: Sequence[str] = ()) -> Bundle:
     """
     folder = find_bundle(folder)
     specification = read_specification(folder)
+    refuse_pointers(f"bundle={folder}", folder)
     try:
         state = load_file(folder / layout.WEIGHTS_FILE)
         config: Any = read_config(folder)
@@ -156,7 +158,7 @@ def load_bundle(folder: Path | str, trust: Sequence[str] = ()) -> Bundle:
     return Bundle(
         classifier=classifier.eval(),
         task=task,
-        tokenizer=load_tokenizer(str(folder)),
+        tokenizer=load_tokenizer(str(folder), key="bundle"),
         max_length=specification["max_length"],
         text_column=specification["text_column"],
         text_pair_column=specification["text_pair_column"],

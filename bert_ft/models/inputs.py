@@ -47,6 +47,9 @@ def token_types(encoder: PreTrainedModel, batch: TextBatch) -> dict[str, Tensor]
 
 def takes_token_types(encoder: PreTrainedModel) -> bool:
     """Return whether the encoder takes ``token_type_ids``, which mark the two texts of a pair."""
+    num_types = getattr(encoder.config, "type_vocab_size", None)
+    if num_types is not None and num_types < 2:
+        return False  # its embedding has a row for the first text only, or none
     takes = family_of(encoder.config).token_types
     return "token_type_ids" in inspect.signature(encoder.forward).parameters if takes is None else takes
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
-from bert_ft.errors import CheckpointError, ConfigError
+from bert_ft.errors import CheckpointError, UserError
 from bert_ft.models.checkpoint_faults import not_loaded
 
 
@@ -32,9 +31,11 @@ def loading(name: str) -> Iterator[None]:
     try:
         with without_progress_bars():
             yield
-    except (OSError, ValueError, ImportError, SafetensorError) as error:
-        if isinstance(error, (CheckpointError, ConfigError)):
-            raise
+    except UserError:
+        raise
+    except (
+        Exception
+    ) as error:  # transformers, torch and safetensors raise anything for files that are damaged or don't fit
         raise CheckpointError(not_loaded(name, error)) from error
     finally:
         transformers_logging.set_verbosity(verbosity)

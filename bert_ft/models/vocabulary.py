@@ -48,7 +48,8 @@ def fit_tokenizer(
         ConfigError: the encoder pads with another id, or its embedding can't grow.
     """
     num_rows = int(config.get_text_config().vocab_size)
-    if spec.is_own and len(tokenizer) <= num_rows:
+    bare = tokenizer.num_special_tokens_to_add() == 0
+    if spec.is_own and len(tokenizer) <= num_rows and not bare:
         return Fit()
     vocabulary = tokenizer.get_vocab()
     num_tokens = max(vocabulary.values()) + 1
@@ -103,6 +104,12 @@ def _warnings(
             f"{tokenizer.unk_token}; leave it null"
         )
     if spec.name_or_path is None:
+        if tokenizer.num_special_tokens_to_add() == 0:
+            yield (
+                f"encoder.name_or_path={encoder.name_or_path}: its tokenizer puts no special tokens around a text, so an empty "
+                "text has no token, and the first token of any other is a word, which model.pooling=cls then reads. If the "
+                "encoder was trained with such tokens, give its tokenizer as data.tokenizer.name_or_path"
+            )
         return
     where = f"{_KEY}.name_or_path={spec.name_or_path}"
     try:

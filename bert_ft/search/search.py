@@ -17,7 +17,7 @@ import optuna
 from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from optuna.distributions import CategoricalDistribution
 from optuna.pruners import NopPruner
@@ -71,8 +71,8 @@ def search(
 ) -> None:
     """Run the search that ``hydra.sweeper`` describes; see ``OptunaSweeper``.
 
-    Two attributes of the task are used if it has them: ``problems(config)`` checks a configuration, ``warm(config)``
-    imports what trials need.
+    Three attributes of the task are used if it has them: ``problems(config)`` checks a configuration, ``warm(config)``
+    imports what trials need, ``derived(config)`` returns settings that a run derives, by key.
 
     Raises:
         UserError: something about the search is wrong, which is said before a trial starts, or too many trials fail.
@@ -115,10 +115,12 @@ def search(
         server = ForkServer(prepare, functools.partial(_run_job, sweep))
         server.start()
     try:
+        begins_as_configured = settings.begin_as_configured and not is_grid(settings.sampler)
+        # while the server prepares, and before there is a database
+        values = _configured(sweep, space, composed) if begins_as_configured else {}
         opened = open_study(settings, config, space, directions, pruner, n_trials, composed)
-        if settings.begin_as_configured and not is_grid(settings.sampler):
-            values = configured(space, composed)
-            nulls = left_null(space, composed)
+        if begins_as_configured:
+            nulls = [name for name in left_null(space, composed) if name not in values]
             drawn = [name for name in space.distributions if name not in values and name not in nulls]
             queue_as_configured(opened.study, opened.storage, values, drawn, nulls)
         queue = TrialQueue(
@@ -193,6 +195,17 @@ def _check_values(sweep: Sweep, space: Space, fixed: Sequence[str]) -> DictConfi
     if problems is not None and (found := value_problems(space, composed, problems)):
         raise ConfigError("\n".join(found))
     return composed
+
+
+def _configured(sweep: Sweep, space: Space, composed: DictConfig) -> dict[str, Any]:
+    """Return the configured value of each parameter whose range contains it, with the values that a run derives."""
+    derived: Callable[[DictConfig], dict[str, Any]] | None = getattr(sweep.task, "derived", None)
+    is_open = any(OmegaConf.select(composed, name, default=0) is None for name in space.distributions)
+    values = derived(composed) if derived is not None and is_open else {}
+    composed = composed.copy()
+    for key, value in values.items():
+        OmegaConf.update(composed, key, value)
+    return configured(space, composed)
 
 
 def _run(

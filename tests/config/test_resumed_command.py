@@ -102,6 +102,17 @@ def test_what_the_command_gives_replaces_what_the_run_had(started):
     ]
 
 
+def test_a_run_keeps_the_learning_rate_that_it_had_by_default(started):
+    run = started("seed=1")
+    record = run / ".hydra/config.yaml"
+    config = yaml.safe_load(record.read_text())
+    config["optimizer"]["lr"] = 2e-4  # derived by the run, or the default of an earlier version
+    record.write_text(yaml.safe_dump(config))
+    words = resumed("resume_from=run")
+    assert judged("train", words).optimizer.lr == 2e-4
+    extended("resume_from=run", "trainer.max_epochs=4")
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -9,7 +9,7 @@ from transformers import DataCollatorForLanguageModeling
 from bert_ft.data.masking import MaskedSplit, Masking, MaskingVocabulary
 from bert_ft.data.tokenization import load_tokenizer
 from bert_ft.errors import ConfigError
-from bert_ft.models.encoder import resolve_name
+from bert_ft.models.encoder_name import resolve_name
 
 from .test_augmentation import NUM_TOKENS, generator, split_of, within_5_deviations
 

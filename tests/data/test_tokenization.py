@@ -173,6 +173,23 @@ def test_load_tokenizer_reads_what_was_saved(tmp_path, bert_tokenizer):
     assert load_tokenizer(tmp_path)(texts)["input_ids"] == bert_tokenizer(texts)["input_ids"]
 
 
+def test_load_tokenizer_from_a_sentencepiece_file(tmp_path):
+    sentencepiece = pytest.importorskip("sentencepiece")
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["the cat sat on the mat"] * 50),
+        model_prefix=str(tmp_path / "spm"),
+        vocab_size=20,
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
+    (tmp_path / "config.json").write_text('{"model_type": "deberta-v2"}')
+    (tmp_path / "tokenizer_config.json").write_text('{"vocab_type": "spm"}')
+    tokenizer = load_tokenizer(tmp_path)
+    ids = tokenizer("the cat sat")["input_ids"]
+    assert tokenizer.unk_token_id not in ids
+    assert tokenizer.decode(ids, skip_special_tokens=True) == "the cat sat"
+
+
 @pytest.mark.parametrize("name", ["bert-base-uncased", "./nowhere"])
 def test_load_tokenizer_that_is_not_there(name):
     with pytest.raises(
@@ -187,6 +204,8 @@ def test_load_tokenizer_that_is_not_there(name):
     [
         ({}, "no tokenizer can be loaded"),
         ({"config.json": '{"model_type": "bert"}'}, "has no vocabulary"),
+        ({"config.json": '{"model_type": "deberta-v2"}'}, "has no vocabulary"),
+        ({"config.json": '{"model_type": "roformer"}'}, "no tokenizer can be loaded"),  # an import is missing
         (
             {"config.json": '{"model_type": "bert"}', "tokenizer.json": "{broken"},
             "no tokenizer can be loaded",

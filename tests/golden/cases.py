@@ -96,7 +96,7 @@ CASES = {
             "--multirun",
             "objective.metric=val/loss",  # which no two trials have in common
             "objective.mode=min",
-            "optimizer.lr=tag(log,interval(3e-4,3e-3))",
+            "optimizer.lr=tag(log,interval(3.1e-4,3e-3))",  # without the default of this encoder, 3e-4, which was 1e-4
             "hydra/sweeper=optuna",
             "search=small",
             "hydra.sweeper.sampler.seed=0",

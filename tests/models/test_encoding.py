@@ -34,6 +34,14 @@ def test_equals_padded_transformers(family, token_types):
         torch.testing.assert_close(state, unpad(hidden, batch), rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize(("family", "num_types"), [("bert", 1), ("deberta", 0), ("deberta", 1)])
+def test_an_encoder_with_a_row_for_one_text_reads_pairs_without_types(family, num_types):
+    encoder = empty_encoder(tiny_config(family, type_vocab_size=num_types)).eval()
+    with torch.no_grad():
+        of_pairs = encode(encoder, random_batch(LENGTHS, token_types=True))[0]
+        assert torch.equal(of_pairs, encode(encoder, random_batch(LENGTHS, token_types=False))[0])
+
+
 @pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "modernbert"])
 def test_equals_padded_transformers_in_float32(family):
     ours, reference = (model.float() for model in twins(family, initializer_range=0.05))

@@ -20,6 +20,7 @@ from bert_ft.kernels.split_embedding import is_correct as embedding_is_right
 from bert_ft.kernels.switch import is_fast
 from bert_ft.models.encoder import EncoderSpec
 from bert_ft.models.encoder_config import max_positions
+from bert_ft.models.encoder_name import subfolder_of_encoder
 from bert_ft.models.first_token import prepare_first_tokens
 from bert_ft.models.vocabulary import fit_tokenizer
 
@@ -58,8 +59,12 @@ def text_inputs(config: DictConfig) -> TextInputs:
     spec: TokenizerSpec = build(node) if node else TokenizerSpec()
     tokenizer = spec.load(encoder.resolve(), encoder.revision, config.data.truncation_side)
     fit = fit_tokenizer(spec, tokenizer, encoder, encoder_config)
+    notice = encoder.check_weights(encoder_config)
     encoder = replace(encoder, num_embeddings=fit.num_embeddings)
-    return TextInputs(encoder, encoder_config, tokenizer, max_length, fit.notes, fit.warnings)
+    notes, warnings = fit.notes, fit.warnings + ((notice,) if notice else ())
+    if within := subfolder_of_encoder(encoder.name_or_path):
+        notes += (f"encoder.name_or_path={encoder.name_or_path}: the encoder is in its subfolder {within}",)
+    return TextInputs(encoder, encoder_config, tokenizer, max_length, notes, warnings)
 
 
 def read_inputs(config: DictConfig) -> None:

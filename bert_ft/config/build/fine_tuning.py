@@ -22,7 +22,6 @@ from bert_ft.config.check_encoder import check_encoder
 from bert_ft.config.instantiate import build, build_callback, entries
 from bert_ft.data.augmentation import Augmentation, AugmentedSplit
 from bert_ft.data.prepare import PreparedData
-from bert_ft.errors import ConfigError
 from bert_ft.kernels.used_embedding_rows import train_used_rows_only
 from bert_ft.models.classifier import Classifier
 from bert_ft.models.compilation import compile_encoder
@@ -89,7 +88,8 @@ class FineTuningRecipe(Recipe):
         return callbacks
 
     def check_encoder(self) -> None:
-        check_encoder(self.config, self.inputs.encoder, self.inputs.encoder_config)
+        inputs = self.inputs
+        check_encoder(self.config, inputs.encoder, inputs.encoder_config, inputs.tokenizer)
 
     def num_rows(self) -> tuple[int, int]:
         return len(self.data.splits["train"]), len(self.data.splits["validation"])
@@ -173,11 +173,6 @@ class FineTuningRecipe(Recipe):
         config, tokenizer = self.config, self.inputs.tokenizer
         if self.augmentation is None:
             return None
-        if tokenizer.mask_token_id is None and config.data.augmentation.get("span_mask_ratio"):
-            raise ConfigError(
-                f"data.augmentation.span_mask_ratio={config.data.augmentation.span_mask_ratio}: the tokenizer of "
-                f"{config.encoder.name_or_path} has no [MASK]; set it to 0"
-            )
         # an unknown word is a word
         special = [token for token in tokenizer.all_special_ids if token != tokenizer.unk_token_id]
         train = self.data.splits["train"]

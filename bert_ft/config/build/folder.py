@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from bert_ft import layout
+from bert_ft.atomic_file import write
 from bert_ft.config.instantiate import build_callback
 
 
@@ -31,3 +32,12 @@ def in_folder(key: str, node: DictConfig, folder: Path, config: DictConfig) -> A
     if "dirpath" in node and node.dirpath is None:
         places["dirpath"] = str(folder / layout.CHECKPOINT_FOLDER)
     return build_callback(key, node, **places)
+
+
+def record_setting(folder: Path, key: str, value: Any) -> None:
+    """Set a derived value in the configuration that Hydra has written to the run's folder, if it has."""
+    path = folder / layout.CONFIG_FILE
+    if path.is_file():
+        recorded = OmegaConf.load(path)
+        OmegaConf.update(recorded, key, value)
+        write(path, OmegaConf.to_yaml(recorded).encode())

@@ -108,7 +108,9 @@ class PretrainingRecipe(Recipe):
 
     def check_encoder(self) -> None:
         if self._splits is None:  # otherwise fine-tuning has checked it
-            check_encoder_of_stage(self.config, self.inputs.encoder, self.inputs.encoder_config)
+            check_encoder_of_stage(
+                self.config, self.inputs.encoder, self.inputs.encoder_config, self.inputs.tokenizer
+            )
 
     def num_rows(self) -> tuple[int, int]:
         return len(self.texts.train), len(self.texts.held_out)

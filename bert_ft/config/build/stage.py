@@ -21,8 +21,8 @@ from omegaconf import DictConfig
 from bert_ft import layout
 from bert_ft.compat.lightning import set_max_epochs
 from bert_ft.config.build.data import TextInputs, text_inputs
-from bert_ft.config.build.folder import in_folder, writing_to
-from bert_ft.config.build.optimizer import build_optimizer
+from bert_ft.config.build.folder import in_folder, record_setting, writing_to
+from bert_ft.config.build.optimizer import build_optimizer, with_default_lr
 from bert_ft.config.build.trainer import precision_of, quieten, trainer_with
 from bert_ft.config.instantiate import build, trusting
 from bert_ft.config.run_folder import check_folder
@@ -149,6 +149,10 @@ def build_stage(recipe: Recipe, folder: Path) -> Any:
             for text in texts:
                 log.log(level, text)
     recipe.check_encoder()
+    if settings.optimizer.lr is None:
+        optimizer = with_default_lr(optimizer, settings.optimizer, inputs.encoder_config)
+        if trainer.is_global_zero:
+            record_setting(folder, "optimizer.lr", settings.optimizer.lr)
     num_train, num_validation = recipe.num_rows()
     if trainer.is_global_zero:
         limit_cache(cache_folder(config.data.get("cache_dir")), config.data.get("max_cache_gb"))

@@ -68,7 +68,7 @@ def test_each_trial_has_ended_and_the_first_one_is_as_configured(searched):
     assert len(complete) >= 2
     assert pruned
     assert trials[0].user_attrs["as_configured"] == []
-    assert trials[0].params == {"data.batch_size": 16, "optimizer.lr": 1e-4}
+    assert trials[0].params == {"data.batch_size": 16, "optimizer.lr": 3e-4}  # the encoder's default
     assert "as_configured" not in trials[1].user_attrs
 
 
