@@ -117,10 +117,10 @@ def search(
     try:
         begins_as_configured = settings.begin_as_configured and not is_grid(settings.sampler)
         # while the server prepares, and before there is a database
-        values = _configured(sweep, space, composed) if begins_as_configured else {}
+        first = _with_derived(sweep, space, composed) if begins_as_configured else composed
         opened = open_study(settings, config, space, directions, pruner, n_trials, composed)
         if begins_as_configured:
-            nulls = [name for name in left_null(space, composed) if name not in values]
+            values, nulls = configured(space, first), left_null(space, first)
             drawn = [name for name in space.distributions if name not in values and name not in nulls]
             queue_as_configured(opened.study, opened.storage, values, drawn, nulls)
         queue = TrialQueue(
@@ -197,15 +197,16 @@ def _check_values(sweep: Sweep, space: Space, fixed: Sequence[str]) -> DictConfi
     return composed
 
 
-def _configured(sweep: Sweep, space: Space, composed: DictConfig) -> dict[str, Any]:
-    """Return the configured value of each parameter whose range contains it, with the values that a run derives."""
+def _with_derived(sweep: Sweep, space: Space, composed: DictConfig) -> DictConfig:
+    """Return the configuration with the values that a run derives for searched keys that are null."""
     derived: Callable[[DictConfig], dict[str, Any]] | None = getattr(sweep.task, "derived", None)
     is_open = any(OmegaConf.select(composed, name, default=0) is None for name in space.distributions)
-    values = derived(composed) if derived is not None and is_open else {}
-    composed = composed.copy()
-    for key, value in values.items():
-        OmegaConf.update(composed, key, value)
-    return configured(space, composed)
+    if derived is None or not is_open:
+        return composed
+    found = composed.copy()
+    for key, value in derived(composed).items():
+        OmegaConf.update(found, key, value)
+    return found
 
 
 def _run(
