@@ -80,7 +80,7 @@ class Signals:
 
     @contextmanager
     def taken(self) -> Iterator[None]:
-        """Inside, the signals are taken that nobody else has: those of a search's trials end them as ever."""
+        """Inside the context, handle the signals that nothing else handles; they still end trials of a search as usual."""
         is_main = threading.current_thread() is threading.main_thread()
         before = {number: signal.getsignal(number) for number in SIGNALS} if is_main else {}
         if before.get(signal.SIGINT) is not signal.SIG_DFL:  # as it is in a trial

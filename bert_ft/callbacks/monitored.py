@@ -21,7 +21,7 @@ from bert_ft.training.clipping import ClippedGradients
 
 
 class MonitoredModule(Protocol):
-    """What a module that trains an encoder may have; our own modules have all of it."""
+    """Optional attributes of a module that trains an encoder; our own modules have all of them."""
 
     @property
     def max_tokens(self) -> int:
@@ -57,7 +57,7 @@ class MonitoredModule(Protocol):
 
 
 class JudgedModule(Protocol):
-    """What a module may say about the rows that it validates."""
+    """Optional attributes that describe the rows a module validates."""
 
     @property
     def task(self) -> Task:
@@ -69,7 +69,7 @@ class JudgedModule(Protocol):
 
 
 class CachingModule(Protocol):
-    """What a module may have that can compute a frozen part of its encoder once and keep it."""
+    """Optional attribute of a module that caches the output of frozen layers."""
 
     @property
     def frozen_states(self) -> Any | None:
@@ -85,7 +85,7 @@ class PreparedSplits(Protocol):
 
 
 class MonitoredData(Protocol):
-    """What a data module may say about its texts."""
+    """Optional attributes of a data module that describe its texts."""
 
     @property
     def data(self) -> PreparedSplits:

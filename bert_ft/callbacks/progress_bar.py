@@ -140,7 +140,7 @@ class ProgressBar(NamedEpochs):
 
 
 class _TimeOfRun(CustomTimeColumn):
-    """The time left of the run."""
+    """A column with the remaining time of the whole run."""
 
     def __init__(self, bar: ProgressBar, trainer: Trainer, style: Any) -> None:
         super().__init__(style)

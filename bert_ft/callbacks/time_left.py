@@ -20,7 +20,7 @@ class TimeLeft:
         self._mark = 0.0
 
     def see(self, step: int) -> None:
-        """Note that so many steps are done."""
+        """Start the clock at the first ``step`` reported; later calls change nothing."""
         if self._first_step is None:
             self._first_step, self._mark = step, time.monotonic()
 

@@ -29,7 +29,7 @@ PHASES = ("data", "forward", "backward", "optimizer", "validation")
 class TrainingCurves(Monitor):
     """``train/loss_smoothed``, real tokens and sequences per second, padding, peak memory, and seconds for each phase.
 
-    All but the loss and the memory are of the time since the last reading; throughput leaves out validation. Phases
+    All values except the loss and the memory cover the time since the last reading; throughput leaves out validation. Phases
     are measured on the host: on a GPU a phase ends when its work is queued. When training ends, the time after the
     last reading is logged as ``seconds_after/<phase>``.
 

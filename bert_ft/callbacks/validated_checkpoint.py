@@ -50,7 +50,7 @@ class ValidatedCheckpoint(DecidingCheckpoint):
         if step != self.step_of_best:
             if step is None or step < self.step_of_best:
                 log.warning(
-                    "%s isn't there as it was at step %s; the best checkpoint is chosen among the next ones",
+                    "%s was removed or replaced since step %s; the best checkpoint is chosen from later ones",
                     self.best_model_path,
                     self.step_of_best,
                 )

@@ -1,4 +1,4 @@
-"""Uses of Hydra (1.4) that have no public way."""
+"""Uses of Hydra (1.4) that have no public API."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from omegaconf import DictConfig, OmegaConf
 
 def command_line() -> argparse.Namespace:
     """Read the command line as ``hydra.main`` will."""
-    # no public way: ``hydra.main`` reads it and acts at once, before a command can be checked.
+    # no public API: ``hydra.main`` reads it and acts at once, before a command can be checked.
     return get_args_parser().parse_intermixed_args()
 
 
 def quoted(text: str) -> str:
     """Return any text as a value of an override."""
-    # no public way: the grammar of overrides is documented, but nothing writes it.
+    # no public API: the grammar of overrides is documented, but nothing writes it.
     return QuotedString(text, Quote.single).with_quotes()
 
 
 def is_basic_launcher(launcher: Launcher) -> bool:
     """Return whether jobs run in this process, one after the other; a user's launcher may extend Hydra's basic one."""
-    # no public way: the class of ``hydra/launcher=basic`` isn't exported.
+    # no public API: the class of ``hydra/launcher=basic`` isn't exported.
     from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 
     return type(launcher) is BasicLauncher
@@ -45,20 +45,20 @@ def is_basic_launcher(launcher: Launcher) -> bool:
 
 def returned(result: JobReturn) -> Any:
     """Return what a job returned, or the exception that it raised."""
-    # no public way: ``JobReturn.return_value`` prints and raises the exception.
+    # no public API: ``JobReturn.return_value`` prints and raises the exception.
     return result._return_value
 
 
 def set_hydra_config(config: Any) -> None:
-    """Let ``${hydra:...}`` and ``HydraConfig.get`` answer from the configuration of a job that doesn't run yet."""
-    # no public way: only ``run_job`` sets it, after it has read the name of the job's folder.
+    """Let ``${hydra:...}`` and ``HydraConfig.get`` answer from the configuration of a job that isn't running yet."""
+    # no public API: only ``run_job`` sets it, after it has read the name of the job's folder.
     HydraConfig.instance().set_config(config)
 
 
 @contextmanager
 def whole_records(write: Callable[[Path, bytes], None]) -> Iterator[None]:
     """Inside, ``write`` replaces the files of a job's record (``.hydra``): a resumed run must not lose the one that it has."""
-    # no public way: ``run_job`` writes it over the one before, whatever callbacks there are.
+    # no public API: ``run_job`` writes it over the one before, whatever callbacks there are.
 
     def save(cfg: DictConfig, filename: str, output_dir: Path) -> None:
         output_dir.mkdir(parents=True, exist_ok=True)
@@ -73,7 +73,7 @@ def whole_records(write: Callable[[Path, bytes], None]) -> Iterator[None]:
 
 def keep_files(loader: ConfigLoader) -> None:
     """Compose every later job from the files as they are read now; others are read when needed."""
-    # no public way: a ``ConfigLoader`` reads its files for each job of a sweep, and takes no other source.
+    # no public API: a ``ConfigLoader`` reads its files for each job of a sweep, and takes no other source.
     if isinstance(loader, ConfigLoaderImpl):
         loader.repository = _KeptFiles(loader.repository)  # type: ignore[assignment]  # used by its interface
 

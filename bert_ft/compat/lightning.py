@@ -1,4 +1,4 @@
-"""Uses of Lightning (2.6) that have no public way."""
+"""Uses of Lightning (2.6) that have no public API."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from torch import Tensor
 
 def is_fitting(trainer: Trainer) -> bool:
     """Return whether ``Trainer.fit`` runs, including its validations."""
-    # no public way: in them ``trainer.training`` and ``trainer.validating`` are both false.
+    # no public API: in them ``trainer.training`` and ``trainer.validating`` are both false.
     return trainer.state.fn is TrainerFn.FITTING
 
 
 def set_max_epochs(trainer: Trainer, epochs: int) -> None:
     """Set the number of epochs of a trainer that exists already; -1 = no limit."""
-    # no public way: ``max_epochs`` belongs to the constructor, but depends on the trainer's processes and limits.
+    # no public API: ``max_epochs`` belongs to the constructor, but depends on the trainer's processes and limits.
     trainer.fit_loop.max_epochs = epochs
 
 
 def num_batches_begun(trainer: Trainer) -> int:
     """Return how many batches of the epoch were given to training, including the current one."""
-    # no public way: a trainer counts only optimizer steps and epochs.
+    # no public API: a trainer counts only optimizer steps and epochs.
     return trainer.fit_loop.epoch_loop.batch_progress.current.ready
 
 
 def is_within_epoch(trainer: Trainer) -> bool:
     """Return whether an epoch has begun and isn't counted as done, though its batches may be."""
-    # no public way: ``trainer.current_epoch`` increases some time after an epoch's last batch.
+    # no public API: ``trainer.current_epoch`` increases some time after an epoch's last batch.
     done = trainer.fit_loop.epoch_progress.current
     return done.completed < done.ready
 
@@ -62,7 +62,7 @@ def end_epoch(checkpoint: dict[str, Any]) -> None:
 
     With ``max_steps`` Lightning 2.6 would resume within that epoch, and train on one batch too many.
     """
-    # no public way: no API changes the state of the loops in a checkpoint.
+    # no public API: no API changes the state of the loops in a checkpoint.
     progress = checkpoint["loops"]["fit_loop"]
     epochs, batches = progress["epoch_progress"], progress["epoch_loop.batch_progress"]
     current = epochs["current"]
@@ -74,7 +74,7 @@ def end_epoch(checkpoint: dict[str, Any]) -> None:
 
 def finds_unused_parameters(trainer: Trainer) -> bool:
     """Return whether a strategy of several processes allows parameters without a gradient."""
-    # no public way: ``DDPStrategy`` takes ``find_unused_parameters``, but has no attribute for it.
+    # no public API: ``DDPStrategy`` takes ``find_unused_parameters``, but has no attribute for it.
     settings: dict[str, Any] = getattr(trainer.strategy, "_ddp_kwargs", {})
     return bool(settings.get("find_unused_parameters"))
 
@@ -82,7 +82,7 @@ def finds_unused_parameters(trainer: Trainer) -> bool:
 class NamedEpochs(RichProgressBar):
     """A ``RichProgressBar`` whose subclass names the epochs; Lightning counts them from 0."""
 
-    # no public way: the description of the bar is private.
+    # no public API: the description of the bar is private.
 
     def epoch_name(self, epoch: int) -> str:
         """Return what to call the epoch of this number, from 0."""
@@ -96,7 +96,7 @@ class NamedEpochs(RichProgressBar):
 class DecidingCheckpoint(ModelCheckpoint):
     """A ``ModelCheckpoint`` whose subclass decides when it looks and what it keeps."""
 
-    # no public way: when it looks is an argument of the constructor, too early to know whether anything is validated; and
+    # no public API: when it looks is an argument of the constructor, too early to know whether anything is validated; and
     # only a metric decides what it keeps
 
     def __init__(self, *args: Any, **settings: Any) -> None:

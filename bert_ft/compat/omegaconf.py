@@ -1,4 +1,4 @@
-"""Uses of OmegaConf (2.4) that have no public way."""
+"""Uses of OmegaConf (2.4) that have no public API."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def detached(node: DictConfig) -> DictConfig:
 
     Other copies, such as each of ``hydra.utils.instantiate``, copy the whole configuration around the node.
     """
-    # no public way: a node doesn't say its key, which Hydra's errors name
+    # no public API: a node doesn't say its key, which Hydra's errors name
     keys = []
     parent: Any = node
     while parent is not None and parent._key() is not None:

@@ -1,4 +1,4 @@
-"""Uses of Optuna (5.0) that have no public way."""
+"""Uses of Optuna (5.0) that have no public API."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _POINT_OF_A_GRID = ("grid_id", "search_space")
 
 def cached(storage: RDBStorage, repeat: Callable[[Callable[[], Any]], Any] | None = None) -> CachedStorage:
     """Wrap a database as Optuna itself does, in a cache of finished trials; ``repeat`` makes each of its calls."""
-    # no public way: a study exposes neither its cache nor the database behind it.
+    # no public API: a study exposes neither its cache nor the database behind it.
     return _CachedStorage(storage) if repeat is None else _RepeatingStorage(storage, repeat)
 
 
@@ -47,7 +47,7 @@ for _name, _method in vars(BaseStorage).items():
 
 def database_of(storage: CachedStorage) -> RDBStorage:
     """Return the database behind a cache."""
-    # no public way: the cache has no accessor for it.
+    # no public API: the cache has no accessor for it.
     backend = storage._backend
     assert isinstance(backend, RDBStorage)
     return backend
@@ -55,13 +55,13 @@ def database_of(storage: CachedStorage) -> RDBStorage:
 
 def engine_of(storage: CachedStorage | RDBStorage) -> Any:
     """Return SQLAlchemy's engine of a database."""
-    # no public way: locks, the server's clock and SQLite's settings need connections of this engine, which isn't documented.
+    # no public API: locks, the server's clock and SQLite's settings need connections of this engine, which isn't documented.
     return (database_of(storage) if isinstance(storage, _CachedStorage) else storage).engine
 
 
 def url_of(study: Study) -> str | None:
     """Return the address of a study's database, without its password; ``None`` if the study is in memory."""
-    # no public way: a study doesn't say where it is stored.
+    # no public API: a study doesn't say where it is stored.
     storage = study._storage
     backend = storage._backend if isinstance(storage, _CachedStorage) else storage
     return (
@@ -71,19 +71,19 @@ def url_of(study: Study) -> str | None:
 
 def trial_id(trial: Trial | FrozenTrial) -> int:
     """Return the id of a trial in its storage."""
-    # no public way: ``trial.number`` counts within a study, and every method of a storage takes this id.
+    # no public API: ``trial.number`` counts within a study, and every method of a storage takes this id.
     return trial._trial_id
 
 
 def running_trial(study: Study, storage_id: int) -> Trial:
     """Return a trial that another process began, to report to it from this one."""
-    # no public way: ``Study.ask`` only begins new trials, and the constructor of ``Trial`` isn't documented.
+    # no public API: ``Study.ask`` only begins new trials, and the constructor of ``Trial`` isn't documented.
     return Trial(study, storage_id)
 
 
 def tell(study: Study, number: int, state: TrialState, values: Sequence[float] | None = None) -> None:
     """End a trial by its number, unless it has ended."""
-    # no public way: outside of Optuna's loop, ``Study.tell`` for the last trial of a grid ends the trial and then raises an
+    # no public API: outside of Optuna's loop, ``Study.tell`` for the last trial of a grid ends the trial and then raises an
     # error without its own type, since the sampler stops the loop
     try:
         study.tell(number, None if values is None else list(values), state, skip_if_finished=True)
@@ -94,7 +94,7 @@ def tell(study: Study, number: int, state: TrialState, values: Sequence[float] |
 
 def attributes_to_repeat(trial: FrozenTrial) -> dict[str, Any]:
     """Return the system attributes with which a waiting trial gets the same values, at the same point of a grid."""
-    # no public way: ``Study.enqueue_trial`` takes values, but no point of a grid, and the values that a trial was queued
+    # no public API: ``Study.enqueue_trial`` takes values, but no point of a grid, and the values that a trial was queued
     # with are lost if it ended before it had drawn them
     found = {name: trial.system_attrs[name] for name in _POINT_OF_A_GRID if name in trial.system_attrs}
     if values := {**trial.system_attrs.get(_FIXED_VALUES, {}), **trial.params}:
@@ -104,13 +104,13 @@ def attributes_to_repeat(trial: FrozenTrial) -> dict[str, Any]:
 
 def is_in_range(distribution: FloatDistribution | IntDistribution, value: float) -> bool:
     """Return whether a number is in a range, and on its steps."""
-    # no public way: distributions have no public test for a value.
+    # no public API: distributions have no public test for a value.
     return distribution._contains(value)
 
 
 def innermost_pruner(pruner: BasePruner) -> BasePruner | None:
     """Return the pruner inside of ``PatientPruner``s, ``None`` if they have none; another pruner itself."""
-    # no public way: ``PatientPruner`` doesn't expose its arguments.
+    # no public API: ``PatientPruner`` doesn't expose its arguments.
     inner: BasePruner | None = pruner
     while isinstance(inner, PatientPruner):
         inner = inner._wrapped_pruner

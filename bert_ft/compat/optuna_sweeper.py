@@ -1,4 +1,4 @@
-"""Uses of Hydra's plugin for Optuna (1.4) that have no public way."""
+"""Uses of Hydra's plugin for Optuna (1.4) that have no public API."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def params_of(overrides: Sequence[str]) -> tuple[dict[str, BaseDistribution], di
         HydraException: an override can't be read.
         ValueError: a range is empty, or has no logarithm.
     """
-    # no public way: the plugin reads them inside its own ``sweep``.
+    # no public API: the plugin reads them inside its own ``sweep``.
     return create_params_from_overrides(list(overrides))
 
 
 def grid_choices(distribution: BaseDistribution) -> list[Any]:
     """Return all values of a distribution; raise ``ValueError`` if there are infinitely many."""
-    # no public way: the plugin computes them only for its own grid.
+    # no public API: the plugin computes them only for its own grid.
     return list(OptunaSweeperImpl._to_grid_sampler_choices(distribution))

@@ -1,4 +1,4 @@
-"""Uses of torch (2.13) that have no public way, outside of the kernels."""
+"""Uses of torch (2.13) that have no public API, outside of the kernels."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from torch import Tensor, nn
 
 def is_in_backward() -> bool:
     """Return whether a backward pass runs, in which checkpointed layers are recomputed."""
-    # no public way: ``torch.utils.checkpoint`` doesn't say when it recomputes.
+    # no public API: ``torch.utils.checkpoint`` doesn't say when it recomputes.
     return torch._C._current_graph_task_id() != -1
 
 
 def differences(values: Sequence[Tensor], others: Sequence[Tensor]) -> list[Tensor]:
     """Return ``values`` minus ``others``, one by one."""
-    # no public way: documented operations take one tensor each, so each is a kernel of its own on a GPU.
+    # no public API: documented operations take one tensor each, so each is a kernel of its own on a GPU.
     return cast(list[Tensor], list(torch._foreach_sub(list(values), list(others))))
 
 
 def multiply_in_place(values: Sequence[Tensor], factor: Tensor | float) -> None:
     """Multiply all of ``values`` by one number."""
-    # no public way: see ``differences``.
+    # no public API: see ``differences``.
     torch._foreach_mul_(list(values), factor)
 
 
 def l2_norms(values: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
     """Return the L2 norm of each of ``values``, computed in ``dtype``."""
-    # no public way: see ``differences``; ``torch.nn.utils.get_total_norm`` returns one norm of all.
+    # no public API: see ``differences``; ``torch.nn.utils.get_total_norm`` returns one norm of all.
     return cast(list[Tensor], list(torch._foreach_norm(list(values), dtype=dtype)))
 
 
 def interpolate_in_place(values: Sequence[Tensor], ends: Sequence[Tensor], weight: float) -> None:
     """Replace each of ``values`` by ``(1 - weight) * value + weight * end``, of floating-point numbers."""
-    # no public way: see ``differences``; ``get_ema_multi_avg_fn`` and similar fix the weight in advance.
+    # no public API: see ``differences``; ``get_ema_multi_avg_fn`` and similar fix the weight in advance.
     torch._foreach_lerp_(list(values), list(ends), weight)
 
 
@@ -59,7 +59,7 @@ def flash_attention(
         scaling: factor of the products of queries and keys.
         reach: how many tokens to either side a token attends to; -1 = all.
     """
-    # no public way: ``torch.nn.attention.varlen.varlen_attn`` calls this kernel without dropout.
+    # no public API: ``torch.nn.attention.varlen.varlen_attn`` calls this kernel without dropout.
     is_causal, returns_mask = False, False
     lengths = (ends, ends, longest, longest)
     window = {"window_size_left": reach, "window_size_right": reach}
@@ -71,7 +71,7 @@ def flash_attention(
 
 def hooks_of(module: nn.Module) -> Iterator[OrderedDict[int, Any]]:
     """Yield the tables of all hooks registered on a module itself."""
-    # no public way: a hook is removed by the handle from its registration, but a module doesn't list its hooks.
+    # no public API: a hook is removed by the handle from its registration, but a module doesn't list its hooks.
     for name, value in vars(module).items():
         if name.endswith("_hooks") and isinstance(value, OrderedDict):
             yield value
@@ -80,7 +80,7 @@ def hooks_of(module: nn.Module) -> Iterator[OrderedDict[int, Any]]:
 class KeepsFloat32(nn.Module):
     """A module with buffers that stay as they are when it is converted to 16 bits."""
 
-    # no public way: ``to``, ``half`` and ``bfloat16`` convert all floats of a module and its children, and call no hook
+    # no public API: ``to``, ``half`` and ``bfloat16`` convert all floats of a module and its children, and call no hook
     in_float32: ClassVar[tuple[str, ...]] = ()  # names of buffers; each may be None
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:

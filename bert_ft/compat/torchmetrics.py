@@ -1,4 +1,4 @@
-"""Uses of torchmetrics (1.9) that have no public way."""
+"""Uses of torchmetrics (1.9) that have no public API."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def import_without_signals() -> None:
     torchmetrics imports it to restore a function that scipy has dropped, for an audio metric (SRMRpy's), unless it is
     there. A later ``import scipy.signal`` works as usual.
     """
-    # no public way: ``import torchmetrics`` imports its metrics of every kind, and all their requirements
+    # no public API: ``import torchmetrics`` imports its metrics of every kind, and all their requirements
     name = "scipy.signal"
     if "torchmetrics" in sys.modules or name in sys.modules:
         return

@@ -16,7 +16,7 @@ from bert_ft.limits import Rule, rule_of
 
 @cache
 def declared(target: str) -> dict[str, Rule]:
-    """Return argument → rule for a ``_target_`` of this package; empty for any other."""
+    """Return the rule of each argument of a ``_target_`` in this package; empty for other targets."""
     module, _, name = target.rpartition(".")
     found = {}
     for argument, annotation, source in _arguments(module, name):

@@ -70,13 +70,13 @@ def claim(config: DictConfig, overrides: Sequence[str]) -> RunFolder:
 
 
 def interrupted(folder: RunFolder | None) -> str:
-    """Return what is said of a command that a signal has ended while nothing was trained, and clear up after it."""
+    """Return the message for a command that a signal ended while it wasn't training, and clean up after it."""
     if folder is None:
         return "interrupted"
     if folder.record is not None:
         return f"interrupted before the first step; to continue: {shlex.join(('python', *sys.orig_argv[1:]))}"
     if (folder.path / layout.METRICS_FILE).exists():
-        return f"interrupted when the run was finished; what it has saved: {folder.path}"
+        return f"interrupted after the run had finished; its results are in {folder.path}"
     if (folder.path / layout.OVERRIDES_FILE).exists():
         return f"interrupted before the first step; to continue: {resume_command(folder.path)}"
     folder.give_back()

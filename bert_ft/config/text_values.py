@@ -153,7 +153,7 @@ def _list(value: str, rule: Rule) -> str:
 
 
 def _split(values: str) -> list[str]:
-    """Return what stands between commas, of which those in quotes, in ``${...}`` or behind a backslash are none."""
+    """Split at commas, except those in quotes, in ``${...}`` or after a backslash."""
     found, position = [], 0
     pattern = re.compile(
         r"""\s*(?P<value>'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|(?:\\.|\$\{[^}]*\}|[^,\\]|\\$)*?)\s*(?:,|$)""",

@@ -150,7 +150,7 @@ def _write(bundle: Bundle, path: Path, optimize: bool) -> None:
 
 
 def _try(bundle: Bundle, path: Path) -> None:
-    """Write the graph of a family that nobody has exported, if it gives the logits that it should."""
+    """Export a model whose family isn't in the table; refuse it if the graph's logits differ from the model's."""
     import onnxruntime
 
     who = f"output={path.parent}: transformers' {bundle.classifier.config.model_type} can't be exported"

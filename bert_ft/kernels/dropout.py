@@ -81,7 +81,7 @@ def is_correct() -> bool:
 
 
 def require_correct() -> None:
-    """Raise ``DeviationError`` unless the masks pass their check; for the checks of kernels that use them."""
+    """Raise ``DeviationError`` unless the masks pass their check. Self-checks of kernels that use masks call this."""
     if not is_correct():
         raise DeviationError("its dropout failed")
 

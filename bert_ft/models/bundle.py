@@ -124,7 +124,7 @@ def save_bundle(
 
 
 def load_bundle(folder: Path | str, trust: Sequence[str] = ()) -> Bundle:
-    """Read a folder that ``save_bundle`` wrote, or the one of a run or a search that has it as ``model``; the classifier comes in evaluation mode, on the CPU.
+    """Read a folder that ``save_bundle`` wrote, or the folder of a run or search that contains it as ``model``; the classifier comes in evaluation mode, on the CPU.
 
     Nothing in the folder is executed: weights are safetensors, the rest is plain data. Classes and functions of the
     user's own that the model was built with are named in it, and imported only where ``trust`` has a pattern for their names.

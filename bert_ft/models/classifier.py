@@ -241,7 +241,7 @@ def build_linear(
     model, has_head = encoder.load_sequence_classifier(config, keep_head=keep_head)
     if keep_head and not has_head:
         raise ConfigError(
-            f"model.keep_head=true: encoder.name_or_path={encoder.name_or_path} has no head of model=bert_linear; {OFF}"
+            f"model.keep_head=true: encoder.name_or_path={encoder.name_or_path} has no head that model=bert_linear could keep; {OFF}"
         )
     if has_head and not keep_head:
         say_left_out(encoder)

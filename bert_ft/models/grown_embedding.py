@@ -9,7 +9,7 @@ from bert_ft.models.families import family_of
 
 
 def grow_embedding(model: PreTrainedModel, num_embeddings: int | None) -> None:
-    """Give the token embedding, and a head that guesses tokens, so many rows, in place; ``None`` changes nothing.
+    """Grow the token embedding, and the head that predicts tokens, to this many rows, in place; ``None`` changes nothing.
 
     The new rows are drawn close to the mean of the others.
 

@@ -64,7 +64,7 @@ def position_offset(encoder: PreTrainedModel) -> int:
 
 
 def padded_inputs(encoder: PreTrainedModel, input_ids: Tensor) -> dict[str, Tensor]:
-    """Return the arguments for padded ``input_ids`` ``(batch, length)`` beside their mask and token types."""
+    """Return the arguments for padded ``input_ids`` ``(batch, length)`` besides their mask and token types."""
     inputs = {}
     # RoBERTa's own code gives a padding id within a text the padding's position
     if position_offset(encoder):

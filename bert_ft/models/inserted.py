@@ -74,7 +74,7 @@ def inserted_in(encoder: nn.Module) -> dict[str, dict[str, Any]]:
 
 
 def is_inserted(name: str) -> bool:
-    """Return whether a parameter of an encoder, by its name, is of an inserted module."""
+    """Return whether an encoder parameter with this name belongs to an inserted module."""
     return f".{_NAME}." in name
 
 

@@ -32,7 +32,7 @@ def keep_residual_head(classifier: Any, encoder: EncoderSpec, entries: Mapping[s
         entries: the task's ``config_entries``.
 
     Raises:
-        ConfigError: there is no such head, it is built otherwise, or of other labels.
+        ConfigError: there is no such head, its architecture differs, or its labels do.
     """
     where = f"model.keep_head=true: encoder.name_or_path={encoder.name_or_path}"
     specification = _specification(encoder)

@@ -42,7 +42,7 @@ _OTHERS: dict[str, str] = {
 
 
 def _refused() -> dict[str, str]:
-    """Add the decoders and encoder-decoders that transformers has for classification, as it lists them."""
+    """Return model type → reason: those above, and all decoders and encoder-decoders that transformers lists for classification."""
     both = set(modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES)
     decoders = {*modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, "mistral4"} - both  # not listed for that
     decoders -= set(modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES)

@@ -1,6 +1,6 @@
 """The top of a pre-trained encoder, reset to random weights before fine-tuning.
 
-Source: Zhang et al. 2021, arXiv 2006.05987: the highest layers are specialized in the pre-training task, and with few
+Source: Zhang et al. 2021, arXiv 2006.05987: the highest layers are specialized for the pre-training task, and if
 rows random weights are a better start for them.
 """
 

@@ -116,8 +116,8 @@ def _warnings(
         own = load_tokenizer(encoder.resolve(), encoder.revision)
     except CheckpointError:
         yield (
-            f"{where}: encoder.name_or_path={encoder.name_or_path} comes without a tokenizer, so whether the ids are those "
-            "that it was trained with isn't known"
+            f"{where}: encoder.name_or_path={encoder.name_or_path} has no tokenizer, so it can't be checked whether "
+            "these ids are the ones it was trained with"
         )
         return
     learnt = {index: token for token, index in own.get_vocab().items()}
@@ -126,7 +126,7 @@ def _warnings(
     if own.num_special_tokens_to_add() != tokenizer.num_special_tokens_to_add():
         roles.append("the number of special tokens around a text")
     if moved or roles:
-        apart = f"; apart from its own are also: {', '.join(roles)}" if roles else ""
+        apart = f"; these also differ from the encoder's own tokenizer: {', '.join(roles)}" if roles else ""
         yield (
             f"{where}: {moved:,} of its {len(vocabulary):,} tokens have ids that are other tokens for "
             f"encoder.name_or_path={encoder.name_or_path}, so that what the encoder has learnt of these means nothing"
@@ -135,7 +135,7 @@ def _warnings(
     if lowercases(own) is not lowercases(tokenizer) and spec.lowercase is None:
         yield (
             f"{where}: {'lower-cases' if lowercases(tokenizer) else 'keeps capital letters'}, unlike the tokenizer of "
-            f"encoder.name_or_path={encoder.name_or_path}; set {_KEY}.lowercase={str(lowercases(own)).lower()} to do as that"
+            f"encoder.name_or_path={encoder.name_or_path}; set {_KEY}.lowercase={str(lowercases(own)).lower()} to match it"
         )
 
 

@@ -28,11 +28,11 @@ def hand_over(folder: Path | str, encoder: PreTrainedModel, *, reinit_layers: in
     try:
         missing, unexpected = encoder.load_state_dict(state, strict=False)
     except RuntimeError as error:  # shapes
-        raise CheckpointError(f"pretrain: the encoder in {folder} has another shape: {error}") from error
+        raise CheckpointError(f"pretrain: the encoder in {folder} has a different shape: {error}") from error
     lacking = [name for name in missing if not name.startswith(_ABOVE) and not is_inserted(name)]
     if lacking or unexpected:
         raise CheckpointError(
-            f"pretrain: the encoder in {folder} has {len(unexpected)} tensors too many and {len(lacking)} too few "
+            f"pretrain: the encoder in {folder} has {len(unexpected)} unexpected tensors and lacks {len(lacking)} "
             f"({', '.join([*unexpected, *lacking][:3])})"
         )
     reinitialize(encoder, reinit_layers)

@@ -12,11 +12,11 @@ _POOLER = re.compile(r"pooler\.")
 
 @dataclass(frozen=True)
 class LayerNames:
-    """How a family names its parameters: patterns of prefixes inside the Hugging Face base model.
+    """How a family names its parameters: regular expressions for the start of a name inside the Hugging Face base model.
 
     Attributes:
         embeddings: parameters below the layers or read by every layer: depth 0.
-        layer: parameters of a layer, with a group for its number; ``None`` if there are no such names.
+        layer: parameters of one layer; the pattern's group captures its number. ``None`` if the names contain none.
         first_layer: parameters of the first layer without its number.
         all_layers: parameters shared by all layers; they get the depth of the highest.
         final_norm: pre-trained parameters after the last layer.

@@ -15,7 +15,7 @@ from bert_ft.limits import NotNegative, check_limits
 
 
 class WeightDecaySchedule(ABC):
-    """Turn the number of training steps into a function step → multiplier of each group's weight decay."""
+    """Return a function from an optimizer step to the multiplier of each group's weight decay."""
 
     @abstractmethod
     def multiplier(self, total_steps: float) -> Callable[[int], float]:

@@ -18,7 +18,7 @@ from bert_ft.reporting.table import Table
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page under its own heading; ``note`` holds for all parts, such as the step shown."""
+    """A part of the page under its own heading; ``note`` applies to all parts, such as the step shown."""
 
     title: str
     note: str

@@ -39,7 +39,7 @@ def outputs_of(log: RunLog) -> Outputs:
     """Return the outputs of the validation that the report shows.
 
     Raises:
-        NotLogged: none was kept, or no row of it has finite logits.
+        NotLogged: no validation outputs were kept, or none of their rows has finite logits.
     """
     if log.validation is None:
         raise NotLogged("no monitor/validation_<step>.npz was kept (monitor confidence)")

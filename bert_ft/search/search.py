@@ -75,7 +75,7 @@ def search(
     imports what trials need, ``derived(config)`` returns settings that a run derives, by key.
 
     Raises:
-        UserError: something about the search is wrong, which is said before a trial starts, or too many trials fail.
+        UserError: the search is misconfigured (raised before any trial starts), or too many trials fail.
     """
     gc.enable()  # commands of this package disable it until their heavy imports, which happen in trials here
     keep_files(hydra_context.config_loader)
@@ -89,7 +89,7 @@ def search(
         raise ConfigError("\n".join(found))
     if not space.distributions and settings.custom_search_space is None:
         log.warning(
-            "The search space is empty, so one trial is run and the others have its value; give e.g. "
+            "The search space is empty, so one trial is run, and the others take its value; give e.g. "
             "'optimizer.lr=interval(1e-5,1e-3)'"
         )
     directions = settings.directions(config)

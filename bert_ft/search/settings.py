@@ -105,7 +105,7 @@ def plain_values(node: Any) -> Any:
 
 
 def direction_names(direction: Any) -> Any:
-    """Return directions as text; configurations of Hydra's plugin have members of an enumeration."""
+    """Return directions as text; configurations of Hydra's plugin may have enum members."""
     if isinstance(direction, list):
         return [direction_names(each) for each in direction]
     return getattr(direction, "name", direction)

@@ -103,7 +103,7 @@ class TopProbabilities(NamedTuple):
 
 
 def top_probabilities(logits: NDArray, labels: NDArray) -> TopProbabilities:
-    """Return the top prediction of each row of logits ``(rows, classes)``; the first of equal ones."""
+    """Return the top prediction of each row of logits ``(rows, classes)``; of equal logits the first class counts."""
     import numpy as np
 
     logits = logits.astype(np.float64)

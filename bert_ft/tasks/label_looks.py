@@ -115,7 +115,7 @@ def _few(counts: Mapping[str, Counts], is_set_aside: bool) -> Iterator[str]:
     if is_set_aside and ratio <= 0.4:
         yield f"{said}: data.validation_ratio={ratio:g}"
     else:
-        yield f"{said}; more rows of them would help"
+        yield f"{said}; more rows of these classes would help"
 
 
 def _more(names: Sequence[str]) -> str:

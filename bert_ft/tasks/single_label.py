@@ -99,7 +99,7 @@ class SingleLabel(Task):
     def report_warnings(
         self, summaries: Mapping[str, Mapping[str, int | float]], set_aside: Collection[str]
     ) -> Iterator[str]:
-        """Yield what the labels look like if that isn't a class a row, and classes that are rare."""
+        """Yield a warning if the labels don't look like one class per row, and for rare classes."""
         return label_warnings(summaries, set_aside)
 
     def plain_loss(self, logits: Tensor, targets: Tensor) -> Tensor:

@@ -37,12 +37,12 @@ class Task(ABC):
     """What turns a label column into a target, logits into a loss and a prediction, and a split into metrics.
 
     The fields of a derived dataclass are its settings: keys of the ``task`` node, written into the saved folder.
-    In shapes, ``batch`` is the number of texts and ``num_labels`` that of ``names``.
+    In shapes, ``batch`` is the number of texts and ``num_labels`` is ``len(names)``.
 
     Attributes:
         names: names of the model's outputs; empty until ``fitted``.
         name: name of the task in messages and saved folders.
-        objectives: metric of a split → ``max`` or ``min``; ``objective.metric`` may also name others of ``metrics``.
+        objectives: metric → ``max`` or ``min``; ``objective.metric`` may also name other entries of ``metrics``.
         problem_type: the entry of that name in ``config.json``.
         prediction_columns: columns that prediction adds to a file.
         supports: the ``OPTIONAL_KEYS`` that this task supports.

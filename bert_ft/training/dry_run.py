@@ -89,7 +89,7 @@ def _check_file(key: str, callback: ModelCheckpoint, names: Mapping[str, Any], i
         callback.format_checkpoint_name(values | dict.fromkeys(("epoch", "step"), torch.tensor(1)))
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise ConfigError(
-            f"{key}.filename={callback.filename}: no name can be made of it: {error}"
+            f"{key}.filename={callback.filename}: can't be turned into a file name: {error}"
         ) from error
     folder = str(callback.dirpath)
     if "://" in folder:

@@ -41,7 +41,7 @@ def tidy(folder: Path, keep: str) -> None:
 
 
 def size_line(folder: Path) -> str:
-    """Return the size of a run's folder, and what of it may be deleted."""
+    """Return the size of a run's folder, and which parts of it may be deleted."""
     sizes = {
         f"{name}/": size
         for name in (layout.CHECKPOINT_FOLDER, STAGE_CHECKPOINTS, STAGE_MODEL)

@@ -61,7 +61,7 @@ class Objective(nn.Module):
     Args:
         loss: of ``(logits, labels)``.
         terms: what is added.
-        task: says which labels are the same and how far two passes lie apart, where a term asks for it.
+        task: says which labels are equal and how far apart two passes are; needed only by the contrastive term and R-Drop.
     """
 
     def __init__(self, loss: nn.Module, terms: LossTerms | None = None, task: Task | None = None) -> None:

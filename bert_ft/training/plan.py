@@ -61,12 +61,12 @@ def check_plan(trainer: Trainer, plan: Plan, schedule: Schedule, num_validation_
     overfit_batches = trainer.overfit_batches  # type: ignore[attr-defined]  # Lightning sets it late
     if overfit_batches:
         raise ConfigError(
-            f"trainer.overfit_batches={overfit_batches}: Lightning would cut batches of its own, of one row each; "
+            f"trainer.overfit_batches={overfit_batches}: Lightning would build its own batches, of one row each; "
             "set trainer.limit_train_batches instead"
         )
     if plan.batches == 0:
         raise ConfigError(
-            f"trainer.limit_train_batches={trainer.limit_train_batches}: is less than one of the batches; raise it"
+            f"trainer.limit_train_batches={trainer.limit_train_batches}: leaves no training batch in an epoch; raise it"
         )
     interval = trainer.val_check_interval
     if isinstance(interval, int) and trainer.check_val_every_n_epoch is not None and interval > plan.batches:
@@ -77,6 +77,6 @@ def check_plan(trainer: Trainer, plan: Plan, schedule: Schedule, num_validation_
     if num_validation_rows < trainer.world_size:
         raise ConfigError(
             f"trainer.devices: {trainer.world_size} processes for {num_validation_rows} validation rows; each "
-            "needs one at least"
+            "process needs at least one"
         )
     schedule.multiplier(plan.steps)  # refuses a warm-up that is too long, and an end that is unknown

@@ -156,7 +156,7 @@ class PretrainingModule(EncoderModule):
 
 
 def held_out_metrics(sums: dict[str, float], objective: PretrainingObjective) -> dict[str, float]:
-    """What is logged of the sums over all held-out texts; a term that isn't trained on is missing."""
+    """Return the metrics to log, from sums over all held-out texts; a term with weight 0 is left out."""
     found: dict[str, float] = {"loss": 0.0}
     if objective.mlm_weight:
         loss = _ratio(sums["nats"], sums["targets"])

@@ -151,7 +151,7 @@ def prepare(trainer: Trainer, module: LightningModule, path: str) -> int:
     state = checkpoint["state_dict"]
     ours = {name: value.shape for name, value in module.state_dict().items()}
     if ours != {name: value.shape for name, value in state.items()}:
-        raise CheckpointError(f"resume_from={path}: is of another model than the one configured")
+        raise CheckpointError(f"resume_from={path}: belongs to a different model than the one configured")
     # Lightning does this after it has loaded the weights, which would round those of 64 bits
     trainer.precision_plugin.convert_module(module)
     return int(checkpoint["global_step"])
@@ -198,7 +198,7 @@ def check_same_training(
     weights = checkpoint.get(WEIGHTS_KEY, "raw")
     if weights not in ("raw", averaging):
         raise CheckpointError(
-            f"resume_from: the run averages its weights; go on with the same averaging={weights}"
+            f"resume_from: the run averages its weights; continue with the same averaging={weights}"
         )
     if checkpoint.get(TRAINED_ROWS_KEY, []) != trained_rows:
         raise CheckpointError(

@@ -97,7 +97,7 @@ def test_what_an_interruption_leaves(tmp_path, monkeypatch):
         interrupted(claim(config(begun.path, begun.path), [])) == f"interrupted before the first step; {line}"
     )
     (begun.path / "metrics.json").touch()
-    assert interrupted(begun) == f"interrupted when the run was finished; what it has saved: {begun.path}"
+    assert interrupted(begun) == f"interrupted after the run had finished; its results are in {begun.path}"
 
 
 def test_a_run_without_a_checkpoint_starts_from_the_beginning(tmp_path, capsys):

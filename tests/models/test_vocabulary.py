@@ -96,7 +96,7 @@ def test_other_special_tokens_are_warned_of(tiny_encoder, words, tmp_path):
     swapped = ["[PAD]", "[UNK]", "[SEP]", "[CLS]", "[MASK]", *words[len(SPECIAL) :]]
     (warning,) = fit(tiny_encoder, name_or_path=other(tmp_path, swapped)).warnings
     assert "2 of its" in warning
-    assert "also: cls_token, sep_token" in warning
+    assert "own tokenizer: cls_token, sep_token" in warning
 
 
 def test_none_around_the_text_is_warned_of(tiny_encoder, tmp_path):
@@ -133,4 +133,4 @@ def test_an_encoder_without_a_tokenizer(tiny_encoder, tmp_path):
         (tmp_path / "encoder").mkdir(exist_ok=True)
         shutil.copy(tiny_encoder / name, tmp_path / "encoder")
     (warning,) = fit(tmp_path / "encoder", name_or_path=str(tiny_encoder)).warnings
-    assert "comes without a tokenizer" in warning
+    assert "has no tokenizer" in warning

@@ -81,8 +81,8 @@ def test_another_encoder_is_refused(trained, tmp_path, tiny_encoder):
     folder, _ = trained
     config = EncoderSpec(str(tiny_encoder)).load_config()
     config.num_hidden_layers = 3
-    with pytest.raises(CheckpointError, match=r"has 0 tensors too many and 16 too few \(encoder\.layer\.2\."):
+    with pytest.raises(CheckpointError, match=r"has 0 unexpected tensors and lacks 16 \(encoder\.layer\.2\."):
         hand_over(folder, empty_encoder(config))
     config.num_hidden_layers, config.hidden_size = 2, 16
-    with pytest.raises(CheckpointError, match="has another shape"):
+    with pytest.raises(CheckpointError, match="has a different shape"):
         hand_over(folder, empty_encoder(config))

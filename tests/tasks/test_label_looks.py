@@ -51,4 +51,4 @@ def test_few_validation_rows():
         "fewer than 10 validation rows: 'y' 5; their score is uncertain: data.validation_ratio=0.25"
     )
     (given,) = label_warnings(counts, ())
-    assert given.endswith("more rows of them would help")
+    assert given.endswith("more rows of these classes would help")

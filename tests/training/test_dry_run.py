@@ -27,7 +27,7 @@ SAVED = "lightning.pytorch.callbacks.ModelCheckpoint"
         ),
         (
             ["callbacks.last_checkpoint.filename='{val/loss:.2q}'"],
-            "callbacks.last_checkpoint.filename={val/loss:.2q}: no name can be made of it",
+            "callbacks.last_checkpoint.filename={val/loss:.2q}: can't be turned into a file name",
         ),
         (
             ["callbacks.last_checkpoint.dirpath=/dev/null/nowhere"],
@@ -52,7 +52,7 @@ SAVED = "lightning.pytorch.callbacks.ModelCheckpoint"
         # before, when things are built
         (
             ["trainer.limit_train_batches=0.01"],
-            "trainer.limit_train_batches=0.01: is less than one of the batches",
+            "trainer.limit_train_batches=0.01: leaves no training batch in an epoch",
         ),
         (
             ["+callbacks.early_stopping.patient=3"],

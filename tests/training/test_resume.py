@@ -39,5 +39,5 @@ def test_weights_that_continue_as_they_were(saved, now):
 
 @pytest.mark.parametrize("now", [None, "ema"])
 def test_an_average_that_nothing_would_continue(now):
-    with pytest.raises(CheckpointError, match=r"averages its weights; go on with the same averaging=swa"):
+    with pytest.raises(CheckpointError, match=r"averages its weights; continue with the same averaging=swa"):
         check_same_training({WEIGHTS_KEY: "swa"}, averaging=now, trained_rows=[])

@@ -58,7 +58,7 @@ def check_fitted(task: Task, targets: np.ndarray, precision: Precision) -> None:
         precision: precision of the training.
 
     Raises:
-        ConfigError: names what the task lacks, or the precision.
+        ConfigError: the task lacks something, or the precision would round its targets.
     """
     key = f"task={task.name}"
     if not task.names:

@@ -47,7 +47,7 @@ def read_record(folder: str | None) -> JobRecord:
 
 
 def overrides_of(trial: TrialLog) -> list[str]:
-    """Return the overrides that make a run the trial; its parameters if they weren't noted."""
+    """Return the overrides that reproduce the trial as a single run; its parameters if they weren't recorded."""
     given = trial.overrides
     if given is None:
         given = [f"{name}={_written(value)}" for name, value in trial.params.items()]

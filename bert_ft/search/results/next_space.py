@@ -1,4 +1,4 @@
-"""The space that a next search should have: wider where good values are at an end, narrower elsewhere."""
+"""The search space to use next: wider where good values lie at an end, narrower elsewhere."""
 
 from __future__ import annotations
 

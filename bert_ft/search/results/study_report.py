@@ -31,13 +31,13 @@ def folder_of(study: Study, given: str | None) -> Path:
     """Return the folder to write to: the ``given`` one, else that of the study's sweep.
 
     Raises:
-        ConfigError: none is given, and the study has noted none, or one that doesn't exist.
+        ConfigError: none is given, and the study doesn't record one, or one that doesn't exist.
     """
     if given is not None:
         return Path(given)
     folder = study.user_attrs.get("folder")
     if folder is None:
-        raise ConfigError(f"folder: required, since study_name={study.study_name} has noted none")
+        raise ConfigError(f"folder: required, since study_name={study.study_name} doesn't record one")
     if not Path(folder).is_dir():  # moved, or on another machine
         raise ConfigError(
             f"folder: required, since {folder}, the folder of study_name={study.study_name}, doesn't exist"

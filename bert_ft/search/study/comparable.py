@@ -49,7 +49,7 @@ def differences(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, 
 
 
 def is_content(value: str) -> bool:
-    """Return whether ``shared_settings`` describes a file by this value."""
+    """Return whether this value of ``shared_settings`` stands for the content of a file."""
     return value.startswith("file of ")
 
 

@@ -72,7 +72,7 @@ class _AtSameProgress:
     Trials with different batch sizes may have no step in common, neither under ``max_epochs``, where they have different
     numbers of steps, nor under ``max_steps``, where their epochs end at other steps. Their learning rates follow the same
     schedule over their own total steps, so trials are compared at the same fraction of it, each by its latest report up to
-    there. Between trials that report at the same steps of equally many this changes nothing.
+    there. For trials that report at the same steps and have equally many steps, this changes nothing.
     """
 
     def __init__(self, study: optuna.Study, trial: FrozenTrial) -> None:

@@ -88,7 +88,7 @@ def test_wrong_studies(here, storage):
     )
     new_study(here, "foreign")
     refused(match=r"^study_name: required, .* holds several: foreign, mine$")
-    refused("study_name=foreign", match=r"^folder: required, since study_name=foreign has noted none$")
+    refused("study_name=foreign", match=r"^folder: required, since study_name=foreign doesn't record one$")
     (here / "sweep").rmdir()
     refused(
         "study_name=mine", match=r"^folder: required, since \S+/sweep, the folder of study_name=mine, doesn't"
