@@ -18,7 +18,7 @@ UNWRITABLE = {
     errno.EFBIG,
     errno.ESTALE,
 }
-# what couldn't be written beside work that was done all the same: a command that has some exits with code 1
+# files that couldn't be written although the work was done; the command then exits with code 1
 unwritten: list[OSError] = []
 
 
@@ -55,12 +55,12 @@ class OutputError(OSError):
 
 
 def is_unwritable(error: BaseException) -> bool:
-    """Return whether a file couldn't be written, rather than that something is wrong with our own code."""
+    """Return whether a file couldn't be written; other errors are faults of this package."""
     return isinstance(error, OutputError) or (isinstance(error, OSError) and error.errno in UNWRITABLE)
 
 
 def what_is_unwritable(error: OSError, folder: object = None) -> str:
-    """Return the line that says so; ``folder`` is where the file lies, should the error not name it."""
+    """Return the line that says what couldn't be written; ``folder`` is used if the error doesn't name a file."""
     if isinstance(error, OutputError):
         return str(error)
     where = error.filename or ("a file" if folder is None else f"a file in {folder}")
@@ -76,12 +76,12 @@ _LIBRARIES = {"hydra", "omegaconf", "optuna", "sqlalchemy", "sqlite3", "antlr4",
 
 
 def is_of_a_library(error: BaseException) -> bool:
-    """Return whether the error is one of Hydra's, OmegaConf's, Optuna's or SQLAlchemy's, or a file's that isn't yaml."""
+    """Return whether the error comes from Hydra, OmegaConf, Optuna or SQLAlchemy, or from a file that isn't yaml."""
     return any(base.__module__.split(".")[0] in _LIBRARIES for base in type(error).__mro__)
 
 
 def in_one_line(error: BaseException) -> str:
-    """Return what an error says; of a wrapped error of a database what its driver said."""
+    """Return the error's message in one line; for a wrapped database error, the message of its driver."""
     while error.__cause__ is not None and type(error).__module__.startswith(("optuna", "sqlalchemy")):
         error = error.__cause__
     said = getattr(error, "orig", None) or error

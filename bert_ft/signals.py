@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed terminal: what the first of these signals does, and that the second ends the process."""
+"""Handle Ctrl-C, SIGTERM and a closed terminal; a second signal ends the process."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _WAIT = "interrupted: this step is finished and saved first; once more ends at o
 
 
 class Signals:
-    """Which signal has come, and what the next one does.
+    """The signal received, and what the next one does.
 
     Args:
-        last_words: called by ``ending_at_once``, just before the process ends.
+        last_words: called by ``ending_at_once`` just before the process ends.
 
     Attributes:
-        received: the first one; ``None`` as long as there is none.
-        waits: whether the first one only leaves a note.
-        ends_process: whether the first one ends the process on the spot.
+        received: the first signal; ``None`` if there was none.
+        waits: whether the first signal is only recorded.
+        ends_process: whether the first signal ends the process immediately.
     """
 
     def __init__(self, last_words: Callable[[], None] = lambda: None) -> None:
@@ -42,12 +42,12 @@ class Signals:
         self._since = 0.0
 
     def install(self) -> None:
-        """Take the signals over; again where another has taken them meanwhile."""
+        """Install the handlers, again if another library has replaced them."""
         for number in self._taken:
             signal.signal(number, self._handle)
 
     def end(self) -> None:
-        """Raise what the received signal asks for.
+        """Raise the exception for the received signal.
 
         Raises:
             Interrupted: always.
@@ -56,7 +56,7 @@ class Signals:
         raise Interrupted(128 + self.received)
 
     def end_if_received(self) -> None:
-        """Raise ``Interrupted`` if a signal has come: code of a library may have caught the exception that it raised."""
+        """Raise ``Interrupted`` if a signal was received; a library may have caught the exception raised before."""
         if self.received is not None:
             self.end()
 
@@ -96,9 +96,9 @@ class Signals:
 
 @contextmanager
 def ending_at_once() -> Iterator[None]:
-    """Inside, a signal that is taken ends the process on the spot.
+    """Let a signal end the process immediately, inside the context.
 
-    For imports: there is nothing to lose, and libraries catch whatever is raised in them.
+    This is for imports: there is nothing to lose, and libraries catch any exception raised in them.
     """
     handlers = (signal.getsignal(number) for number in SIGNALS)
     owners = {
@@ -114,7 +114,7 @@ def ending_at_once() -> Iterator[None]:
 
 
 def end_quietly_on_interrupt() -> None:
-    """Let Ctrl-C end the process with a word instead of a traceback, while a command isn't yet, or no longer, at work."""
+    """Let Ctrl-C end the process with a short message instead of a traceback, before and after a command does its work."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _end_quietly)
 
@@ -126,9 +126,9 @@ def raise_on_interrupt() -> None:
 
 
 def shield_worker() -> None:
-    """Leave signals that reach all processes of a run to its main process, which still needs this one to finish a step.
+    """Ignore signals sent to all processes of a run, since the main process still needs this worker to finish a step.
 
-    Its parent's SIGTERM still ends it.
+    SIGTERM from its parent still ends it.
     """
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -138,7 +138,7 @@ def shield_worker() -> None:
 
 
 def say(text: str) -> None:
-    """Print to the terminal, unless that is gone."""
+    """Print to the terminal, unless it is closed."""
     with suppress(OSError, ValueError):
         print(f"\n{text}", file=sys.stderr, flush=True)
 
@@ -156,6 +156,6 @@ def _end_quietly(number: int, frame: FrameType | None) -> None:
 
 
 def _is_free(handler: Any) -> bool:
-    """Whether a handler may be replaced: Python's, that of a command's start, or that of the stage around this one."""
+    """Return whether a handler may be replaced: Python's own, or one of this package."""
     is_default = handler in (signal.SIG_DFL, signal.default_int_handler, _end_quietly)
     return is_default or isinstance(getattr(handler, "__self__", None), Signals)

@@ -134,7 +134,7 @@ def has_initial_weights(module: LightningModule) -> bool:
 
 
 def task_of(module: LightningModule, num_classes: int) -> Task:
-    """Return ``JudgedModule.task``, by default that of one class a row.
+    """Return ``JudgedModule.task``, by default that of one class per row.
 
     ``JudgedModule.classifier`` gives its names; unless it has ``num_classes`` of them, they are the classes' numbers.
     """

@@ -1,4 +1,4 @@
-"""What one sees while a run trains: Lightning's Rich progress bar, or in a file a line for each validation."""
+"""Show the progress of a run: Lightning's Rich progress bar, or one line per validation if the output is a file."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ BAR_WIDTH = 10  # which leaves room for the values
 
 
 class ProgressBar(NamedEpochs):
-    """Show the latest losses, what the checkpoint is kept by and its best value, and the time left of the whole run.
+    """Show the latest losses, the metric that decides the checkpoint and its best value, and the remaining time of the run.
 
-    Where the output is no terminal there is a line for each validation instead of a bar.
+    If the output isn't a terminal, print one line per validation instead.
 
     Args:
-        settings: those of ``RichProgressBar``.
+        settings: arguments of ``RichProgressBar``.
     """
 
     def __init__(self, **settings: Any) -> None:
@@ -70,7 +70,7 @@ class ProgressBar(NamedEpochs):
         super().on_validation_end(trainer, pl_module)
 
     def line(self, trainer: Trainer) -> str:
-        """Return what a log gets of the latest validation."""
+        """Return the line of the latest validation for a log."""
         step, total = trainer.global_step, trainer.estimated_stepping_batches
         of = "" if math.isinf(total) else f"/{total:.0f}"
         values = {**self._losses(trainer), **self._val}
@@ -81,7 +81,7 @@ class ProgressBar(NamedEpochs):
         return f"step {step}{of}, {self.epoch_name(trainer.current_epoch).lower()}: {', '.join(parts)}"
 
     def seconds_left(self, trainer: Trainer) -> float | None:
-        """Return the time that the whole run will still take, if no early stopping ends it."""
+        """Return the remaining time of the whole run, without early stopping."""
         return self.time_left.seconds(trainer.global_step, trainer.estimated_stepping_batches)
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
@@ -113,7 +113,7 @@ class ProgressBar(NamedEpochs):
 
     @property
     def total_train_batches(self) -> int | float:
-        """The batches of this epoch, of which ``max_steps`` may leave a part."""
+        """The batches of this epoch; ``max_steps`` may end it early."""
         trainer, batches = self.trainer, super().total_train_batches
         if trainer.max_steps == -1:
             return batches
@@ -125,7 +125,7 @@ class ProgressBar(NamedEpochs):
         return super().epoch_name(epoch) + ("" if epochs is None else f"/{epochs}")
 
     def _losses(self, trainer: Trainer) -> dict[str, float]:
-        """Return the training loss that says most: the plain one, which reaches 0, if it is logged."""
+        """Return the most informative training loss: the plain one, if it is logged."""
         metrics = trainer.progress_bar_metrics
         return {name: float(metrics[name]) for name in layout.SHOWN_LOSSES if name in metrics}
 
@@ -154,7 +154,7 @@ class _TimeOfRun(CustomTimeColumn):
 
 
 def _objective(trainer: Trainer) -> tuple[str, str]:
-    """Return what the first checkpoint with a monitor is kept by, and whether ``max`` or ``min`` of it."""
+    """Return the metric of the first checkpoint callback that monitors one, and its mode."""
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.monitor is not None:
             return callback.monitor, callback.mode

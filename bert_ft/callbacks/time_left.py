@@ -1,4 +1,4 @@
-"""How far a run is, and how long it will still take."""
+"""Estimate how far a run is, and how long it will still take."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from lightning.pytorch import Trainer
 
 
 class TimeLeft:
-    """Estimates the time that a run still takes from the steps since its start, validations included.
+    """Estimate the remaining time of a run from the steps since its start, including validations.
 
-    The first step counts for nothing: it takes longer than the others.
+    The first step isn't counted, since it takes longer than the others.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class TimeLeft:
             self._first_step, self._mark = step, time.monotonic()
 
     def seconds(self, step: int, total_steps: float) -> float | None:
-        """Return an estimate; ``None`` as long as there is none."""
+        """Return an estimate; ``None`` until there is one."""
         done = 0 if self._first_step is None else step - self._first_step
         if done < 1 or math.isinf(total_steps):
             return None
@@ -33,16 +33,16 @@ class TimeLeft:
 
 
 def shown(seconds: float | None) -> str:
-    """Return ``1:02:03``, or dashes where the time isn't known."""
+    """Return ``1:02:03``, or dashes if the time is unknown."""
     return "-:--:--" if seconds is None else str(timedelta(seconds=round(seconds)))
 
 
 def num_steps_each(trainer: Trainer) -> int:
-    """Return how many optimizer steps an epoch has."""
+    """Return the number of optimizer steps in an epoch."""
     return max(1, math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches))
 
 
 def num_epochs(trainer: Trainer) -> int | None:
-    """Return how many epochs a run begins at most; ``None`` if nothing limits them."""
+    """Return the largest number of epochs that a run starts; ``None`` if there is no limit."""
     total = trainer.estimated_stepping_batches
     return None if math.isinf(total) else math.ceil(total / num_steps_each(trainer))

@@ -1,4 +1,4 @@
-"""Threads on a machine that has other work as well: how they wait for each other, and when there are too many."""
+"""Threads on a machine that has other work: how long they spin while waiting, and a warning if there are too many."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ log = logging.getLogger(__name__)
 
 
 def spin_shortly() -> None:
-    """Let threads that wait for others do so for a moment only; OpenMP's library (libgomp) reads it when torch is loaded."""
+    """Let waiting threads spin only briefly; OpenMP's library (libgomp) reads this setting when torch is loaded."""
     if not any(name in os.environ for name in OWN_CHOICES):
         os.environ[SPIN] = SHORT_SPIN
 
 
 class OtherWork:
-    """What other processes do from now on."""
+    """The work of other processes from now on."""
 
     def __init__(self) -> None:
         self._started = time.monotonic()
@@ -48,7 +48,7 @@ class OtherWork:
 
     @staticmethod
     def _seconds() -> tuple[float, float]:
-        """Processor seconds so far: of everything on the cores that this process may use, and of this process."""
+        """Return processor seconds so far: of everything on the cores that this process may use, and of this process."""
         each = psutil.cpu_times(percpu=True)
         busy = sum(
             sum(each[core]) - each[core].idle - getattr(each[core], "iowait", 0.0) for core in _cores()
@@ -57,7 +57,7 @@ class OtherWork:
 
 
 def _cores() -> list[int]:
-    """The processors that this process may use."""
+    """Return the processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))

@@ -1,6 +1,6 @@
-"""The other processes of a sweep's job (``trainer.devices=2``): Lightning starts them with the command of the sweep.
+"""The other processes of a sweep's job (``trainer.devices=2``), which Lightning would start with the command of the sweep.
 
-They would sweep again, each on its own. So while a job runs, the command is that of the job alone.
+Each of them would run the sweep again. So while a job runs, the command is replaced by that of the job.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from bert_ft import layout
 
 @contextmanager
 def command_of_the_job(module: str) -> Iterator[None]:
-    """Inside, this process has the command that runs its job, ``python -m <module>`` with the job's configuration."""
+    """Replace the command inside the context by one for this job only: ``python -m <module>`` with its configuration."""
     if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
         yield
         return

@@ -18,7 +18,7 @@ def build_part(key: str, description: Mapping[str, Any], trust: Sequence[str], *
     Args:
         key: the configuration key, for messages.
         description: a class by its full name under ``_target_``, and its settings, of plain types.
-        trust: patterns of names that may be imported and called, beside ``IN_MODELS``.
+        trust: patterns of names that may be imported and called, besides ``IN_MODELS``.
 
     Raises:
         ConfigError: the name isn't trusted, isn't that of a module's class, or the class rejects its arguments.

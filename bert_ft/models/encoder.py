@@ -61,7 +61,7 @@ class EncoderSpec:
         kernels: ``fast`` or ``plain`` (see ``bert_ft.kernels.switch``).
         insert: modules of the user's own within each layer (see ``bert_ft.models.inserted``).
         num_embeddings: rows that the token embedding grows to, where it has fewer; ``None`` leaves it.
-        trust: patterns of names that ``attn_implementation`` and ``insert`` may have, beside this package's.
+        trust: patterns of names that ``attn_implementation`` and ``insert`` may have, besides this package's.
     """
 
     name_or_path: str

@@ -1,6 +1,6 @@
 """How each family's heads compute logits from the encoder's states, as transformers' own models do.
 
-``head`` has the children that ``...ForSequenceClassification`` or ``...ForMaskedLM`` has beside its encoder. The tests
+``head`` has the children that ``...ForSequenceClassification`` or ``...ForMaskedLM`` has besides its encoder. The tests
 compare each function with transformers' forward.
 """
 
@@ -17,7 +17,7 @@ Tail = Callable[[Any, Any, Tensor], Tensor]
 
 
 def head_of(model: PreTrainedModel) -> nn.Module:
-    """Return the children of a model beside its encoder, as one module with the same tensors."""
+    """Return the children of a model besides its encoder, as one module with the same tensors."""
     head = nn.Module()
     for name, child in model.named_children():
         if child is not model.base_model:

@@ -27,7 +27,7 @@ def packed_inputs(encoder: PreTrainedModel, batch: TextBatch) -> dict[str, Tenso
 
 
 def layer_arguments(encoder: PreTrainedModel, batch: TextBatch) -> dict[str, Any]:
-    """Return the arguments of every layer, beside the states, for a packed batch: where its sequences are."""
+    """Return the arguments of every layer, besides the states, for a packed batch: where its sequences are."""
     implementation = attention_of(encoder.config)
     if implementation in FLASH:  # transformers' own, which take cu_seqlens
         ends, longest = batch.cu_seqlens, max(batch.lengths)

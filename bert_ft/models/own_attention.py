@@ -31,7 +31,7 @@ def prepare_attention(config: PretrainedConfig, name: str, trust: Sequence[str] 
     Args:
         config: the encoder's, its dropout rates set.
         name: a registered name, or a dotted path.
-        trust: patterns of paths, beside this package's, that may be imported.
+        trust: patterns of paths, besides this package's, that may be imported.
 
     Raises:
         ConfigError: the name isn't registered, the path isn't trusted or has no such function, or the encoder can't run

@@ -1,6 +1,6 @@
-"""Checkpoints and saved folders that replace earlier ones as a whole, so that a full disk never leaves less than those.
+"""Replace checkpoints and saved folders atomically, so that a full disk never destroys the previous one.
 
-Lightning gathers what it writes in ``TMPDIR``, copies it over the old file, and keeps silent where it isn't allowed to.
+Lightning writes to ``TMPDIR`` first, copies over the old file, and ignores missing permissions.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from bert_ft.training.shared_weights import with_shared
 
 
 def write_whole_checkpoints(trainer: Trainer) -> None:
-    """Let a trainer write each checkpoint beside the one that it replaces; sharded strategies keep their own way."""
+    """Make a trainer replace checkpoints atomically; sharded strategies keep their own way."""
     strategy = trainer.strategy
     if type(strategy.checkpoint_io) is TorchCheckpointIO:
         strategy.checkpoint_io = WholeCheckpoints()
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Writes beside, flushes to the disk, and renames."""
+    """Write to a temporary file next to the target, flush it to the disk, and rename it."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
@@ -38,13 +38,13 @@ class WholeCheckpoints(TorchCheckpointIO):
         """Save a checkpoint.
 
         Raises:
-            OutputError: it can't be written; what was there before is whole.
+            OutputError: it can't be written; the previous checkpoint is intact.
         """
         if "://" in str(path):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
         path = Path(path)
-        with told(path):
+        with naming_unwritten(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             with replaced(path) as unfinished:
                 _write(checkpoint, unfinished)
@@ -55,15 +55,15 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 
 def save_whole(folder: Path, save: Callable[[Path], None]) -> None:
-    """Let ``save`` fill a folder, which takes the place of an earlier one when it is complete.
+    """Let ``save`` fill a folder, which replaces an earlier one when it is complete.
 
     Raises:
-        OutputError: it can't be written; the earlier one is whole.
+        OutputError: it can't be written; the earlier folder is intact.
     """
     unfinished = folder.with_name(f".{folder.name}.tmp")
     before = folder.with_name(f".{folder.name}.before")
     shutil.rmtree(unfinished, ignore_errors=True)  # of a process that died
-    with told(folder):
+    with naming_unwritten(folder):
         try:
             save(unfinished)
             flush_folder(unfinished)
@@ -77,17 +77,17 @@ def save_whole(folder: Path, save: Callable[[Path], None]) -> None:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what a process that was killed had written by half."""
+    """Remove unfinished files of a process that was killed."""
     for path in folder.glob(".*.tmp"):
         path.unlink(missing_ok=True)
 
 
 @contextmanager
-def told(path: Path) -> Iterator[None]:
-    """Inside, an error of the file system becomes one that says what couldn't be written.
+def naming_unwritten(path: Path) -> Iterator[None]:
+    """Turn an error of the file system, inside the context, into one that says what couldn't be written.
 
     Raises:
-        OutputError: it is one of these.
+        OutputError: an error of the file system.
     """
     try:
         yield
@@ -114,7 +114,7 @@ def _write(checkpoint: dict[str, Any], path: Path) -> None:
 
 
 class _Output:
-    """A file that remembers why it couldn't be written to."""
+    """A file that remembers the error of a failed write."""
 
     def __init__(self, file: Any) -> None:
         self._file = file

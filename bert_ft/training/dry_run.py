@@ -1,9 +1,9 @@
-"""A few rows through validation and a training step before training: what else would fail only after an epoch.
+"""Try validation and a training step on a few rows before training, to find what would otherwise fail after an epoch.
 
-Lightning's sanity check (``trainer.num_sanity_val_steps``) runs validation with every callback, logs nothing, and restores
-the random numbers. Here it gets ``NUM_ROWS`` rows a batch (``ResumableDataModule``), and at its end ``DryRun`` computes the
-loss of a few training rows, without a backward pass, and compares what callbacks ask for with what was logged. A resumed run
-isn't tried again, nor one that is compiled, which would take a minute.
+Lightning's sanity check (``trainer.num_sanity_val_steps``) runs validation with all callbacks, logs nothing, and restores
+the random state. Here it gets ``NUM_ROWS`` rows per batch (``ResumableDataModule``). At its end ``DryRun`` computes the loss
+of a few training rows, without a backward pass, and compares what callbacks monitor with what was logged. Resumed runs are
+not tried again, nor compiled ones, which would take a minute.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ OWN_MODULES = ("bert_ft.", "lightning.")
 
 
 def few(batch: Any) -> Any:
-    """Return the last rows of what a sampler gives: rows, or ``(epoch, rows)``."""
+    """Return the last rows of a sampler: rows, or ``(epoch, rows)``."""
     return (batch[0], batch[1][-NUM_ROWS:]) if isinstance(batch, tuple) else batch[-NUM_ROWS:]
 
 
 class DryRun(Callback):
-    """Refuse, before the first step, callbacks that look for values which nothing logs; the last callback of a run."""
+    """Refuse, before the first step, callbacks that monitor values which aren't logged; the last callback of a run."""
 
     def on_sanity_check_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Raise a ``ConfigError`` that names the key of what can't work."""
+        """Raise a ``ConfigError`` that names the key of a setting that can't work."""
         if not isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):
             return  # parameters in shards can't be used out of turn
         own = getattr(pl_module, "val_metrics", {})  # of which a few rows may have no value
@@ -70,14 +70,14 @@ def _is_logged(name: str, names: Mapping[str, Any]) -> bool:
 
 
 def _direction(module: LightningModule, monitor: str) -> str | None:
-    """Return ``max`` or ``min`` where a metric of the module says which is better."""
+    """Return ``max`` or ``min`` if a metric of the module says which is better."""
     metrics = dict(getattr(module, "val_metrics", {}).items())
     is_higher = getattr(metrics.get(monitor), "higher_is_better", None)
     return None if is_higher is None else "max" if is_higher else "min"
 
 
 def _check_file(key: str, callback: ModelCheckpoint, names: Mapping[str, Any], is_complete: bool) -> None:
-    """Refuse a name that can't be made, and a folder that can't be written to."""
+    """Refuse a file name that can't be built, and a folder that isn't writable."""
     wanted = re.findall(r"\{(.*?)[:\}]", callback.filename or "")
     for name in wanted if is_complete else ():
         if name not in ("epoch", "step") and not _is_logged(name, names):
@@ -100,7 +100,7 @@ def _check_file(key: str, callback: ModelCheckpoint, names: Mapping[str, Any], i
 
 
 def _trained_names(trainer: Trainer, module: LightningModule) -> dict[str, Any]:
-    """Return what a training step logs; it changes nothing, since neither gradients nor buffers stay."""
+    """Return the names that a training step logs, without changing gradients or buffers."""
     data: LightningDataModule = trainer.datamodule  # type: ignore[attr-defined]
     loader: Any = data.train_dataloader()
     batch = trainer.precision_plugin.convert_input(loader.dataset[few(next(iter(loader.sampler)))])
@@ -128,7 +128,7 @@ def _logging_to(module: LightningModule, logged: dict[str, Any]) -> Iterator[Non
 
 @contextmanager
 def _unchanged(module: LightningModule) -> Iterator[None]:
-    """Restore buffers afterwards, such as the running means of a normalization in training mode."""
+    """Restore buffers afterwards, such as running means of normalization layers."""
     before = [(buffer, buffer.detach().clone()) for buffer in module.buffers()]
     try:
         yield

@@ -1,4 +1,4 @@
-"""Fine-tuning from the encoder that it begins with to the saved classifier."""
+"""Fine-tuning, from the encoder to the saved classifier."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from bert_ft.training.summary import print_pretraining
 
 @dataclass(kw_only=True)
 class FineTuning(Stage):
-    """The main job; only the data report has been written yet.
+    """The main job; so far only the data report has been written.
 
     Attributes:
-        max_length: of a text, in tokens.
-        tests: whether the kept weights are measured on the test split.
-        settings: of the run's configuration, for TensorBoard's table of hyper-parameters.
+        max_length: limit of a text's length, in tokens.
+        tests: whether the kept weights are evaluated on the test split.
+        settings: the run's settings, for TensorBoard's table of hyper-parameters.
         pretraining: the stage before it.
-        label_column: the name under which the source has the labels.
-        reinit_layers: how many of that stage's top layers are reinitialized.
+        label_column: name of the source's label column.
+        reinit_layers: number of top layers of the pre-trained encoder to reinitialize.
     """
 
     module: ClassificationModule
@@ -64,7 +64,7 @@ class FineTuning(Stage):
                 self.module.frozen_states.close()
 
     def begin(self) -> None:
-        """Put the encoder of the pre-training stage into the classifier; its head stays fresh."""
+        """Copy the encoder of the pre-training stage into the classifier, whose head is new."""
         if self.pretraining is None:
             return
         stage, self.pretraining = self.pretraining, None
@@ -82,7 +82,7 @@ class FineTuning(Stage):
         self.seed_all()  # whether the stage was trained or cached
 
     def own_record(self) -> dict[str, Any]:
-        """Measures the test split."""
+        """Evaluate the test split."""
         pretraining = {} if self._pretraining is None else {"pretraining": self._pretraining}
         return {
             "test": self._test(),

@@ -1,4 +1,4 @@
-"""What fitting any module has in common: the checkpoint that is kept, and why training ended."""
+"""Fit any module: train, load the kept checkpoint, and say why training ended."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class KeptWeights:
     """The weights that are tested and saved.
 
     Attributes:
-        checkpoint: the file that they came from; ``None`` for the weights at the end of training.
-        epoch: epochs done when they were taken, with a fraction.
-        step: optimizer steps done when they were taken.
-        val: their validation metrics; empty where nothing was validated.
-        weights: ``raw``, or how they were averaged.
+        checkpoint: their file; ``None`` for the weights at the end of training.
+        epoch: epochs done when they were saved, as a fraction.
+        step: optimizer steps done when they were saved.
+        val: their validation metrics; empty if nothing was validated.
+        weights: ``raw``, or the name of the averaging.
     """
 
     checkpoint: Path | None
@@ -45,7 +45,7 @@ class KeptWeights:
     weights: str
 
     def to_dict(self, folder: Path) -> dict[str, object]:
-        """Where they come from, for the record of the run in ``folder``."""
+        """Return the origin of the weights, for the record of the run in ``folder``."""
         path = self.checkpoint
         if path is not None and path.is_relative_to(folder):
             path = path.relative_to(folder)
@@ -54,11 +54,11 @@ class KeptWeights:
 
 @dataclass(frozen=True)
 class Fitted:
-    """How training went.
+    """The result of a training.
 
     Attributes:
-        seconds: that it took.
-        stopped: why it ended, as a user is told.
+        seconds: duration of the training.
+        stopped: why it ended, as shown to the user.
     """
 
     seconds: float
@@ -75,16 +75,16 @@ def fit(
     """Train, from the start or from a checkpoint.
 
     Args:
-        trainer: that hasn't trained yet.
-        module: what it trains.
+        trainer: a Trainer that hasn't trained yet.
+        module: the module to train.
         data: its data.
-        resume_from: the checkpoint.
-        signals: those that end training after the step that they come in.
+        resume_from: the checkpoint to resume from; ``None`` = from the start.
+        signals: signals that end training after the current step.
 
     Raises:
         CheckpointError: ``resume_from`` can't be read.
-        ConfigError: a setting can't work, which the dry run before the first step has shown.
-        Interrupted: a signal came; where training had begun, it is saved.
+        ConfigError: the dry run before the first step found a setting that can't work.
+        Interrupted: a signal was received; if training had started, its state is saved.
     """
     if resume_from is not None:
         step = resume.prepare(trainer, module, resume_from)
@@ -105,14 +105,14 @@ def fit(
 def take_best(
     trainer: Trainer, module: LightningModule, data: LightningDataModule, metric: str, name_of_last: str
 ) -> KeptWeights:
-    """Load the checkpoint that was kept by ``metric``; without one the last weights are validated and stay.
+    """Load the checkpoint kept by ``metric``; without one, validate and keep the last weights.
 
     Args:
-        trainer: that has fitted the module.
-        module: as training left it.
+        trainer: the Trainer that has fitted the module.
+        module: the module after training.
         data: its data.
-        metric: what the checkpoint is kept by.
-        name_of_last: ``KeptWeights.weights`` of the last ones.
+        metric: the metric that decided which checkpoint was kept.
+        name_of_last: ``KeptWeights.weights`` of the last weights.
     """
     best = _best_path(trainer, metric)
     if best is None:  # training ended before the first validation
@@ -130,7 +130,7 @@ def take_best(
 
 
 def kept_by(trainer: Trainer) -> Iterator[str]:
-    """The metrics that checkpoints are kept by."""
+    """Yield the metrics by which checkpoints are kept."""
     return (callback.monitor for callback in _checkpoints(trainer) if callback.monitor is not None)
 
 
@@ -160,7 +160,7 @@ def _best_path(trainer: Trainer, metric: str) -> Path | None:
 
 
 def _check_is_best(trainer: Trainer, metric: str, path: Path, checkpoint: Mapping[str, Any]) -> None:
-    """Refuse a file that isn't what was validated as the best, such as one that another callback has written over it."""
+    """Refuse a file that isn't the best validated checkpoint, for example one that another callback has overwritten."""
     callback = next(each for each in _checkpoints(trainer) if each.monitor == metric)
     step = callback.step_of_best if isinstance(callback, DecidingCheckpoint) else None
     score, found = (

@@ -1,11 +1,11 @@
-"""Ctrl-C, SIGTERM and a closed terminal while a stage runs: the step is finished and saved, then the process ends.
+"""Handle Ctrl-C, SIGTERM and a closed terminal during a stage: finish and save the step, then end the process.
 
-Lightning takes SIGINT and SIGTERM itself: it ends with code 1 and 0, and saves nothing. So the handlers here replace
-Python's before a stage begins, and Lightning's when training has begun.
+Lightning handles SIGINT and SIGTERM itself: it ends with code 1 and 0, and saves nothing. So the handlers here replace
+Python's before a stage starts, and Lightning's once training has started.
 
-While it trains, a signal only leaves a note. ``Interruptible`` reads it after each batch, or after the validation that
-follows it, saves a checkpoint there, and raises ``Interrupted``. At other times a signal raises that at once. The second
-signal ends the process on the spot.
+During training a signal is only recorded. ``Interruptible`` checks for it after each batch, or after the validation that
+follows it, saves a checkpoint, and raises ``Interrupted``. At other times a signal raises it immediately. The second signal
+ends the process immediately.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from bert_ft.signals import Signals, say
 
 
 class Interruptible(Checkpoint):
-    """Saves a checkpoint where a signal came, and counts the seconds of training over all starts of a run.
+    """Save a checkpoint when a signal was received, and count the seconds of training over all starts of a run.
 
-    It has to be the last callback, so that what it saves holds what the others have done.
+    It must be the last callback, so that its checkpoint includes the work of the others.
 
     Args:
-        signals: those that have come.
+        signals: the signals received so far.
     """
 
     def __init__(self, signals: Signals) -> None:
@@ -43,7 +43,7 @@ class Interruptible(Checkpoint):
 
     @property
     def seconds(self) -> float:
-        """Seconds of training, those before the checkpoint that was resumed from included."""
+        """Seconds of training, including those before the checkpoint that was resumed from."""
         return self._seconds_before + time.monotonic() - self._started
 
     def state_dict(self) -> dict[str, Any]:
@@ -99,7 +99,7 @@ class Interruptible(Checkpoint):
 
 
 def checkpoint_path(trainer: Trainer) -> Path | None:
-    """Return where the run keeps what it is resumed from; ``None`` where it keeps nothing."""
+    """Return the checkpoint that the run would be resumed from; ``None`` if it keeps none."""
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.monitor is None and callback.save_top_k:
             metrics: dict[str, Any] = {}
@@ -108,7 +108,7 @@ def checkpoint_path(trainer: Trainer) -> Path | None:
 
 
 def report(signals: Signals, step: int, path: Path | None, command: Callable[[], str]) -> None:
-    """Say where a run was interrupted, and the command that continues it."""
+    """Print where a run was interrupted, and the command that resumes it."""
     where = f"interrupted at step {step}" if step else "interrupted before the first step"
     if path is None:
         say(f"{where}; callbacks.last_checkpoint=null keeps nothing to continue from")

@@ -1,4 +1,4 @@
-"""What a finished run keeps on the disk (``keep``)."""
+"""Decide what a finished run keeps on the disk (``keep``)."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ log = logging.getLogger(__name__)
 
 
 def tidy(folder: Path, keep: str) -> None:
-    """Remove from the folder of a finished run what ``keep`` doesn't name.
+    """Remove from the folder of a finished run what ``keep`` doesn't include.
 
     Args:
-        folder: with ``model/``.
-        keep: ``all``; ``resumable``: what training further needs, each weight once; or ``model``: no weights but the model's.
+        folder: the run's folder, with ``model/``.
+        keep: ``all``; ``resumable``: what further training needs, each weight once; ``model``: only the weights in ``model/``.
     """
     if keep == "model":
         for name in (layout.CHECKPOINT_FOLDER, STAGE_CHECKPOINTS, STAGE_MODEL):

@@ -1,4 +1,4 @@
-"""How long a run will be, known before it starts, so that settings that contradict it are refused."""
+"""The length of a run, known before it starts, so that contradicting settings are refused."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Plan:
     """The length of training on each process.
 
     Attributes:
-        batches: in an epoch.
-        epochs: in all; -1 where something else ends training.
-        steps: of the optimizer in all; infinite where nothing but a time limit ends training, which no schedule takes.
+        batches: number of batches in an epoch.
+        epochs: number of epochs; -1 if something else ends training.
+        steps: number of optimizer steps; infinite if only a time limit ends training, which no schedule accepts.
     """
 
     batches: int
@@ -32,11 +32,11 @@ class Plan:
 def plan_of(
     trainer: Trainer, num_rows: int, batch_size: int, max_epochs: int | None, min_train_steps: int
 ) -> Plan:
-    """The plan for ``num_rows`` training rows and ``batch_size`` rows to a batch and process.
+    """Return the plan for ``num_rows`` training rows and ``batch_size`` rows per batch and process.
 
-    Without ``max_epochs`` there are ``LEAST_EPOCHS``, or as many as ``min_train_steps`` optimizer steps take, unless
-    ``trainer.limit_train_batches`` is a number of batches, as in a trial run; where ``trainer.max_steps`` is given, that
-    alone ends training. -1 epochs are no limit.
+    Without ``max_epochs`` there are ``LEAST_EPOCHS`` epochs, or as many as it takes for ``min_train_steps`` optimizer steps,
+    unless ``trainer.limit_train_batches`` is a number of batches. If ``trainer.max_steps`` is set, only it ends training.
+    -1 epochs means no limit.
     """
     batches = len(RandomBatches(num_rows, batch_size, seed=0, num_replicas=trainer.world_size))
     limit = trainer.limit_train_batches
@@ -53,10 +53,10 @@ def plan_of(
 
 
 def check_plan(trainer: Trainer, plan: Plan, schedule: Schedule, num_validation_rows: int) -> None:
-    """Refuse settings that this training can't have.
+    """Refuse settings that don't fit the length of training.
 
     Raises:
-        ConfigError: naming the key, its value and what it contradicts.
+        ConfigError: names the key, its value and what it contradicts.
     """
     overfit_batches = trainer.overfit_batches  # type: ignore[attr-defined]  # Lightning sets it late
     if overfit_batches:

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 LAST = "last.ckpt"
 
-# keys of a checkpoint, beside Lightning's own
+# keys of a checkpoint, besides Lightning's own
 VAL_METRICS_KEY = "val_metrics"  # the validation values of its weights
 WEIGHTS_KEY = "weights"  # `raw`, or how they were averaged
 WINDOW_KEY = "accumulation_window"  # what an optimizer step that isn't done yet has so far
@@ -58,7 +58,7 @@ TRAINED_ROWS_KEY = "trained_rows"  # of the token embedding, those that are trai
 
 
 def run_of(resume_from: Path | str) -> Path:
-    """Return the folder of the run that ``resume_from`` names: that folder, or a checkpoint, also one of pre-training."""
+    """Return the folder of the run that ``resume_from`` names by its folder or by a checkpoint, also one of pre-training."""
     path = Path(os.path.abspath(Path(resume_from).expanduser()))  # without ..
     if path.is_dir():
         return path
@@ -67,7 +67,7 @@ def run_of(resume_from: Path | str) -> Path:
 
 
 def checkpoint_of(resume_from: Path | str | None) -> str | None:
-    """Return the checkpoint that ``resume_from`` names, of a folder the latest; ``None`` if the run has none yet."""
+    """Return the checkpoint that ``resume_from`` names, the latest one of a folder; ``None`` if the run has none yet."""
     if resume_from is None:
         return None
     path = Path(resume_from).expanduser()
@@ -80,10 +80,10 @@ def checkpoint_of(resume_from: Path | str | None) -> str | None:
 
 
 def check_has_checkpoint(resume_from: str, run: Path) -> None:
-    """Refuse a finished run that kept no checkpoint: it would start from the beginning.
+    """Refuse a finished run that kept no checkpoint, since it would start from the beginning.
 
     Raises:
-        ConfigError: it is one.
+        ConfigError: the run kept no checkpoint.
     """
     if (run / layout.METRICS_FILE).exists() and checkpoint_of(resume_from) is None:
         raise ConfigError(
@@ -93,7 +93,7 @@ def check_has_checkpoint(resume_from: str, run: Path) -> None:
 
 
 def resume_command(folder: Path) -> str:
-    """Return the command that continues the run of a stage's folder; a shell takes it as it is."""
+    """Return the shell command that resumes the run of a stage's folder."""
     run = folder.parent if _is_stage(folder) else folder
     words = [f"resume_from={run}"]
     job = "train"
@@ -106,16 +106,16 @@ def resume_command(folder: Path) -> str:
 
 
 def set_aside(record: Path) -> None:
-    """Rename the record of a finished run: until it is finished again, the run is one that was broken off."""
+    """Rename the record of a finished run, which counts as interrupted until it is finished again."""
     if record.exists():
         os.replace(record, record.with_name(f"{record.stem}_before{record.suffix}"))
 
 
 def check_length(path: str, steps: float, *, is_finished: bool) -> None:
-    """Refuse a run that would do fewer steps than it has done, and a finished one that would do no more.
+    """Refuse a run with fewer total steps than it has already done, and a finished run without more steps to do.
 
     Raises:
-        ConfigError: it is one of these.
+        ConfigError: the number of steps is too small.
         CheckpointError: the checkpoint can't be read.
     """
     done = _read(path).get("global_step", 0)
@@ -132,20 +132,20 @@ def check_length(path: str, steps: float, *, is_finished: bool) -> None:
 
 
 def is_of_pretraining(checkpoint: Path | str | None) -> bool:
-    """Whether a checkpoint is of the stage before fine-tuning."""
+    """Return whether a checkpoint belongs to the pre-training stage."""
     return checkpoint is not None and _is_stage(Path(checkpoint).absolute().parents[1])
 
 
 def _is_stage(folder: Path) -> bool:
-    """Whether it is a folder inside a run's; a run that is called so itself has Hydra's record."""
+    """Return whether this is a stage's folder inside a run's folder; a run's own folder has Hydra's record."""
     return folder.name == layout.PRETRAINING_FOLDER and not (folder / layout.HYDRA_FOLDER).exists()
 
 
 def prepare(trainer: Trainer, module: LightningModule, path: str) -> int:
-    """Refuse what can't be resumed, make the module ready to be loaded into, and return the step of the checkpoint.
+    """Check that a run can be resumed, prepare the module for loading, and return the step of the checkpoint.
 
     Raises:
-        CheckpointError: the file isn't a checkpoint, or is of another model.
+        CheckpointError: the file isn't a checkpoint, or belongs to a different model.
     """
     checkpoint = _read(path)
     state = checkpoint["state_dict"]
@@ -158,7 +158,7 @@ def prepare(trainer: Trainer, module: LightningModule, path: str) -> int:
 
 
 def step_of(path: str) -> int | None:
-    """Return the step of a checkpoint; ``None`` where there is none."""
+    """Return the step of a checkpoint; ``None`` if there is none."""
     try:
         return int(_read(path)["global_step"])
     except CheckpointError:
@@ -187,13 +187,13 @@ def _yaml(path: Path) -> dict[str, Any]:
 def check_same_training(
     checkpoint: Mapping[str, Any], *, averaging: str | None, trained_rows: Sequence[Any]
 ) -> None:
-    """Refuse what would continue with other weights than the run had.
+    """Refuse to continue with other weights than the run had.
 
-    Those are an average without what averages it, and an optimizer whose moments are of other rows of the
-    embedding: fused AdamW would take them as they lie.
+    This happens without the callback that averages the weights, or if the optimizer's moments belong to other rows of the
+    embedding, which fused AdamW would use unchecked.
 
     Raises:
-        CheckpointError: it is one of these.
+        CheckpointError: one of these is the case.
     """
     weights = checkpoint.get(WEIGHTS_KEY, "raw")
     if weights not in ("raw", averaging):
@@ -208,7 +208,7 @@ def check_same_training(
 
 
 def place_in_epoch(trainer: Trainer) -> dict[str, int]:
-    """Return where training stands: the epoch, and how many of its batches were trained on."""
+    """Return the position of training: the epoch, and the number of its batches already trained on."""
     from bert_ft.compat.lightning import is_within_epoch, num_batches_begun
 
     epoch, position = trainer.current_epoch, num_batches_begun(trainer)

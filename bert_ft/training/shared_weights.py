@@ -1,7 +1,7 @@
-"""Checkpoints of a finished run, without the weights that its saved model has.
+"""Checkpoints of a finished run without the weights that its saved model has.
 
-Each tensor of ``state_dict`` that is bitwise one of ``model.safetensors`` is left out, and read from there when the checkpoint
-is loaded. So a finished run keeps each weight once, and can still be trained further.
+Tensors of ``state_dict`` that are bitwise in ``model.safetensors`` are left out, and read from there when the checkpoint is
+loaded. So a finished run keeps each weight once, and can still be trained longer.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def share_weights(path: Path, saved: Path) -> dict[str, Any] | None:
 
 
 def _look(value: Tensor) -> tuple[Any, ...]:
-    """Return what equal tensors have in common, and others hardly ever."""
+    """Return properties that equal tensors share and others hardly ever do."""
     return value.dtype, tuple(value.shape), bytes(_bytes(value)[:64].tolist())
 
 

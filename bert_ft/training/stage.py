@@ -1,4 +1,4 @@
-"""What every stage of training does: fit, take the best checkpoint, save its weights, and record what was reached."""
+"""Run any stage of training: fit, load the best checkpoint, save its weights, and record the results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ from transformers import PreTrainedTokenizerFast
 from bert_ft import layout
 from bert_ft.errors import Interrupted, OutputError, is_unwritable, what_is_unwritable
 from bert_ft.signals import Signals
-from bert_ft.training.checkpoint_file import remove_unfinished, save_whole, told, write_whole_checkpoints
+from bert_ft.training.checkpoint_file import (
+    naming_unwritten,
+    remove_unfinished,
+    save_whole,
+    write_whole_checkpoints,
+)
 from bert_ft.training.encoder_module import EncoderModule
 from bert_ft.training.environment import package_versions
 from bert_ft.training.fitting import Fitted, KeptWeights, fit, take_best
@@ -52,13 +57,13 @@ RECORD = (
 
 @dataclass(kw_only=True)
 class Stage(ABC):
-    """All that a stage needs, built and checked.
+    """Everything a stage needs, built and checked.
 
     Attributes:
-        folder: for its logs and checkpoints, and unless it says otherwise its weights and its record.
-        metric: what its checkpoint is kept by, e.g. ``val/accuracy``.
+        folder: folder of its logs and checkpoints and, by default, its weights and record.
+        metric: metric that decides which checkpoint is kept, e.g. ``val/accuracy``.
         resume_from: a checkpoint of this stage.
-        keep: what stays in the folder of a finished run; see ``kept_files``.
+        keep: what remains in the folder of a finished run; see ``kept_files``.
     """
 
     module: EncoderModule
@@ -74,26 +79,26 @@ class Stage(ABC):
 
     @abstractmethod
     def run(self) -> dict[str, Any]:
-        """Train as a run of its own, and return what ``metrics.json`` says."""
+        """Train as a run of its own, and return the content of ``metrics.json``."""
 
     def begin(self) -> None:  # noqa: B027 (nothing has to come first)
-        """Do what comes before training."""
+        """Do what must be done before training."""
 
     @abstractmethod
     def own_record(self) -> dict[str, Any]:
-        """Return what this kind of stage records beside the rest; the module has the kept weights."""
+        """Return the additional record of this kind of stage; the module has the kept weights."""
 
     @abstractmethod
     def save(self, folder: Path, record: Mapping[str, Any]) -> None:
         """Save the kept weights."""
 
     def train(self, place: Path) -> dict[str, Any]:
-        """Train, leave ``model/`` and, when all else is done, ``metrics.json`` in ``place``; return the record.
+        """Train, write ``model/`` and finally ``metrics.json`` to ``place``, and return the record.
 
         Raises:
             CheckpointError: ``resume_from`` can't be read.
-            Interrupted: a signal came.
-            OutputError: a checkpoint, or what the run ends with, can't be written.
+            Interrupted: a signal was received.
+            OutputError: a checkpoint or a result can't be written.
         """
         signals = Signals()
         with signals.taken():
@@ -123,17 +128,17 @@ class Stage(ABC):
         signals.end_if_received()
         if self.trainer.is_global_zero:
             save_whole(place / layout.MODEL_FOLDER, lambda folder: self.save(folder, record))
-            with told(place / layout.METRICS_FILE):
+            with naming_unwritten(place / layout.METRICS_FILE):
                 write_json(place / layout.METRICS_FILE, record | {"fit_seconds": round(fitted.seconds, 3)})
         return record
 
     def tidy(self) -> None:
-        """Remove from the run's folder what isn't kept, once everything is done."""
+        """Remove what isn't kept from the run's folder, at the very end."""
         if self.trainer.is_global_zero:
             tidy(self.folder, self.keep)
 
     def seed_all(self) -> None:
-        """Let the same random numbers follow, whatever has drawn some since the stage was built."""
+        """Seed all generators, so that random numbers don't depend on what was drawn since the stage was built."""
         seed_everything(self.seed, workers=True, verbose=False)
 
     def _record(self, fitted: Fitted, kept: KeptWeights) -> dict[str, Any]:

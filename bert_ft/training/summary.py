@@ -1,4 +1,4 @@
-"""What a stage prints: what it reads before training, and what it reached after it."""
+"""Print what a stage reads before training, and its results."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_LABEL_ROWS = 20
 
 
 def print_data_report(report: DataReport, notes: Sequence[str], console: Console | None = None) -> None:
-    """Tables of the splits and the labels, then every warning and note."""
+    """Print tables of the splits and labels, then all warnings and notes."""
     console = console or Console()
     console.print(_table("Data", _transposed(report.rows())))
     labels = report.label_rows()
@@ -37,13 +37,13 @@ def print_data_report(report: DataReport, notes: Sequence[str], console: Console
 def print_texts_report(
     report: Mapping[str, Any], notes: Sequence[str], console: Console | None = None
 ) -> None:
-    """Every warning and note on texts without labels."""
+    """Print all warnings and notes on unlabeled texts."""
     for sentence in (*notes, *report["warnings"]):
         (console or Console()).print(Text(f"• {sentence}", style="yellow"), soft_wrap=True)
 
 
 def print_groups(rows: Sequence[GroupRow], console: Console | None = None) -> None:
-    """The optimizer's groups, from the embeddings up."""
+    """Print the optimizer's parameter groups, from the embeddings up."""
     table = [
         {
             "group": row.layer,
@@ -57,7 +57,7 @@ def print_groups(rows: Sequence[GroupRow], console: Console | None = None) -> No
 
 
 def print_texts(texts: PretrainingTexts, console: Console | None = None) -> None:
-    """How many texts the stage sees, and what was kept from it."""
+    """Print how many texts the stage reads, and how many were excluded."""
     said = f"Pre-training on {len(texts.train):,} {'pieces' if texts.num_in_pieces else 'texts'} of {texts.origin}; {len(texts.held_out):,} others are held out"
     if texts.includes_evaluation_texts:
         said += (
@@ -75,13 +75,13 @@ def print_texts(texts: PretrainingTexts, console: Console | None = None) -> None
 def print_result(
     record: Mapping[str, Any], folder: Path, report: Path | None = None, console: Console | None = None
 ) -> None:
-    """What fine-tuning reached, on which weights, and where everything is.
+    """Print the results of fine-tuning, the weights they belong to, and where everything is.
 
     Args:
-        record: what ``metrics.json`` says of it.
-        folder: where that lies.
-        report: the page of the run.
-        console: to print to.
+        record: content of ``metrics.json``.
+        folder: folder of the run.
+        report: the report's page.
+        console: console to print to.
     """
     console = console or Console()
     splits = {"validation": record["val"], "test": record["test"] or {}}
@@ -106,7 +106,7 @@ def print_result(
 def print_pretraining(
     record: Mapping[str, Any], folder: Path, report: Path | None = None, console: Console | None = None
 ) -> None:
-    """What pre-training reached on the held-out texts, and where everything is; see ``print_result``."""
+    """Print the results of pre-training on held-out texts, and where everything is; see ``print_result``."""
     console = console or Console()
     before, after = record["val_before"], record["val"]
     rows = [
@@ -122,12 +122,12 @@ def print_pretraining(
 
 
 def print_resume(path: Path, step: int, console: Console | None = None) -> None:
-    """Where a run is resumed."""
+    """Print where a run is resumed."""
     (console or Console()).print(Text(f"resuming at step {step}, from {path}"), soft_wrap=True)
 
 
 def print_size(folder: Path, console: Console | None = None) -> None:
-    """Print how much disk space a finished run takes, and what of it may be deleted."""
+    """Print the disk space of a finished run, and which parts of it may be deleted."""
     _print_facts(console or Console(), {"disk": size_line(folder)}, None)
 
 
@@ -153,13 +153,13 @@ def _number(value: float | None) -> str:
 
 
 def _transposed(rows: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
-    """The same table with a column for each row, headed by its first cell: many headings fit no terminal."""
+    """Return the table with a column for each row, since many headings don't fit into a terminal."""
     first, *headings = rows[0]
     return [{first: heading} | {row[first]: row[heading] for row in rows} for heading in headings]
 
 
 def _table(title: str, rows: Sequence[Mapping[str, str]], headings: Sequence[str] = ()) -> Table:
-    """One line a row, under the headings of the first, or those given; all but the first column to the right."""
+    """Return a table with one line per row; all but the first column are aligned to the right."""
     table = Table(title=title, title_justify="left")
     for position, heading in enumerate(rows[0] if rows else headings):
         table.add_column(heading, justify="right" if position else "left")

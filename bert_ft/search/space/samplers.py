@@ -90,7 +90,7 @@ class RoundedSampler(BaseSampler):
         self.sampler = sampler
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.sampler, name)  # for what samplers have beside the methods below
+        return getattr(self.sampler, name)  # for attributes of samplers besides the methods below
 
     def reseed_rng(self) -> None:
         self.sampler.reseed_rng()
