@@ -76,6 +76,7 @@ def test_an_unknown_label_in_the_test_split(refuse, tmp_path, train_file):
     assert "negative" in message
 
 
+@pytest.mark.slow
 def test_a_misspelled_key_next_to_the_users_own_configuration_files(refuse, tmp_path):
     (tmp_path / "own files/model").mkdir(parents=True)
     (tmp_path / "own files/model/mine.yaml").write_text("defaults: [bert_residual, _self_]\npooling: max\n")

@@ -86,6 +86,7 @@ print(os.waitpid(worker, 0)[1])
     assert ended(code) == (0, "True\n0\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.5, 1.5])
 def test_ctrl_c_while_a_command_is_loaded(seconds, tmp_path):
     process = python("-m", "bert_ft.train", cwd=tmp_path, env={**os.environ, "BERT_FT_CACHE": str(tmp_path)})

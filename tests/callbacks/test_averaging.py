@@ -118,6 +118,7 @@ class Snapshots(Callback):
         self.pairs[-1].append(copy.deepcopy(dict(pl_module.averaging.average.named_parameters())))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overrides", [SWA, EMA], ids=["swa", "ema"])
 def test_weights_of_16_bits_are_averaged_in_float32(tmp_path, tiny_encoder, reviews, overrides):
     run, recorder = built(

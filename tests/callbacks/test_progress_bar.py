@@ -30,6 +30,7 @@ def lines(output: str) -> list[str]:
     return [line for line in output.splitlines() if line.startswith("step ")]
 
 
+@pytest.mark.slow
 def test_a_log_has_a_line_for_each_validation(tmp_path, tiny_encoder, reviews, capsys):
     train(tmp_path, tiny_encoder, reviews, "trainer.max_epochs=2", *SHOWN)
     output = capsys.readouterr().out
@@ -45,6 +46,7 @@ def test_a_log_has_a_line_for_each_validation(tmp_path, tiny_encoder, reviews, c
     assert "━━━ " not in output
 
 
+@pytest.mark.slow
 def test_a_resumed_run_says_so_and_knows_the_best(tmp_path, tiny_encoder, reviews, capsys):
     train(tmp_path, tiny_encoder, reviews, "trainer.max_epochs=1", *SHOWN)
     best = re.search(r"best .*\)", lines(capsys.readouterr().out)[0])
@@ -59,6 +61,7 @@ def test_a_resumed_run_says_so_and_knows_the_best(tmp_path, tiny_encoder, review
     assert "(step 10)" in best[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "name"),
     [

@@ -141,6 +141,7 @@ def names_of_self(each: type) -> set[str]:
     }
 
 
+@pytest.mark.slow
 def test_no_class_shares_a_private_name_with_the_librarys_that_it_extends():
     classes = own_classes()
     assert {"StochasticAveraging", "OptunaSweeper", "EncoderModule"} <= {each.__name__ for each in classes}

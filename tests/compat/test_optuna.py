@@ -48,6 +48,7 @@ def test_a_study_has_the_address_of_its_database(database, tmp_path):
     assert compat.url_of(optuna.create_study(storage=InMemoryStorage())) is None
 
 
+@pytest.mark.slow
 def test_the_storage_knows_a_trial_by_its_id(database):
     storage = compat.cached(database)
     for name in ("other", "study"):  # so that the number within the study isn't the storage's

@@ -15,6 +15,7 @@ def python(code: str) -> list[str]:
     return result.stdout.split()
 
 
+@pytest.mark.slow
 def test_signals_are_left_out_until_they_are_needed():
     printed = python(
         """

@@ -33,6 +33,7 @@ def shown(code: str, **own: str) -> str:
     return result.stdout + result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="torch's wheels have libgomp only there")
 @pytest.mark.parametrize(
     ("code", "own", "spins"),

@@ -57,6 +57,7 @@ def test_a_setting_that_a_family_cannot_have(refused, family, override, message)
     assert refused(family, *decay, override).startswith(message)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "override", "message"),
     [

@@ -78,6 +78,7 @@ def test_every_key_has_a_rule_and_every_default_keeps_it(choice):
     assert problems(config) == []
 
 
+@pytest.mark.slow
 def test_every_rule_belongs_to_a_key():
     known = {key for choice in CHOICES for key, _ in leaves(compose(choice, *NEEDED.get(choice, [])))}
     known |= {key for key, _ in leaves(compose(name="pretrain"))}

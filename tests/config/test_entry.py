@@ -52,6 +52,7 @@ def test_a_broken_override(tmp_path):
     assert "optimizer.lr=[1" in refused(run("optimizer.lr=[1", cwd=tmp_path), tmp_path)
 
 
+@pytest.mark.slow
 def test_a_file_cannot_vouch_for_itself(tmp_path):
     """A configuration from a stranger can neither trust its own names nor have Hydra construct them."""
     (tmp_path / "theirs/experiment").mkdir(parents=True)
@@ -76,6 +77,7 @@ def tree(folder) -> dict[str, bytes | None]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("override", ["seed=-1", "seed=7", "data.source._target_=bert_ft.errors.DataError"])
 def test_a_folder_that_was_there_is_left_alone(tmp_path, override):
     """Neither a wrong value nor a sound command nor refused data touch what is in the folder."""
@@ -103,6 +105,7 @@ def test_every_value_of_a_sweep_is_judged_before_the_first_job(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_keys_of_a_search_may_belong_to_a_choice():
     """Trials that don't have them aren't given them, which the search sees to."""
     overrides = ["loss=choice(cross_entropy,focal)", "loss.gamma=choice(1.0,2.0)"]
@@ -127,6 +130,7 @@ def test_cfg_with_a_wrong_key_names_it_alone(tmp_path):
     assert "job" not in message
 
 
+@pytest.mark.slow
 def test_predict_leaves_an_empty_folder_alone(tmp_path):
     (tmp_path / "x.csv").write_text("text\nfine\n")
     result = run("bundle=nowhere", "input=x.csv", "output=y.csv", cwd=tmp_path, module="bert_ft.predict")

@@ -158,6 +158,7 @@ def test_what_would_be_another_run(started, word, problem):
     assert "you can set more epochs, steps or time" in str(refused.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stopped", "remedy"),
     [

@@ -15,6 +15,7 @@ def python(code: str) -> str:
     return result.stdout
 
 
+@pytest.mark.slow
 def test_the_first_imports_rest_the_collector_and_are_left_out_of_later_collections():
     told = python(
         """
@@ -32,6 +33,7 @@ print(gc.isenabled(), gc.get_freeze_count() > 100_000)
     assert told.split() == ["0", "0", "True", "True"]
 
 
+@pytest.mark.slow
 def test_a_second_run_in_the_process_freezes_nothing():
     """It could be holding the first run's objects, which are to be collected."""
     told = python(

@@ -168,6 +168,7 @@ def run(*words: str, cwd, module: str = "bert_ft.train"):
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.slow
 def test_commands_take_texts_as_they_are(tmp_path):
     (tmp_path / "été (1).csv").write_text("0,Rating (1-5)\n")
     words = [

@@ -49,6 +49,7 @@ def test_what_a_killed_process_left_is_removed(tmp_path, limit):
     assert names(tmp_path) == {".new.tmp"}
 
 
+@pytest.mark.slow
 def test_what_is_in_use_stays(cache_dir, tiny_encoder):
     rows = stored("a b c")
     columns = tokenize(rows, load_tokenizer(tiny_encoder), 16)

@@ -33,6 +33,7 @@ def tokenizer(request):
     return request.getfixturevalue(request.param)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("max_length", [5, 12, 16, 512])
 @pytest.mark.parametrize("is_pair", [False, True])
 @pytest.mark.parametrize("side", ["right", "left"])

@@ -72,6 +72,7 @@ def test_tolerance_is_of_numbers(change, num_differences):
     assert len(list(differences(RECORDED, RECORDED | change, 1e-5))) == num_differences
 
 
+@pytest.mark.slow
 def test_surroundings_are_of_one_thread_and_of_the_tested_package(tmp_path):
     import bert_ft
 

@@ -73,6 +73,7 @@ def test_delimited(bundle, data):
     assert rest == ""
 
 
+@pytest.mark.slow
 @EXAMPLES
 @given(
     rows=st.lists(st.tuples(TEXTS, st.dictionaries(TEXTS, JSON, max_size=3)), min_size=1, max_size=6),

@@ -141,7 +141,7 @@ def test_a_masked_language_model(tiny_encoder):
 def test_a_reloaded_folder(tmp_path, tiny_encoder, monkeypatch, caplog, works):
     tokenizer = SimpleNamespace(save_pretrained=lambda _: None)
     save_bundle(tmp_path, classifier_with(tiny_encoder), TASK, tokenizer, max_length=16)
-    monkeypatch.setattr("bert_ft.models.bundle.load_tokenizer", lambda _: tokenizer)
+    monkeypatch.setattr("bert_ft.models.bundle.load_tokenizer", lambda *_, **__: tokenizer)
     dropout.is_correct()
     caplog.clear()
     if not works:

@@ -119,6 +119,7 @@ def test_weights_equal_transformers_at_the_end(twins):
             torch.testing.assert_close(value, expected[name], rtol=0, atol=1e-6, msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["lr", "a token"])
 def test_a_small_change_shows(twins, change):
     """The negative control: the comparison would notice."""

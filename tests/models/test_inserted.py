@@ -117,6 +117,7 @@ def test_a_copy_has_its_own(tiny_encoder):
     assert not torch.allclose(encode(twin, batch([5, 6]))[0], before, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("linear", [True, False])
 def test_saved_loaded_and_exported(tiny_encoder, tmp_path, linear):
     entries = SingleLabel(LABELS).config_entries()

@@ -164,6 +164,7 @@ def test_what_an_encoder_cannot_have(tmp_path, family, num_layers, message):
         EncoderSpec(str(tmp_path), reinit_layers=num_layers).load_config()
 
 
+@pytest.mark.slow
 def test_a_run_from_there_learns(tmp_path, tiny_encoder, reviews):
     _, metrics = train(tmp_path, tiny_encoder, reviews, "encoder.reinit_layers=1", "trainer.max_epochs=4")
     assert metrics["test"]["accuracy"] >= 0.9

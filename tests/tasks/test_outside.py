@@ -178,6 +178,7 @@ def refused(folder: Path, *arguments: object) -> str:
     return done.stderr
 
 
+@pytest.mark.slow
 def test_what_means_nothing_for_it_is_refused_at_once(settings, tmp_path):
     wrong = ["loss.class_weights=balanced", "loss.r_drop_weight=1", "objective.metric=val/accuracy"]
     said = refused(tmp_path, *TASK, *settings, *wrong)

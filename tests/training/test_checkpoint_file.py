@@ -116,6 +116,7 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
     assert list(tmp_path.iterdir()) == [tmp_path / "last.ckpt"]
 
 
+@pytest.mark.slow
 def test_a_run_on_a_full_disk_ends_with_one_line(tmp_path, tiny_encoder, reviews, monkeypatch, capsys):
     run = tmp_path / "run"
     words = [
@@ -176,6 +177,7 @@ def test_a_report_that_cannot_be_written_ends_with_one(tmp_path, monkeypatch):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings", [["callbacks.best_checkpoint.save_top_k=3"], ["callbacks.best_checkpoint.save_top_k=-1"]]
 )
@@ -205,6 +207,7 @@ class Overwriting(Callback):
         self.steps, self.value = steps, value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("steps", "value"), [(1, 0.0), (0, 0.001)])
 def test_what_was_not_validated_as_the_best_is_refused(
     steps, value, tmp_path, tiny_encoder, reviews, monkeypatch
@@ -223,6 +226,7 @@ def test_what_was_not_validated_as_the_best_is_refused(
     assert not (tmp_path / "model").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [1, -1, None])
 def test_a_best_checkpoint_that_is_not_the_recorded_one(steps, tmp_path, tiny_encoder, reviews, caplog):
     """Newer, as after a kill between two writes; older; removed."""

@@ -167,6 +167,7 @@ def logged(folder):
     return [[float(row[f"train/{name}"]) for row in rows] for name in ("grad_norm", "grad_norm_clipped")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accumulate", [1, 3])
 @pytest.mark.parametrize(
     ("overrides", "limit"),
@@ -205,6 +206,7 @@ def test_a_run_logs_its_norms(tmp_path, tiny_encoder, reviews, norms, overrides,
         assert (max(after) < min(before)) == (limit < 1)
 
 
+@pytest.mark.slow
 def test_a_norm_that_nobody_reads_is_not_computed(tmp_path, tiny_encoder, reviews, monkeypatch):
     """Without a limit, at the steps between two that are logged."""
     calls = []

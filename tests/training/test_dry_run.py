@@ -13,6 +13,7 @@ from .running import compose_run, file_overrides, train
 SAVED = "lightning.pytorch.callbacks.ModelCheckpoint"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [

@@ -163,6 +163,7 @@ def test_no_file_has_a_name_and_close_frees_the_space(temporary):
     assert cache.attach(batch_of([0, 4]), "train").states.shape == (35, 32)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="looks into Linux's list of mapped files")
 def test_a_run_that_fails_frees_the_space(tmp_path, tiny_encoder, reviews, temporary, monkeypatch):
     held = []

@@ -48,6 +48,7 @@ def used(monkeypatch):
     return seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overrides", [[], ["encoder.freeze_layers=1"]], ids=["all", "frozen"])
 def test_the_table_is_that_of_the_optimizer(tmp_path, tiny_encoder, reviews, capsys, used, overrides):
     settings = [f"optimizer.{key}={value}" for key, value in SETTINGS.items()]

@@ -115,6 +115,7 @@ def test_the_interrupted_step_is_saved_and_the_command_shown(
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
+@pytest.mark.slow
 def test_the_seconds_of_both_parts_count(tmp_path, tiny_encoder, reviews, monkeypatch):
     arguments = tiny_encoder, reviews, *SETTINGS
     interrupt(monkeypatch, *MOMENTS["within an epoch"], tmp_path, *arguments)
@@ -180,6 +181,7 @@ def test_interrupted_in_pre_training(tmp_path, tiny_encoder, reviews, monkeypatc
     assert weights(tmp_path / "run") == weights(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_more_epochs_of_a_finished_run(tmp_path, tiny_encoder, reviews):
     arguments = tiny_encoder, reviews, "schedule=constant", "schedule.warmup_ratio=0"
     train(tmp_path / "two", *arguments, "trainer.max_epochs=1")

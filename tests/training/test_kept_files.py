@@ -78,6 +78,7 @@ def test_the_checkpoint_of_pretraining_stays_where_it_is_the_only_one(finished):
     assert (finished / "pretraining/checkpoints/last.ckpt").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings", [(), ("averaging=ema",), ("pretrain=mlm", *SMALL_STAGE)], ids=["plain", "averaged", "adapted"]
 )
@@ -103,6 +104,7 @@ def test_a_finished_run_is_trained_further_as_if_all_were_kept(tmp_path, tiny_en
     assert sizes[1] < 0.8 * sizes[0]
 
 
+@pytest.mark.slow
 def test_without_checkpoints_a_finished_run_is_not_begun_again(tmp_path, tiny_encoder, reviews):
     train(tmp_path, tiny_encoder, reviews, *BRIEF, "keep=model")
     assert not (tmp_path / "checkpoints").exists()

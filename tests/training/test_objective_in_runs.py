@@ -87,6 +87,7 @@ def test_runs_differ_in_training_and_are_judged_alike(
         assert reported["loss"] == pytest.approx(expected, abs=tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [

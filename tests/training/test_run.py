@@ -85,6 +85,7 @@ def test_the_kept_checkpoint_is_the_latest_that_cant_be_told_from_the_best(finis
     assert metrics["checkpoint"]["step"] == 10 * metrics["checkpoint"]["epoch"]
 
 
+@pytest.mark.slow
 def test_runs_repeat_to_the_last_bit(tmp_path, tiny_encoder, reviews):
     weights = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
@@ -95,6 +96,7 @@ def test_runs_repeat_to_the_last_bit(tmp_path, tiny_encoder, reviews):
     assert not all(torch.equal(first[name], other[name]) for name in first)
 
 
+@pytest.mark.slow
 def test_a_batch_over_the_token_budget_trains_alike(tmp_path, tiny_encoder, reviews):
     """In pieces or whole: equal losses with dropout off (with it on, masks differ)."""
     still = ["encoder.hidden_dropout=0.0", "encoder.attention_dropout=0.0", "model.head.dropout=0.0"]
@@ -116,6 +118,7 @@ def linear(tmp_path_factory, tiny_encoder, reviews):
     return folder, metrics
 
 
+@pytest.mark.slow
 def test_bert_linear_loads_in_plain_transformers(linear, reviews):
     """``AutoModelForSequenceClassification`` gives our logits; its test accuracy is what we reported."""
     folder, metrics = linear
@@ -165,6 +168,7 @@ def test_transformers_loads_the_encoder_of_bert_residual(finished):
         assert torch.equal(encoder.state_dict()[name], value), name
 
 
+@pytest.mark.slow
 def test_early_stopping_ends_the_run_and_says_why(tmp_path, tiny_encoder, reviews):
     _, metrics = train(
         tmp_path,
@@ -269,7 +273,7 @@ def test_resume_into_another_folder(tmp_path, tiny_encoder, reviews):
     [
         (b"", "isn't a checkpoint"),
         (b"no checkpoint", "isn't a checkpoint"),
-        ({"state_dict": {}}, "is of another model"),
+        ({"state_dict": {}}, "belongs to a different model"),
     ],
 )
 def test_resume_from_something_else(tmp_path, tiny_encoder, reviews, content, reason):
@@ -312,6 +316,7 @@ def test_a_finished_run_is_not_overwritten(tmp_path, tiny_encoder, reviews):
     assert (tmp_path / "metrics.json").read_text() == "{}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [3, 13])
 def test_steps_that_end_within_an_epoch_are_validated(tmp_path, tiny_encoder, reviews, steps):
     kept = "callbacks.best_checkpoint.standard_errors=100"  # the latest
@@ -331,6 +336,7 @@ def test_without_a_checkpoint_the_last_weights_are_validated(tmp_path, tiny_enco
     assert metrics["checkpoint"] == {"path": None, "epoch": 0.3, "step": 3}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", ["trainer.max_epochs=1", "trainer.max_steps=1000"])
 def test_a_run_whose_time_is_over_says_so(tmp_path, tiny_encoder, reviews, monkeypatch, length):
     ticks = itertools.count()
@@ -352,6 +358,7 @@ def test_a_run_that_diverges_says_so(tmp_path, tiny_encoder, reviews):
     assert metrics["val"]["loss"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [
@@ -371,6 +378,7 @@ def test_documented_settings_run(tmp_path, tiny_encoder, reviews, overrides):
     assert metrics["checkpoint"]["step"] == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "message"),
     [

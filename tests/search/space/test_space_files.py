@@ -57,6 +57,7 @@ def test_the_small_space_is_part_of_the_question():
     assert content("small")["n_trials"] < 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["default", "small"])
 def test_every_parameter_is_a_key_and_each_of_its_values_is_allowed(name):
     found = distributions(name, *(["_pretraining"] if name == "default" else []))

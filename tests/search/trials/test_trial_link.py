@@ -97,6 +97,7 @@ def test_outside_a_search_there_is_no_trial(monkeypatch):
     assert current_trial() is None
 
 
+@pytest.mark.slow
 def test_the_pruner_travels_with_the_address(study, monkeypatch):
     """Nobody asks Hydra for the job that this process runs, nor is there one here."""
     monkeypatch.setattr(HydraConfig.instance(), "cfg", None)  # an earlier test may have left one
