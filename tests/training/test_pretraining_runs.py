@@ -170,16 +170,6 @@ def test_without_a_masked_token_texts_are_still_told_apart(tmp_path, tiny_encode
     assert "train/masked_accuracy" not in (tmp_path / "csv/version_0/metrics.csv").read_text().splitlines()[0]
 
 
-def test_copies_are_dropped_where_that_is_wanted(tmp_path, tiny_encoder):
-    path = tmp_path / "domain.txt"
-    path.write_text("\n".join(f"a film {number}" for number in range(20)) + "\n" + "a film 3\n" * 5)
-    for wanted, num_texts in ((True, 20), (False, 25)):
-        settings = ["pretrain=mlm", f"data.deduplicate={wanted}"]
-        folder = tmp_path / str(wanted)
-        run = build_pretraining(small_stage(folder, tiny_encoder, {"train": path}, *settings), folder)
-        assert len(run.texts.train) + len(run.texts.held_out) == num_texts
-
-
 def test_interrupted_and_resumed_it_is_the_uninterrupted_one(
     alone, tmp_path, tiny_encoder, reviews, monkeypatch
 ):

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from bert_ft.config.build.fine_tuning import build_fine_tuning
+from bert_ft.config.build.pretraining import build_pretraining
 from bert_ft.data.texts import normalized
 from bert_ft.errors import ConfigError, DataError
 from bert_ft.models.encoder import EncoderSpec
@@ -43,6 +44,16 @@ def test_plain_lines_without_labels(tmp_path, tiny_encoder, caplog):
         main(again)
     with pytest.raises(DataError, match=r"domain\.txt: has no labels, which fine-tuning and its tests need"):
         build_fine_tuning(small_run(tmp_path / "train", tiny_encoder, files), tmp_path / "train")
+
+
+def test_copies_are_dropped_where_that_is_wanted(tmp_path, tiny_encoder):
+    path = tmp_path / "domain.txt"
+    path.write_text("\n".join(f"a film {number}" for number in range(20)) + "\n" + "a film 3\n" * 5)
+    for wanted, num_texts in ((True, 20), (False, 25)):
+        settings = ["pretrain=mlm", f"data.deduplicate={wanted}"]
+        folder = tmp_path / str(wanted)
+        run = build_pretraining(small_stage(folder, tiny_encoder, {"train": path}, *settings), folder)
+        assert len(run.texts.train) + len(run.texts.held_out) == num_texts
 
 
 class TestTexts:

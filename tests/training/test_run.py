@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from transformers import AutoModelForSequenceClassification, BertModel, pipeline
 
 from bert_ft.data.packing import pack
-from bert_ft.errors import CheckpointError, ConfigError, UserError
+from bert_ft.errors import CheckpointError, ConfigError
 from bert_ft.models.bundle import load_bundle
 
 from .running import interrupted, reloaded, reloaded_logits, train
@@ -356,52 +356,3 @@ def test_a_run_that_diverges_says_so(tmp_path, tiny_encoder, reviews):
         "trainer.max_epochs=1",
     )
     assert metrics["val"]["loss"] is None
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "overrides",
-    [
-        ["logger=none"],
-        ["trainer.precision=bf16-true"],
-        ["trainer.precision=64"],
-        ["encoder.attn_implementation=eager"],
-        ["encoder.gradient_checkpointing=true"],
-        ["data.num_workers=1"],
-        ["data.test_ratio=0", "data.test_file=null"],
-        ["model.pooling=attention", "model.pooling_layers=2"],
-    ],
-    ids=lambda overrides: overrides[0],
-)
-def test_documented_settings_run(tmp_path, tiny_encoder, reviews, overrides):
-    _, metrics = train(tmp_path, tiny_encoder, reviews, "debug=fast", *overrides)
-    assert metrics["checkpoint"]["step"] == 4
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("override", "message"),
-    [
-        ("trainer.val_check_interval=500", r"trainer\.val_check_interval=500: an epoch has only 10 batches"),
-        ("+trainer.max_epoch=3", "max_epoch"),
-        ("trainer.accelerator=tpu", "Trainer: "),
-        ("encoder.attn_implementation=flash_attention_2", "encoder.*[Ff]lash"),
-    ],
-)
-def test_settings_that_cannot_be_had(tmp_path, tiny_encoder, reviews, override, message):
-    with pytest.raises(UserError, match=message):
-        train(tmp_path, tiny_encoder, reviews, override)
-    assert {path.name for path in tmp_path.iterdir()} <= {"cache", "checkpoints"}
-
-
-def test_a_warm_up_longer_than_training(tmp_path, tiny_encoder, reviews):
-    with pytest.raises(ConfigError, match=r"schedule\.warmup_steps=500 exceeds total_steps=30"):
-        train(
-            tmp_path,
-            tiny_encoder,
-            reviews,
-            "schedule.warmup_ratio=null",
-            "schedule.warmup_steps=500",
-            "trainer.max_epochs=3",
-        )
-    assert {path.name for path in tmp_path.iterdir()} <= {"cache"}
