@@ -30,7 +30,6 @@ BOTH = [
     "pretrain.trainer.max_epochs=2",
     "pretrain.trainer.val_check_interval=0.5",
 ]
-# once more, for the second time with the same settings
 CACHED = ["pretrain.num_cached=3"]
 FINE_TUNING = ["trainer.max_epochs=1", "trainer.val_check_interval=0.5"]
 STILL = ["encoder.hidden_dropout=0.0", "encoder.attention_dropout=0.0"]
