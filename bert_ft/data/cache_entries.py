@@ -1,7 +1,7 @@
 """Entries of the cache folder: locked while in use; beyond a size limit the least recently used are removed.
 
-Who uses a file has a shared lock on it, also while it is written; who wants to remove one needs the lock alone. It goes with
-the process, however that ends, so what nobody holds is unused or was left half-written.
+A process holds a shared lock on each file that it reads or writes; removing a file needs an exclusive lock. Locks end with
+their process, however it ends, so a file without a lock is unused or was left half-written.
 """
 
 from __future__ import annotations
