@@ -21,10 +21,10 @@ _END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 
 
 def cache_folder(cache_dir: Path | str | None) -> Path:
-    """``cache_dir``, made if need be; without one ``$BERT_FT_CACHE``, else ``bert_ft`` in the user's cache.
+    """Return ``cache_dir``, created if missing; without one ``$BERT_FT_CACHE``, else ``bert_ft`` in the user's cache.
 
     Raises:
-        DataError: the folder can't be made.
+        DataError: the folder can't be created.
     """
     folder = Path(cache_dir).expanduser() if cache_dir is not None else _default_folder()
     try:
@@ -42,10 +42,10 @@ def _default_folder() -> Path:
 
 
 def check_writable(folder: Path) -> None:
-    """Refuse a folder that no file can be written into, before there is any work that would be lost.
+    """Refuse a folder that can't be written to, before any work is done that would be lost.
 
     Raises:
-        DataError: a file can't be made there.
+        DataError: a file can't be created there.
     """
     try:
         with temporary_file(folder):
@@ -62,14 +62,14 @@ def _unwritable(folder: Path, error: OSError) -> DataError:
 
 
 def write_stream(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
-    """An Arrow stream of ``batches`` at ``path``."""
+    """Write ``batches`` to ``path`` as an Arrow stream."""
     with pa.ipc.new_stream(str(path), schema) as writer:
         for batch in batches:
             writer.write_batch(batch)
 
 
 def is_complete(path: Path) -> bool:
-    """Whether there is an Arrow stream at ``path`` that reaches to its end."""
+    """Return whether ``path`` is a complete Arrow stream."""
     try:
         with path.open("rb") as file:
             file.seek(-len(_END_OF_STREAM), os.SEEK_END)
@@ -81,10 +81,10 @@ def is_complete(path: Path) -> bool:
 def stored_dataset(
     schema: pa.Schema, batches: Iterable[pa.RecordBatch], cache_dir: Path | str | None
 ) -> Dataset:
-    """``batches`` as a memory-mapped dataset, kept in the cache under a name made of its content.
+    """Return ``batches`` as a memory-mapped dataset, stored in the cache under a hash of its content.
 
-    The batches are written before their name is known. So the source is read and checked in each run,
-    which costs little beside tokenization, and no stale copy of it can ever be taken.
+    The batches are written before their name is known: the source is read and checked in each run,
+    which is cheap compared with tokenization, so that a stale copy is never used.
     """
     folder = cache_folder(cache_dir)
     check_writable(folder)

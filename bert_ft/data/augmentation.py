@@ -1,4 +1,4 @@
-"""Training texts changed a little each time that they are read.
+"""Training texts that are changed slightly each time they are read.
 
 Sources: Wei and Zou 2019, arXiv 1901.11196 (random deletion and swap); Joshi et al. 2020, arXiv 1907.10529
 (spans of geometric length).
@@ -19,13 +19,13 @@ from bert_ft.limits import BelowOne, Rule, check_limits
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """Deletes tokens, swaps two of a text, hides spans; special tokens stay where they are.
+    """Deletes tokens, swaps pairs of tokens, masks spans; special tokens stay where they are.
 
     Attributes:
-        token_deletion_prob: the probability of each token to be deleted; one token of a text always stays.
-        token_swap_prob: swaps for each token: so many times two tokens of one text change places.
-        span_mask_ratio: the share of tokens that become [MASK], in spans.
-        mean_span_length: of the spans, in tokens; their lengths are geometric, cut at 10.
+        token_deletion_prob: probability that a token is deleted; at least one token of each text stays.
+        token_swap_prob: number of swaps per token; each swap exchanges two tokens of one text.
+        span_mask_ratio: share of tokens that become [MASK], in spans.
+        mean_span_length: mean length of the spans in tokens; lengths are geometric, capped at 10.
     """
 
     token_deletion_prob: BelowOne = 0.0
@@ -43,14 +43,14 @@ class Augmentation:
     def __call__(
         self, ids: np.ndarray, segments: np.ndarray, mask_id: int | None, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The changed ids, and for each the position in ``ids`` whose place it has taken.
+        """Return the changed ids, and for each the position in ``ids`` that it replaces.
 
         Args:
             ids: ``(length,)`` token ids.
-            segments: ``(length,)``, the number of the text that a token belongs to (a pair has two), -1 for
+            segments: ``(length,)``, number of the text that each token belongs to (a pair has two), -1 for
                 special tokens.
-            mask_id: of [MASK]; ``None`` where there is none and nothing is to be masked.
-            rng: all chance comes from it.
+            mask_id: id of [MASK]; ``None`` if nothing is masked.
+            rng: the only source of randomness.
         """
         kept = delete(segments, self.token_deletion_prob, rng)
         ids, segments = swap(ids[kept], segments[kept], self.token_swap_prob, rng), segments[kept]
@@ -62,7 +62,7 @@ class Augmentation:
 
 
 def delete(segments: np.ndarray, probability: float, rng: np.random.Generator) -> np.ndarray:
-    """The positions that stay, rising; at least one of each text."""
+    """Return the positions that stay, ascending; at least one of each text."""
     if not probability:
         return np.arange(len(segments))
     stays = (rng.random(len(segments)) >= probability) | (segments < 0)
@@ -74,7 +74,7 @@ def delete(segments: np.ndarray, probability: float, rng: np.random.Generator) -
 
 
 def swap(ids: np.ndarray, segments: np.ndarray, rate: float, rng: np.random.Generator) -> np.ndarray:
-    """``ids`` after ``rate`` swaps a token (rounded) of two different places of one text."""
+    """Return ``ids`` after ``rate`` swaps per token (rounded), each between two positions of one text."""
     if not rate:
         return ids
     ids = ids.copy()
@@ -103,17 +103,17 @@ def spans(allowed: np.ndarray, share: float, mean_length: float, rng: np.random.
 
 @dataclass(frozen=True)
 class AugmentedSplit:
-    """A training split whose texts come changed, anew in each epoch.
+    """A training split whose texts are changed differently in each epoch.
 
     The change of a row depends on the seed, the epoch and the row alone: not on the batch that it is in, nor on the
     process that reads it, so that a resumed run repeats it.
 
     Attributes:
-        split: what is changed.
-        augmentation: how.
-        seed: of the run.
-        special_ids: that no change touches.
-        mask_id: of [MASK].
+        split: the original rows.
+        augmentation: the changes to make.
+        seed: the run's seed.
+        special_ids: ids of special tokens, which are never changed.
+        mask_id: id of [MASK].
     """
 
     split: TokenizedSplit
@@ -148,6 +148,6 @@ class AugmentedSplit:
 
 
 def _texts(special: np.ndarray) -> np.ndarray:
-    """The number of each token's text: a new one begins behind every run of special tokens."""
+    """Return the number of each token's text: a new text begins after every run of special tokens."""
     runs_begin = special & ~np.concatenate(([False], special[:-1]))
     return np.cumsum(runs_begin)

@@ -11,13 +11,13 @@ import numpy as np
 class RandomBatches:
     """Training batches: lists of row indices in a new random order each epoch.
 
-    Rows are drawn without regard to their length, so that each batch is a fair sample. With replicas all
+    Rows are drawn regardless of their length, so that each batch is a fair sample. With replicas all
     have equally many batches: the first rows of the order fill up what is missing, as in torch's
     ``DistributedSampler``, or the rest is left out with ``drop_last``.
 
     An epoch that was iterated to its end moves on to the next by itself; ``set_epoch`` with the same number
-    then changes nothing. One that was broken off goes on where it stopped. Workers of a data loader fetch
-    ahead: then ``position`` is that of the fetched batches, and who resumes sets it from the trained ones.
+    then changes nothing. One that was interrupted continues where it stopped. Workers of a data loader fetch
+    ahead: then ``position`` is that of the fetched batches; to resume, set it from the trained ones.
 
     Attributes:
         epoch: decides the order, together with the seed.
@@ -62,7 +62,7 @@ class RandomBatches:
         return np.resize(order, rows_each * self.num_replicas)[self.rank :: self.num_replicas]
 
     def set_epoch(self, epoch: int) -> None:
-        """Go to the start of ``epoch``, unless it is the present one."""
+        """Go to the start of ``epoch``, unless it is the current one."""
         if epoch != self.epoch:
             self.epoch, self.position = epoch, 0
 
@@ -74,7 +74,7 @@ class RandomBatches:
 
 
 class NumberedBatches(RandomBatches):
-    """``RandomBatches`` that tells the epoch with each batch: ``(epoch, rows)``."""
+    """``RandomBatches`` that yields the epoch with each batch: ``(epoch, rows)``."""
 
     def __iter__(self) -> Iterator[Any]:
         for rows in super().__iter__():
@@ -82,15 +82,15 @@ class NumberedBatches(RandomBatches):
 
 
 class SortedBatches:
-    """Evaluation batches: every row once, in order of falling length, so that too little memory shows at once.
+    """Evaluation batches: every row once, longest first, so that a lack of memory shows at once.
 
     With replicas each has equally many batches, as far as there are enough rows: large ones are halved
     until the count is a multiple of the replicas.
 
     Args:
         lengths: ``(num_rows,)`` tokens in each row.
-        batch_size: most rows in a batch.
-        max_tokens: most tokens in a batch; a longer row is a batch of its own. ``None``: no limit.
+        batch_size: maximum number of rows in a batch.
+        max_tokens: maximum number of tokens in a batch; a longer row is a batch of its own. ``None``: no limit.
     """
 
     def __init__(
@@ -114,8 +114,8 @@ class SortedBatches:
 class FixedBatches:
     """Evaluation batches: every row once, in one random order, so that each batch is a fair sample; as ``(0, rows)``.
 
-    Those of ``SortedBatches`` hold texts of one length, which a contrastive loss tells apart less easily.
-    With replicas each has equally many batches, as there.
+    Those of ``SortedBatches`` hold texts of one length, which are harder for a contrastive loss.
+    With replicas each has equally many batches, as in ``SortedBatches``.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""Entries of the cache folder: held while they are used, and removed beyond a size, those first that weren't used for longest.
+"""Entries of the cache folder: locked while in use; beyond a size limit the least recently used are removed.
 
-Who uses a file has a shared lock on it, also while it is written; who wants to remove one needs the lock alone. It goes with
-the process, however that ends, so what nobody holds is unused or was left half-written.
+A process holds a shared lock on each file that it reads or writes; removing a file needs an exclusive lock. Locks end with
+their process, however it ends, so a file without a lock is unused or was left half-written.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 def hold(path: Path) -> IO[bytes] | None:
-    """Return the open file, which isn't removed until it is closed; ``None`` if there is none any more."""
+    """Return the open file, which isn't removed until it is closed; ``None`` if it no longer exists."""
     try:
         file = path.open("rb")
     except OSError:
@@ -44,13 +44,13 @@ def hold(path: Path) -> IO[bytes] | None:
 
 
 def limit_cache(folder: Path, max_gigabytes: float | None) -> None:
-    """Remove what killed processes have left half-written, and the least recently used files beyond the size.
+    """Remove half-written files of killed processes, and the least recently used files beyond the size.
 
-    What a process holds stays.
+    Files that a process holds are kept.
 
     Args:
-        folder: the cache's.
-        max_gigabytes: ``None`` = no limit.
+        folder: the cache folder.
+        max_gigabytes: size limit; ``None`` = no limit.
     """
     for path in folder.glob(".*.tmp"):
         if time.time() - _used_and_size(path)[0] > _NEW_SECONDS:

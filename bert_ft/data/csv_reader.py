@@ -16,17 +16,17 @@ from bert_ft.errors import DataError
 
 
 class CsvReader:
-    """Delimited text; every field is a string exactly as it is in the file. Columns that aren't read aren't judged.
+    """Delimited text; every field is a string exactly as it is in the file. Columns that aren't read aren't checked.
 
-    Python's csv module and not pandas' or Arrow's: it takes no value for a number or a missing one, and
+    Python's csv module and not pandas' or Arrow's: it interprets no value as a number or as missing, and
     it knows at which record a file is malformed. Empty lines are no records.
 
     Args:
-        path: of the file.
-        delimiter: that its suffix stands for.
-        settings: what the user says of it.
-        wanted: columns that will be read; all, if there are none.
-        label: that of the labels.
+        path: the file.
+        delimiter: the default for its suffix.
+        settings: dialect settings of the user.
+        wanted: names of the columns to read; if empty, all.
+        label: name of the label column.
 
     Raises:
         DataError: on opening, the file has no header, a wanted column twice, or a quote isn't closed.
@@ -54,7 +54,7 @@ class CsvReader:
         return pa.schema([(name, pa.string()) for name in self.columns])
 
     def records(self) -> Iterator[Record]:
-        """Yield each row with the characters that stand for it in the file, for those who copy rows.
+        """Yield each row with its exact characters in the file, for copying rows.
 
         Raises:
             DataError: a row has more or fewer fields than there are columns.
@@ -84,7 +84,7 @@ class CsvReader:
             yield values
 
     def _check(self, values: dict[str, list[str]], first_row: int) -> None:
-        """Refuse the first byte, by rows, that isn't of the encoding."""
+        """Raise ``DataError`` at the first byte that isn't valid in the encoding."""
         for row, texts in enumerate(zip(*values.values(), strict=True), first_row):
             for name, text in zip(values, texts, strict=True):
                 if not text.isascii():

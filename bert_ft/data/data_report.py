@@ -22,15 +22,16 @@ _EXCERPT = 80  # characters of an example's text
 
 @dataclass(frozen=True)
 class DataReport:
-    """All splits, and what concerns more than one.
+    """The report on each split, and findings that concern several splits.
 
     Attributes:
         max_length: the length limit in tokens.
-        splits: by name.
-        num_conflicts: exact texts that have several labels, in whatever splits.
+        splits: name → report.
+        num_conflicts: number of texts that have several labels, in the same or different splits.
         conflicts: the first few of them.
-        task: what the task says about itself (``Targets.facts``).
-        warnings: a sentence for whatever may spoil training or its score, with the override that helps, if one does.
+        task: facts about the task (``Targets.facts``).
+        warnings: one sentence per problem that may spoil training or its score, with an override that helps,
+            if there is one.
         leaks: of every pair of splits that shares texts.
     """
 
@@ -43,11 +44,11 @@ class DataReport:
     leaks: list[Leaks]
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as plain values that JSON can hold."""
+        """Return the report as plain values that JSON can hold."""
         return asdict(self)
 
     def rows(self) -> list[dict[str, str]]:
-        """A table of one line a split: heading → cell."""
+        """Return a table of one line per split: heading → cell."""
         return [
             {
                 "split": name,
@@ -88,12 +89,12 @@ def make_report(
     """Return the report on labeled ``splits``, one of which is ``train``.
 
     Args:
-        splits: by name, ``train`` first.
-        keys: of their texts.
-        task: of their labels.
+        splits: name → split, ``train`` first.
+        keys: name of the split → keys of its texts.
+        task: the task of their labels.
         max_length: the length limit in tokens.
-        tokenizer: that of their ids; without it nothing is said of unknown tokens and words.
-        set_aside: splits that were cut from the training rows.
+        tokenizer: the tokenizer of their ids; without it unknown tokens and words are not reported.
+        set_aside: names of the splits that were cut from the training rows.
     """
     reports = {
         name: _split_report(splits[name], keys[name], keys["train"], task, tokenizer) for name in splits

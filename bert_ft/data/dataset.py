@@ -19,7 +19,7 @@ class TokenizedSplit:
     """Rows of a source as ids.
 
     Attributes:
-        name: ``train``, ``validation`` or ``test``, or another for unlabelled rows.
+        name: ``train``, ``validation`` or ``test``, or any other name for unlabeled rows.
         columns: the ids of the whole source, shared by the splits that are cut from it.
         index: ``(num_rows,)`` int64, which rows of ``columns`` are in this split.
         texts: the split's rows as they were read.
@@ -38,12 +38,12 @@ class TokenizedSplit:
 
     @classmethod
     def from_columns(cls, name: str, columns: TokenizedColumns, texts: Dataset) -> TokenizedSplit:
-        """All rows of ``texts``, unlabelled."""
+        """Return all rows of ``texts``, unlabeled."""
         index = np.arange(len(texts))
         return cls(name, columns, index, texts, rows=index + 1, origin=name)
 
     def select(self, positions: np.ndarray, name: str | None = None) -> TokenizedSplit:
-        """The rows at ``positions`` of this split, as one of its own."""
+        """Return the rows at ``positions`` as a new split."""
         return TokenizedSplit(
             name=name or self.name,
             columns=self.columns,

@@ -1,4 +1,4 @@
-"""Rows of a delimited file whose dialect is known, each with the characters that stand for it in the file."""
+"""Rows of a delimited file whose dialect is known, each with its exact characters in the file."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Dialect:
 
     Attributes:
         delimiter: one character.
-        encoding: Python's name of it; a byte order mark isn't part of the text.
+        encoding: Python's name of the encoding; a byte order mark isn't part of the text.
         quoting: ``QUOTES`` or ``NO_QUOTES``.
         columns: names of all columns, in the file's order; some may be equal.
         num_skipped: physical lines before the first row that aren't rows (Excel's ``sep=;``).
         has_header: whether the first row names the columns.
-        notes: sentences on what was decided and a user might not expect, for the data report.
-        prefix: of the keys that set it, in messages.
+        notes: sentences for the data report on decisions that a user might not expect.
+        prefix: prefix of the keys that set it, for messages.
     """
 
     delimiter: str
@@ -44,7 +44,7 @@ class Dialect:
 
 @dataclass(frozen=True)
 class Record:
-    """One row: its fields, ``raw`` as it stands in the file with its line end, and the number of its physical lines."""
+    """One row: its fields, ``raw`` (its exact characters with the line end), and the number of its physical lines."""
 
     fields: list[str]
     raw: str
@@ -52,18 +52,18 @@ class Record:
 
 
 def records(path: Path, dialect: Dialect) -> Iterator[Record]:
-    """Yield the rows below the header in their order; empty lines are none.
+    """Yield the rows below the header in order; empty lines are skipped.
 
-    ``raw.encode(dialect.encoding, "surrogateescape")`` is what the file has.
+    ``raw.encode(dialect.encoding, "surrogateescape")`` gives the bytes of the file.
 
     Raises:
-        DataError: a row is malformed. Its fields aren't counted here.
+        DataError: a row is malformed. The number of fields isn't checked here.
     """
     yield from islice(_all_records(path, dialect), int(dialect.has_header), None)
 
 
 def preamble(path: Path, dialect: Dialect) -> str:
-    """Return what stands before the first row: Excel's line, and the header with its line end."""
+    """Return everything before the first row: Excel's ``sep=`` line, and the header with its line end."""
     with open_text(path, dialect.encoding) as file:
         skipped = "".join(islice(file, dialect.num_skipped))
     return skipped + (next(_all_records(path, dialect)).raw if dialect.has_header else "")
@@ -104,7 +104,7 @@ def _all_records(path: Path, dialect: Dialect) -> Iterator[Record]:
 
 
 class _Recorded:
-    """Lines, which remembers those that were taken since it was asked last."""
+    """An iterator over lines that remembers which lines were read since the last call of `taken`."""
 
     def __init__(self, lines: Iterable[str]) -> None:
         self._lines = iter(lines)
@@ -121,14 +121,14 @@ class _Recorded:
         return line
 
     def taken(self) -> tuple[str, int]:
-        """Return those lines as one text, and their number."""
+        """Return the lines read since the last call as one text, and their number."""
         taken, self._taken = self._taken, []
         return "".join(taken), len(taken)
 
 
 @contextmanager
 def long_fields() -> Iterator[None]:
-    """Lift the csv module's limit of a field's length within the block."""
+    """Lift the csv module's limit on the length of a field within the block."""
     before = csv.field_size_limit(_LONGEST_FIELD)
     try:
         yield

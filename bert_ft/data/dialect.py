@@ -1,13 +1,13 @@
-"""How a delimited file is written: its encoding, delimiter, quotes and header, as its settings or its content say.
+"""How a delimited file is written: its encoding, delimiter, quotes and header, from settings or the content.
 
-Everything that reads or copies csv and tsv files asks here (``detect``), so that a file is understood in one way everywhere.
+Everything that reads or copies csv and tsv files asks here (``detect``), so that a file is read the same way everywhere.
 """
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -26,15 +26,16 @@ _EXCEL = re.compile(r'"?sep=(.)"?[\r\n]*', re.IGNORECASE)
 
 @dataclass(frozen=True)
 class DialectSettings:
-    """What a user says of files; ``None`` leaves it to each file.
+    """Dialect settings of a user; ``None`` = detect for each file.
 
     Attributes:
-        delimiter: one character, or a name of ``SPELLED``.
-        encoding: Python's name of it.
-        quoting: ``quotes``, or ``none``: quotation marks are characters like others.
-        header: whether the first row names the columns; ``None``: unless ``columns`` does and it has no column that is read.
-        columns: their names, in place of a header's.
-        prefix: of these keys in messages.
+        delimiter: one character, or a name in ``SPELLED``.
+        encoding: Python's name of the encoding.
+        quoting: ``quotes``, or ``none``: quotation marks are ordinary characters.
+        header: whether the first row names the columns; ``None``: yes, unless ``columns`` is set and that row
+            has none of the columns to read.
+        columns: column names that replace those of the header.
+        prefix: prefix of these keys in messages.
     """
 
     delimiter: str | None = None
@@ -45,7 +46,7 @@ class DialectSettings:
     prefix: str = "data."
 
     def __post_init__(self) -> None:
-        """Refuse what can't be.
+        """Check the values.
 
         Raises:
             ConfigError: the delimiter isn't one character, or there is no such encoding.
@@ -53,8 +54,8 @@ class DialectSettings:
         character = "," if self.delimiter is None else SPELLED.get(self.delimiter, self.delimiter)
         if len(character) != 1 or character in '"\r\n\0':
             raise ConfigError(
-                f"{self.prefix}delimiter={self.delimiter}: must be one character and neither a quotation mark nor a line "
-                f"end, or one of {', '.join(SPELLED)}"
+                f"{self.prefix}delimiter={self.delimiter}: must be a single character (not a quotation mark or a line "
+                f"break), or one of {', '.join(SPELLED)}"
             )
         if self.encoding is not None:
             try:
@@ -66,14 +67,26 @@ class DialectSettings:
                 ) from None
 
     def of_unlabeled(self, path: Path) -> DialectSettings:
-        """Return what also holds for a file of texts beside those that they were given for."""
+        """Return the settings that also apply to the unlabeled file ``path``."""
         if unpacked_suffix(path) == ".txt":
             return DialectSettings(encoding=self.encoding, prefix=self.prefix)
         return self
 
+    def check_used(self, paths: Iterable[Path]) -> None:
+        """Raise ``ConfigError`` if a setting of delimited files is given, but none of the files can be one."""
+        suffixes = {unpacked_suffix(path) for path in paths}
+        given = [
+            name for name in ("delimiter", "quoting", "header", "columns") if getattr(self, name) is not None
+        ]
+        if given and suffixes <= {".json", ".jsonl", ".parquet"}:
+            raise ConfigError(
+                f"{self.prefix}{given[0]} applies only to csv, tsv and txt files, not to {', '.join(sorted(suffixes))}; "
+                "leave it null"
+            )
+
     @property
     def describes_table(self) -> bool:
-        """Whether they are of delimited rows, whatever the file's suffix."""
+        """Whether they imply delimited rows, whatever the file's suffix."""
         return self.delimiter is not None or self.header is not None or self.columns is not None
 
 
@@ -85,17 +98,17 @@ def detect(
     wanted: Sequence[str] = (),
     label: str | None = None,
 ) -> Dialect:
-    """Return how the file is written: as the settings say, else as its first line and its quotes do.
+    """Return the dialect of a file: from the settings, else from its first line and its quotes.
 
     Args:
-        path: of the file, which may be packed.
-        settings: what the user says.
-        default: the delimiter that the suffix stands for, taken where others would do as well.
-        wanted: columns that will be read: the delimiter that gives them is the right one.
-        label: that of the labels, by which rows within an unclosed field are recognized.
+        path: the file, which may be compressed.
+        settings: settings of the user.
+        default: the delimiter for the suffix, used if several delimiters fit.
+        wanted: columns to read; the delimiter that gives them is the right one.
+        label: the label column, by which rows within an unclosed field are recognized.
 
     Raises:
-        DataError: the file is empty, has other columns than the settings say, or a quoted field isn't closed.
+        DataError: the file is empty, has columns that differ from the settings, or a quoted field isn't closed.
     """
     settings = settings or DialectSettings()
     lines = _sample(path, settings.encoding)
@@ -155,7 +168,7 @@ def _rows(lines: list[str], delimiter: str, quoting: str) -> list[list[str]]:
 
 
 def _names(header: list[str], wanted: Sequence[str]) -> list[str]:
-    """The header's names without the spaces that some programs write around them."""
+    """Return the header's names without the spaces that some programs write around them."""
     return [name if name in wanted else name.strip() for name in header]
 
 
@@ -189,7 +202,7 @@ def _delimiter(
 
 
 def _width(rows: list[list[str]]) -> int:
-    """How many fields all rows of a sample have, the last one aside, which may be cut; 0 if they differ."""
+    """Return the number of fields in each row of a sample, ignoring the last, which may be cut; 0 if they differ."""
     widths = {len(row) for row in rows[:-1] or rows}
     return widths.pop() if len(widths) == 1 else 0
 

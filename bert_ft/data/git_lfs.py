@@ -1,4 +1,4 @@
-"""Files that git-LFS hasn't fetched: a clone then has small texts that point to them."""
+"""Files that git-LFS hasn't fetched: a clone then has small pointer files in their place."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LONGEST = 1024  # bytes, by the specification
 
 
 def refuse_pointers(where: str, folder: Path) -> None:
-    """Refuse a folder with files, in itself, that are only pointers.
+    """Refuse a folder that directly contains pointer files.
 
     Raises:
         CheckpointError: names the files; ``where`` is the key and value that name the folder.

@@ -50,7 +50,7 @@ class _Split(Protocol):
 
 @dataclass(frozen=True)
 class _Stored:
-    """A split that ``datasets`` keeps."""
+    """A split loaded by ``datasets``."""
 
     dataset: Dataset
     notes: tuple[str, ...] = ()
@@ -91,7 +91,7 @@ class _OfFiles:
         return [note for reader in self.readers for note in reader.notes]
 
     def text_columns(self) -> list[str]:
-        """Those whose first values are texts, and no numbers written as such."""
+        """The columns whose first values are texts other than numbers."""
         first = next(self.readers[0].batches(self.columns, BATCH_ROWS), {})
         return [name for name, values in first.items() if any(map(_is_text, values))]
 
@@ -120,9 +120,9 @@ class Hub:
     """A data set of the Hugging Face hub, or a local folder: one from ``save_to_disk`` or one of data files.
 
     Attributes:
-        text_column: ``None`` takes ``text``, or else the only column of strings that isn't another's.
+        text_column: ``None`` takes ``text``, or else the only string column that has no other role.
         label_column: ``None`` for texts without labels.
-        validation_split: its name there; if there is no ``validation`` or ``test``, that is no error.
+        validation_split: its name in the data set; a missing ``validation`` or ``test`` is not an error.
     """
 
     dataset: str
@@ -136,7 +136,7 @@ class Hub:
     test_split: str | None = "test"
 
     def load(self, cache_dir: CacheDir = None, labels: LabelReader = TEXTS) -> LoadedSplits:
-        """Return the named splits; one for testing whose labels are hidden is left out with a note.
+        """Return the named splits; a test split with hidden labels is left out with a note.
 
         Raises:
             DataError: the data set can't be found, or a split, column or row can't be used.
@@ -158,7 +158,7 @@ class Hub:
         return LoadedSplits(splits, notes, text_column, self.text_pair_column)
 
     def _with_boolean_names(self, chosen: dict[str, _Split], labels: LabelReader) -> dict[str, _Split]:
-        """The splits, with labels of files that are all ``True`` and ``False`` as every other source gives them."""
+        """Return the splits; if all labels of files are ``True`` or ``False``, they are named as by other sources."""
         label = self.label_column
         of_files = {name: split for name, split in chosen.items() if isinstance(split, _OfFiles)}
         if label is None or len(of_files) < len(chosen) or not isinstance(labels, LabelTexts):
@@ -192,7 +192,7 @@ class Hub:
         return {name: _Stored(each) if isinstance(each, Dataset) else each for name, each in found.items()}
 
     def _of_folder(self, folder: Path) -> Mapping[str, Dataset | _Split]:
-        """The splits of a folder as ``datasets`` finds them; files of text are read by our own readers."""
+        """Return the splits of a folder as ``datasets`` finds them; text files are read by our own readers."""
         builder = datasets.load_dataset_builder(str(folder), self.subset, revision=self.revision)
         files = builder.config.data_files or {}
         modules = {base.__module__ for base in type(builder).__mro__}
@@ -215,7 +215,7 @@ class Hub:
                 chosen[ours] = found[theirs]
             elif ours == "train" or theirs not in (ours, None):
                 raise DataError(
-                    f"data.{ours}_split={theirs}: {self._title()} has no such split, but {', '.join(found)}"
+                    f"data.{ours}_split={theirs}: {self._title()} has no such split; it has: {', '.join(found)}"
                 )
         return chosen
 

@@ -1,4 +1,4 @@
-"""Records of JSON files: an object a line, one array of objects, or a table under one key."""
+"""Records of JSON files: one object per line, one array of objects, or a table under one key."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ LINES, ARRAY, TABLE = "lines", "array", "table"
 
 
 class JsonReader:
-    """Objects with named values; a key that a row lacks gives ``None``. Empty lines are no records.
+    """Objects with named values; a key that a row lacks gives ``None``. Empty lines are skipped.
 
-    Three forms are known by how the file begins: an object a line, one array of objects, and one object that has the rows
-    under a key (``{"data": [...]}``) or by columns (``{"text": [...], "label": [...]}``).
+    Three forms are recognized from the start of the file: one object per line, one array of objects, and
+    one object that has the rows under a key (``{"data": [...]}``) or by columns (``{"text": [...], "label": [...]}``).
 
     Args:
-        path: of the file.
+        path: the file.
         encoding: ``None``: as the file's byte order mark says, else UTF-8.
-        lines_only: take it for an object a line in any case.
+        lines_only: always read one object per line.
 
     Raises:
         DataError: on opening, the file has no records or the first can't be read.
@@ -43,11 +43,11 @@ class JsonReader:
             self.notes.append(f"{path}: read as {self.encoding}")
         first = [record for record, _ in islice(self.records(), _SAMPLE_ROWS)]
         if not first:
-            raise DataError(f"{path}: the file is empty; one JSON object a line is expected")
+            raise DataError(f"{path}: the file is empty; expected one JSON object per line")
         self.columns = tuple(dict.fromkeys(chain.from_iterable(first)))
 
     def schema(self) -> pa.Schema:
-        """The types of all keys, for which the whole file is read once.
+        """Return the types of all keys; this reads the whole file.
 
         Raises:
             DataError: a key holds values of several types.
@@ -74,9 +74,9 @@ class JsonReader:
             yield {name: [record.get(name) for record, _ in batch] for name in columns}
 
     def records(self, *, strict: bool = True) -> Iterator[tuple[dict[str, Any], str]]:
-        """Yield each row and the characters that stand for it in the file, for those who copy rows.
+        """Yield each row and its exact characters in the file, for copying rows.
 
-        Of a table by columns a row has no such characters: they are made of it. Not ``strict``, a row may be any value.
+        Rows of a table by columns have none in the file, so they are serialized. If not ``strict``, a row may be any value.
         """
         with open_text(self.path, self.encoding) as file:
             if self.form == LINES:
@@ -120,10 +120,10 @@ class JsonReader:
         except ValueError as error:
             place = f"{self.path}, row {row}"
             check_text(line, place, self.encoding)
-            raise DataError(f"{place}: not valid JSON: {error}; one object a line is expected") from error
+            raise DataError(f"{place}: not valid JSON: {error}; expected one object per line") from error
 
     def _elements(self, file: TextIO) -> Iterator[tuple[Any, str]]:
-        """The values of an array, decoded one by one, so that memory holds one of them and a chunk of the file."""
+        """Yield the values of an array, decoded one by one, so that memory holds one value and a chunk of the file."""
         decoder = json.JSONDecoder()
         text, row, size = file.read(_CHUNK).lstrip(_SPACE)[1:], 1, _CHUNK
         is_first = True
@@ -169,7 +169,7 @@ class JsonReader:
             yield record, json.dumps(record, ensure_ascii=False)
 
     def _concatenated(self, content: str) -> Iterator[tuple[Any, str]]:
-        """Objects one after the other, each over as many lines as it likes."""
+        """Yield objects that follow each other, each on any number of lines."""
         decoder, position, row = json.JSONDecoder(), 0, 1
         while content[position:].strip(_SPACE):
             position += len(content[position:]) - len(content[position:].lstrip(_SPACE))
@@ -178,12 +178,12 @@ class JsonReader:
             except ValueError as error:
                 place = f"{self.path}, row {row}"
                 check_text(content, place, self.encoding)
-                raise DataError(f"{place}: not valid JSON: {error}; one object a line is expected") from error
+                raise DataError(f"{place}: not valid JSON: {error}; expected one object per line") from error
             yield value, content[position:end]
             position, row = end, row + 1
 
     def _check(self, record: dict[str, Any], columns: Sequence[str], row: int) -> None:
-        """Refuse bytes that aren't of the encoding, and halves of characters, in the values that are read."""
+        """Raise ``DataError`` at invalid bytes and unpaired surrogates in the values that are read."""
         for name in columns:
             value = record.get(name)
             if not isinstance(value, str) or value.isascii():
@@ -195,11 +195,16 @@ class JsonReader:
                 half = ord(value[error.start])
                 if 0xDC80 <= half <= 0xDCFF:
                     check_text(value, place, self.encoding)
-                raise DataError(f"{place}: \\u{half:04x} is half a character; write the whole one") from None
+                raise DataError(
+                    f"{place}: \\u{half:04x} is an unpaired surrogate (half a character); write the full character"
+                ) from None
 
 
 def _form_of_open(first: str, second: str | None) -> str:
-    """Of a file whose first line isn't a whole value: one that goes on below it, or JSON lines with a damaged one."""
+    """Return the form of a file whose first line isn't complete JSON.
+
+    It is one object that continues on the next lines, or JSON Lines whose first line is damaged.
+    """
     return (
         TABLE
         if second is not None and not first.rstrip().endswith("}") and first.lstrip().startswith("{")
@@ -208,7 +213,7 @@ def _form_of_open(first: str, second: str | None) -> str:
 
 
 def _rows_of(value: Any) -> list[Any] | None:
-    """The rows of an object that holds a table, else ``None``."""
+    """Return the rows of an object that holds a table, else ``None``."""
     if not isinstance(value, dict) or not value:
         return None
     if "text" not in value or not isinstance(

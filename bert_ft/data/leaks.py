@@ -18,11 +18,11 @@ class Leaks:
     """Rows of one split whose text is in another.
 
     Attributes:
-        split: whose rows are counted.
-        other: the split that has their texts, too.
-        num_exact: rows with exactly the same text.
-        num_near: further rows with the same text but for case, white space or Unicode form.
-        rows: numbers of the first of both kinds.
+        split: name of the split whose rows are counted.
+        other: name of the other split with the same texts.
+        num_exact: number of rows with exactly the same text.
+        num_near: number of other rows whose text differs only in case, white space or Unicode form.
+        rows: numbers of the first such rows of both kinds.
     """
 
     split: str
@@ -33,13 +33,13 @@ class Leaks:
 
 
 def find_leaks(keys: TextKeys, others: TextKeys) -> tuple[np.ndarray, np.ndarray]:
-    """Return which rows of ``keys`` have a text of ``others``, exactly and further nearly, ``(num_rows,)`` bool each."""
+    """Return which rows of ``keys`` have a text of ``others``, exactly, and only nearly; ``(num_rows,)`` bool each."""
     exact = np.isin(keys.exact, others.exact)
     return exact, np.isin(keys.near, others.near) & ~exact
 
 
 def leaks_between(keys: Mapping[str, TextKeys], rows: Mapping[str, np.ndarray]) -> list[Leaks]:
-    """Return the leaks of every pair of splits that has some; the earlier one of a pair is ``other``."""
+    """Return the leaks of every pair of splits that has any; ``other`` is the earlier split of a pair."""
     found = []
     for other, split in combinations(keys, 2):
         exact, near = find_leaks(keys[split], keys[other])

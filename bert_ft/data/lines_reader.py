@@ -1,4 +1,4 @@
-"""Records of plain text files: a text a line, with or without a label in front."""
+"""Records of plain text files: one text per line, with or without a label in front."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _MOST_DIFFERENT = 0.5  # labels, for each line; else they are no labels
 
 
 class LinesReader:
-    """A text a line; white space at a line's ends isn't its text's, and empty lines are no records.
+    """One text per line; white space at the ends of a line is stripped, and empty lines are skipped.
 
     A label may be in front of each text: ``label<TAB>text``, or ``__label__name text`` as fastText has it. The first lines
-    say so, which every line must follow.
+    decide which; every line must have the same form.
 
     Args:
-        path: of the file.
+        path: the file.
         encoding: ``None``: as the file's byte order mark says, else UTF-8.
     """
 
@@ -40,7 +40,7 @@ class LinesReader:
             self.notes.append(f"{path}: read as {self.encoding}")
         if self.separator is not None:
             shown = "label<TAB>text" if self.separator == "\t" else f"{FASTTEXT}label text"
-            self.notes.append(f"{path}: read as {shown}, a line each")
+            self.notes.append(f"{path}: read as {shown}, one per line")
 
     def schema(self) -> pa.Schema:
         return pa.schema([(name, pa.string()) for name in self.columns])
@@ -54,7 +54,7 @@ class LinesReader:
             yield {name: values[name] for name in columns}
 
     def lines(self) -> Iterator[tuple[str, str]]:
-        """Yield each line that isn't empty as it stands in the file, and without the white space at its ends."""
+        """Yield each non-empty line exactly as in the file, and stripped of white space at its ends."""
         with open_text(self.path, self.encoding) as file:
             for line in file:
                 if text := line.strip():
@@ -88,7 +88,7 @@ class LinesReader:
 
 
 def _separator(lines: list[str]) -> str | None:
-    """What stands between label and text: a tab, a space (after fastText's labels), or ``None`` if there are no labels."""
+    """Return what separates label and text: a tab, a space (after fastText's labels), or ``None`` if there are no labels."""
     if not lines:
         return None
     if all(line.startswith(FASTTEXT) for line in lines[:2]):

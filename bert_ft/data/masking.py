@@ -1,4 +1,4 @@
-"""Texts with tokens to be guessed, for masked-language-model training.
+"""Texts with masked tokens to predict, for masked-language-model training.
 
 Source: Devlin et al. 2019, arXiv 1810.04805, section 3.1 and appendix A.1; whole words as in the authors' later
 checkpoints.
@@ -22,14 +22,14 @@ from bert_ft.limits import BetweenZeroAndOne, Ratio, check_limits
 
 @dataclass(frozen=True, kw_only=True)
 class Masking:
-    """Chooses the tokens to be guessed, and what stands in their place.
+    """Chooses the tokens to predict, and what replaces them.
 
     Attributes:
-        mlm_probability: of each token to be chosen; special tokens never are.
-        mask_replace_prob: of the chosen ones that become [MASK].
-        random_replace_prob: of them that become any other token; the rest stay as they are.
+        mlm_probability: probability that a token is chosen; special tokens never are.
+        mask_replace_prob: share of the chosen tokens that become [MASK].
+        random_replace_prob: share of the chosen tokens that become a random token; the rest stay unchanged.
         whole_words: choose words, all of whose tokens are then chosen, at the same probability.
-        at_least_one: choose a token (or word) of a text that would have none: few texts to be judged by must have some.
+        at_least_one: choose one token (or word) of a text that would have none, for small evaluation sets.
     """
 
     mlm_probability: BetweenZeroAndOne = 0.15
@@ -48,7 +48,7 @@ class Masking:
     def __call__(
         self, ids: np.ndarray, vocabulary: MaskingVocabulary, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The ids with some replaced, and which were chosen, both ``(length,)``."""
+        """Return the ids with some replaced, and which were chosen, both ``(length,)``."""
         maskable = ~vocabulary.is_special[ids]
         if self.whole_words:
             begins = vocabulary.begins_word[ids] | ~maskable
@@ -72,13 +72,13 @@ class Masking:
 
 @dataclass(frozen=True)
 class MaskingVocabulary:
-    """What masking needs to know of the tokens.
+    """What masking needs to know about the vocabulary.
 
     Attributes:
-        mask_id: of [MASK].
-        is_special: ``(vocab_size,)`` bool, those that are never masked.
+        mask_id: id of [MASK].
+        is_special: ``(vocab_size,)`` bool, whether a token is never masked.
         begins_word: ``(vocab_size,)`` bool, whether a token begins a word.
-        ordinary_ids: ``(num_ordinary,)``, those that may replace another.
+        ordinary_ids: ``(num_ordinary,)``, ids that may replace a token.
     """
 
     mask_id: int
@@ -88,7 +88,7 @@ class MaskingVocabulary:
 
     @classmethod
     def of(cls, tokenizer: FastTokenizer) -> MaskingVocabulary:
-        """Of a tokenizer.
+        """Return the vocabulary of a tokenizer.
 
         Raises:
             ConfigError: it has no [MASK].
@@ -111,13 +111,13 @@ class MaskingVocabulary:
 
 
 def _continuing_mark(tokenizer: FastTokenizer) -> str | None:
-    """What a token that goes on with a word begins with, where the tokenizer is of that kind (WordPiece)."""
+    """Return the prefix of tokens that continue a word, if the tokenizer has one (WordPiece)."""
     # another kind may have the same characters as a token, e.g. Markdown's "###"
     return getattr(tokenizer.backend_tokenizer.model, "continuing_subword_prefix", None) or None
 
 
 def _begins_word(tokens: Sequence[str | None], continuing_mark: str | None) -> np.ndarray:
-    """By the mark of what goes on with a word; without one by ``Ġ`` and ``▁``, which begin one."""
+    """Return whether each token begins a word: by the prefix of continuations, else by ``Ġ`` and ``▁``."""
     known = [token or "" for token in tokens]
     if continuing_mark is not None:
         return np.array([not token.startswith(continuing_mark) for token in known])
@@ -129,12 +129,12 @@ def _begins_word(tokens: Sequence[str | None], continuing_mark: str | None) -> n
 
 @dataclass  # not frozen: see TextBatch
 class MaskedBatch:
-    """Texts, and the same with tokens to be guessed.
+    """Texts, and the same texts with masked tokens to predict.
 
     Attributes:
-        text: as they are.
-        masked: with what stands in the place of the chosen tokens.
-        is_target: ``(num_tokens,)`` bool, the chosen ones.
+        text: the original texts.
+        masked: the same texts with the chosen tokens replaced.
+        is_target: ``(num_tokens,)`` bool, whether a token was chosen.
     """
 
     text: TextBatch
@@ -143,14 +143,14 @@ class MaskedBatch:
 
     @property
     def targets(self) -> Tensor:
-        """``(num_targets,)``, the tokens to be guessed."""
+        """``(num_targets,)``, the original ids of the tokens to predict."""
         return self.text.input_ids[self.is_target]
 
     def __len__(self) -> int:
         return len(self.text)
 
     def split(self, max_tokens: int) -> list[MaskedBatch]:
-        """As ``TextBatch.split``."""
+        """See ``TextBatch.split``."""
         texts = self.text.split(max_tokens)
         are_targets = self.is_target.split([piece.num_tokens for piece in texts])
         return [
@@ -170,16 +170,16 @@ class MaskedBatch:
 
 @dataclass(frozen=True)
 class MaskedSplit:
-    """A split whose texts come with masks, anew in each epoch.
+    """A split whose texts are masked differently in each epoch.
 
     The mask of a row depends on the seed, the epoch and the row alone: not on the batch that it is in, nor on the
     process that reads it, so that a resumed run repeats it.
 
     Attributes:
         split: the texts.
-        masking: how.
-        vocabulary: of the tokenizer.
-        seed: of the run.
+        masking: how tokens are chosen and replaced.
+        vocabulary: the tokenizer's vocabulary.
+        seed: the run's seed.
     """
 
     split: TokenizedSplit

@@ -1,6 +1,6 @@
 """``config.json`` of an encoder, or of a saved folder that no class of transformers can run.
 
-An Auto class would load the encoder of such a folder, put a new head on it, and answer at random. So its file has a model
+An Auto class would load the encoder of such a folder, put a new head on it, and give random predictions. So its file has a model
 type of its own, and the encoder's configuration is inside it, as in transformers' composite models: the encoder's own class
 finds it there (``BertModel.from_pretrained(folder)``), and an Auto class refuses the folder.
 """

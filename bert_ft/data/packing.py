@@ -14,7 +14,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class LengthGroup:
-    """A run of neighbouring sequences of one length: tokens ``start : start + count * length``."""
+    """A run of neighboring sequences of equal length: tokens ``start : start + count * length``."""
 
     start: int
     count: int
@@ -23,9 +23,9 @@ class LengthGroup:
 
 @dataclass  # not frozen: Lightning sets the fields of a copy when it converts a batch's precision
 class TextBatch:
-    """Several sequences packed into one row of real tokens, in the order of rising length.
+    """Several sequences packed into one row of real tokens, in order of ascending length.
 
-    Sequences of equal length lie side by side, so that attention is computed a length at a time on
+    Sequences of equal length lie side by side, so that attention is computed one length at a time on
     plain views (see ``length_groups``).
 
     Attributes:
@@ -33,13 +33,13 @@ class TextBatch:
         position_ids: ``(num_tokens,)`` int64, from 0 within each sequence.
         cu_seqlens: ``(num_sequences + 1,)`` int32, the cumulated lengths; sequence ``i`` is
             ``input_ids[cu_seqlens[i] : cu_seqlens[i + 1]]``.
-        lengths: the length of each sequence, on the host, so that nobody asks the device for it.
+        lengths: the length of each sequence, on the host, so that no device sync is needed.
         rows: ``(num_sequences,)`` int64, the row of each sequence in its split.
         token_type_ids: ``(num_tokens,)`` int64, or ``None`` where the encoder needs none.
         labels: the sequences' targets, ``(num_sequences, ...)`` as the task encodes them; ``None`` for unlabeled text.
-        states: ``(num_tokens, hidden_size)`` output of the encoder's lower part, for an encoder to go on from;
+        states: ``(num_tokens, hidden_size)`` output of the encoder's lower layers, from which the encoder continues;
             ``None`` where it starts from the ids.
-        num_layers_done: the layers, above the embeddings, that ``states`` have been through.
+        num_layers_done: number of layers, above the embeddings, that are already applied to ``states``.
         order: ``(num_sequences,)`` int64, the place of each sequence among those that ``pack`` was given.
     """
 
@@ -79,7 +79,7 @@ class TextBatch:
         return values if self.order is None else values[self.order.argsort()]
 
     def split(self, max_tokens: int) -> list[TextBatch]:
-        """Neighbouring pieces of at most ``max_tokens`` tokens, or of one sequence if it alone is longer."""
+        """Return neighboring pieces of at most ``max_tokens`` tokens, or of one sequence if it alone is longer."""
         pieces: list[TextBatch] = []
         first, size = 0, 0
         for index, length in enumerate(self.lengths):

@@ -35,7 +35,7 @@ class ParquetReader:
         self.columns = tuple(self._schema.names)
 
     def schema(self) -> pa.Schema:
-        """The file's types, with those of the categories in place of categorical ones."""
+        """Return the file's types; a categorical type is replaced by the type of its categories."""
         return pa.schema([(field.name, _decoded(field.type)) for field in self._schema])
 
     def batches(self, columns: Sequence[str], batch_size: int) -> Iterator[dict[str, list[Any]]]:
@@ -54,7 +54,7 @@ class ParquetReader:
 
     @property
     def arrow_schema(self) -> pa.Schema:
-        """The file's own types and what it notes of them."""
+        """The file's own types and metadata."""
         return self._schema
 
     @contextmanager
@@ -72,7 +72,7 @@ class ParquetReader:
 
 
 def plain_values(column: pa.Array | pa.ChunkedArray) -> list[Any]:
-    """Return a column's values in Python; fractions of 16 and 32 bits as they are written, not with all digits of 64."""
+    """Return a column's values in Python; 16- and 32-bit floats keep their shortest form (0.1, not 0.10000000149)."""
     try:
         values = column.to_pylist()
     except (ValueError, OverflowError):  # a time that Python has no value for, or a zone of unknown name
@@ -86,7 +86,7 @@ def plain_values(column: pa.Array | pa.ChunkedArray) -> list[Any]:
 
 
 def _texts(values: list[Any]) -> list[Any]:
-    """The values, with bytes that are UTF-8 as texts: some writers leave out the annotation that they are."""
+    """Return the values, with UTF-8 bytes decoded: some writers omit the annotation for strings."""
     return [_text(value) if isinstance(value, bytes) else value for value in values]
 
 

@@ -18,10 +18,10 @@ _SCHEMA = pa.schema([("text", pa.string()), ("row", pa.int64())])
 
 
 def in_pieces(raw: RawSplit, tokenizer: FastTokenizer, max_length: int, cache_dir: CacheDir) -> RawSplit:
-    """Return the texts in pieces of at most ``max_length`` tokens, special ones counted, cut between words where possible.
+    """Return the texts in pieces of at most ``max_length`` tokens, including special ones, cut between words if possible.
 
-    Pieces have the row number of their text, and its order. A cut within a word can change its tokens, so that a piece may be
-    some tokens longer than it should be.
+    Pieces keep the row number and the order of their text. A cut within a word can change its tokens, so that a piece may be
+    a few tokens too long.
     """
     room = max_length - tokenizer.num_special_tokens_to_add()
     backend = Tokenizer.from_str(

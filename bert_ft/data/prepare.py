@@ -20,16 +20,16 @@ from bert_ft.errors import ConfigError, DataError
 
 @dataclass(frozen=True)
 class PreparedData:
-    """What training needs to know of its data.
+    """Splits and report, ready for training.
 
     Attributes:
         splits: ``train``, ``validation`` and ``test`` in this order; one may be missing if its ratio is 0.
-        task: with what it took from the training rows, e.g. the names of the classes.
-        report: on the splits as they are here.
+        task: the task, fitted to the training rows (e.g. the names of the classes).
+        report: the report on these splits.
         notes: sentences on what was done, e.g. which split was cut from the training rows.
         max_length: the length limit in tokens.
-        text_column: the name under which the source has the text.
-        text_pair_column: likewise for the second text of a pair.
+        text_column: the source's name of the text column.
+        text_pair_column: the same for the second text of a pair.
     """
 
     splits: dict[str, TokenizedSplit]
@@ -73,17 +73,17 @@ def prepare(
         loaded: the rows, as a source gives them.
         tokenizer: the encoder's.
         task: turns labels into targets; not fitted yet.
-        max_length: most tokens in a row; ``None`` takes the tokenizer's limit.
+        max_length: maximum number of tokens in a row; ``None`` takes the tokenizer's limit.
         seed: decides which rows are set aside.
         validation_ratio: share of the training rows to set aside if the source has no validation split.
-        test_ratio: likewise.
+        test_ratio: the same for the test split.
         deduplicate: drop exact copies within each split, keeping the first. Leaks between given splits are
-            only reported: which side is at fault isn't ours to say.
+            only reported, as it is unknown which split is wrong.
         cache_dir: see ``arrow_cache.cache_folder``.
 
     Raises:
         DataError: the data can't be used.
-        ConfigError: a ratio or length can't be.
+        ConfigError: a ratio or length is invalid.
     """
     max_length = length_limit(tokenizer, max_length)
     for raw in loaded.splits.values():
@@ -118,7 +118,7 @@ def prepare(
 
 
 def is_labelled(raw: RawSplit) -> bool:
-    """Whether the rows come with labels."""
+    """Return whether the rows have labels."""
     return "label" in raw.dataset.column_names
 
 
@@ -130,7 +130,7 @@ def tokenized(
     cache_dir: Path | str | None,
     labels: np.ndarray | None = None,
 ) -> TokenizedSplit:
-    """Rows as they were read, with their ids."""
+    """Return rows as they were read, with their ids."""
     return TokenizedSplit(
         name=name,
         columns=tokenize(raw.dataset, tokenizer, max_length, cache_dir),
@@ -147,7 +147,7 @@ def _label_column(raw: RawSplit) -> pa.ChunkedArray:
 
 
 def without_copies(split: TokenizedSplit) -> TokenizedSplit:
-    """The rows whose text no earlier one has."""
+    """Return the rows whose text no earlier row has."""
     return split.select(first_occurrences(TextKeys.of(split.texts).exact))
 
 
@@ -163,7 +163,7 @@ def _without_copies(part: _Part, notes: list[str]) -> _Part:
 def _set_aside(
     train: _Part, missing: dict[str, float], task: Targets, seed: int, notes: list[str]
 ) -> dict[str, _Part]:
-    """The missing splits, and what is left of ``train``; near copies of a text stay on one side."""
+    """Return the missing splits, and what is left of ``train``; near copies of a text stay in one split."""
     if not any(missing.values()):
         return {}
     strata = task.strata(train.rows.known_labels)

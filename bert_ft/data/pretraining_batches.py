@@ -1,4 +1,4 @@
-"""Batches of texts for the pre-training stage: as they are, with masks, and knowing which of them are copies."""
+"""Batches of texts for the pre-training stage: unchanged, masked, and with keys that identify copies."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from bert_ft.data.packing import TextBatch
 
 @dataclass  # not frozen: see TextBatch
 class PretrainingBatch:
-    """Texts of a step.
+    """The texts of one step.
 
     Attributes:
-        text: as they are.
-        text_keys: ``(num_sequences,)`` int64, equal for texts that are the same to the encoder.
-        masked: the same with tokens to be guessed; ``None`` where none are.
+        text: the unchanged texts.
+        text_keys: ``(num_sequences,)`` int64, equal for texts with the same ids.
+        masked: the same texts with masked tokens to predict; ``None`` without masking.
     """
 
     text: TextBatch
@@ -44,11 +44,11 @@ class PretrainingBatch:
 
 @dataclass(frozen=True)
 class PretrainingSplit:
-    """A split that gives batches of the stage.
+    """A split that yields batches for the pre-training stage.
 
     Attributes:
         split: the texts.
-        masked: the same texts with masks; ``None`` where no tokens are guessed.
+        masked: the same texts with masks; ``None`` without masking.
     """
 
     split: TokenizedSplit
@@ -65,9 +65,9 @@ class PretrainingSplit:
 
 
 def text_keys(batch: TextBatch) -> Tensor:
-    """``(num_sequences,)`` int64, a hash of each text's ids.
+    """Return ``(num_sequences,)`` int64, a hash of each text's ids.
 
-    Of the ids and not of the text as it was read: texts that differ in what the tokenizer leaves out, or behind the length
+    The ids are hashed, not the text: texts that differ only in what the tokenizer drops, or after the length
     limit, are the same to the encoder.
     """
     sequences = np.split(batch.input_ids.numpy(), np.cumsum(batch.lengths)[:-1])

@@ -1,4 +1,4 @@
-"""Which texts the pre-training stage sees, and which of them are held out to judge it by."""
+"""Which texts the pre-training stage sees, and which of them are held out to evaluate it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ LEAST_HELD_OUT = 2  # different texts, where there are so many: one alone has no
 
 @dataclass(frozen=True)
 class PretrainingTexts:
-    """The stage's texts.
+    """The texts of the pre-training stage.
 
     Attributes:
-        train: those that are trained on.
-        held_out: those that the held-out loss is of; they are none of the validation or test texts either.
+        train: the texts to train on.
+        held_out: the texts of the held-out loss; validation and test texts are not among them.
         origin: where they came from.
-        num_left_out: texts that were left out since validation or test rows have the same.
-        includes_evaluation_texts: whether those of the validation and test rows are among them.
+        num_left_out: number of texts left out because they are also validation or test texts.
+        includes_evaluation_texts: whether validation and test texts are included.
     """
 
     train: TokenizedSplit
@@ -51,7 +51,7 @@ class PretrainingTexts:
         return lost / max(lost + kept, 1)
 
     def to_dict(self) -> dict[str, object]:
-        """For the record of a run."""
+        """Return plain values for the record of a run."""
         return {
             "origin": self.origin,
             "train": len(self.train),
@@ -74,23 +74,23 @@ def pretraining_texts(
     compares: bool = False,
     cache_dir: Path | str | None = None,
 ) -> PretrainingTexts:
-    """The texts of ``source`` but for copies of those of ``evaluation``, some of them held out.
+    """Return the texts of ``source`` without copies of those of ``evaluation``, some of them held out.
 
-    A copy is a text that is the same but for case, white space and Unicode form; copies are held out together.
+    Copies are texts that differ only in case, white space or Unicode form; copies are held out together.
 
     Args:
-        source: training texts, or unlabelled ones.
+        source: training texts, or unlabeled ones.
         evaluation: validation and test rows.
-        held_out_ratio: share of the texts that is held out, ``LEAST_HELD_OUT`` at least.
-        seed: decides which.
-        max_length: most tokens in a row.
+        held_out_ratio: share of the texts that is held out; at least ``LEAST_HELD_OUT`` texts are.
+        seed: decides which texts are held out.
+        max_length: maximum number of tokens in a row.
         tokenizer: the encoder's.
-        include_evaluation_texts: take the texts of ``evaluation`` in, without their labels.
-        compares: texts will be told apart, for which both sides need two different ones.
+        include_evaluation_texts: include the texts of ``evaluation``, without their labels.
+        compares: texts will be compared with each other, so both parts need two different ones.
         cache_dir: see ``arrow_cache.cache_folder``.
 
     Raises:
-        DataError: fewer different texts are left than two, or with ``compares`` four.
+        DataError: fewer than two different texts are left, or with ``compares`` fewer than four.
     """
     num_left_out = 0
     if include_evaluation_texts:
@@ -108,9 +108,9 @@ def pretraining_texts(
     num_different = len(np.unique(keys))
     if num_different < (4 if compares else 2):
         left_out = f", after {num_left_out} copies of validation and test texts" if num_left_out else ""
-        needs = "two different texts at least, one of them to hold out"
+        needs = "at least two different texts (one is held out)"
         if compares:
-            needs = "four different texts at least, two of them to hold out, where it tells texts apart"
+            needs = "at least four different texts (two are held out) when it compares texts with each other"
         raise DataError(
             f"{source.origin}: pre-training needs {needs}; there {'is' if num_different == 1 else 'are'} "
             f"{num_different}{left_out}"
@@ -138,7 +138,7 @@ def _forbidden(texts: Dataset, evaluation: Sequence[TokenizedSplit]) -> np.ndarr
 
 
 def _held_out(keys: np.ndarray, ratio: float, seed: int, num_kept: int) -> np.ndarray:
-    """``(num_rows,)`` bool; rows of one key are on one side, and ``num_kept`` keys at least aren't held out."""
+    """``(num_rows,)`` bool; rows of one key stay together, and at least ``num_kept`` keys aren't held out."""
     unique, group_of = np.unique(keys, return_inverse=True)
     order = np.random.default_rng(seed).permutation(len(unique))
     sizes = np.bincount(group_of)[order]

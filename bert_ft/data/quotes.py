@@ -1,4 +1,4 @@
-"""Whether quotation marks in a delimited file enclose fields, and fields that took in the rows below them."""
+"""Whether quotation marks in a delimited file enclose fields, and fields that swallowed the rows below them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from bert_ft.data.delimited import NO_QUOTES, QUOTES, Dialect, Record, long_fields, records, split_lines
 from bert_ft.data.text_file import open_text
 from bert_ft.errors import DataError
+from bert_ft.layout import counted
 
 _CHUNK = 1 << 20
 _MOST_LABELS = 10_000  # remembered, to recognize the rows within a field
@@ -18,7 +19,7 @@ _MOST_SUSPECTS = 100
 
 @dataclass
 class _Found:
-    """What a file is when its quotes enclose fields."""
+    """Findings about a file, read with quotes that enclose fields."""
 
     error: DataError | None = None
     num_spans: int = 0
@@ -32,7 +33,7 @@ class _Found:
 
 
 def quoting_of(path: Path, dialect: Dialect, label: str | None) -> tuple[Dialect, list[str]]:
-    """Return the dialect with its quoting decided, and sentences on it.
+    """Return the dialect with its quoting decided, and notes on it.
 
     Quotes enclose fields as in RFC 4180 if the file can be read so. If it can't, or a field takes in lines that look like
     rows, with labels that other rows have, a quote isn't closed. Then a file with tabs is one without quoting, as benchmarks
@@ -136,7 +137,7 @@ def _fits(path: Path, plain: Dialect) -> bool:
 def _about_spans(path: Path, found: _Found, dialect: Dialect) -> Iterator[str]:
     if found.num_spans:
         yield (
-            f"{path}: rows with a field that spans several lines: {found.num_spans}; the longest, of {found.longest} lines, "
-            f"is row {found.longest_row}, column {found.longest_column!r} (if a quotation mark is missing there: "
-            f"{dialect.prefix}quoting=none)"
+            f"{path}: {counted(found.num_spans, 'row')} {'has' if found.num_spans == 1 else 'have'} a field that spans "
+            f"several lines; the longest has {found.longest} lines (row {found.longest_row}, column "
+            f"{found.longest_column!r}). If a quotation mark is missing there, set {dialect.prefix}quoting=none"
         )

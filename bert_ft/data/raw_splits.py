@@ -26,10 +26,10 @@ class RawSplit:
     """Checked rows as they were read.
 
     Attributes:
-        dataset: memory-mapped, with the columns ``text``, ``text_pair`` (for pairs) and, unless they are unlabelled,
+        dataset: memory-mapped, with the columns ``text``, ``text_pair`` (for pairs) and, unless they are unlabeled,
             ``label``; texts are strings, labels as their reader stores them.
-        origin: where they came from, as messages name it.
-        rows: ``(num_rows,)`` int64, the number of each in its source, from 1; a header isn't counted.
+        origin: where they came from, for messages.
+        rows: ``(num_rows,)`` int64, the row number in the source, from 1; a header isn't counted.
     """
 
     dataset: Dataset
@@ -43,8 +43,8 @@ class LoadedSplits:
 
     Attributes:
         notes: sentences on what a user might not expect, e.g. a split that was left out.
-        text_column: the name under which the training rows have their text.
-        text_pair_column: likewise for the second text of a pair.
+        text_column: the name of the text column in the training rows.
+        text_pair_column: the same for the second text of a pair.
     """
 
     splits: dict[str, RawSplit]
@@ -56,7 +56,7 @@ class LoadedSplits:
 def stored(
     batches: Batches, columns: Columns, origin: str, cache_dir: CacheDir, notes: list[str] | None = None
 ) -> RawSplit:
-    """Return the rows of ``batches``, checked and stored; ``notes`` gets a sentence on what was changed in them."""
+    """Return the rows of ``batches``, checked and stored; a sentence on any change is added to ``notes``."""
     dataset = stored_dataset(columns.schema, checked_rows(batches, columns, origin, notes), cache_dir)
     return RawSplit(dataset, origin, np.arange(1, len(dataset) + 1))
 
@@ -76,7 +76,7 @@ def are_hidden(batches: Batches, column: str, labels: LabelReader) -> bool:
 
 
 def hidden_note(origin: str) -> str:
-    """Return the sentence on a split that was left out since its labels are placeholders."""
+    """Return the note on a split that was left out because its labels are placeholders."""
     return f"{origin}: its labels are hidden (all -1, null or empty), so it isn't used"
 
 

@@ -24,8 +24,8 @@ class Reader(Protocol):
     """Records of a file as Python values, a batch at a time, so that memory doesn't grow with the file.
 
     Attributes:
-        path: of the file.
-        columns: that it has; in a JSON file those of the first rows, others may come.
+        path: the file.
+        columns: its columns; for JSON the keys of the first rows, later rows may have others.
         notes: sentences on how it was read, where a user might not expect it.
     """
 
@@ -45,13 +45,13 @@ def open_reader(
     wanted: Sequence[str] = (),
     label: str | None = None,
 ) -> Reader:
-    """Return the reader that ``path``'s suffix asks for.
+    """Return the reader for the suffix of ``path``.
 
     Args:
-        path: of the file; its suffix may be followed by one of ``PACKED``.
-        settings: what the user says of csv, tsv and txt files; the encoding also counts for JSON.
-        wanted: columns that will be read; they tell delimiters apart.
-        label: that of the labels.
+        path: the file; its suffix may be followed by one of ``PACKED``.
+        settings: settings for csv, tsv and txt files; the encoding also applies to JSON.
+        wanted: names of the columns to read, by which the delimiter is detected.
+        label: name of the label column.
 
     Raises:
         DataError: there is no such file, its suffix is unknown, or it is empty.
@@ -85,7 +85,7 @@ def _is_table(path: Path, settings: DialectSettings, wanted: Sequence[str]) -> b
 
 
 def has_only_texts(reader: Reader) -> bool:
-    """Return whether the file is one of lines, whose columns have names of ours."""
+    """Return whether the file has plain lines, whose columns are named by us."""
     return isinstance(reader, LinesReader)
 
 
@@ -96,10 +96,10 @@ def missing_column_hint(reader: Reader, wanted: Sequence[str]) -> str:
     names, prefix = reader.columns, reader.dialect.prefix
     if not set(wanted) & set(names) and any(" " in name.strip() or _is_number(name) for name in names):
         guess = ["text", "label"] if len(names) == 2 and len(names[0]) >= len(names[1]) else ["label", "text"]
-        example = ",".join(guess) if len(names) == 2 else "<one name a column>"
-        return f". Has the file no header? Then name its columns: {prefix}columns=[{example}]"
+        example = ",".join(guess) if len(names) == 2 else "<one name per column>"
+        return f". Does the file have no header? Then name its columns: {prefix}columns=[{example}]"
     if len(names) == 1:
-        return f". Are its columns separated otherwise? Set {prefix}delimiter"
+        return f". Does it use another delimiter? Set {prefix}delimiter"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""What a data report warns of: a sentence each, which ends with the override to paste where there is one."""
+"""Warnings of a data report: one sentence each, ending with the override to paste if there is one."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def report_warnings(
     """Yield the warnings of a report.
 
     Args:
-        splits: by name.
-        leaks: of every pair of splits.
-        conflicts: the first few of them.
-        num_conflicts: of all.
-        task: of the labels.
-        set_aside: splits that were cut from the training rows.
+        splits: name → report.
+        leaks: leaks of every pair of splits.
+        conflicts: the first few conflicts.
+        num_conflicts: number of all conflicts.
+        task: the task of the labels.
+        set_aside: names of the splits that were cut from the training rows.
         max_length: the length limit in tokens.
-        limit: the greatest that may be advised.
+        limit: the largest ``max_length`` to suggest.
     """
     for name, split in splits.items():
         yield from (f"{name}: {warning}" for warning in split_warnings(split, max_length, limit))
@@ -58,7 +58,7 @@ def split_warnings(split: SplitReport, max_length: int, limit: int) -> Iterator[
 
 
 def _longer(split: SplitReport, max_length: int, limit: int) -> str:
-    """The length at which 95% of the rows are whole, as far as the encoder goes."""
+    """Return the override for a length at which 95% of the rows fit, up to the encoder's limit."""
     advised = min(32 * math.ceil(split.lengths.p95 / 32), limit)
     if advised <= max_length:
         advised = min(32 * math.ceil(split.lengths.max / 32), limit)
@@ -67,7 +67,7 @@ def _longer(split: SplitReport, max_length: int, limit: int) -> str:
 
 def _leak(leaks: Leaks) -> str:
     other = "training" if leaks.other == "train" else leaks.other
-    effect = "its score will be too good" if leaks.other == "train" else "they are no two independent scores"
+    effect = "its score will be too good" if leaks.other == "train" else "their scores aren't independent"
     more = " …" if leaks.num_exact + leaks.num_near > len(leaks.rows) else ""
     return (
         f"{leaks.split}: rows with the text of a {other} row: {leaks.num_exact}, with all of it but case, white space or "

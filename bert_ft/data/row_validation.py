@@ -1,4 +1,4 @@
-"""From records as they are read to checked rows of texts and labels."""
+"""Checks of records: from raw values to rows of texts and labels."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ BATCH_ROWS = 1000  # records held in memory at a time
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns of a source hold what.
+    """The columns of a source and their roles.
 
     Attributes:
-        text: the text, or the first of a pair.
-        text_pair: the second text of a pair.
-        label: ``None`` for unlabelled rows.
-        labels: how labels are read.
-        class_names: names of labels that are stored as their numbers; -1 then stands for none.
+        text: column of the text, or of the first text of a pair.
+        text_pair: column of the second text of a pair.
+        label: column of the label; ``None`` for unlabeled rows.
+        labels: reader of the labels.
+        class_names: class names, if labels are stored as class numbers; -1 then means no label.
         allow_half_pairs: accept a pair with one empty text.
     """
 
@@ -42,7 +42,7 @@ class Columns:
 
     @property
     def schema(self) -> pa.Schema:
-        """Of the checked rows: ``text``, ``text_pair`` and ``label`` as far as there are such."""
+        """The schema of the checked rows: ``text``, ``text_pair`` and ``label``, as far as they exist."""
         given = {"text": self.text, "text_pair": self.text_pair, "label": self.label}
         types = {"label": self.labels.stored_type}
         return pa.schema(
@@ -50,9 +50,9 @@ class Columns:
         )
 
     def check_present(self, existing: Iterable[str], origin: str, hint: str = "") -> None:
-        """Raise ``DataError`` if a column isn't among the ``existing``, or two of ours are one.
+        """Raise ``DataError`` if a column isn't among the ``existing``, or one column has two roles.
 
-        ``hint`` says what to do if no column has a similar name.
+        ``hint`` is the advice if no column has a similar name.
         """
         existing = list(existing)
         if self.text is None:  # which only a hub data set may leave open
@@ -70,7 +70,7 @@ class Columns:
 
 
 def shown_names(names: Sequence[str], most: int = 30) -> str:
-    """Return the names of columns for a message; of many only the first."""
+    """Return column names for a message; if there are many, only the first."""
     more = f", … ({len(names)} in all)" if len(names) > most else ""
     return ", ".join(map(repr, names[:most])) + more
 
@@ -84,9 +84,9 @@ def _similar(name: str, existing: list[str], key: str) -> str:
 def checked_rows(
     batches: Iterable[dict[str, list[Any]]], columns: Columns, origin: str, notes: list[str] | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """Yield batches of ``columns.schema``; every text and label in them is there.
+    """Yield batches of ``columns.schema``; no text or label in them is missing.
 
-    White space at the ends of a label isn't its own: ``notes`` gets a sentence at the end if there was some.
+    White space at the ends of labels is stripped; a sentence is added to ``notes`` at the end if there was any.
 
     Raises:
         DataError: a row can't be used, or there are none.
@@ -129,7 +129,7 @@ class _Spaced:
 
 
 def check_texts(batch: dict[str, list[Any]], columns: Columns, origin: str, first_row: int) -> None:
-    """Raise ``DataError`` at the first text of ``batch`` that isn't one or is empty."""
+    """Raise ``DataError`` at the first value of ``batch`` that isn't a text or is empty."""
     names = [columns.text] if columns.text_pair is None else [columns.text, columns.text_pair]
     for row, texts in enumerate(zip(*(batch[name] for name in names), strict=True), first_row):
         blank = [

@@ -45,14 +45,14 @@ __all__ = [
 
 
 class Source(Protocol):
-    """Anything that gives labelled splits."""
+    """Anything that provides labeled splits."""
 
     def load(self, cache_dir: CacheDir = None, labels: LabelReader = TEXTS) -> LoadedSplits:
-        """Return the splits, their labels read by ``labels``; a source of the user's own may leave that argument out."""
+        """Return the splits, their labels read by ``labels``; a user-defined source may omit that argument."""
 
 
 def load_splits(source: Any, cache_dir: CacheDir, labels: LabelReader) -> LoadedSplits:
-    """Return the splits of a source, its labels read by ``labels`` where its ``load`` takes a reader, else as texts."""
+    """Return the splits of a source; labels are read by ``labels`` if its ``load`` takes that argument, else as texts."""
     takes_reader = "labels" in inspect.signature(source.load).parameters
     return source.load(cache_dir, labels=labels) if takes_reader else source.load(cache_dir)
 
@@ -63,7 +63,7 @@ class Files:
 
     Attributes:
         label_column: ``None`` for texts without labels; a file of plain lines has none in any case.
-        delimiter: of csv, tsv and txt files; this and what follows as in ``DialectSettings``.
+        delimiter: delimiter of csv, tsv and txt files; this and the following as in ``DialectSettings``.
     """
 
     train_file: Path | str
@@ -79,15 +79,17 @@ class Files:
     columns: Sequence[str] | None = None
 
     def load(self, cache_dir: CacheDir = None, labels: LabelReader = TEXTS) -> LoadedSplits:
-        """The given files.
+        """Return the splits of the given files.
 
         Raises:
             DataError: a file, column or row can't be used.
+            ConfigError: a setting of delimited files is given for others.
         """
         files = {"train": self.train_file, "validation": self.validation_file, "test": self.test_file}
         wanted = Columns(self.text_column, self.text_pair_column, self.label_column, labels)
-        # All are opened before the first is read: a misspelt test file is told at once.
+        # All are opened before the first is read: a misspelled test file is reported at once.
         settings = self._dialect()
+        settings.check_used(Path(file) for file in files.values() if file is not None)
         readers = {
             name: open_reader(file, settings, wanted=wanted.names, label=self.label_column)
             for name, file in files.items()
@@ -118,7 +120,7 @@ def read_unlabelled(
     cache_dir: CacheDir = None,
     settings: DialectSettings | None = None,
 ) -> RawSplit:
-    """The texts of a file alone; one of plain lines has no columns to be named.
+    """Return only the texts of a file; plain lines ignore the column names.
 
     Raises:
         DataError: the file, a text column or a text can't be used.
@@ -129,7 +131,7 @@ def read_unlabelled(
 
 
 def _checked(readers: dict[str, Reader], wanted: Columns) -> dict[str, tuple[Reader, Columns]]:
-    """Each reader with the columns to be read by it, which are there."""
+    """Return each reader with its columns to read, which were found."""
     found = {}
     for name, reader in readers.items():
         columns = wanted
@@ -142,7 +144,7 @@ def _checked(readers: dict[str, Reader], wanted: Columns) -> dict[str, tuple[Rea
 
 
 def _has_booleans(checked: dict[str, tuple[Reader, Columns]], labels: LabelReader) -> bool:
-    """Whether all labels of all files are booleans, where some may be texts as pandas writes them to csv."""
+    """Return whether all labels of all files are booleans, including the texts that pandas writes to csv."""
     return isinstance(labels, LabelTexts) and are_booleans(
         batch[columns.label]
         for reader, columns in checked.values()
@@ -167,7 +169,7 @@ def read_rows(
     text_pair_column: str | None = None,
     cache_dir: CacheDir = None,
 ) -> Dataset:
-    """All columns of a file of texts, labelled or not, under their own names and in the file's order.
+    """Return all columns of a text file, labeled or not, with their own names and order.
 
     Raises:
         DataError: the file, a text column or a text can't be used.

@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class LengthSummary:
-    """Tokens in a row before truncation, special ones counted."""
+    """Statistics of tokens per row before truncation, including special tokens."""
 
     mean: float
     p50: float
@@ -18,26 +18,26 @@ class LengthSummary:
 
     @classmethod
     def of(cls, lengths: np.ndarray) -> LengthSummary:
-        """The summary of ``(num_rows,)`` lengths."""
+        """Return the summary of ``(num_rows,)`` lengths."""
         p50, p95 = np.percentile(lengths, [50, 95])
         return cls(float(lengths.mean()), float(p50), float(p95), int(lengths.max()))
 
 
 @dataclass(frozen=True)
 class SplitReport:
-    """One split.
+    """Counts of one split.
 
     Attributes:
-        label_counts: what the task counts, name → number: rows of each class, where there are classes.
+        label_counts: counts of the task, name → number; for classes, rows of each class.
         lengths: tokens in a row.
         truncated_ratio: share of the rows that are cut to the length limit.
         lost_ratio: share of all tokens that is cut away.
-        num_duplicates: rows whose exact text stands in an earlier row of the split.
-        num_leaks: rows whose exact text is also in the training split; 0 for that one.
-        num_near_leaks: further rows of which that is true but for case, white space or Unicode form.
+        num_duplicates: number of rows whose exact text is in an earlier row of the split.
+        num_leaks: number of rows whose exact text is also in the training split; 0 for that split itself.
+        num_near_leaks: number of other rows whose text differs from one there only in case, white space or Unicode form.
         leak_rows: numbers of the first rows that are leaks of either kind.
-        unknown_ratio: share of the tokens that the vocabulary lacks.
-        tokens_per_word: mean number of tokens for a word.
+        unknown_ratio: share of unknown tokens.
+        tokens_per_word: mean number of tokens per word.
     """
 
     num_rows: int
@@ -58,7 +58,7 @@ class Conflict:
     """One text with several labels.
 
     Attributes:
-        text: how it begins.
+        text: the beginning of the text.
         places: split, row and label of the first of its rows.
     """
 

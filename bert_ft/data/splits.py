@@ -11,7 +11,7 @@ SPLIT_NAMES = ("train", "validation", "test")
 
 
 def first_occurrences(keys: np.ndarray) -> np.ndarray:
-    """Sorted indices of the rows whose key doesn't occur before them."""
+    """Return sorted indices of the rows whose key doesn't occur in an earlier row."""
     return np.sort(np.unique(keys, return_index=True)[1])
 
 
@@ -29,7 +29,7 @@ def split(
         strata: ``(num_rows,)`` int64 from 0 up, e.g. class ids.
         keys: ``(num_rows,)``, equal for equal texts.
         validation_ratio: share of all rows.
-        test_ratio: likewise.
+        test_ratio: the same for the test split.
         seed: decides which rows; equal seeds give equal splits on any machine.
 
     Raises:
@@ -68,7 +68,7 @@ def _check_ratios(ratios: dict[str, float]) -> None:
 
 
 def _quotas(strata: np.ndarray, ratio: float, rng: np.random.Generator) -> np.ndarray:
-    """Rows to take of each stratum, by largest remainder; equal remainders are drawn for."""
+    """Return the number of rows to take from each stratum, by largest remainder; ties are drawn at random."""
     if ratio == 0:
         return np.zeros(strata.max() + 1, dtype=np.int64)
     counts = np.bincount(strata)
@@ -81,7 +81,7 @@ def _quotas(strata: np.ndarray, ratio: float, rng: np.random.Generator) -> np.nd
 
 
 def _one_group_per_stratum(strata: np.ndarray, rank: np.ndarray, group_of: np.ndarray) -> np.ndarray:
-    """For each stratum the first of its groups by rank."""
+    """Return the first group by rank of each stratum."""
     by_rank = np.argsort(rank, kind="stable")
     _, position = np.unique(strata[by_rank], return_index=True)
     return group_of[by_rank[position]]

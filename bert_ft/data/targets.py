@@ -1,6 +1,6 @@
-"""What the data needs to know of a task: how a label is read and stored, and what its targets are.
+"""What the data needs to know about a task: how labels are read and stored, and what their targets are.
 
-Rows, splits and reports are the same for every task; these two interfaces are all that they ask it. A task implements them
+Rows, splits and reports are the same for every task; these two interfaces are all that they need from it. A task implements them
 (``bert_ft.tasks.task.Task``).
 """
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # a configuration is judged by its task before anything heavy
 
 
 class LabelReader(Protocol):
-    """How a source reads labels, before any of them is known."""
+    """How a source reads labels, before the task is fitted to them."""
 
     @property
     def stored_type(self) -> pa.DataType:
@@ -29,9 +29,9 @@ class LabelReader(Protocol):
         """Return the label as it is stored.
 
         Args:
-            value: as the file or data set has it.
+            value: the value in the file or data set.
             place: file, row and column, for messages.
-            class_names: of a data set that stores labels as their numbers; -1 then means none.
+            class_names: class names, if labels are stored as class numbers; -1 then means no label.
 
         Raises:
             DataError: it is missing, or isn't a label of this task.
@@ -42,7 +42,7 @@ class LabelReader(Protocol):
 
 
 class LabelTexts:
-    """Reads a label as a text: a number in decimals, a boolean as in JSON. What it means is for the task to say."""
+    """Reads a label as a text: a number in decimals, a boolean as in JSON. Its meaning is up to the task."""
 
     @property
     def stored_type(self) -> pa.DataType:
@@ -61,7 +61,7 @@ class LabelTexts:
 
 
 class Targets(Protocol):
-    """What rows are given as targets.
+    """The targets of rows.
 
     Targets are an array with an entry for each row, ``(num_rows,)`` or ``(num_rows, width)``, as batches will have them.
     """
@@ -91,15 +91,15 @@ class Targets(Protocol):
         """Return what the data report counts of a split: name → number."""
 
     def summary_warnings(self, summary: Mapping[str, int | float]) -> Iterator[str]:
-        """Yield what may spoil training or its score, as the end of a sentence about the split."""
+        """Yield problems that may spoil training or its score, each as the end of a sentence about the split."""
 
     def report_warnings(
         self, summaries: Mapping[str, Mapping[str, int | float]], set_aside: Collection[str]
     ) -> Iterator[str]:
-        """Yield what all splits' summaries together say, as whole sentences; ``set_aside`` was cut from training rows."""
+        """Yield warnings about all summaries, as sentences; ``set_aside``: splits cut from the training rows."""
 
     def facts(self) -> dict[str, Any]:
-        """Return what the data report records of the task, in plain types, for those who read a run's folder."""
+        """Return what the data report records of the task, in plain types, for readers of a run folder."""
 
 
 def label_text(value: Any, place: str) -> str:

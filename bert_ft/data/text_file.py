@@ -1,4 +1,4 @@
-"""Opening files of text: unpacked, decoded as their byte order mark says, so that a wrong byte can be reported with its row."""
+"""Opening text files: decompressed and decoded so that an invalid byte can be reported with its row."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _LONGEST_MARK = max(len(mark) for mark, _ in _FOREIGN)
 
 
 def unpacked_suffix(path: Path | str) -> str:
-    """Return the suffix of what is in the file, in lower case and its usual form: ``.csv`` for ``a.csv`` and ``a.CSV.gz``."""
+    """Return the suffix of the decompressed file, in lower case and its usual form: ``.csv`` for ``a.csv`` and ``a.CSV.gz``."""
     name = Path(path).name.lower()
     for packed in PACKED:
         name = name.removesuffix(packed)
@@ -57,7 +57,7 @@ def unpacked_suffix(path: Path | str) -> str:
 
 
 def check_name(path: Path, key: str = "") -> None:
-    """Raise ``DataError`` if no file can have this path: a name in it is too long, or a folder can't be entered."""
+    """Raise ``DataError`` if this path is impossible: a name in it is too long, or a folder can't be entered."""
     try:
         path.exists()
     except OSError as error:
@@ -77,10 +77,10 @@ def check_is_file(path: Path, key: str = "") -> None:
 
 @contextmanager
 def open_bytes(path: Path) -> Iterator[Any]:
-    """Open the content of a file, unpacked if its name ends in one of ``PACKED``.
+    """Open the content of a file, decompressed if its name ends in one of ``PACKED``.
 
     Raises:
-        DataError: it can't be read, is packed and damaged, or is packed without a name that says so.
+        DataError: it can't be read, is compressed and damaged, or is compressed without the suffix for it.
     """
     try:
         with path.open("rb") as file:
@@ -133,17 +133,17 @@ def mark_of(path: Path) -> tuple[bytes, str | None]:
 
 @contextmanager
 def open_text(path: Path, encoding: str | None = None) -> Iterator[TextIO]:
-    """Open a file as text without its byte order mark, unpacked if its name says that it is packed.
+    """Open a file as text without its byte order mark, decompressed if its suffix says so.
 
-    Each byte that the encoding lacks becomes one lone surrogate, which ``check_text`` finds. A strict decoder
+    Each byte that is invalid in the encoding becomes one lone surrogate, which ``check_text`` finds. A strict decoder
     would only say in which block of 8 kB it lies. Line ends stay as they are.
 
     Args:
-        path: of the file.
+        path: the file.
         encoding: ``None``: as the byte order mark says, else UTF-8.
 
     Raises:
-        DataError: the file can't be read, or it is packed and damaged.
+        DataError: the file can't be read, or it is compressed and damaged.
     """
     marked = encoding_of_mark(path)
     encoding = encoding or marked or UTF_8
@@ -159,7 +159,7 @@ def open_text(path: Path, encoding: str | None = None) -> Iterator[TextIO]:
 
 
 def _codec(encoding: str, marked: str | None) -> str:
-    """The codec that skips a byte order mark, which those of an explicit byte order don't."""
+    """Return a codec that skips a byte order mark; codecs with an explicit byte order don't."""
     name = codecs.lookup(encoding).name
     if name == UTF_8:
         return "utf-8-sig"
@@ -167,7 +167,7 @@ def _codec(encoding: str, marked: str | None) -> str:
 
 
 def check_text(text: str, place: str, encoding: str = UTF_8) -> None:
-    """Raise ``DataError`` if ``text``, read by ``open_text``, holds a byte that isn't of the encoding."""
+    """Raise ``DataError`` if ``text``, read by ``open_text``, holds a byte that isn't valid in the encoding."""
     if text.isascii():
         return
     try:
@@ -178,7 +178,7 @@ def check_text(text: str, place: str, encoding: str = UTF_8) -> None:
 
 
 def _otherwise(text: str) -> str:
-    """Say what the text would be in the encoding of most files that aren't UTF-8."""
+    """Return how the text would read in the most common encoding other than UTF-8."""
     try:
         shown = text.encode(UTF_8, "surrogateescape").decode("cp1252")
     except UnicodeError:

@@ -1,4 +1,4 @@
-"""The text columns of a dataset, a batch at a time, and keys by which equal texts are known."""
+"""The text columns of a dataset, a batch at a time, and keys that identify equal texts."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def text_columns(dataset: Dataset) -> list[str]:
 
 
 def iterate_texts(dataset: Dataset, batch_size: int = _BATCH_ROWS) -> Iterator[list[list[str]]]:
-    """For each batch of rows the values of each text column."""
+    """Yield the values of each text column, batch by batch."""
     table_batches = dataset.select_columns(text_columns(dataset)).with_format("arrow").iter(batch_size)
     for table in table_batches:
         yield [column.to_pylist() for column in table.columns]
 
 
 def texts_digest(dataset: Dataset) -> str:
-    """A hash of all texts in their order, whatever batches or indices the dataset is stored with."""
+    """Return a hash of all texts in order, independent of how the dataset is stored."""
     # Characters and lengths apart, so that it doesn't matter where a batch ends.
     hashes = [(sha256(), sha256()) for _ in text_columns(dataset)]
     for columns in iterate_texts(dataset):
@@ -40,11 +40,11 @@ def texts_digest(dataset: Dataset) -> str:
 class TextKeys:
     """Hashes of each row's text, or of both texts of a pair: equal keys are equal texts.
 
-    64 bits: among a million rows two different texts meet with a probability of 3e-8.
+    64 bits: among a million different texts the probability of a collision is 3e-8.
 
     Attributes:
-        exact: ``(num_rows,)`` uint64, of the text as it is.
-        near: ``(num_rows,)`` uint64, of the text without regard to case, white space and Unicode form.
+        exact: ``(num_rows,)`` uint64, hashes of the unchanged texts.
+        near: ``(num_rows,)`` uint64, hashes that ignore case, white space and Unicode form.
     """
 
     exact: np.ndarray
@@ -52,7 +52,7 @@ class TextKeys:
 
     @classmethod
     def of(cls, dataset: Dataset) -> TextKeys:
-        """The keys of all rows."""
+        """Return the keys of all rows."""
         return cls(_keys(dataset, str), _keys(dataset, normalized))
 
     def select(self, index: np.ndarray) -> TextKeys:
@@ -60,7 +60,7 @@ class TextKeys:
 
 
 def normalized(text: str) -> str:
-    """``text`` in Unicode form C, case-folded, with single spaces for white space and none at the ends."""
+    """Return ``text`` in Unicode form C, case-folded, with single spaces for white space and none at the ends."""
     return " ".join(unicodedata.normalize("NFC", text).casefold().split())
 
 

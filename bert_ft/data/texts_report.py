@@ -20,7 +20,7 @@ from bert_ft.data.tokenization import FastTokenizer
 def report_on_texts(
     splits: Sequence[TokenizedSplit], max_length: int, tokenizer: FastTokenizer
 ) -> dict[str, Any]:
-    """Return what ``DataReport.to_dict`` has, as far as texts without labels have it."""
+    """Return the entries of ``DataReport.to_dict`` that apply to texts without labels."""
     keys = {split.name: TextKeys.of(split.texts) for split in splits}
     reports = {split.name: _of_split(split, keys[split.name], tokenizer) for split in splits}
     limit = min(tokenizer.model_max_length, LONGEST_ADVISED)

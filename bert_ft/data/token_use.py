@@ -1,4 +1,4 @@
-"""How well a tokenizer knows the words of a split: the share of unknown tokens, and tokens for each word."""
+"""How well a tokenizer knows the words of a split: the share of unknown tokens, and the tokens per word."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ OTHER_ENCODER = "encoder=any encoder.name_or_path=google-bert/bert-base-multilin
 
 @dataclass(frozen=True)
 class TokenUse:
-    """One split's.
+    """Token statistics of one split.
 
     Attributes:
-        unknown_ratio: share of the tokens that are the unknown one, special tokens aside.
-        tokens_per_word: mean; 0 for texts without words.
+        unknown_ratio: share of unknown tokens, not counting special tokens.
+        tokens_per_word: mean number of tokens per word; 0 for texts without words.
     """
 
     unknown_ratio: float
@@ -37,14 +37,14 @@ class TokenUse:
 
     @classmethod
     def of(cls, split: TokenizedSplit, tokenizer: FastTokenizer) -> TokenUse:
-        """Return the counts of a split that ``tokenizer`` made the ids of."""
+        """Return the statistics of a split that was tokenized by ``tokenizer``."""
         special = tokenizer.num_special_tokens_to_add(pair="text_pair" in split.texts.column_names)
         num_tokens = int(split.lengths.sum()) - special * len(split)
         unknown = _count(split, tokenizer.unk_token_id)
         return cls(unknown / max(num_tokens, 1), _tokens_per_word(split, special))
 
     def warnings(self, is_counted: bool = True) -> Iterator[str]:
-        """Yield what suggests another encoder, as the end of a sentence about the split."""
+        """Yield reasons to use a different encoder, each as the end of a sentence about the split."""
         if self.unknown_ratio > MOST_UNKNOWN:
             yield (
                 f"{self.unknown_ratio:.0%} of the tokens are unknown to the encoder's vocabulary; take one of the texts' "

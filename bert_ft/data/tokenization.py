@@ -42,10 +42,10 @@ def load_tokenizer(
     *,
     key: str = "encoder.name_or_path",
 ) -> FastTokenizer:
-    """The fast tokenizer of an encoder, by hub name or folder.
+    """Return the fast tokenizer of an encoder, by hub name or folder.
 
-    ``truncation_side`` says where texts that are too long lose tokens, ``left`` or ``right``; ``None``: as the folder says.
-    ``key`` is what messages name.
+    ``truncation_side`` says where texts that are too long lose tokens, ``left`` or ``right``; ``None``: as the folder sets it.
+    ``key`` is the configuration key that messages name.
 
     Raises:
         CheckpointError: there is none, or it has no vocabulary.
@@ -87,7 +87,7 @@ def load_tokenizer(
 
 
 def _config_of(folder: Path | str) -> PretrainedConfig | None:
-    """Return the encoder's configuration, which decides on some families' tokenizers; ``None``: not known, or on the hub."""
+    """Return the encoder's configuration, which selects the tokenizer of some families; ``None`` if unknown, or on the hub."""
     try:
         return read_config(folder) if Path(folder).is_dir() else None
     except (OSError, ValueError):  # transformers says later what is wrong
@@ -95,10 +95,10 @@ def _config_of(folder: Path | str) -> PretrainedConfig | None:
 
 
 def length_limit(tokenizer: FastTokenizer, max_length: int | None) -> int:
-    """``max_length``, or where it is ``None`` the most tokens that the tokenizer's encoder takes.
+    """Return ``max_length``, or if it is ``None`` the maximum number of tokens that the tokenizer's encoder takes.
 
     Raises:
-        DataError: the tokenizer doesn't know.
+        DataError: the tokenizer has no limit.
     """
     if max_length is not None:
         return max_length
@@ -117,7 +117,7 @@ class TokenizedColumns:
     Attributes:
         input_ids: ``(num_tokens,)`` int32, memory-mapped.
         offsets: ``(num_rows + 1,)`` int64, memory-mapped.
-        num_truncated: ``(num_rows,)`` int32, the tokens that each row lost to ``max_length``.
+        num_truncated: ``(num_rows,)`` int32, number of tokens that each row lost to ``max_length``.
         token_type_ids: ``(num_tokens,)`` int8, memory-mapped; for pairs, if the encoder takes them.
     """
 
@@ -137,15 +137,15 @@ def tokenize(
     max_length: int,
     cache_dir: Path | str | None = None,
 ) -> TokenizedColumns:
-    """The ids that ``tokenizer(text, text_pair, truncation=True, max_length=max_length)`` gives for each row.
+    """Return the ids that ``tokenizer(text, text_pair, truncation=True, max_length=max_length)`` gives for each row.
 
-    They are written to the cache, under a name made of all texts, the tokenizer and ``max_length``, and
-    taken from there the next time. The tokenizer's own settings stay as they are.
+    They are written to the cache, under a hash of all texts, the tokenizer and ``max_length``, and
+    read from there the next time. The tokenizer's own settings stay as they are.
 
     Args:
-        dataset: with the column ``text``, and ``text_pair`` for pairs.
+        dataset: texts with the column ``text``, and ``text_pair`` for pairs.
         tokenizer: a fast one.
-        max_length: most tokens in a row, special ones counted.
+        max_length: maximum number of tokens in a row, including special tokens.
         cache_dir: see ``arrow_cache.cache_folder``.
 
     Raises:
@@ -201,10 +201,10 @@ class _RowEncoder:
         self.identity = f"{settings}{content}"
 
     def encode(self, texts: Sequence[list[str]]) -> tuple[list[Encoding], np.ndarray]:
-        """Of each row the encoding, and the number of tokens lost.
+        """Return the encoding of each row, and the number of tokens lost.
 
         The whole text is encoded first and cut afterwards, by the tokenizer's own post-processing: its
-        list of what overflows doesn't tell for pairs how much was lost.
+        overflow list doesn't show for pairs how much was lost.
         """
         full = [self._full.encode_batch_fast(column, add_special_tokens=False) for column in texts]
         encodings = [self._cut.post_process(*row) for row in zip(*full, strict=True)]
@@ -217,7 +217,7 @@ def _lengths(encodings: Sequence[Encoding]) -> np.ndarray:
 
 
 def _write_tokens(dataset: Dataset, encoder: _RowEncoder, path: Path) -> None:
-    """One record batch, so that what is mapped later is flat.
+    """Write one record batch, so that the memory-mapped columns are flat.
 
     Its length is known only at the end: ids go to an unnamed file first, and only the lengths stay in memory.
     """

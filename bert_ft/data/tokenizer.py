@@ -1,4 +1,4 @@
-"""``data.tokenizer``: the tokenizer of a run, where it isn't to be the encoder's own as it is."""
+"""``data.tokenizer``: the tokenizer of a run, if it differs from the encoder's own."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _OF_ITS_FILES = (
 
 @dataclass(frozen=True)
 class TokenizerSpec:
-    """Which tokenizer to load, and what is changed in it; as it stands, the encoder's own.
+    """Which tokenizer to load, and what to change in it; by default the encoder's own, unchanged.
 
     Attributes:
-        name_or_path: another one, by hub name or folder.
-        lowercase: whether texts are lower-cased first; ``None`` = as the tokenizer does it.
-        added_tokens: texts that become one token each; those that the vocabulary has already are left out.
+        name_or_path: hub name or folder of a different tokenizer.
+        lowercase: whether texts are lower-cased first; ``None`` = as the tokenizer is configured.
+        added_tokens: texts that become one token each; those already in the vocabulary are skipped.
     """
 
     name_or_path: str | None = None
@@ -46,17 +46,17 @@ class TokenizerSpec:
 
     @property
     def is_own(self) -> bool:
-        """Whether it is the encoder's own, without a change."""
+        """Whether it is the encoder's own tokenizer, unchanged."""
         return self.name_or_path is None and self.lowercase is None and not self.added_tokens
 
     def load(
         self, encoder: Path | str, revision: str | None = None, truncation_side: str | None = None
     ) -> FastTokenizer:
-        """Return the tokenizer for the encoder of that hub name or folder; see ``load_tokenizer``.
+        """Return the tokenizer for an encoder, given by hub name or folder; see ``load_tokenizer``.
 
         Raises:
             CheckpointError: it can't be loaded.
-            ConfigError: it can't be changed like this.
+            ConfigError: a change isn't possible.
         """
         if self.name_or_path is None:
             tokenizer = load_tokenizer(encoder, revision, truncation_side)
@@ -72,19 +72,19 @@ class TokenizerSpec:
 
 
 def lowercases(tokenizer: FastTokenizer) -> bool:
-    """Return whether the tokenizer reads capital letters as small ones."""
+    """Return whether the tokenizer lower-cases texts."""
     normalizer = tokenizer.backend_tokenizer.normalizer
     return normalizer is not None and "A" not in normalizer.normalize_str("A")
 
 
 def _with_lowercase(tokenizer: FastTokenizer, wanted: bool) -> FastTokenizer:
-    """Return the tokenizer with its normalizer changed, where it isn't so already.
+    """Return the tokenizer with its normalizer changed, if necessary.
 
-    The result is of transformers' general class: those of the families would make their own normalizer again when the
+    The result has transformers' general class: the classes of the families would restore their own normalizer when the
     saved folder is loaded.
 
     Raises:
-        ConfigError: its lower-casing can't be taken away.
+        ConfigError: its lower-casing can't be turned off.
     """
     if lowercases(tokenizer) is wanted:
         return tokenizer
@@ -104,13 +104,13 @@ def _with_lowercase(tokenizer: FastTokenizer, wanted: bool) -> FastTokenizer:
     if lowercases(changed) is not wanted:
         raise ConfigError(
             f"{_KEY}.lowercase={str(wanted).lower()}: the tokenizer of {tokenizer.name_or_path} lower-cases in a way that "
-            "can't be taken out of it; leave it null, or give another tokenizer"
+            "can't be turned off; leave it null, or give another tokenizer"
         )
     return changed
 
 
 def _changed(normalizer: Any, wanted: bool) -> Any:
-    """Return a serialized normalizer with the lower-casing that it knows of switched on or off."""
+    """Return a serialized normalizer with its lower-casing switched on or off."""
     if normalizer is None:
         return None
     if normalizer["type"] == "BertNormalizer":
@@ -150,9 +150,9 @@ def _add_tokens(tokenizer: FastTokenizer, texts: Sequence[str]) -> None:
 
 
 def _added_token(text: str) -> AddedToken:
-    """Return a token that takes the space before it, as those of a vocabulary do.
+    """Return a token that absorbs the space before it, like tokens of the vocabulary.
 
-    A word is matched as a whole word, or ``art`` would be one of ``start``, too.
+    A word is matched only as a whole word: otherwise ``art`` would also match in ``start``.
     """
     is_word = text[0].isalnum() and text[-1].isalnum() and max(text) < _THAI
     return AddedToken(text, lstrip=True, single_word=is_word)

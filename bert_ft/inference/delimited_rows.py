@@ -1,4 +1,4 @@
-"""Rows of a delimited file as they stand in it; one that is malformed takes no other with it."""
+"""Rows of a delimited file exactly as written; a malformed row does not affect the others."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class DelimitedRow:
     """One row.
 
     Attributes:
-        fields: one for each column; none for an empty line.
-        raw: its characters in the file, with the line end.
+        fields: one field per column; none for an empty line.
+        raw: its exact characters in the file, with the line end.
         is_malformed: whether its quotes or the number of its fields are wrong.
         is_exact: whether ``raw`` has as many fields as there are columns.
     """
@@ -31,9 +31,9 @@ class DelimitedRow:
 
 
 def delimited_rows(path: Path, dialect: Dialect) -> Iterator[DelimitedRow]:
-    """Yield the rows below the header in their order, and empty lines as they are.
+    """Yield the rows below the header in order, including empty lines.
 
-    Of a row whose quotes don't fit only the first line is taken as malformed; the lines below it are read on their own.
+    If the quotes of a row don't match, only its first line counts as malformed; the next lines are read separately.
     """
     with open_text(path, dialect.encoding) as file, long_fields():
         lines = _Lines(islice(file, dialect.num_skipped, None))
@@ -63,7 +63,7 @@ def delimited_rows(path: Path, dialect: Dialect) -> Iterator[DelimitedRow]:
 
 
 def _fitted(fields: list[str], raw: str, dialect: Dialect, *, is_malformed: bool = False) -> DelimitedRow:
-    """The row with one field for each column: missing ones are empty, what is beyond the last belongs to it."""
+    """Return the row with one field per column: missing fields are empty, extra ones are joined to the last."""
     width = len(dialect.columns)
     if len(fields) == width:
         return DelimitedRow(fields, raw, is_malformed, is_exact=not is_malformed)
@@ -76,7 +76,7 @@ def _fitted(fields: list[str], raw: str, dialect: Dialect, *, is_malformed: bool
 
 
 class _Lines:
-    """Lines, which remembers those that were taken since it was asked last, and takes some back."""
+    """An iterator over lines that remembers which lines were read since the last call, and can take lines back."""
 
     def __init__(self, lines: Iterable[str]) -> None:
         self._lines = iter(lines)

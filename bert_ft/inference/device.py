@@ -1,4 +1,4 @@
-"""Where a prediction is computed."""
+"""The device for predictions."""
 
 import torch
 
@@ -6,10 +6,10 @@ from bert_ft.errors import ConfigError
 
 
 def choose_device(accelerator: str) -> torch.device:
-    """``cpu``, ``cuda``, or with ``auto`` the GPU if there is one.
+    """Return ``cpu``, ``cuda``, or with ``auto`` the GPU if there is one.
 
     Raises:
-        ConfigError: ``cuda`` was asked for and there is none.
+        ConfigError: ``cuda`` was requested but is not available.
     """
     if accelerator == "cuda" and not torch.cuda.is_available():
         raise ConfigError("accelerator=cuda: torch finds no GPU; use accelerator=auto or cpu")

@@ -27,6 +27,7 @@ from bert_ft.inference.input_rows import LABEL, PLAIN, TEXT, InputRows, open_row
 from bert_ft.inference.output_file import SUFFIXES, write_output
 from bert_ft.inference.outputs import compute_outputs_and_logits
 from bert_ft.inference.scores import Scores, score
+from bert_ft.layout import counted
 from bert_ft.models.bundle import Bundle
 
 REASON = "reason"
@@ -39,12 +40,12 @@ _DATA_KEYS = re.compile(
 
 @dataclass(frozen=True)
 class Labeled:
-    """What became of a file.
+    """The result of labeling a file.
 
     Attributes:
-        num_rows: that the file has.
-        reasons: why rows have no prediction → how many.
-        scores: on the file's labels, if it has any.
+        num_rows: number of rows in the file.
+        reasons: why rows have no prediction → number of rows.
+        scores: scores on the file's labels, if it has any.
         notes: sentences on what a user might not expect.
     """
 
@@ -54,17 +55,18 @@ class Labeled:
     notes: list[str]
 
     def lines(self, target: Path | str) -> Iterator[str]:
-        """Yield what is printed of it."""
+        """Yield the lines to print about this result."""
         yield from self.notes
         num_without = self.reasons.total()
         if num_without:
             why = ", ".join(f"{reason}: {count}" for reason, count in self.reasons.most_common())
-            yield f"{num_without} rows have no prediction ({why}); the column {REASON!r} says which"
+            has = "has" if num_without == 1 else "have"
+            yield f"{counted(num_without, 'row')} {has} no prediction ({why}); the column {REASON!r} says which"
         if self.reasons[UNDECODABLE]:
             yield "undecodable: the file isn't in the encoding that it was read in; set encoding, e.g. encoding=cp1252"
         if self.scores is not None:
             yield str(self.scores)
-        yield f"{self.num_rows - num_without} rows labelled: {target}"
+        yield f"{counted(self.num_rows - num_without, 'row')} labeled: {target}"
 
 
 def predict_file(
@@ -82,24 +84,24 @@ def predict_file(
     max_tokens: int = 2048,
     device: torch.device | str = "cpu",
 ) -> Labeled:
-    """Write ``source`` with the columns of its task's predictions and ``reason`` to ``target``.
+    """Write ``source`` to ``target`` with added columns: predictions and ``reason``.
 
-    The order of the rows is kept, and where the format stays the same what nobody reads is copied byte for byte. A row whose
-    text can't be used has empty predictions and the reason. ``target`` appears only when it is complete.
+    The order of the rows is kept; if the format stays the same, unread columns are copied byte for byte. A row whose
+    text can't be used gets empty predictions and the reason. ``target`` appears only when it is complete.
 
     Args:
         bundle: the model.
-        source: csv, tsv, jsonl, json, txt or parquet, by suffix; all but parquet may be packed.
+        source: csv, tsv, jsonl, json, txt or parquet, by suffix; all but parquet may be compressed.
         target: csv, tsv, jsonl, json or parquet, by suffix.
-        text_column: of the texts; a file of plain lines has its own.
-        text_pair_column: of the second texts of pairs.
-        label_column: if the file has it, the predictions are scored.
-        settings: how delimited files are written, where they don't say so.
-        probabilities: ``all``, of each label; ``top``, of the prediction; or ``none``.
+        text_column: column of the texts; ignored for plain lines.
+        text_pair_column: column of the second texts of pairs.
+        label_column: column of the labels; if the file has it, the predictions are scored.
+        settings: dialect of delimited files, where it isn't to be detected.
+        probabilities: ``all`` (of each label), ``top`` (of the prediction) or ``none``.
         overwrite: replace a ``target`` that exists.
-        batch_size: most sequences in a batch.
-        max_tokens: most tokens in a batch.
-        device: where it is computed.
+        batch_size: maximum number of sequences in a batch.
+        max_tokens: maximum number of tokens in a batch.
+        device: device to compute on.
 
     Raises:
         DataError: a file or column can't be used, or ``target`` exists.
@@ -146,7 +148,7 @@ def predict_file(
 
 
 def check_target(source: Path, target: Path, *, overwrite: bool = False) -> None:
-    """Refuse a ``source`` that isn't there and a ``target`` that can't be written, before any work is done."""
+    """Refuse a missing ``source`` and a ``target`` that can't be written, before any work is done."""
     source, target = source.expanduser(), target.expanduser()
     check_is_file(source, "input=")
     check_name(target, "output=")
@@ -173,7 +175,7 @@ def check_target(source: Path, target: Path, *, overwrite: bool = False) -> None
 
 @contextmanager
 def own_keys() -> Iterator[None]:
-    """Inside, messages name the keys of files as this command has them, without ``data.``."""
+    """Within the block, messages name the keys of files without ``data.``, as this command has them."""
     try:
         yield
     except UserError as error:
@@ -185,12 +187,12 @@ def own_keys() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Read:
-    """What is read of a file.
+    """The texts and labels of a file.
 
     Attributes:
-        texts: the usable ones.
-        reasons: of each row, why it isn't usable, or ``None``.
-        labels: of the usable rows.
+        texts: the usable texts.
+        reasons: for each row why it isn't usable, or ``None``.
+        labels: labels of the usable rows.
     """
 
     texts: Dataset
@@ -201,7 +203,7 @@ class _Read:
 def _columns(
     rows: InputRows, text_column: str, pair_column: str | None, label_column: str | None
 ) -> tuple[list[str], str | None]:
-    """The columns of the texts, and that of the labels if there is one."""
+    """Return the text columns, and the label column if there is one."""
     if rows.kind == PLAIN:
         return [TEXT], LABEL if label_column is not None and LABEL in rows.columns else None
     texts = [text_column] if pair_column is None else [text_column, pair_column]
@@ -240,12 +242,12 @@ def _read(rows: InputRows, texts: Sequence[str], label: str | None, folder: str)
 
 
 def _as_text(cell: Any) -> Any:
-    """Text that a file has as bytes, as some writers leave it, as a text."""
+    """Return a value with bytes decoded as text, since some writers store texts as bytes."""
     return cell.decode("utf-8", "surrogateescape") if isinstance(cell, bytes) else cell
 
 
 def _reason(texts: Sequence[Any]) -> str | None:
-    """Why a row's texts can't be used, or ``None``; of a pair one may be empty."""
+    """Return why a row's texts can't be used, or ``None``; one text of a pair may be empty."""
     if any(text is not None and not isinstance(text, str) for text in texts):
         return NO_TEXT
     for text in texts:
@@ -259,14 +261,14 @@ def _reason(texts: Sequence[Any]) -> str | None:
 
 
 def _spread(values: Any, usable: np.ndarray) -> pa.Array:
-    """One value for each row, null where it isn't usable."""
+    """Return one value per row, null for unusable rows."""
     positions = np.where(usable, np.cumsum(usable) - 1, 0)
     array = values if isinstance(values, pa.Array) else pa.array(values)
     return array.take(pa.array(positions, mask=~usable))
 
 
 def _without_clashes(added: dict[str, pa.Array], rows: InputRows) -> tuple[dict[str, pa.Array], list[str]]:
-    """The new columns, all with a number behind their names where the file has one of them already."""
+    """Return the new columns; if the file already has one of their names, all get a number appended."""
     taken = [name for name in added if name in rows.columns]
     if not taken:
         return added, []

@@ -1,4 +1,4 @@
-"""The rows of a file as they stand in it, for predictions beside them: a row that can't be used never stops the file."""
+"""The rows of a file exactly as written, so that predictions can be added to them."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class InputRow:
 
     Attributes:
         cells: column → value, or the values in the order of the columns.
-        raw: its characters in the file with the line end; "" where there are none, as in parquet.
-        fault: why its cells aren't what the file's form asks for, or ``None``.
-        is_blank: whether it is an empty line, which is no row.
+        raw: its exact characters in the file with the line end; "" if there are none, as in parquet.
+        fault: why the row is malformed, or ``None``.
+        is_blank: whether it is an empty line rather than a row.
         is_exact: whether ``raw`` has as many fields as there are columns, so that more can be added to it.
     """
 
@@ -48,9 +48,9 @@ class InputRows(ABC):
     """A file's rows, which can be read several times.
 
     Attributes:
-        kind: of the file.
-        path: of the file.
-        columns: that it has; of JSON those of the first rows, others may come.
+        kind: kind of the file.
+        path: the file.
+        columns: its columns; for JSON the keys of the first rows, later rows may have others.
         notes: sentences on how it is read.
     """
 
@@ -61,10 +61,10 @@ class InputRows(ABC):
 
     @abstractmethod
     def __iter__(self) -> Iterator[InputRow]:
-        """Yield the rows in their order, and empty lines as they are."""
+        """Yield the rows in order, including empty lines."""
 
     def value(self, row: InputRow, column: str) -> Any:
-        """Return a row's value of a column; ``None`` if it has none."""
+        """Return a row's value in a column; ``None`` if it has none."""
         if isinstance(row.cells, Mapping):
             return row.cells.get(column)
         return row.cells[self.columns.index(column)]
@@ -103,7 +103,7 @@ class DelimitedRows(InputRows):
 
 
 class JsonRows(InputRows):
-    """Objects of a JSON file: a line each, or as ``JsonReader`` finds them."""
+    """Objects of a JSON file: one per line, or as ``JsonReader`` finds them."""
 
     kind = JSON
 
@@ -121,7 +121,7 @@ class JsonRows(InputRows):
         # all keys: a column that is added must have another name than any of them
         self.columns = tuple(dict.fromkeys(name for row in self if not row.is_blank for name in row.cells))
         if all(row.is_blank for row in islice(self, 1000)):
-            raise DataError(f"{path}: the file is empty; one JSON object a line is expected")
+            raise DataError(f"{path}: the file is empty; expected one JSON object per line")
 
     def __iter__(self) -> Iterator[InputRow]:
         if self._reader is not None and not self.has_lines:
@@ -142,7 +142,7 @@ class JsonRows(InputRows):
 
 
 def _parsed(line: str) -> Any:
-    """The line's value; ``None`` if it is no JSON."""
+    """Return the line's value; ``None`` if it isn't JSON."""
     try:
         return json.loads(line)
     except (ValueError, RecursionError):
@@ -204,7 +204,9 @@ def open_rows(
 
     Raises:
         DataError: the file can't be read, or has no rows.
+        ConfigError: a setting of delimited files is given for another kind.
     """
+    settings.check_used([path])
     if unpacked_suffix(path) == ".jsonl" and path.is_file():
         return JsonRows(path, settings.encoding, text_column)
     wanted = [name for name in (text_column, text_pair_column) if name is not None]
@@ -227,7 +229,7 @@ def open_rows(
 
 
 def _without_broken_quotes(path: Path, settings: DialectSettings, wanted: Sequence[str]) -> InputRows | None:
-    """Return the rows of a file of which some have quotes that don't fit, or ``None`` if that isn't what is wrong."""
+    """Return the rows of a file with mismatched quotes, or ``None`` if the fault is a different one."""
     if settings.quoting is not None or not path.is_file():
         return None
     try:

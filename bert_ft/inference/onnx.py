@@ -36,18 +36,18 @@ def export_onnx(bundle: Bundle, path: Path | str, *, optimize: bool = False) -> 
     """Write the classifier to ``path`` and return it; the file appears only when it is complete.
 
     Inputs are int64 ``(batch, length)``, of any batch and any length up to the encoder's: ``input_ids``,
-    ``attention_mask`` and, where the bundle's tokenizer gives them, ``token_type_ids``. The padding stands
-    behind the tokens. The output is ``logits``, float32 ``(batch, num_labels)``.
+    ``attention_mask`` and, where the bundle's tokenizer gives them, ``token_type_ids``. Padding comes
+    after the tokens. The output is ``logits``, float32 ``(batch, num_labels)``.
 
     Args:
-        bundle: what is exported; it stays as it is.
+        bundle: the model to export; it is not changed.
         path: a new file.
-        optimize: with ONNX Runtime's own operators (attention, GELU and layer norm with what stands
-            before them), which no other runtime knows.
+        optimize: use ONNX Runtime's own operators (attention, GELU, and layer norm fused with what
+            precedes it), which no other runtime supports.
 
     Raises:
         ConfigError: the packages of the extra ``onnx`` aren't installed, the encoder can't be optimized, or
-            the pooling or the attention is the user's own.
+            the pooling or the attention is user-defined.
         DataError: ``path`` can't be written, or one ONNX file can't hold the weights.
     """
     path = Path(path)
@@ -84,7 +84,7 @@ def export_onnx(bundle: Bundle, path: Path | str, *, optimize: bool = False) -> 
 
 
 def check_export(path: Path) -> None:
-    """Refuse an export that can't be done, before any work is done."""
+    """Refuse an impossible export before any work is done."""
     packages = ("onnx", "onnxscript", "onnxruntime")
     missing = [package for package in packages if importlib.util.find_spec(package) is None]
     if missing:
@@ -173,7 +173,7 @@ def _try(bundle: Bundle, path: Path) -> None:
 
 
 def _example() -> dict[str, torch.Tensor]:
-    """Inputs to trace. Both axes are above 1 and there is padding: transformers leaves out a mask of ones."""
+    """Return inputs for tracing. Both axes are above 1 and there is padding: transformers leaves out a mask of ones."""
     ids = torch.ones(2, 3, dtype=torch.int64)
     mask = torch.tensor([[1, 1, 1], [1, 1, 0]])
     return {"input_ids": ids, "attention_mask": mask, "token_type_ids": torch.zeros_like(ids)}
@@ -181,7 +181,7 @@ def _example() -> dict[str, torch.Tensor]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what the exporter and the optimizer say about themselves."""
+    """Silence the output of the exporter and the optimizer."""
     disabled = logging.root.manager.disable
     logging.disable(logging.INFO)  # each step, by loggers of a dozen names
     loggers = [logging.getLogger(name) for name in _NOISY]

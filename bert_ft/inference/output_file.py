@@ -1,9 +1,10 @@
-"""Writing a file's rows with columns beside them: what nobody reads is copied as it is, where the format stays the same."""
+"""Write a file's rows with added columns; unread columns are copied unchanged if the format stays the same."""
 
 from __future__ import annotations
 
 import gzip
 import io
+import re
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,11 +33,13 @@ _TYPES = {
     frozenset({int}): pa.int64(),
     frozenset({float}): pa.float64(),
 }
+# Python's json reads these; strings are matched as well, so that what is inside them stays.
+_NOT_JSON = re.compile(r'"(?:[^"\\]|\\.)*"|NaN|-?Infinity')
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 
 
 def write_output(rows: InputRows, added: Added, target: Path) -> None:
-    """Write the rows and the added columns, one value a row, by the suffix of ``target``; it appears when it is complete.
+    """Write the rows and the added columns (one value per row) in the format of ``target``, which appears when complete.
 
     Raises:
         DataError: a value can't be written in the file's encoding or without quotes.
@@ -77,7 +80,7 @@ def _write_delimited(rows: InputRows, added: Added, path: Path, suffix: str) -> 
 
 
 def _keeps(rows: DelimitedRows, suffix: str) -> bool:
-    """Whether the output has the input's dialect: it is of the same kind, by its suffix or its delimiter."""
+    """Return whether the output keeps the input's dialect: same kind by suffix, or same delimiter."""
     return unpacked_suffix(rows.path) == suffix or rows.dialect.delimiter == DELIMITERS[suffix]
 
 
@@ -115,7 +118,7 @@ def _line(values: Sequence[str], dialect: Dialect) -> str:
 
 
 def _cells(rows: InputRows, row: InputRow) -> list[str]:
-    """The fields of a row in another format: numbers and nested values of JSON as they are written there."""
+    """Return the fields of a row for a different format; numbers and nested values of JSON keep their spelling."""
     if not isinstance(row.cells, Mapping):
         return [field_text(cell) for cell in row.cells]
     written = {} if row.fault else members(row.raw)
@@ -152,8 +155,8 @@ def _write_json(rows: InputRows, added: Added, path: Path, suffix: str) -> None:
 
 
 def _with_members(raw: str, added: Mapping[str, Any]) -> tuple[str, str]:
-    """The object as it is written with more members on one line, and its line end."""
-    text = raw.strip(" \t\r\n")
+    """Return the object as written, with members added on the same line, and its line end; NaN and infinities are null."""
+    text = _NOT_JSON.sub(lambda found: found[0] if found[0].startswith('"') else "null", raw.strip(" \t\r\n"))
     if "\n" in text or "\r" in text:  # between its members: a text of JSON has none
         text = " ".join(line.strip(" \t") for line in text.splitlines())
     body = text.removesuffix("}").rstrip(" \t")
@@ -162,7 +165,7 @@ def _with_members(raw: str, added: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _unique(names: Sequence[str]) -> list[str]:
-    """Names of which none is there twice, for a format in which the last would hide the others."""
+    """Return names made unique, for a format in which the last of equal names would hide the others."""
     found: list[str] = []
     for name in names:
         number, new = 1, (name := valid_text(name))
@@ -195,7 +198,7 @@ def _own_tables(rows: ParquetRows) -> Iterator[pa.Table]:
 
 
 def _made_tables(rows: InputRows) -> Iterator[pa.Table]:
-    """Tables of texts; of JSON with the types of its values, as JSON where they differ."""
+    """Yield tables of texts; JSON values keep their types, or are written as JSON if types are mixed."""
     types = _json_types(rows) if isinstance(rows, JsonRows) else {}
     names = _unique(rows.columns)
     real = (row for row in rows if not row.is_blank)
@@ -212,7 +215,7 @@ def _made_tables(rows: InputRows) -> Iterator[pa.Table]:
 
 
 def _json_types(rows: JsonRows) -> dict[str, pa.DataType | None]:
-    """Column → type; ``None`` for values of several types, or nested ones, which are written as JSON."""
+    """Return column → type; ``None`` for values of several types, or nested ones, which are written as JSON."""
     kinds: dict[str, set[type]] = {name: set() for name in rows.columns}
     for row in rows:
         for name, value in row.cells.items():  # type: ignore[union-attr]
@@ -222,7 +225,7 @@ def _json_types(rows: JsonRows) -> dict[str, pa.DataType | None]:
 
 
 def _kind(value: Any) -> type:
-    """The value's type; ``object`` for an integer that no column of integers holds."""
+    """Return the value's type; ``object`` for an integer that doesn't fit into an integer column."""
     return object if type(value) is int and abs(value) >= 2**63 else type(value)
 
 

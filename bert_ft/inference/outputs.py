@@ -1,4 +1,4 @@
-"""What a saved model says of texts: the outputs that its task reads predictions from."""
+"""Outputs of a saved model for texts, from which its task decodes predictions."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def compute_outputs(
     max_tokens: int = 2048,
     device: torch.device | str = "cpu",
 ) -> np.ndarray:
-    """Return ``(num_rows, num_labels)`` float32, what ``task.decode`` reads, in the order of the rows.
+    """Return ``(num_rows, num_labels)`` float32, the input of ``task.decode``, in the order of the rows.
 
     Args:
-        classifier: moved to ``device`` and set to evaluation mode.
-        task: that it was trained for; for classes the outputs are their probabilities.
-        split: tokenized rows; they are read in order of length.
-        batch_size: most sequences in a batch.
-        max_tokens: most tokens in a batch (a longer row is one by itself).
-        device: where it is computed.
+        classifier: the model; it is moved to ``device`` and set to evaluation mode.
+        task: the task of the model; for classes the outputs are probabilities.
+        split: tokenized rows; they are processed in order of length.
+        batch_size: maximum number of sequences in a batch.
+        max_tokens: maximum number of tokens in a batch (a longer row is a batch of its own).
+        device: device to compute on.
     """
     return compute_outputs_and_logits(
         classifier, task, split, batch_size=batch_size, max_tokens=max_tokens, device=device
@@ -44,7 +44,7 @@ def compute_outputs_and_logits(
     max_tokens: int = 2048,
     device: torch.device | str = "cpu",
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return what ``compute_outputs`` does, and the logits of the same shape, from which metrics are computed."""
+    """Return the outputs of ``compute_outputs``, and logits of the same shape, from which metrics are computed."""
     classifier = classifier.to(device).eval()
     outputs = np.empty((len(split), classifier.num_labels), dtype=np.float32)
     all_logits = np.empty_like(outputs)

@@ -1,4 +1,4 @@
-"""How good predictions are, on a file that has labels."""
+"""Scores of predictions on a file that has labels."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _MOST_SHOWN = 5
 
 @dataclass(frozen=True)
 class Scores:
-    """Of the rows that have a prediction.
+    """Scores over the rows that have a prediction.
 
     Attributes:
         values: metric → value, over the rows whose label the task knows; empty if there are none.
-        num_rows: of those rows.
-        unknown: label → rows that have it, for labels that the task doesn't know.
-        num_unlabeled: rows without a label.
+        num_rows: number of those rows.
+        unknown: label → number of rows, for labels that the task doesn't know.
+        num_unlabeled: number of rows without a label.
     """
 
     values: dict[str, float]
@@ -53,8 +53,8 @@ def score(task: Task, labels: Sequence[Any], logits: np.ndarray) -> Scores:
     """Return the task's metrics.
 
     Args:
-        task: fitted.
-        labels: of each row, as the file has it.
+        task: the fitted task.
+        labels: each row's label as in the file.
         logits: ``(num_rows, num_labels)``.
     """
     targets: dict[str, np.ndarray | None] = {}  # None: an unknown label
@@ -81,7 +81,7 @@ def score(task: Task, labels: Sequence[Any], logits: np.ndarray) -> Scores:
 
 
 def _target(task: Task, label: Any) -> np.ndarray | None:
-    """The label as the task encodes it, ``(1, ...)``, or ``None`` if it is none of the task's."""
+    """Return the label as the task encodes it, ``(1, ...)``, or ``None`` if the task doesn't know it."""
     try:
         stored = task.reader.read(label, "the label")
         return task.encode(pa.chunked_array([pa.array([stored], task.reader.stored_type)]))

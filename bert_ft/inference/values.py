@@ -1,4 +1,4 @@
-"""Values of a table as text: for fields of csv files and for JSON."""
+"""Table values as text, for csv fields and JSON."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def field_text(value: Any) -> str:
 
 
 def json_text(value: Any) -> str:
-    """Return valid JSON: NaN and infinities are null, bytes a text, times and the like as they are written."""
+    """Return valid JSON: NaN and infinities are null, bytes become text, times and similar values their usual spelling."""
     return json.dumps(_plain(value), ensure_ascii=False, default=str, allow_nan=False)
 
 
 def bytes_text(value: bytes) -> str:
-    """Return bytes as UTF-8 where they are that, else in base64 behind ``base64:``."""
+    """Return bytes decoded as UTF-8 if valid, else as ``base64:`` followed by base64."""
     try:
         return value.decode()
     except UnicodeDecodeError:
@@ -52,14 +52,14 @@ def _plain(value: Any) -> Any:
 
 
 def valid_text(text: str) -> str:
-    """Return the text with U+FFFD in place of bytes that couldn't be decoded and of half characters."""
+    """Return the text with U+FFFD in place of undecodable bytes and unpaired surrogates."""
     if text.isascii():
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def members(text: str) -> dict[str, str]:
-    """Return key → value of a JSON object, each value as it is written; of equal keys the last.
+    """Return key → value of a JSON object, each value as written; the last of equal keys wins.
 
     Args:
         text: one valid object.

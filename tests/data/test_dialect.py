@@ -2,6 +2,7 @@
 
 import csv
 import io
+from pathlib import Path
 
 import pytest
 
@@ -85,7 +86,10 @@ class TestQuotes:
         path = file_of(tmp_path / "x.tsv", table("\t", rows))
         dialect, found = rows_of(path, default="\t")
         assert found == rows
-        assert "spans several lines: 1; the longest, of 2 lines, is row 1, column 'text'" in dialect.notes[0]
+        assert (
+            "1 row has a field that spans several lines; the longest has 2 lines (row 1, column 'text')"
+            in dialect.notes[0]
+        )
 
     @pytest.mark.parametrize("suffix", ["csv", "tsv"])
     def test_rows_within_a_field(self, tmp_path, suffix):
@@ -112,8 +116,8 @@ class TestQuotes:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"delimiter": "ab"}, r"data\.delimiter=ab: must be one character"),
-        ({"delimiter": '"'}, r"neither a quotation mark nor a line end"),
+        ({"delimiter": "ab"}, r"data\.delimiter=ab: must be a single character"),
+        ({"delimiter": '"'}, r"must be a single character \(not a quotation mark or a line break\)"),
         ({"encoding": "base64"}, r"data\.encoding=base64: there is no such encoding"),
         ({"encoding": "utf-99"}, r"data\.encoding=utf-99: there is no such encoding"),
     ],
@@ -121,3 +125,13 @@ class TestQuotes:
 def test_settings_that_cannot_be(settings, message):
     with pytest.raises(ConfigError, match=message):
         DialectSettings(**settings)
+
+
+def test_settings_of_delimited_files_for_others():
+    settings = DialectSettings(columns=("text", "label"))
+    settings.check_used([Path("a.csv"), Path("b.parquet")])
+    DialectSettings(encoding="cp1252").check_used([Path("a.json")])
+    with pytest.raises(
+        ConfigError, match=r"^data\.columns applies only to csv, .* not to \.jsonl, \.parquet"
+    ):
+        settings.check_used([Path("a.jsonl.gz"), Path("b.parquet")])

@@ -117,7 +117,9 @@ def test_two_different_texts_are_held_out_where_there_are_three(chosen):
 def test_texts_that_are_told_apart_need_another_on_both_sides(chosen):
     found = chosen(30 * words(4), ratio=0.9, compares=True)
     assert len(set(found.held_out.texts["text"])) == len(set(found.train.texts["text"])) == 2
-    with pytest.raises(DataError, match=r"needs four different texts at least, two of them .* there are 3"):
+    with pytest.raises(
+        DataError, match=r"needs at least four different texts \(two are held out\) .* there are 3"
+    ):
         chosen(30 * words(3), compares=True)
 
 
@@ -136,5 +138,7 @@ def test_rows_keep_their_numbers(chosen):
 )
 def test_too_few(chosen, rows, message):
     evaluation = ["fine", "good"] if "after" in message else ["warm"]
-    with pytest.raises(DataError, match=f"source: pre-training needs two different texts .*{message}"):
+    with pytest.raises(
+        DataError, match=f"source: pre-training needs at least two different texts .*{message}"
+    ):
         chosen(rows, evaluation)

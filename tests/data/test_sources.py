@@ -282,7 +282,7 @@ def test_other_split_names_and_half_pairs(tmp_path):
         (
             {"text": ["x"], "label": [1]},
             {"test_split": "tset"},
-            r"data\.test_split=tset: .*no such split, but train",
+            r"data\.test_split=tset: .*no such split; it has: train",
         ),
     ],
 )
@@ -298,7 +298,7 @@ def test_hub_errors(tmp_path, columns, options, message):
 
 def test_missing_training_split_names_those_that_exist(tmp_path):
     DatasetDict(a=sst2_like(1, [0]), b=sst2_like(1, [0])).save_to_disk(tmp_path / "x")
-    with pytest.raises(DataError, match=r"data\.train_split=train: .*no such split, but a, b"):
+    with pytest.raises(DataError, match=r"data\.train_split=train: .*no such split; it has: a, b"):
         Hub(str(tmp_path / "x")).load()
 
 

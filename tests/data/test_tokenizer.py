@@ -79,7 +79,7 @@ def test_a_lower_case_that_stays_is_refused(roberta_tokenizer, tmp_path):
     loaded = AutoTokenizer.from_pretrained(tmp_path)
     loaded.backend_tokenizer.normalizer = normalizers.Replace("A", "a")
     loaded.save_pretrained(tmp_path)
-    with pytest.raises(ConfigError, match=r"data\.tokenizer\.lowercase=false: .* can't be taken out"):
+    with pytest.raises(ConfigError, match=r"data\.tokenizer\.lowercase=false: .* can't be turned off"):
         TokenizerSpec(lowercase=False).load(tmp_path)
 
 

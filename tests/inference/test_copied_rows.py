@@ -121,7 +121,7 @@ class TestDelimited:
         )
         assert list(predict.labeled.lines("y")) == [
             "2 rows have no prediction (empty: 2); the column 'reason' says which",
-            "1 rows labelled: y",
+            "1 row labeled: y",
         ]
 
     def test_no_text_at_all(self, predict):
@@ -144,6 +144,12 @@ class TestJson:
             body = row.strip()[:-1].rstrip()
             assert new.startswith(body + b', "prediction": ')
             assert list(json.loads(new))[-2:] == ["prediction", "reason"]
+
+    def test_nan_and_infinities_become_null(self, predict):
+        found = predict(
+            b'{"text": "NaN \\" NaN", "n": [NaN, -Infinity], "m":Infinity}\n', "in.jsonl", "out.jsonl"
+        )
+        assert found.startswith(b'{"text": "NaN \\" NaN", "n": [null, null], "m":null, "prediction": ')
 
     def test_rows_that_cannot_be_used(self, predict):
         lines = [
