@@ -48,6 +48,8 @@ class Recorder(Callback):
             self.raw.append(weights(pl_module))
 
     def on_validation_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):
+        if trainer.sanity_checking:
+            return
         self.validated.setdefault(trainer.global_step, weights(pl_module))
 
 
