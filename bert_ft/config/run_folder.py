@@ -12,7 +12,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from bert_ft import layout
-from bert_ft.atomic_file import write
+from bert_ft.atomic_file import new_folder, write
 from bert_ft.errors import ConfigError
 from bert_ft.training.resume import checkpoint_of, resume_command, run_of
 
@@ -101,16 +101,9 @@ def _record(folder: Path) -> dict[Path, bytes]:
 
 
 def _new_folder(wanted: Path) -> RunFolder:
-    path, number = wanted, 1
-    missing = [parent for parent in path.parents if not parent.exists()]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        try:
-            path.mkdir()  # atomic: if two runs start in the same second, only one gets the name
-            return RunFolder(path, (path, *missing))
-        except FileExistsError:
-            number += 1
-            path = wanted.with_name(f"{wanted.name}_{number}")
+    missing = [parent for parent in wanted.parents if not parent.exists()]
+    path = new_folder(wanted)
+    return RunFolder(path, (path, *missing))
 
 
 def _check_own_folder(folder: Path, resume_from: str) -> None:
