@@ -25,6 +25,11 @@ SWEEPER = "hydra.sweeper"
 _OVERRIDE = re.compile(r"(?P<sign>\+{0,2}|~)(?P<key>[\w.]+)(?P<value>=.*)?", re.DOTALL)
 
 
+def override_key(override: str) -> str:
+    """Return the key of an override, without the signs ``+``, ``++`` and ``~`` and without the value."""
+    return override.split("=")[0].lstrip("+~")
+
+
 def with_new_names(overrides: Iterable[str]) -> list[str]:
     """Return the overrides with each renamed key under its new name."""
     return [_with_new_name(override) for override in overrides]
@@ -42,7 +47,7 @@ def old_names(before: Iterable[str], after: Iterable[str]) -> list[str]:
     changed = {}
     for old, new in zip(before, after, strict=True):
         if old != new:
-            changed[old.split("=")[0].lstrip("+~")] = new.split("=")[0].lstrip("+~")
+            changed[override_key(old)] = override_key(new)
     return [_line(old, new) for old, new in changed.items()]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from bert_ft.config.rules import STEP_MONITORS
+from bert_ft.renamed_keys import override_key
 
 # Keys of shared groups that only fine-tuning reads → what to use in `bert_ft.pretrain`, or what it does.
 FINE_TUNING_ONLY = {
@@ -82,7 +83,7 @@ def unread(config_name: str, overrides: Sequence[str]) -> list[str]:
         return []
     found = []
     for override in overrides:
-        key = override.split("=")[0].lstrip("+~")
+        key = override_key(override)
         for name, instead in FINE_TUNING_ONLY.items():
             if key == name or key.startswith(f"{name}."):
                 found.append(f"{key}: applies only to fine-tuning; {instead}")

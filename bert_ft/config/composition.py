@@ -21,7 +21,7 @@ from bert_ft.config.rules import RULES, rules_for
 from bert_ft.errors import ConfigError
 from bert_ft.limits import Rule
 from bert_ft.nested import walk
-from bert_ft.renamed_keys import move_renamed, with_new_names
+from bert_ft.renamed_keys import move_renamed, override_key, with_new_names
 
 SEARCH = "optuna"  # of hydra/sweeper
 _MOST_VALUES = 30  # of one override that are composed before a sweep starts: each takes a tenth of a second
@@ -168,7 +168,7 @@ def _composition_problems(
     found: list[str] = []
     # as Hydra applies them: where groups are found, groups, values
     order = {
-        override: (_key(override) != "hydra.searchpath", _key(override) not in groups)
+        override: (override_key(override) != "hydra.searchpath", override_key(override) not in groups)
         for override in overrides
     }
     for override in sorted(overrides, key=order.__getitem__):
@@ -178,13 +178,9 @@ def _composition_problems(
             config = attempt
         else:
             found.append(_refused(override, attempt, config))
-    refused = {_key(line) for line in found}
+    refused = {override_key(line) for line in found}
     others = [problem for problem in problems(config, keys) if problem.split(": required")[0] not in refused]
     return found + others
-
-
-def _key(override: str) -> str:
-    return override.split("=")[0].lstrip("+~")
 
 
 def _compose(config_name: str, overrides: Sequence[str]) -> DictConfig | Exception:
@@ -198,7 +194,7 @@ def _compose(config_name: str, overrides: Sequence[str]) -> DictConfig | Excepti
 
 
 def _refused(override: str, error: Exception, config: DictConfig) -> str:
-    key = _key(override)
+    key = override_key(override)
     if isinstance(error, OverrideParseException):
         return _unreadable(error, rules_for(sections(config)))
     if "not in struct" not in str(error) and "Could not override" not in str(error):
@@ -218,7 +214,7 @@ def _unreadable(error: OverrideParseException, rules: Mapping[str, Rule] = RULES
     """Return what Hydra's grammar can't parse; if the key holds a text, with an example that it can parse."""
     key, _, value = error.override.partition("=")
     found = f"{error.override}: Hydra's grammar can't parse it"
-    rule = rules.get(_key(error.override))
+    rule = rules.get(override_key(error.override))
     if not value or (rule is not None and rule.kind not in ("text", "list of texts", "any")):
         return found
     example = shlex.quote(f"{key}={quoted(value)}")

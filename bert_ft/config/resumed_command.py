@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from bert_ft import layout
 from bert_ft.config.text_values import text_of, text_override, with_quoted_texts
 from bert_ft.errors import ConfigError
-from bert_ft.renamed_keys import move_renamed, with_new_names
+from bert_ft.renamed_keys import move_renamed, override_key, with_new_names
 from bert_ft.training.resume import check_has_checkpoint, run_of
 
 KEY = "resume_from"
@@ -44,7 +44,7 @@ def with_own_overrides(words: Sequence[str], config_name: str) -> list[str]:
     Raises:
         ConfigError: ``resume_from`` isn't a run, or is a run of another command.
     """
-    given = [word for word in words if _key(word) == KEY]
+    given = [word for word in words if override_key(word) == KEY]
     value = text_of(given[-1]) if given else None
     if not value:
         return list(words)
@@ -61,9 +61,9 @@ def with_own_overrides(words: Sequence[str], config_name: str) -> list[str]:
         raise ConfigError(f"{KEY}={value}: this is a run of bert_ft.{job}; resume it with {command}")
     own = with_new_names(_read(run / layout.OVERRIDES_FILE) or ())
     lr = (_read(run / layout.CONFIG_FILE).get("optimizer") or {}).get("lr")
-    if lr is not None and not any(_key(word) == "optimizer.lr" for word in own):
+    if lr is not None and not any(override_key(word) == "optimizer.lr" for word in own):
         own.append(f"optimizer.lr={lr}")  # the default of the run may not be that of now
-    others = [word for word in words if _key(word) not in (KEY, "hydra.run.dir")]
+    others = [word for word in words if override_key(word) not in (KEY, "hydra.run.dir")]
     _check_folder(words, run, value)
     _check_trust(own, others, value)
     found = [*_flags(hydra, words), *_merged(own, others)]
@@ -92,7 +92,7 @@ def check_extends(config: DictConfig, given: Sequence[str]) -> None:
     assert isinstance(recorded, DictConfig)
     move_renamed(recorded)
     before, now = dict(_leaves(recorded)), dict(_leaves(config))
-    touched = tuple(_key(word) for word in given)
+    touched = tuple(override_key(word) for word in given)
     wrong, grows = [], False
     for key in sorted(before.keys() | now.keys()):
         old, new = before.get(key), now.get(key)
@@ -159,7 +159,11 @@ def _shown(value: Any) -> str:
 
 def _check_folder(words: Sequence[str], run: Path, value: str) -> None:
     for word in words:
-        if _key(word) == "hydra.run.dir" and (folder := text_of(word)) and Path(folder).absolute() != run:
+        if (
+            override_key(word) == "hydra.run.dir"
+            and (folder := text_of(word))
+            and Path(folder).absolute() != run
+        ):
             raise ConfigError(
                 f"hydra.run.dir={folder}: {KEY}={value} resumes the run in its own folder, {run}; omit hydra.run.dir"
             )
@@ -167,8 +171,8 @@ def _check_folder(words: Sequence[str], run: Path, value: str) -> None:
 
 def _check_trust(own: Sequence[str], given: Sequence[str], value: str) -> None:
     """Require that the user repeats ``trust``: the run's folder could come from anyone."""
-    trusted = [word for word in own if _key(word) == "trust"]
-    if trusted and not any(_key(word) == "trust" for word in given):
+    trusted = [word for word in own if override_key(word) == "trust"]
+    if trusted and not any(override_key(word) == "trust" for word in given):
         raise ConfigError(
             f"{KEY}={value}: the run imports classes of your own; if you trust its folder, add {shlex.quote(trusted[-1])}"
         )
@@ -184,14 +188,13 @@ def _flags(hydra: dict[str, Any], words: Sequence[str]) -> list[str]:
 
 def _merged(own: Sequence[str], given: Sequence[str]) -> list[str]:
     """Return the run's words, those of the command replacing equal keys; keys that the run added need ``++``."""
-    added = {_key(word) for word in own if word.startswith("+")}
-    keys = {_key(word) for word in given}
-    kept = [word for word in own if _key(word) not in {*keys, KEY, "hydra.run.dir"}]
-    return [*kept, *(f"++{word}" if _key(word) in added and word[0] not in "+~-" else word for word in given)]
-
-
-def _key(word: str) -> str:
-    return word.split("=")[0].lstrip("+~")
+    added = {override_key(word) for word in own if word.startswith("+")}
+    keys = {override_key(word) for word in given}
+    kept = [word for word in own if override_key(word) not in {*keys, KEY, "hydra.run.dir"}]
+    return [
+        *kept,
+        *(f"++{word}" if override_key(word) in added and word[0] not in "+~-" else word for word in given),
+    ]
 
 
 def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +26,7 @@ from bert_ft.data.prepare import PreparedData
 from bert_ft.kernels.used_embedding_rows import train_used_rows_only
 from bert_ft.models.classifier import Classifier
 from bert_ft.models.compilation import compile_encoder
+from bert_ft.renamed_keys import override_key
 from bert_ft.tasks.task import Task
 from bert_ft.training.data_module import TextDataModule
 from bert_ft.training.fine_tuning import FineTuning
@@ -186,13 +188,11 @@ def _settings(config: DictConfig) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
-        same = {
-            _key(each)
-            for each in OmegaConf.select(cast(DictConfig, HydraConfig.get()), "sweeper.trial_overrides") or ()
-        }
-        named = [_key(each) for each in HydraConfig.get().overrides.task]
-        for key in named:
-            if key not in same and not key.startswith(("hydra", "~")):
+        same = _set_keys(
+            OmegaConf.select(cast(DictConfig, HydraConfig.get()), "sweeper.trial_overrides") or ()
+        )
+        for key in _set_keys(HydraConfig.get().overrides.task):
+            if key not in same and not key.startswith("hydra"):
                 value = OmegaConf.select(config, key)
                 found[key.replace(".", "/")] = (
                     entries(value, without=()) if isinstance(value, DictConfig) else value
@@ -205,5 +205,5 @@ def _settings(config: DictConfig) -> dict[str, Any]:
     return found
 
 
-def _key(override: str) -> str:
-    return override.split("=")[0].lstrip("+")
+def _set_keys(overrides: Iterable[str]) -> list[str]:
+    return [override_key(override) for override in overrides if not override.startswith("~")]
