@@ -116,13 +116,17 @@ def test_resumed_to_n_trials_in_all(tmp_path):
     assert counts(study_in(folder)) == {"complete": 6}
 
 
+def wait_for_trial(process, folder):
+    while not (folder / "began").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+
+
 @pytest.mark.slow
 def test_an_interrupted_search_is_resumed(tmp_path):
     folder = tmp_path / "search"
     process = start(folder, "hydra.sweeper.n_trials=6", "seconds=30")
-    while not (folder / "1" / "began").exists():
-        assert process.poll() is None
-        time.sleep(0.02)
+    wait_for_trial(process, folder / "1")
     running = [*children(process.pid), *workers(process.pid)]
     os.kill(process.pid, signal.SIGINT)
     output, _ = process.communicate(timeout=60)
@@ -189,13 +193,9 @@ def test_equal_settings_are_run_once_and_failed_ones_again_on_request(tmp_path):
 def test_several_interrupts_and_a_terminated_trial(tmp_path):
     folder = tmp_path / "search"
     process = start(folder, "hydra.sweeper.n_trials=4", "seconds=30")
-    while not (folder / "1" / "began").exists():
-        assert process.poll() is None
-        time.sleep(0.02)
+    wait_for_trial(process, folder / "1")
     os.kill(workers(process.pid)[0], signal.SIGTERM)
-    while not (folder / "2" / "began").exists():  # it is run again at once
-        assert process.poll() is None
-        time.sleep(0.02)
+    wait_for_trial(process, folder / "2")  # it is run again at once
     for _ in range(4):
         process.send_signal(signal.SIGINT)
         time.sleep(0.05)
