@@ -80,7 +80,11 @@ class Signals:
 
     @contextmanager
     def taken(self) -> Iterator[None]:
-        """Inside the context, handle the signals that nothing else handles; they still end trials of a search as usual."""
+        """Inside the context, handle the signals that nothing else handles; they still end trials of a search as usual.
+
+        Raises:
+            Interrupted: a library failed to tidy up after an ``Interrupted`` that was raised inside the context.
+        """
         is_main = threading.current_thread() is threading.main_thread()
         before = {number: signal.getsignal(number) for number in SIGNALS} if is_main else {}
         if before.get(signal.SIGINT) is not signal.SIG_DFL:  # as it is in a trial
@@ -88,6 +92,10 @@ class Signals:
         self.install()
         try:
             yield
+        except Exception as error:
+            if (interruption := _interruption_before(error)) is not None:
+                raise interruption from error
+            raise
         finally:
             for number in self._taken:
                 signal.signal(number, before[number])
@@ -147,6 +155,14 @@ def _end_for_parent() -> None:
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
         pass
     os._exit(0)
+
+
+def _interruption_before(error: BaseException) -> Interrupted | None:
+    """Return the exception of a signal during whose handling ``error`` was raised."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, Interrupted):
+        cause = cause.__context__
+    return cause
 
 
 def _end_quietly(number: int, frame: FrameType | None) -> None:

@@ -50,6 +50,27 @@ with signals.taken():
     assert ended(code) == (130, "caught\n")
 
 
+def test_a_library_that_fails_to_tidy_up_does_not_hide_the_signal():
+    code = """
+with Signals().taken():
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        raise RuntimeError("half built")
+"""
+    assert ended(code) == (143, "")
+
+
+def test_another_error_stays_itself():
+    code = """
+with Signals().taken():
+    raise RuntimeError("of its own")
+"""
+    returned, shown = ended(code)
+    assert returned == 1
+    assert shown.endswith("RuntimeError: of its own\n")
+
+
 @pytest.mark.parametrize(("seconds", "end"), [(0.0, (0, "late\n")), (0.3, (143, ""))])
 def test_a_second_signal_ends_at_once_unless_it_is_the_same_event(seconds, end):
     """A terminal and a launcher send two within a moment."""

@@ -97,6 +97,8 @@ def fit(
         trainer.fit(module, data, ckpt_path=resume_from, weights_only=True)
     except MisconfigurationException as error:  # such as a share of the batches that is none
         raise ConfigError(f"trainer: {error}") from error
+    finally:
+        signals.waits = False
     signals.end_if_received()
     # now: the number of steps is that of training's loader, which a validation or test puts away
     return Fitted(last.seconds, _why_stopped(trainer))

@@ -3,9 +3,9 @@
 Lightning handles SIGINT and SIGTERM itself: it ends with code 1 and 0, and saves nothing. So the handlers here replace
 Python's before a stage starts, and Lightning's once training has started.
 
-During training a signal is only recorded. ``Interruptible`` checks for it after each batch, or after the validation that
-follows it, saves a checkpoint, and raises ``Interrupted``. At other times a signal raises it immediately. The second signal
-ends the process immediately.
+From the first step until Lightning has tidied up, a signal is only recorded. ``Interruptible`` checks for it after each batch,
+or after the validation that follows it, saves a checkpoint, and raises ``Interrupted``. At other times a signal raises it
+immediately. The second signal ends the process immediately.
 """
 
 from __future__ import annotations
@@ -79,9 +79,6 @@ class Interruptible(Checkpoint):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if is_fitting(trainer) and not trainer.sanity_checking and not trainer.should_stop:
             self._stop_if_asked(trainer)
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._signals.waits = False
 
     def _stop_if_asked(self, trainer: Trainer) -> None:
         received = self._signals.received is not None

@@ -101,21 +101,19 @@ class Stage(ABC):
             OutputError: a checkpoint or a result can't be written.
         """
         signals = Signals()
-        with signals.taken():
-            try:
+        try:
+            with signals.taken():
                 return self._train(place, signals)
-            except Interrupted:
-                if signals.received is not None and self.trainer.is_global_zero:
-                    step, path = self.trainer.global_step, checkpoint_path(self.trainer)
-                    report(signals, step, path, partial(resume_command, self.folder))
+        except Interrupted:
+            if signals.received is not None and self.trainer.is_global_zero:
+                step, path = self.trainer.global_step, checkpoint_path(self.trainer)
+                report(signals, step, path, partial(resume_command, self.folder))
+            raise
+        except OSError as error:
+            if not is_unwritable(error):
                 raise
-            except OSError as error:
-                if not is_unwritable(error):
-                    raise
-                problem = what_is_unwritable(error, self.folder)
-                raise OutputError(
-                    f"{problem}; to continue afterwards: {resume_command(self.folder)}"
-                ) from error
+            problem = what_is_unwritable(error, self.folder)
+            raise OutputError(f"{problem}; to continue afterwards: {resume_command(self.folder)}") from error
 
     def _train(self, place: Path, signals: Signals) -> dict[str, Any]:
         remove_unfinished(self.folder / layout.CHECKPOINT_FOLDER)

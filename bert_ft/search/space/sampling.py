@@ -21,6 +21,7 @@ from bert_ft.search.space.space import Space, ends, parsed, suggest
 log = logging.getLogger(__name__)
 _MEASURES = {"objective", "metrics"}
 _OF_RUNS = {"resume_from", "output_dir", "trust", "test", "report", "logger", "monitor"}
+_ABSENT = object()
 Extend = Callable[[DictConfig, Trial], None]
 
 
@@ -126,7 +127,7 @@ def value_problems(
     found: dict[str, None] = {}
     for name, distribution in space.distributions.items():
         is_group = name in config.hydra.runtime.choices
-        if is_group or name.startswith("+") or OmegaConf.select(config, name) is None:
+        if is_group or name.startswith("+") or OmegaConf.select(config, name, default=_ABSENT) is _ABSENT:
             continue
         for value in ends(distribution):
             other = config.copy()
