@@ -41,7 +41,7 @@ MOMENTS = {
         lambda module: module.trainer.fit_loop.total_batch_idx == 13,
     ),
     "in the last validation": ("validation_step", lambda module: module.current_epoch == 1),
-    "while training is torn down": ("teardown", lambda module: True),
+    "at the end of training": ("on_train_end", lambda module: True),
     "in the test": ("test_step", lambda module: True),
 }
 
