@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, Timer
 from lightning.pytorch.callbacks.progress.rich_progress import CustomTimeColumn
 from rich.console import Console
 from rich.progress import BarColumn, Task
@@ -81,8 +81,12 @@ class ProgressBar(NamedEpochs):
         return f"step {step}{of}, {self.epoch_name(trainer.current_epoch).lower()}: {', '.join(parts)}"
 
     def seconds_left(self, trainer: Trainer) -> float | None:
-        """Return the remaining time of the whole run, without early stopping."""
-        return self.time_left.seconds(trainer.global_step, trainer.estimated_stepping_batches)
+        """Return the longest remaining time of the whole run, which early stopping may cut short."""
+        estimated = self.time_left.seconds(trainer.global_step, trainer.estimated_stepping_batches)
+        callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning sets it late
+        limits = [each.time_remaining() for each in callbacks if isinstance(each, Timer)]  # of max_time
+        known = [each for each in (estimated, *limits) if each is not None]
+        return max(0.0, min(known)) if known else None
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         """Return the plain training loss, the latest validation and its best value."""

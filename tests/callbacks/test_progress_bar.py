@@ -1,10 +1,13 @@
 """What one sees while a run trains: a bar in a terminal, a line for each validation in a file."""
 
 import re
+from types import SimpleNamespace
 
 import pytest
+from lightning.pytorch.callbacks import Timer
 
 from bert_ft.callbacks import time_left
+from bert_ft.callbacks.progress_bar import ProgressBar
 from bert_ft.callbacks.time_left import TimeLeft, shown
 from tests.training.running import train
 
@@ -24,6 +27,16 @@ def test_the_time_left_counts_the_steps_after_the_first(monkeypatch):
     assert estimate.seconds(31, float("inf")) is None
     assert estimate.seconds(50, 50) == 0
     assert [shown(3723.4), shown(None)] == ["1:02:03", "-:--:--"]
+
+
+@pytest.mark.parametrize(("limit", "left"), [("00:00:00:30", 30), ("00:01:00:00", 90)])
+def test_the_limit_of_time_counts(limit, left):
+    timer = Timer(limit)
+    timer.on_train_start(None, None)
+    bar = ProgressBar()
+    bar.time_left = SimpleNamespace(seconds=lambda step, total: 90.0)
+    trainer = SimpleNamespace(callbacks=[bar, timer], global_step=1, estimated_stepping_batches=10)
+    assert bar.seconds_left(trainer) == pytest.approx(left, abs=1)
 
 
 def lines(output: str) -> list[str]:
