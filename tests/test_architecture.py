@@ -22,6 +22,7 @@ FOUNDATION = {
     "nested",
     "renamed_keys",
     "signals",
+    "split_columns",
     "standard_error",
 }
 # layer → the layers that it may import besides

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from bert_ft.data.dataset import TokenizedSplit
-from bert_ft.data.leaks import NUM_EXAMPLES, Leaks, find_leaks, leaks_between
+from bert_ft.data.leaks import NUM_EXAMPLES, Leaks, leaks_between
 from bert_ft.data.report_warnings import LONGEST_ADVISED, report_warnings
-from bert_ft.data.split_report import Conflict, LengthSummary, SplitReport
+from bert_ft.data.split_report import Conflict, SplitReport
 from bert_ft.data.targets import Targets
 from bert_ft.data.texts import TextKeys
-from bert_ft.data.token_use import TokenUse
 from bert_ft.data.tokenization import FastTokenizer
+from bert_ft.split_columns import shown_counts
 
 _EXCERPT = 80  # characters of an example's text
 
@@ -49,24 +49,7 @@ class DataReport:
 
     def rows(self) -> list[dict[str, str]]:
         """Return a table of one line per split: heading → cell."""
-        return [
-            {
-                "split": name,
-                "rows": f"{split.num_rows:,}",
-                "tokens: mean": f"{split.lengths.mean:.1f}",
-                "median": f"{split.lengths.p50:.0f}",
-                "95%": f"{split.lengths.p95:.0f}",
-                "longest": f"{split.lengths.max:,}",
-                "rows cut": f"{split.truncated_ratio:.1%}",
-                "tokens lost": f"{split.lost_ratio:.1%}",
-                "unknown tokens": f"{split.unknown_ratio:.1%}",
-                "tokens per word": f"{split.tokens_per_word:.2f}",
-                "duplicates": f"{split.num_duplicates:,}",
-                "leaks": f"{split.num_leaks:,}",
-                "near leaks": f"{split.num_near_leaks:,}",
-            }
-            for name, split in self.splits.items()
-        ]
+        return [{"split": name} | shown_counts(split) for name, split in self.to_dict()["splits"].items()]
 
     def label_rows(self) -> list[dict[str, str]]:
         """Return a table of one line for each thing that the task counts: its name, then its number in each split."""
@@ -97,7 +80,14 @@ def make_report(
         set_aside: names of the splits that were cut from the training rows.
     """
     reports = {
-        name: _split_report(splits[name], keys[name], keys["train"], task, tokenizer) for name in splits
+        name: SplitReport.of(
+            split,
+            keys[name],
+            None if name == "train" else keys["train"],
+            tokenizer,
+            _counts(task, split.known_labels),
+        )
+        for name, split in splits.items()
     }
     num_conflicts, conflicts = _conflicts(splits, keys, task)
     leaks = leaks_between(keys, {name: split.rows for name, split in splits.items()})
@@ -115,31 +105,11 @@ def make_report(
     )
 
 
-def _split_report(
-    split: TokenizedSplit, keys: TextKeys, train: TextKeys, task: Targets, tokenizer: FastTokenizer | None
-) -> SplitReport:
-    exact, near = find_leaks(keys, train)
-    if split.name == "train":
-        exact = near = np.zeros(len(split), dtype=bool)
-    use = TokenUse(0.0, 0.0) if tokenizer is None else TokenUse.of(split, tokenizer)
-    lost = split.num_truncated
-    full_lengths = split.lengths + lost
-    return SplitReport(
-        num_rows=len(split),
-        label_counts={
-            name: value.item() if isinstance(value, np.generic) else value
-            for name, value in task.summary(split.known_labels).items()
-        },
-        lengths=LengthSummary.of(full_lengths),
-        truncated_ratio=float((lost > 0).mean()),
-        lost_ratio=float(lost.sum() / max(full_lengths.sum(), 1)),
-        num_duplicates=len(split) - len(np.unique(keys.exact)),
-        num_leaks=int(exact.sum()),
-        num_near_leaks=int(near.sum()),
-        leak_rows=split.rows[exact | near][:NUM_EXAMPLES].tolist(),
-        unknown_ratio=use.unknown_ratio,
-        tokens_per_word=use.tokens_per_word,
-    )
+def _counts(task: Targets, labels: np.ndarray) -> dict[str, int | float]:
+    return {
+        name: value.item() if isinstance(value, np.generic) else value
+        for name, value in task.summary(labels).items()
+    }
 
 
 def _conflicts(

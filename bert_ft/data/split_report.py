@@ -1,10 +1,19 @@
-"""What a data report counts of one split."""
+"""What a data report counts of one split.
+
+A new count is an attribute of ``SplitReport``, its value in ``SplitReport.of``, and its column in ``bert_ft.split_columns``.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+
+from bert_ft.data.dataset import TokenizedSplit
+from bert_ft.data.leaks import NUM_EXAMPLES, find_leaks
+from bert_ft.data.texts import TextKeys
+from bert_ft.data.token_use import TokenUse
+from bert_ft.data.tokenization import FastTokenizer
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,43 @@ class SplitReport:
     leak_rows: list[int]
     unknown_ratio: float = 0.0
     tokens_per_word: float = 0.0
+
+    @classmethod
+    def of(
+        cls,
+        split: TokenizedSplit,
+        keys: TextKeys,
+        train: TextKeys | None,
+        tokenizer: FastTokenizer | None,
+        label_counts: dict[str, int | float],
+    ) -> SplitReport:
+        """Count one split.
+
+        Args:
+            split: the split.
+            keys: keys of its texts.
+            train: keys of the training texts, for leaks; ``None`` if they aren't looked for.
+            tokenizer: the tokenizer of its ids; without it unknown tokens and words are not counted.
+            label_counts: counts of the task.
+        """
+        none = np.zeros(len(split), dtype=bool)
+        exact, near = (none, none) if train is None else find_leaks(keys, train)
+        use = TokenUse(0.0, 0.0) if tokenizer is None else TokenUse.of(split, tokenizer)
+        lost = split.num_truncated
+        full_lengths = split.lengths + lost
+        return cls(
+            num_rows=len(split),
+            label_counts=label_counts,
+            lengths=LengthSummary.of(full_lengths),
+            truncated_ratio=float((lost > 0).mean()),
+            lost_ratio=float(lost.sum() / max(full_lengths.sum(), 1)),
+            num_duplicates=len(split) - len(np.unique(keys.exact)),
+            num_leaks=int(exact.sum()),
+            num_near_leaks=int(near.sum()),
+            leak_rows=split.rows[exact | near][:NUM_EXAMPLES].tolist(),
+            unknown_ratio=use.unknown_ratio,
+            tokens_per_word=use.tokens_per_word,
+        )
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from bert_ft.reporting.not_logged import NotLogged
 from bert_ft.reporting.objective import best_so_far, objective_of
 from bert_ft.reporting.run_log import RunLog
 from bert_ft.reporting.table import Cell, Table, number, share
+from bert_ft.split_columns import COLUMNS, shown_counts
 
 
 def facts(log: RunLog) -> dict[str, str]:
@@ -97,25 +98,12 @@ def environment(log: RunLog) -> Table:
 
 def splits(log: RunLog) -> Table:
     """Return rows and lengths of the data's splits."""
-    columns = {
-        "rows": ("num_rows",),
-        "mean tokens": ("lengths", "mean"),
-        "95%": ("lengths", "p95"),
-        "longest": ("lengths", "max"),
-        "truncated": ("truncated_ratio",),
-        "copies": ("num_duplicates",),
-        "leaks": ("num_leaks",),
-        "near leaks": ("num_near_leaks",),
-    }
-    rows = []
-    for name, split in _splits(log).items():
-        cells = [Cell(name)]
-        for first, *rest in columns.values():
-            value = split.get(first, {}).get(rest[0]) if rest else split.get(first)
-            cells.append(number(value, 3 if "ratio" in first else 1))
-        rows.append(cells)
+    rows = [
+        [Cell(name), *(Cell(text, is_number=True) for text in shown_counts(split).values())]
+        for name, split in _splits(log).items()
+    ]
     reading = f"Lengths in tokens; the limit is {(log.data_report or {}).get('max_length')}."
-    return Table("Splits", reading, ["split", *columns], rows)
+    return Table("Splits", reading, ["split", *COLUMNS], rows)
 
 
 def label_counts(log: RunLog) -> Table:
