@@ -185,7 +185,21 @@ def test_top_losses():
 def test_data(log):
     table = run_tables.splits(log)
     assert table.columns[:3] == ["split", "rows", "tokens: mean"]
-    assert rows(table)[0] == ["train", "640", "10.5", "11", "15", "16", "2.5%", "0.3%", "-", "-", "4", "1", "2"]
+    assert rows(table)[0] == [
+        "train",
+        "640",
+        "10.5",
+        "11",
+        "15",
+        "16",
+        "2.5%",
+        "0.3%",
+        "-",
+        "-",
+        "4",
+        "1",
+        "2",
+    ]
     assert rows(run_tables.label_counts(log))[0] == ["class 0", "213", "6", "26"]
 
 
