@@ -2,8 +2,6 @@
 
 import inspect
 import re
-import subprocess
-import sys
 from dataclasses import fields, replace
 from functools import cache
 from importlib import import_module
@@ -26,6 +24,7 @@ from bert_ft.config.rules import RULES, rules_for
 from bert_ft.errors import ConfigError
 from bert_ft.tasks.single_label import SingleLabel
 from bert_ft.training.objective import LossTerms
+from tests import commands
 
 GROUPS = {
     path.name: sorted(file.stem for file in path.glob("*.yaml") if not file.stem.startswith("_"))
@@ -158,8 +157,7 @@ def test_every_key_of_a_command_has_a_rule(name):
 
 def test_the_help_of_the_stage_alone_lists_the_choices_of_its_groups():
     """Hydra's own list has the groups of fine-tuning, too."""
-    command = [sys.executable, "-m", "bert_ft.pretrain", "--help"]
-    text = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    text = commands.run("bert_ft.pretrain", "--help", cwd=Path.cwd()).stdout
     listed = dict(re.findall(r"^([\w@.]+): (\w+(?:, \w+)+)$", text, flags=re.MULTILINE))
     assert set(listed) == {"data", "encoder", "logger", "monitor", "pretrain", "schedule@pretrain.schedule"}
     for group, choices in listed.items():

@@ -12,12 +12,11 @@ from bert_ft.config import composition
 from bert_ft.config.composition import judged
 from bert_ft.errors import ConfigError
 from bert_ft.train import main
+from tests import commands
 
 
 def run(*arguments: str, cwd, module: str = "bert_ft.train") -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", module, *arguments], cwd=cwd, capture_output=True, text=True, timeout=120
-    )
+    return commands.run(module, *arguments, cwd=cwd)
 
 
 def refused(result: subprocess.CompletedProcess, cwd) -> str:

@@ -1,8 +1,6 @@
 """Texts on the command line arrive as the shell hands them over."""
 
 import shlex
-import subprocess
-import sys
 
 import hydra
 import pytest
@@ -14,6 +12,7 @@ from bert_ft.config.paths import conf_dir
 from bert_ft.config.rules import RULES
 from bert_ft.config.text_values import text_override, with_quoted_texts
 from bert_ft.errors import ConfigError
+from tests import commands
 
 PRINTABLE = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=20)
 
@@ -164,8 +163,7 @@ def test_every_key_that_is_a_text(key):
 
 
 def run(*words: str, cwd, module: str = "bert_ft.train"):
-    command = [sys.executable, "-m", module, *words]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
+    return commands.run(module, *words, cwd=cwd)
 
 
 @pytest.mark.slow

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from tests import commands
 from tests.golden.cases import CASES
-from tests.golden.commands import surroundings
+from tests.golden.commands import environment, surroundings
 from tests.golden.comparison import differences
 from tests.golden.record import check, read_record
 from tests.golden.runs import run_case
@@ -21,9 +22,16 @@ def fingerprint(tmp_path_factory):
     return surroundings(tmp_path_factory.mktemp("surroundings"))["fingerprint"]
 
 
+def run_here(arguments: list[str], folder: Path) -> None:
+    _, module, *words = arguments
+    done = commands.run(module, *words, cwd=folder, env=environment())
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
-def test_run_gives_the_recorded_numbers(name, record, fingerprint, tmp_path, record_property):
+def test_run_gives_the_recorded_numbers(name, record, fingerprint, tmp_path, record_property, monkeypatch):
+    monkeypatch.setattr("tests.golden.runs.run", run_here)
     checked, found = check(name, run_case(name, tmp_path), record, fingerprint)
     record_property("golden", f"{name} was compared {checked}")  # printed at the end: tests/conftest.py
     assert not found, "\n".join([f"compared {checked}:", *found])

@@ -14,6 +14,7 @@ from PIL import Image
 
 from bert_ft.drawing.style import DPI, WIDTH
 from bert_ft.reporting.report import write_report
+from tests import commands
 from tests.reporting.synthetic import Size, write_json, write_run, write_scalars
 
 pytestmark = pytest.mark.slow
@@ -258,8 +259,7 @@ def test_what_a_single_step_shows_is_named(tmp_path, no_files_drawn):
 
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "bert_ft.report", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
+    return commands.run("bert_ft.report", *arguments, cwd=cwd)
 
 
 def test_the_command(bare):

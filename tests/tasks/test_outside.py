@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from transformers import AutoModelForSequenceClassification
 
 from bert_ft.errors import ConfigError
 from bert_ft.models.bundle import load_bundle
+from tests import commands
 from tests.conftest import GOOD, NEUTRAL
 from tests.training.running import SMALL, file_overrides
 
@@ -52,9 +52,7 @@ def files(tmp_path_factory) -> dict[str, Path]:
 
 def run(folder: Path, module: str, *arguments: object) -> subprocess.CompletedProcess:
     path = os.pathsep.join([str(OUTSIDE), os.environ.get("PYTHONPATH", "")])
-    command = [sys.executable, "-m", module, *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": path}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=400)
+    return commands.run(module, *arguments, cwd=folder, env={**os.environ, "PYTHONPATH": path})
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,6 @@
 import csv
 import json
 import logging
-import subprocess
-import sys
 
 import numpy as np
 import onnxruntime
@@ -22,6 +20,7 @@ from bert_ft.predict import main as predict
 from bert_ft.pretrain import main as pretrain
 from bert_ft.train import main
 from bert_ft.training.module import ClassificationModule
+from tests import commands
 from tests.conftest import make_rows, write_csv
 
 from .running import (
@@ -253,8 +252,7 @@ def test_a_search_chooses_among_tokens(tmp_path, tiny_encoder, films):
         "hydra/sweeper/pruner=none",
         f"hydra.sweep.dir={folder}",
     ]
-    command = [sys.executable, "-m", "bert_ft.train", "--multirun", *overrides]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=400)
+    done = commands.run("bert_ft.train", "--multirun", *overrides, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     study = optuna.load_study(study_name="search", storage=f"sqlite:///{folder / 'study.db'}")
     assert {trial.state for trial in study.trials} == {TrialState.COMPLETE}

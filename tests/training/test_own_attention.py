@@ -2,7 +2,6 @@
 
 import csv
 import json
-import subprocess
 import sys
 
 import optuna
@@ -16,6 +15,7 @@ from bert_ft.inference.onnx import export_onnx
 from bert_ft.models.bundle import load_bundle
 from bert_ft.pretrain import main as pretrain
 from bert_ft.train import main
+from tests import commands
 
 from .running import SMALL, file_overrides, reloaded_logits, small_run, small_stage, train
 from .test_readme_example import FILES
@@ -97,21 +97,13 @@ def test_the_saved_folder_gives_the_reported_metrics(finished, reviews):
 
 def test_predict_with_trust_and_without(finished, reviews, attention, tmp_path):
     folder, metrics = finished
-    command = [
-        sys.executable,
-        "-m",
-        "bert_ft.predict",
-        f"bundle={folder / 'model'}",
-        f"input={reviews['validation']}",
-    ]
-    command += [f"output={tmp_path / 'y.csv'}"]
-    refused = subprocess.run(command, cwd=attention, capture_output=True, text=True, timeout=300)
+    words = [f"bundle={folder / 'model'}", f"input={reviews['validation']}", f"output={tmp_path / 'y.csv'}"]
+    refused = commands.run("bert_ft.predict", *words, cwd=attention)
     assert refused.returncode == 2
     assert f"encoder.attn_implementation={NEAR}: isn't among the trusted" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert not (tmp_path / "y.csv").exists()
-    trusting = [*command, "trust=[my_package.*]"]
-    done = subprocess.run(trusting, cwd=attention, capture_output=True, text=True, timeout=300)
+    done = commands.run("bert_ft.predict", *words, "trust=[my_package.*]", cwd=attention)
     assert done.returncode == 0, done.stderr
     with (tmp_path / "y.csv").open() as file:
         right = [row["prediction"] == row["label"] for row in csv.DictReader(file)]
@@ -161,13 +153,7 @@ def test_a_search_chooses_between_it_and_another(tmp_path, tiny_encoder, reviews
         "hydra.sweeper.report=false",
         f"hydra.sweep.dir={folder}",
     ]
-    done = subprocess.run(
-        [sys.executable, "-m", "bert_ft.train", "--multirun", *overrides],
-        cwd=attention,
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
+    done = commands.run("bert_ft.train", "--multirun", *overrides, cwd=attention)
     assert done.returncode == 0, done.stdout + done.stderr
     study = optuna.load_study(study_name="search", storage=f"sqlite:///{folder / 'study.db'}")
     assert {trial.state for trial in study.trials} == {TrialState.COMPLETE}

@@ -2,8 +2,6 @@
 
 import csv
 import os
-import subprocess
-import sys
 
 import pytest
 import yaml
@@ -11,6 +9,7 @@ import yaml
 from bert_ft.errors import ConfigError
 from bert_ft.train import main
 from bert_ft.training.module import ClassificationModule
+from tests import commands
 
 from .own_classes import EVERYTHING, OWN, TRUST
 from .running import SMALL, file_overrides, small_run, train
@@ -75,21 +74,11 @@ def test_a_configuration_file_of_ones_own(tmp_path, tiny_encoder, reviews, packa
     }.items():
         (tmp_path / "conf" / group).mkdir(parents=True)
         (tmp_path / "conf" / group / "mine.yaml").write_text(lines)
-    command = [
-        sys.executable,
-        "-m",
-        "bert_ft.train",
-        "--config-dir",
-        "conf",
-        *SMALL,
-        *file_overrides(reviews),
-    ]
-    command += [f"encoder.name_or_path={tiny_encoder}", f"data.cache_dir={tmp_path / 'cache'}", "debug=fast"]
-    command += ["loss=mine", "model=mine", TRUST, "hydra.run.dir=run"]
+    words = ["--config-dir", "conf", *SMALL, *file_overrides(reviews)]
+    words += [f"encoder.name_or_path={tiny_encoder}", f"data.cache_dir={tmp_path / 'cache'}", "debug=fast"]
+    words += ["loss=mine", "model=mine", TRUST, "hydra.run.dir=run"]
     environment = {**os.environ, "PYTHONPATH": str(package)}
-    result = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
-    )
+    result = commands.run("bert_ft.train", *words, cwd=tmp_path, env=environment)
     assert result.returncode == 0, result.stderr
     specification = yaml.safe_load((tmp_path / "run/model/bert_ft.yaml").read_text())
     assert specification["architecture"]["pooling"] == {"_target_": "my_package.parts.FirstAndMean"}

@@ -7,12 +7,12 @@ import re
 import shlex
 import shutil
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+
+from tests import commands
 
 from .running import SMALL, SMALL_STAGE, file_overrides
 
@@ -36,9 +36,8 @@ def folder(tmp_path_factory):
 
 
 def run(folder: Path, module: str, *arguments: str) -> None:
-    command = [sys.executable, "-m", module, *arguments]
     environment = {**os.environ, "BERT_FT_CACHE": str(folder / "cache")}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    done = commands.run(module, *arguments, cwd=folder, env=environment)
     assert done.returncode == 0, done.stderr
 
 

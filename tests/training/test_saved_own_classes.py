@@ -2,7 +2,6 @@
 
 import csv
 import json
-import subprocess
 import sys
 
 import numpy as np
@@ -13,6 +12,7 @@ import yaml
 from bert_ft.errors import ConfigError
 from bert_ft.inference.onnx import export_onnx
 from bert_ft.models.bundle import load_bundle
+from tests import commands
 
 from .own_classes import EVERYTHING, OWN, TRUST
 from .running import reloaded_logits, train
@@ -94,20 +94,13 @@ def test_a_folder_that_names_something_else_is_refused(finished, tmp_path):
 
 def test_predict_with_trust_and_without(finished, reviews, package, tmp_path):
     folder, _, _ = finished
-    command = [
-        sys.executable,
-        "-m",
-        "bert_ft.predict",
-        f"bundle={folder / 'model'}",
-        f"input={reviews['test']}",
-    ]
-    command += [f"output={tmp_path / 'y.csv'}"]
-    refused = subprocess.run(command, cwd=package, capture_output=True, text=True, timeout=300)
+    words = [f"bundle={folder / 'model'}", f"input={reviews['test']}", f"output={tmp_path / 'y.csv'}"]
+    refused = commands.run("bert_ft.predict", *words, cwd=package)
     assert refused.returncode == 2
     assert "model.pooling._target_=my_package.parts.FirstAndMean: " in refused.stderr
     assert "add trust=[my_package.parts.*]" in refused.stderr
     assert not (tmp_path / "y.csv").exists()
-    done = subprocess.run([*command, TRUST], cwd=package, capture_output=True, text=True, timeout=300)
+    done = commands.run("bert_ft.predict", *words, TRUST, cwd=package)
     assert done.returncode == 0, done.stderr
     with (tmp_path / "y.csv").open() as file:
         rows = list(csv.DictReader(file))

@@ -2,14 +2,13 @@
 
 import csv
 import json
-import subprocess
-import sys
 
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
 from bert_ft.errors import ConfigError, UserError
 from bert_ft.models.bundle import load_bundle
+from tests import commands
 from tests.conftest import make_rows, write_csv
 
 from .running import SMALL, compose_run, file_overrides, train, train_in_two
@@ -104,9 +103,9 @@ def test_a_path_with_spaces(tmp_path, tiny_encoder):
 
 
 def run(folder, encoder, files, *overrides):
-    command = [sys.executable, "-m", "bert_ft.train", *SMALL, *file_overrides(files)]
-    command += [f"encoder.name_or_path={encoder}", f"data.cache_dir={folder / 'cache'}", *overrides]
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    words = [*SMALL, *file_overrides(files)]
+    words += [f"encoder.name_or_path={encoder}", f"data.cache_dir={folder / 'cache'}", *overrides]
+    result = commands.run("bert_ft.train", *words, cwd=folder)
     assert result.returncode == 0, result.stderr
     return result
 

@@ -1,8 +1,6 @@
 """A search of the main job: what its trials report, leave and don't touch."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import optuna
@@ -10,6 +8,7 @@ import pytest
 import yaml
 from optuna.trial import TrialState
 
+from tests import commands
 from tests.training.running import SMALL, file_overrides
 
 pytestmark = pytest.mark.slow
@@ -45,12 +44,7 @@ def searched(tmp_path_factory, tiny_encoder, reviews) -> tuple[Path, optuna.Stud
         *PRUNING,
         *VALIDATIONS,
     ]
-    done = subprocess.run(
-        [sys.executable, "-m", "bert_ft.train", "--multirun", *overrides],
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
+    done = commands.run("bert_ft.train", "--multirun", *overrides, cwd=folder.parent)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder, optuna.load_study(study_name="search", storage=f"sqlite:///{folder / 'study.db'}")
 
