@@ -36,7 +36,7 @@ def run(
     env: Mapping[str, str] | None = None,
     timeout: float = 300,  # seconds
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``python -m module words`` in the folder ``cwd``, in the environment ``env`` (default: this process's)."""
+    """Run ``python -m module words``, or ``python module words`` for a path, in the folder ``cwd``, in the environment ``env`` (default: this process's)."""
     with tempfile.TemporaryDirectory() as folder:
         arguments = (
             module,
@@ -65,6 +65,13 @@ def _run(module: str, words: list[str], cwd: str, env: dict[str, str], folder: s
     os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd)
-    sys.path[:0] = [cwd, *(path for path in env.get("PYTHONPATH", "").split(os.pathsep) if path)]
+    script = module if module.endswith(".py") else None
+    sys.path[:0] = [
+        os.path.dirname(script) if script else cwd,
+        *(path for path in env.get("PYTHONPATH", "").split(os.pathsep) if path),
+    ]
     sys.argv[:] = [module, *words]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    if script:
+        runpy.run_path(script, run_name="__main__")
+    else:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)

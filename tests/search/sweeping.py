@@ -12,6 +12,7 @@ import optuna
 from optuna.trial import TrialState
 
 from bert_ft.search.study.trial_queue import is_lost
+from tests import commands
 
 TASK = Path(__file__).parent / "cheap" / "task.py"
 
@@ -31,9 +32,8 @@ def start(folder: Path, *overrides: str) -> subprocess.Popen:
 
 
 def sweep(folder: Path, *overrides: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        command(folder, *overrides), capture_output=True, text=True, cwd=folder.parent, timeout=120
-    )
+    _, script, *words = command(folder, *overrides)
+    return commands.run(script, *words, cwd=folder.parent, timeout=120)
 
 
 def study_in(folder: Path, url: str | None = None) -> optuna.Study:

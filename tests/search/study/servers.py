@@ -60,13 +60,14 @@ def _postgresql(data: Path, port: int) -> Iterator[str]:
         run("pg_ctl", "stop", "-m", "immediate", "-D", str(data))
 
 
-def restart_postgresql(data: Path, seconds: float) -> None:
-    """Stop the server for some seconds; it comes back on its port."""
+@contextmanager
+def postgresql_stopped(data: Path) -> Iterator[None]:
+    """Inside the context the server is stopped; it comes back on its port."""
     program = [*_as_other("postgresql"), _binary("pg_ctl"), "-D", str(data)]
     given = (data / "postmaster.opts").read_text().partition(" ")[2].replace('"', "")  # as it was started
     options = given.partition("-p ")[2]
     subprocess.run([*program, "stop", "-m", "immediate"], check=True, capture_output=True, cwd="/")
-    time.sleep(seconds)
+    yield
     words = ["start", "-w", "-o", f"-p {options}", "-l", f"{data}.log"]
     subprocess.run([*program, *words], check=True, stdout=subprocess.DEVNULL, cwd="/")
 

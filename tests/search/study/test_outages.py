@@ -110,14 +110,15 @@ def test_a_server_is_restarted_in_the_middle(tmp_path):
     place.mkdir()
     folder = tmp_path / "search"
     with servers.server("postgresql", place) as url:
-        process = start(folder, f"hydra.sweeper.storage={url}", "hydra.sweeper.n_trials=8", "seconds=1")
-        while not (folder / "2" / "began").exists():
-            assert process.poll() is None
-            time.sleep(0.05)
-        servers.restart_postgresql(place / "data", seconds=4)
-        output, _ = process.communicate(timeout=120)
+        words = [f"hydra.sweeper.storage={url}", "hydra.sweeper.n_trials=8", "seconds=1"]
+        with start(folder, *words) as process:
+            while not (folder / "2" / "began").exists():
+                assert process.poll() is None
+                time.sleep(0.05)
+            with servers.postgresql_stopped(place / "data"):
+                assert any("waiting for it" in line for line in process.stdout)
+            output, _ = process.communicate(timeout=120)
         assert process.returncode == 0, output
-        assert "waiting for it" in output
         study = study_in(folder, url)
         assert counts(study) == {"complete": 8}
         engine_of(study._storage).dispose()
