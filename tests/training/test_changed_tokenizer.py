@@ -158,7 +158,7 @@ def test_frozen_and_cached(tmp_path, tiny_encoder, films, size, caplog):
     kept = ["encoder.freeze_layers=0", "encoder.cache_frozen=true", *STILL]
     with caplog.at_level(logging.INFO):
         train(tmp_path / "cached", tiny_encoder, films, *ADDED, *kept)
-    assert "encoder.freeze_layers keeps them" in caplog.text
+    assert "encoder.freeze_layers freezes them" in caplog.text
     train(tmp_path / "computed", tiny_encoder, films, *ADDED, *kept[:1], *STILL)
     assert losses(tmp_path / "cached") == pytest.approx(losses(tmp_path / "computed"), abs=1e-4)
     old = load_bundle(tmp_path / "cached/model").classifier.encoder.get_input_embeddings().weight[:size]
@@ -269,7 +269,10 @@ def test_a_search_chooses_among_tokens(tmp_path, tiny_encoder, films):
     ("override", "message"),
     [
         ("data.tokenizer.name_or_path=nowhere", r"data\.tokenizer\.name_or_path=nowhere: no tokenizer"),
-        ("data.tokenizer.added_tokens=[a b ,a b]", r"data\.tokenizer\.added_tokens: 'a b' is there already"),
+        (
+            "data.tokenizer.added_tokens=[a b ,a b]",
+            r"data\.tokenizer\.added_tokens: 'a b' is the same token as",
+        ),
     ],
 )
 def test_what_is_refused_before_data_is_read(tmp_path, tiny_encoder, override, message):
