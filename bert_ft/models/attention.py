@@ -2,8 +2,9 @@
 
 Sequences of equal length are adjacent in a batch (see ``bert_ft.data.packing``), so each run of them is one
 ``(count, heads, length, head_dim)`` view: no padding, no mask, no copy of the inputs. With dropout on a CPU,
-``bert_ft.kernels.packed_attention`` does the same in fewer steps. A GPU takes all sequences at once: in 16 bits by Flash
-Attention 2, which supports packed sequences; in 32 bits padded for this product only.
+``bert_ft.kernels.packed_attention`` does the same in fewer steps. A GPU takes all sequences at once: in 16
+bits by Flash Attention 2, which supports packed sequences; in 32 bits they are padded, but only for this
+product.
 """
 
 from __future__ import annotations
