@@ -1,3 +1,3 @@
-"""Fine-tune BERT-like encoders, see inside them, search their settings."""
+"""Fine-tune BERT-like encoders, inspect them, and search for their best settings."""
 
 __version__ = "0.1.0"

@@ -24,7 +24,7 @@ def replaced(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def temporary_file(folder: Path) -> Iterator[Path]:
-    """Yield a new empty file in ``folder``, to be written and then put in place; remove it if it is still there."""
+    """Yield a new empty file in ``folder``; remove it at the end if ``put_in_place`` hasn't moved it."""
     path = folder / f".{uuid4().hex}{_SUFFIX}"
     with _named(folder):
         path.touch()
@@ -51,7 +51,7 @@ def flush_folder(folder: Path) -> None:
 
 
 def follow_umask(folder: Path) -> None:
-    """Give the files in a folder the usual permissions; safetensors writes its own for the owner alone."""
+    """Give the files in a folder the usual permissions; safetensors lets only the owner read its files."""
     with temporary_file(folder) as usual:
         mode = usual.stat().st_mode
         for path in folder.iterdir():
@@ -66,7 +66,7 @@ def write(path: Path, content: bytes) -> None:
 
 
 def new_folder(wanted: Path) -> Path:
-    """Create and return a folder that nobody else has: ``wanted``, with a number added if that exists."""
+    """Create and return a new folder: ``wanted``, with a number added if it exists."""
     path, number = wanted, 1
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
@@ -96,7 +96,7 @@ def _flush_names(folder: Path) -> None:
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Let an error of writing, which knows the unfinished file at most, name ``path``."""
+    """Make a write error name ``path``; by itself it names the temporary file at most."""
     try:
         yield
     except OSError as error:

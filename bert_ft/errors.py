@@ -1,4 +1,4 @@
-"""Errors of a user; each message says where, what was found, what is allowed and what to do.
+"""User errors; each message says where the mistake is, what was found, what is allowed and what to do.
 
 All are ``ValueError``s, so that a caller who doesn't know this package can catch them.
 The command line prints their message without a traceback and exits with code 2.
@@ -7,7 +7,7 @@ The command line prints their message without a traceback and exits with code 2.
 import errno
 import os
 
-# what a file system says that is full, may not be written to, or is gone
+# errors of a file system that is full, read-only or gone
 UNWRITABLE = {
     errno.ENOSPC,
     errno.EDQUOT,
@@ -43,7 +43,7 @@ class SearchError(UserError):
 
 
 class OutageError(SearchError):
-    """The database of a search can't be reached or written for too long."""
+    """A search's database has been unusable for too long."""
 
 
 class TrialLostError(SearchError):
@@ -71,12 +71,12 @@ class Interrupted(SystemExit):
     """A signal ended the run; the process ends with 128 plus the signal's number unless this is caught."""
 
 
-# whose errors are about what was configured, or about what is outside of this process
+# their errors are about the configuration, or about things outside of this process
 _LIBRARIES = {"hydra", "omegaconf", "optuna", "sqlalchemy", "sqlite3", "antlr4", "yaml"}
 
 
 def is_of_a_library(error: BaseException) -> bool:
-    """Return whether the error comes from Hydra, OmegaConf, Optuna or SQLAlchemy, or from a file that isn't yaml."""
+    """Return whether the error comes from Hydra, OmegaConf, Optuna or SQLAlchemy, or from invalid YAML."""
     return any(base.__module__.split(".")[0] in _LIBRARIES for base in type(error).__mro__)
 
 

@@ -107,17 +107,17 @@ EFFECTIVE_RANK = "effective_rank"
 
 
 def tag(prefix: str, part: str, statistic: str) -> str:
-    """Return the tag of a statistic of one layer, sub-block or class, or of several if ``part`` is a pattern."""
+    """Return the tag of a statistic for one layer, sub-block or class, or for several if ``part`` is a pattern."""
     return f"{prefix}{part}/{statistic}"
 
 
 def counted(number: float, noun: str) -> str:
-    """Return ``1 epoch``, ``0.26 epochs`` or ``11 epochs``."""
+    """Return a number with its noun: ``1 epoch``, ``0.26 epochs`` or ``11 epochs``."""
     return f"{number:g} {noun}{'' if number == 1 else 's'}"
 
 
 def not_logged(name: str, names: Iterable[str]) -> str:
-    """Return what to say of a name that nothing logs, with those that there are."""
+    """Return the message for a name that is never logged; it lists the logged ones."""
     names = sorted(names)
     close = get_close_matches(name.replace("_", "/", 1), names, n=1, cutoff=0.6)
     hint = f" (did you mean {close[0]}?)" if close else ""
@@ -125,8 +125,8 @@ def not_logged(name: str, names: Iterable[str]) -> str:
 
 
 def wrong_mode(name: str, mode: str) -> str:
-    """Return what to say of a ``mode`` that takes the worst value for the best."""
-    return f"{name} is better {'higher' if mode == 'max' else 'lower'}; set it to {mode}"
+    """Return the message for a ``mode`` that would keep the worst value as the best."""
+    return f"{name} is better when {'higher' if mode == 'max' else 'lower'}; set it to {mode}"
 
 
 def monitor_file(kind: str, step: int) -> str:
@@ -135,7 +135,7 @@ def monitor_file(kind: str, step: int) -> str:
 
 
 def monitor_files(folder: Path, kind: str) -> dict[int, Path]:
-    """Return step → file of each file of this kind."""
+    """Return step → path of each monitor file of this kind."""
     return {
         int(match[1]): path
         for path in folder.glob(f"{kind}_*")

@@ -32,8 +32,8 @@ class Rule:
         kind: ``integer``, ``number``, ``text``, ``boolean``, ``mapping``, ``any``, or a list (see ``LISTS``).
         at_least: smallest value (of each entry, in a list).
         at_most: largest value.
-        above: value that it must exceed.
-        below: value that it must stay under.
+        above: limit that the value must exceed.
+        below: limit that the value must stay below.
         choices: the only values allowed.
         nullable: whether ``null`` is allowed.
         also: additional allowed values (``auto``, ``-1``).
@@ -56,7 +56,7 @@ class Rule:
         if any(value == other and type(value) is type(other) for other in self.also):
             return True
         if self.own_class and isinstance(value, Mapping) and "_target_" in value:
-            return True  # its constructor judges it
+            return True  # its constructor checks it
         if self.choices:
             return value in self.choices
         if self.kind in LISTS:
@@ -66,7 +66,7 @@ class Rule:
         return _is_kind(self.kind, value) and self._in_range(value)
 
     def problem(self, key: str, value: Any) -> str | None:
-        """Return what is wrong with the value, or ``None``."""
+        """Return a message if the value is wrong, else ``None``."""
         return None if self.accepts(value) else f"{key}={'null' if value is None else value}: must be {self}"
 
     def _in_range(self, value: Any) -> bool:
@@ -120,7 +120,7 @@ def one_of(names: Iterable[Any]) -> Rule:
 def rule_of(hint: Any) -> Rule | None:
     """Return the rule for a type, or ``None`` for types that don't occur in configurations.
 
-    A union with ``None`` may be null; one with ``Mapping`` may be a class of the user's own.
+    A union with ``None`` may be null; one with ``Mapping`` may be the user's own class.
     """
     arguments = get_args(hint)
     if get_origin(hint) is Annotated:
@@ -150,7 +150,7 @@ def require(hint: Any, key: str, value: Any) -> None:
 
 
 def problems_of(section: str, hints: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what is wrong with the values, by their key in the section of a configuration."""
+    """Yield a message for each wrong value, which names its key in the section of a configuration."""
     for name, value in values.items():
         rule = rule_of(hints.get(name))
         if rule is not None and (problem := rule.problem(f"{section}.{name}", value)):

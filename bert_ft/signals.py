@@ -15,13 +15,13 @@ from typing import Any
 from bert_ft.errors import Interrupted
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# a terminal, and a launcher that hands on what it gets, send the same Ctrl-C within a moment: that isn't a second one
+# a terminal, and a launcher that passes signals on, send the same Ctrl-C within a moment: that isn't a second one
 SAME_SECONDS = 0.2
-_WAIT = "interrupted: this step is finished and saved first; once more ends at once"
+_WAIT = "interrupted: finishing and saving this step first; interrupt again to end at once"
 
 
 class Signals:
-    """The signal received, and what the next one does.
+    """The received signal, and the effect of the next one.
 
     Args:
         last_words: called by ``ending_at_once`` just before the process ends.
@@ -61,7 +61,7 @@ class Signals:
             self.end()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self._process:  # a forked child; of Ctrl-C its parent is sent one as well
+        if os.getpid() != self._process:  # a forked child; its parent receives Ctrl-C as well
             if number != signal.SIGINT:
                 signal.signal(number, signal.SIG_DFL)
                 os.kill(os.getpid(), number)
@@ -158,7 +158,7 @@ def _end_for_parent() -> None:
 
 
 def _interruption_before(error: BaseException) -> Interrupted | None:
-    """Return the exception of a signal during whose handling ``error`` was raised."""
+    """Return the signal's exception that was being handled when ``error`` was raised."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, Interrupted):
         cause = cause.__context__

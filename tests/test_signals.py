@@ -84,7 +84,7 @@ with signals.taken():
     print("late")
 """
     code, shown = ended(code)
-    _, _, rest = shown.partition("once more ends at once\n")
+    _, _, rest = shown.partition("interrupt again to end at once\n")
     assert (code, rest) == end
 
 

@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 class ActivationMonitor(Monitor):
     """Mean, sd, max |x|, share near zero and kurtosis of each layer's sub-blocks and of the head, over real tokens.
 
-    ``ClsPooling`` reads only [CLS] from the last layer, which is then computed, and judged, for these tokens only.
-    Hooks are on the modules only during the forward pass of a step that is looked at.
+    ``ClsPooling`` reads only [CLS] from the last layer, which is then computed, and monitored, for these
+    tokens only. Hooks are on the modules only during the forward pass of a monitored step.
 
     Args:
         near_zero: values of at most this size count as near zero.

@@ -1,4 +1,4 @@
-"""What each attention head looks at, in the same few texts throughout training."""
+"""Attention of each head, in the same few texts throughout training."""
 
 from __future__ import annotations
 
@@ -39,8 +39,9 @@ class AttentionMonitor(Callback):
     texts, and for the ``k``-th pictured text, from 0, ``text_<k>_tokens`` ``(length,)`` and ``text_<k>_attention``
     float16 ``(layers, heads, length, length)``. Without a tokenizer the tokens are ids.
 
-    The texts are the first ones of the validation split. If the data module isn't ours, they are those of the first
-    validation batch, a mapping with ``input_ids`` and ``attention_mask``, and there is no look before training.
+    The texts are the first ones of the validation split. If the data module isn't ours, they are taken from
+    the first validation batch, a mapping with ``input_ids`` and ``attention_mask``, and nothing is computed
+    before training.
 
     Args:
         num_texts: number of texts to look at.
@@ -131,8 +132,8 @@ class AttentionMonitor(Callback):
         tokenizer = tokenizer_of(trainer, pl_module)
         if tokenizer is None:
             raise ConfigError(
-                "monitor.attention.sentences: neither the data module nor the module has a `tokenizer`; add one, or "
-                "set it to null"
+                "monitor.attention.sentences: neither the data module nor the module has a `tokenizer`; add "
+                "one, or set this key to null"
             )
         encoded = {name: list(map(np.array, rows)) for name, rows in tokenizer(list(self.sentences)).items()}
         return self._cut(encoded["input_ids"], encoded.get("token_type_ids"))

@@ -133,7 +133,7 @@ class Averaging(Callback, ABC):
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Restore both; Lightning has already loaded the average into the module."""
+        """Restore the average and the training weights; Lightning has loaded the average already."""
         saved_after_first_update = "averaging_state" in checkpoint
         if self.average is not None and saved_after_first_update:
             self.average.module.load_state_dict(checkpoint["state_dict"])
@@ -156,12 +156,13 @@ class StochasticAveraging(Averaging):
 
     Args:
         start_ratio: see ``Averaging``.
-        every_n_steps: distance between averaged steps; with cycles their ends are averaged instead.
+        every_n_steps: distance between averaged steps; with cycles, the last step of each is averaged
+            instead.
         lr_ratio: learning rate during averaging, as a share of the full one; ``None`` = the rate that the schedule
             has reached at the start of averaging.
         cycle_steps: length of a cycle; ``None`` = a constant rate.
         cycle_end_ratio: rate at the end of a cycle, as a share of the rate at its start.
-        follow_schedule: keep to the schedule instead.
+        follow_schedule: keep the schedule's learning rate instead.
     """
 
     name = "swa"

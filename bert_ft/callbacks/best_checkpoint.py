@@ -14,19 +14,20 @@ from bert_ft.limits import NotNegative, within_limits
 
 
 class BestCheckpoint(CountsValidationRows, ValidatedCheckpoint):
-    """Keeps the latest checkpoint that can't be told from the best one.
+    """Keeps the latest checkpoint that can't be distinguished from the best one.
 
-    On a few hundred validation rows the best of ten validations is the luckiest rather than the best, and by its end a
-    schedule has made the weights better. So one that comes later is preferred as long as it is within a standard error
-    of the best (the rule of Breiman et al., *Classification and Regression Trees*, 1984, for choosing among models): of
-    a share ``p`` of ``n`` rows that is ``sqrt(p (1 - p) / n)``. On many rows it is nothing, and the best is kept.
+    On a few hundred validation rows, the highest of ten scores is often just luck, and the end of a schedule
+    improves the weights. So a later checkpoint is preferred if it is within a standard error of the best (the
+    rule of Breiman et al., *Classification and Regression Trees*, 1984, for choosing among models). For a
+    share ``p`` of ``n`` rows that is ``sqrt(p (1 - p) / n)``. With many rows it is close to 0, and the best
+    is kept.
 
-    It acts for a metric between 0 and 1 of which more is better, and ``save_top_k=1``; otherwise this is
-    ``ValidatedCheckpoint``.
+    This applies to a metric between 0 and 1 where higher is better, and ``save_top_k=1``; otherwise the class
+    behaves like ``ValidatedCheckpoint``.
 
     Args:
-        standard_errors: how many of them a later checkpoint may be worse; 0: none.
-        settings: those of ``ModelCheckpoint``.
+        standard_errors: by how many of them a later checkpoint may be worse; 0 = not at all.
+        settings: arguments of ``ModelCheckpoint``.
     """
 
     @within_limits("callbacks.best_checkpoint")

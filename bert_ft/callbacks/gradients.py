@@ -29,12 +29,12 @@ class GradientMonitor(Monitor):
     """Each layer's gradient norm before and after clipping, the share of clipped steps, and non-finite steps.
 
     Every step that ``ClassificationModule`` clips is counted, since it then knows the norm of each parameter; without
-    clipping, or with another module, only steps that are looked at. A warning names the parameter nearest to the loss
-    in the first non-finite step: the gradients of all below it follow from that one. With float16 there is no
-    warning, since its loss scale is found by such steps.
+    clipping, or with another module, only the monitored steps. A warning names the parameter nearest to the
+    loss in the first non-finite step: the gradients of all below it follow from that one. With float16 there
+    is no warning, since its loss scale is found by such steps.
 
     Args:
-        histogram_every_n_steps: of the clipped gradients; see ``Monitor``.
+        histogram_every_n_steps: steps between histograms of the clipped gradients; see ``Monitor``.
         noise_scale: estimate the gradient noise scale (see ``NoiseScale``).
     """
 
@@ -86,7 +86,7 @@ class GradientMonitor(Monitor):
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
-        """Look at the gradients before clipping, if the module doesn't tell what its clipping did."""
+        """Look at the gradients before clipping, if the module doesn't report its clipping."""
         if self._noise is not None:
             self._noise.before_step(trainer, pl_module, optimizer)
         self._before = None
@@ -94,7 +94,7 @@ class GradientMonitor(Monitor):
             self._before = _unclipped(optimizer, loss_scale(trainer) if unscales_in_step(optimizer) else 1.0)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Warn of what happened after the last step that is looked at."""
+        """Warn of non-finite gradients after the last monitored step."""
         if trainer.is_global_zero and self._judged is not None:
             self._warn(*self._judged[2:].tolist())
 
@@ -172,7 +172,7 @@ class GradientMonitor(Monitor):
         judged[4] = torch.where(first, uppermost, judged[4])
 
     def _numbers_of(self, parameters: Sequence[nn.Parameter]) -> Tensor:
-        """Return each parameter's place in the module; cached, since the same ones have gradients in most steps."""
+        """Return each parameter's index in the module; cached, since the same ones have gradients in most steps."""
         assert self._layers is not None
         ids, numbers = self._numbers
         if ids != (wanted := [id(parameter) for parameter in parameters]):

@@ -1,4 +1,4 @@
-"""What is wrong with a layer, by the statistics of its activations."""
+"""Find unhealthy layers by the statistics of their activations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SATURATED_SIZE = 0.99  # root mean square of the outputs of tanh
 
 
 def sick_blocks(blocks: Mapping[str, Sequence[float]], kinds: Mapping[str, str]) -> dict[str, str]:
-    """Return what is wrong with each block that is dead, saturated, blows up or isn't finite, the lowest first.
+    """Return the fault of each block that is dead, saturated, blowing up or not finite, the lowest block first.
 
     Args:
         blocks: name of a ``SubBlock`` → its ``STATISTICS``.

@@ -1,4 +1,4 @@
-"""What monitors share: which steps they look at, and how their readings reach the loggers."""
+"""The base class of monitors: which steps they look at, and how their readings reach the loggers."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ if TYPE_CHECKING:  # slow to import
 class Monitor(Callback, ABC):
     """A callback that looks at some optimizer steps and changes nothing.
 
-    At such a step it leaves what it saw in ``reading``. The trainer's last monitor moves the readings of all monitors
-    and processes to the CPU in one transfer, where each monitor of the first process turns its own into scalars.
+    At such a step it stores its numbers in ``reading``. The trainer's last monitor moves the readings of all
+    monitors and processes to the CPU in one transfer, where each monitor of the first process turns its own
+    into scalars.
 
     Args:
         every_n_steps: look at the first optimizer step and at each multiple of this number.
-        histogram_every_n_steps: at the first step and at each multiple of this number, which must be a multiple of
-            ``every_n_steps``, TensorBoard gets histograms; ``None`` = never.
+        histogram_every_n_steps: write histograms to TensorBoard at the first step and at each multiple of
+            this number, which must be a multiple of ``every_n_steps``; ``None`` = never.
 
     Attributes:
         reading: ``(num_values,)`` on the device, numbers of the current step that can still be merged; ``None`` if
@@ -57,7 +58,7 @@ class Monitor(Callback, ABC):
         return step == 1 or step % self.every_n_steps == 0
 
     def wants_histograms(self, step: int) -> bool:
-        """Return whether to make histograms of the ``step``-th optimizer step, which is looked at."""
+        """Return whether to make histograms of the ``step``-th optimizer step, which is a monitored one."""
         every = self.histogram_every_n_steps
         return every is not None and (step == 1 or step % every == 0)
 
@@ -88,7 +89,7 @@ def log_scalars(trainer: Trainer, scalars: dict[str, float]) -> None:
 
 
 def writers(trainer: Trainer) -> Iterator[SummaryWriter]:
-    """Yield TensorBoard's writers, for what isn't a scalar; none on processes other than the first."""
+    """Yield TensorBoard's writers, for everything but scalars; only the first process has any."""
     if trainer.is_global_zero:
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
@@ -125,7 +126,7 @@ def _report(trainer: Trainer, monitors: list[Monitor]) -> None:
 
 
 def write_histograms(trainer: Trainer, samples: dict[str, Tensor]) -> None:
-    """Write histograms of values on the CPU; TensorBoard refuses values that aren't finite, so skip these."""
+    """Write histograms of values on the CPU; non-finite values are skipped, since TensorBoard refuses them."""
     for tag, values in samples.items():
         if values.isfinite().all():
             for writer in writers(trainer):

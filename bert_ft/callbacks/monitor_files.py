@@ -1,4 +1,4 @@
-"""Files in which monitors leave what the report draws; a reader never sees half a file."""
+"""Write the files of monitors that the report draws; a reader never sees half a file."""
 
 from __future__ import annotations
 

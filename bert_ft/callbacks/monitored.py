@@ -1,7 +1,7 @@
-"""What monitors may read from a module and a data module, and what they assume if it is missing.
+"""Attributes that monitors read from a module and a data module, and their defaults.
 
-The Protocols declare it; the functions are its only readers. Each attribute is optional by itself, so that monitors work
-with any ``LightningModule`` and any loaders.
+The Protocols declare them; the functions are their only readers. Each attribute is optional by itself, so
+that monitors work with any ``LightningModule`` and any loaders.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class MonitoredModule(Protocol):
 
     @property
     def has_initial_weights(self) -> bool:
-        """Whether a module that is built has the weights that training began with, even if a run is resumed.
+        """Whether the module is built with the weights at which training starts (for a resumed run: started).
 
         Without it: true.
         """
@@ -61,7 +61,7 @@ class JudgedModule(Protocol):
 
     @property
     def task(self) -> Task:
-        """The task. Without it: each row has one class, whose names ``classifier`` may have."""
+        """The task. Without it: a task of one class per row; ``classifier`` may have the class names."""
 
     @property
     def classifier(self) -> Any:
@@ -134,9 +134,10 @@ def has_initial_weights(module: LightningModule) -> bool:
 
 
 def task_of(module: LightningModule, num_classes: int) -> Task:
-    """Return ``JudgedModule.task``, by default that of one class per row.
+    """Return ``JudgedModule.task``, by default a task of one class per row.
 
-    ``JudgedModule.classifier`` gives its names; unless it has ``num_classes`` of them, they are the classes' numbers.
+    The default task takes its names from ``JudgedModule.classifier``; if that doesn't have ``num_classes``
+    names, they are the classes' numbers.
     """
     own: Task | None = getattr(module, "task", None)
     if own is not None:

@@ -24,8 +24,9 @@ DECAY = 0.95  # of the moving averages
 class NoiseScale:
     """Moving averages of noise and signal, whose ratio is the gradient noise scale.
 
-    They compare the gradient of an accumulation window's first batch (on this process) with that of the whole window
-    (on all). This takes a pass over the gradients after the first batch of each window, and one before its step.
+    They compare the gradient of an accumulation window's first batch (on this process) with the gradient of
+    the whole window (on all processes). This takes a pass over the gradients after the first batch of each
+    window, and one before its step.
 
     Raises:
         ConfigError: the trainer doesn't accumulate.

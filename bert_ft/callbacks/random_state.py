@@ -1,4 +1,4 @@
-"""Save the state of every random number generator in the checkpoint, so that a resumed run repeats."""
+"""Save the state of all random number generators in checkpoints, so that a resumed run draws the same numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How well the vectors that the head gets separate the classes."""
+"""How well the input vectors of the head separate the classes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHOWN_CHARACTERS = 80  # of a text, in the projector
 class RepresentationMonitor(ValidationMonitor):
     """The vectors of rows from all over the validation split, and how well they separate the classes.
 
-    What isn't defined isn't logged, as with equal rows or a single class. Non-finite rows are only saved.
+    Undefined values, as with equal rows or a single class, aren't logged. Non-finite rows are only saved.
 
     For each validation the folder gets ``representations_<step>.npz`` with ``vectors`` ``(rows, hidden)``, ``labels``,
     ``predictions`` and ``rows``, sorted by row, and the classes' ``names``.

@@ -1,4 +1,4 @@
-"""By how much two validations may differ by chance."""
+"""How much two validations may differ by chance."""
 
 from typing import Any
 

@@ -134,11 +134,11 @@ def _batch_loss(trainer: Trainer, module: LightningModule, outputs: Any) -> Tens
 
 
 def _sizes(batch: Any, max_padded_tokens: int | None) -> Tensor:
-    """Return ``(3,)``: real tokens, places for tokens, sequences; the first two are 0 for a batch without a mask.
+    """Return ``(3,)``: real tokens, tokens with padding, sequences; the first two are 0 for a batch without a mask.
 
     Args:
-        batch: ours, or that of a foreign module.
-        max_padded_tokens: ours is padded in pieces of at most this many tokens; ``None`` = it is packed.
+        batch: our batch, or the batch of another module.
+        max_padded_tokens: our batch is padded in pieces of at most this many tokens; ``None`` = it is packed.
     """
     if isinstance(batch, PretrainingBatch):  # whose texts pass up to three times
         batch = batch.text

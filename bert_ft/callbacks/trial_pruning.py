@@ -24,8 +24,8 @@ class TrialPruning(CountsValidationRows):
 
     Args:
         monitor: the metric.
-        standard_errors: by how many standard errors a trial may be behind, in a metric between 0 and 1 of which more is
-            better, before a pruner that compares trials at the same step judges it.
+        standard_errors: number of standard errors by which a trial may be behind before a pruner that
+            compares trials at the same step may stop it, in a metric between 0 and 1 where higher is better.
     """
 
     def __init__(self, monitor: str, standard_errors: float = 1.0) -> None:

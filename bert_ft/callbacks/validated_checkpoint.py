@@ -14,16 +14,17 @@ log = logging.getLogger(__name__)
 
 
 class ValidatedCheckpoint(DecidingCheckpoint):
-    """Saved after every validation, within the epoch also at its end; where nothing is validated, after each epoch.
+    """Saved after every validation, within an epoch or at its end; without validation, after each epoch.
 
-    ``ModelCheckpoint`` waits for the end of an epoch that is validated once. From there Lightning 2.6 doesn't go on
-    exactly: where ``max_steps`` is set it runs an empty epoch first, and all later ones have the order of the next.
+    ``ModelCheckpoint`` waits for the end of an epoch that is validated once. From there Lightning 2.6 doesn't
+    resume exactly: with ``max_steps`` it first runs an empty epoch, and each later epoch has the order of the
+    one after it.
 
-    Several checkpoints of a metric get the step into their names, unless ``filename`` tells them apart: each would
-    replace the one before.
+    If several checkpoints of a metric are kept, their names include the step, unless ``filename``
+    distinguishes them: otherwise each would replace the one before.
 
     Args:
-        settings: those of ``ModelCheckpoint``.
+        settings: arguments of ``ModelCheckpoint``.
     """
 
     def __init__(self, **settings: Any) -> None:
@@ -40,8 +41,8 @@ class ValidatedCheckpoint(DecidingCheckpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Forget a best checkpoint whose file has been removed or replaced.
 
-        A run that is killed between its two writes has a best checkpoint that is newer than the one it is resumed from. The
-        validation that comes next was its.
+        A run that was killed between the two writes has a best checkpoint newer than the one it is resumed
+        from. The next validation repeats the one that made it.
         """
         super().load_state_dict(state_dict)
         if self.monitor is None or not self.best_model_path or self.step_of_best is None:

@@ -29,7 +29,7 @@ class ValidationMonitor(Callback, ABC):
     all but the first validation loader, and validations outside of training, such as the sanity check.
 
     Args:
-        folder: for its files.
+        folder: folder of its files.
         max_rows: keep this many rows from all over the split, the same each time; ``None`` = all.
 
     Attributes:
@@ -145,7 +145,7 @@ def _joined(batches: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def _rank(rows: Any) -> Any:
-    """Return what decides which rows are kept: the lowest few of these are spread evenly over the rows.
+    """Return each row's rank: the rows of the lowest ranks, which are kept, are spread evenly over the split.
 
     The first rows would be of one class in a file sorted by label. Knuth, TAOCP 3, 6.4: multiplicative hashing.
     """
@@ -163,7 +163,7 @@ def _on_host(batches: list[dict[str, Tensor]]) -> Arrays:
 
 
 def _in_order(parts: list[Arrays], num_rows: int | None) -> Arrays:
-    """Sort by row; a row that several processes had, as samplers repeat rows to even out, counts once."""
+    """Sort by row; a row that several processes had, since samplers repeat some, counts once."""
     whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     rows, order = np.unique(whole["rows"], return_index=True)
     if num_rows is not None:

@@ -28,7 +28,7 @@ class WeightMonitor(Monitor):
     The ratio is the norm of one step's change over the norm of the weights before it; about 1e-3 is usual.
 
     Args:
-        every_n_steps: a step that is looked at needs memory for another copy of the weights.
+        every_n_steps: see ``Monitor``; a monitored step needs memory for another copy of the weights.
         distance: log the distance from the weights before training, which keeps a copy of them; with averaging also
             the distance between the average and the weights of training.
     """

@@ -57,7 +57,7 @@ def set_hydra_config(config: Any) -> None:
 
 @contextmanager
 def whole_records(write: Callable[[Path, bytes], None]) -> Iterator[None]:
-    """Inside, ``write`` replaces the files of a job's record (``.hydra``): a resumed run must not lose the one that it has."""
+    """Let ``write`` replace whole files of a job's record (``.hydra``): a resumed run must not lose its own."""
     # no public API: ``run_job`` writes it over the one before, whatever callbacks there are.
 
     def save(cfg: DictConfig, filename: str, output_dir: Path) -> None:
@@ -79,7 +79,7 @@ def keep_files(loader: ConfigLoader) -> None:
 
 
 class _KeptFiles(CachingConfigRepository):
-    """Hydra's repository that answers each question once.
+    """A repository of Hydra that looks up each file only once.
 
     Hydra's own cache returns the cached object itself, which composition changes, and checks each time whether a file
     exists.
@@ -100,7 +100,7 @@ class _KeptFiles(CachingConfigRepository):
         return self._answered("group", config_path, super().group_exists)
 
     def initialize_sources(self, config_search_path: ConfigSearchPath) -> None:
-        """Forget the answers if ``hydra.searchpath`` has changed: other folders may have other files."""
+        """Forget what was looked up if ``hydra.searchpath`` has changed: other folders may have other files."""
         before = self._places()
         super().initialize_sources(config_search_path)
         if self._places() != before:

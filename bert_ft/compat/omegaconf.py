@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 
 def detached(node: DictConfig) -> DictConfig:
-    """Return a resolved copy of a node that keeps its place in the configuration, and nothing else of it.
+    """Return a resolved copy of a node, with its key in the configuration but without the rest of it.
 
     Other copies, such as each of ``hydra.utils.instantiate``, copy the whole configuration around the node.
     """

@@ -21,7 +21,7 @@ _POINT_OF_A_GRID = ("grid_id", "search_space")
 
 
 def cached(storage: RDBStorage, repeat: Callable[[Callable[[], Any]], Any] | None = None) -> CachedStorage:
-    """Wrap a database as Optuna itself does, in a cache of finished trials; ``repeat`` makes each of its calls."""
+    """Wrap a database as Optuna itself does, in a cache of finished trials; ``repeat`` wraps each of its calls."""
     # no public API: a study exposes neither its cache nor the database behind it.
     return _CachedStorage(storage) if repeat is None else _RepeatingStorage(storage, repeat)
 
@@ -93,7 +93,7 @@ def tell(study: Study, number: int, state: TrialState, values: Sequence[float] |
 
 
 def attributes_to_repeat(trial: FrozenTrial) -> dict[str, Any]:
-    """Return the system attributes with which a waiting trial gets the same values, at the same point of a grid."""
+    """Return the system attributes that give a waiting trial the same values, and the same point of a grid."""
     # no public API: ``Study.enqueue_trial`` takes values, but no point of a grid, and the values that a trial was queued
     # with are lost if it ended before it had drawn them
     found = {name: trial.system_attrs[name] for name in _POINT_OF_A_GRID if name in trial.system_attrs}
@@ -103,7 +103,7 @@ def attributes_to_repeat(trial: FrozenTrial) -> dict[str, Any]:
 
 
 def is_in_range(distribution: FloatDistribution | IntDistribution, value: float) -> bool:
-    """Return whether a number is in a range, and on its steps."""
+    """Return whether a number is in a range, and on one of its steps."""
     # no public API: distributions have no public test for a value.
     return distribution._contains(value)
 

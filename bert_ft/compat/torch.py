@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 
 def is_in_backward() -> bool:
-    """Return whether a backward pass runs, in which checkpointed layers are recomputed."""
+    """Return whether a backward pass is running, in which checkpointed layers are recomputed."""
     # no public API: ``torch.utils.checkpoint`` doesn't say when it recomputes.
     return torch._C._current_graph_task_id() != -1
 
 
 def differences(values: Sequence[Tensor], others: Sequence[Tensor]) -> list[Tensor]:
-    """Return ``values`` minus ``others``, one by one."""
+    """Return ``values`` minus ``others``, tensor by tensor."""
     # no public API: documented operations take one tensor each, so each is a kernel of its own on a GPU.
     return cast(list[Tensor], list(torch._foreach_sub(list(values), list(others))))
 
@@ -35,7 +35,7 @@ def l2_norms(values: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
 
 
 def interpolate_in_place(values: Sequence[Tensor], ends: Sequence[Tensor], weight: float) -> None:
-    """Replace each of ``values`` by ``(1 - weight) * value + weight * end``, of floating-point numbers."""
+    """Replace each of ``values`` by ``(1 - weight) * value + weight * end``; all are floating-point."""
     # no public API: see ``differences``; ``get_ema_multi_avg_fn`` and similar fix the weight in advance.
     torch._foreach_lerp_(list(values), list(ends), weight)
 
@@ -57,7 +57,7 @@ def flash_attention(
         longest: length of the longest sequence.
         dropout: rate on the attention weights.
         scaling: factor of the products of queries and keys.
-        reach: how many tokens to either side a token attends to; -1 = all.
+        reach: number of tokens on either side that a token attends to; -1 = all.
     """
     # no public API: ``torch.nn.attention.varlen.varlen_attn`` calls this kernel without dropout.
     is_causal, returns_mask = False, False

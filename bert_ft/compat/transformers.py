@@ -45,7 +45,7 @@ def set_attention(config: PretrainedConfig, name: str) -> None:
 
 
 def draw_as_new(parameter: nn.Parameter) -> None:
-    """Mark a loaded weight as one that ``initialize`` draws."""
+    """Mark a loaded weight so that ``initialize`` draws it at random."""
     # no public API: transformers marks loaded weights so that they aren't initialized, and can't undo it.
     parameter._is_hf_initialized = False  # type: ignore[attr-defined]
 

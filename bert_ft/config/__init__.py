@@ -1,4 +1,4 @@
-"""The configuration is checked here as a whole, and built from here only."""
+"""Check a configuration as a whole, and build objects from it; nothing else does."""
 
 import sys
 

@@ -25,14 +25,14 @@ def spin_shortly() -> None:
 
 
 class OtherWork:
-    """The work of other processes from now on."""
+    """Processor use of other processes, measured from now on."""
 
     def __init__(self) -> None:
         self._started = time.monotonic()
         self._before = self._seconds()
 
     def warn_if_crowded(self, threads: int) -> None:
-        """Say it if there are more threads than free cores."""
+        """Warn if there are more threads than free cores."""
         elapsed, (all_now, own_now) = time.monotonic() - self._started, self._seconds()
         if elapsed < LEAST_SECONDS:
             return

@@ -26,7 +26,7 @@ def check_encoder(config: DictConfig, spec: EncoderSpec, encoder: Any, tokenizer
         config: the run's configuration.
         spec: the encoder.
         encoder: the result of ``spec.load_config``.
-        tokenizer: that of the run.
+        tokenizer: the run's tokenizer.
 
     Raises:
         ConfigError: names the family and the reason.

@@ -73,6 +73,6 @@ def _objective(get: Get, modes: Mapping[str, str | None]) -> Iterator[str]:
             direction = getattr(directions[place], "name", directions[place])
             if not str(direction).startswith(allowed[other] or ""):
                 yield (
-                    f"hydra.sweeper.direction={direction}: contradicts objective.others={other}, of which "
-                    f"{'less' if allowed[other] == 'min' else 'more'} is better; set it to {allowed[other]}imize"
+                    f"hydra.sweeper.direction={direction}: contradicts objective.others={other}, which is "
+                    f"better when {'lower' if allowed[other] == 'min' else 'higher'}; set it to {allowed[other]}imize"
                 )

@@ -30,7 +30,7 @@ _MOST_VALUES = 30  # of one override that are composed before a sweep starts: ea
 def judged(
     config_name: str, overrides: Sequence[str], *, sweep: bool = False, keys: type | None = None
 ) -> DictConfig:
-    """Return the composed configuration with Hydra's own part; for a sweep, that of its first job.
+    """Return the composed configuration with Hydra's own part; for a sweep, the configuration of its first job.
 
     In a sweep each value of each override is checked, together with the first values of the others. In a search of this
     package a trial gets only the keys that exist with the groups drawn. ``keys``: see ``problems``.
@@ -70,7 +70,7 @@ def first_job(config_name: str, overrides: Sequence[str]) -> list[str]:
 
 
 def with_conditional_choices(config_name: str, overrides: Sequence[str]) -> list[str]:
-    """Return a search's overrides with ``key=choice(value)`` for ``key=value`` where only some of its trials have the key.
+    """Return a search's overrides, with ``key=choice(value)`` for ``key=value`` if only some trials have the key.
 
     Hydra would set a single value in all of them.
     """
@@ -144,7 +144,7 @@ def _jobs(config_name: str, overrides: Sequence[str]) -> tuple[list[str], list[l
 
 
 def _some(override: Override) -> list[str]:
-    """Return the values to judge: both ends of a range, and no more than ``_MOST_VALUES`` of a choice."""
+    """Return the values to check: both ends of a range, and at most ``_MOST_VALUES`` of a choice."""
     value = override.value()
     if isinstance(value, RangeSweep) and not value.transformers:
         first = next(iter(value.range()), None)
@@ -211,7 +211,7 @@ def _refused(override: str, error: Exception, config: DictConfig) -> str:
 
 
 def _unreadable(error: OverrideParseException, rules: Mapping[str, Rule] = RULES) -> str:
-    """Return what Hydra's grammar can't parse; if the key holds a text, with an example that it can parse."""
+    """Return a message for a word that Hydra's grammar can't parse; for a text key, with an example that works."""
     key, _, value = error.override.partition("=")
     found = f"{error.override}: Hydra's grammar can't parse it"
     rule = rules.get(override_key(error.override))

@@ -30,7 +30,7 @@ def declared(target: str) -> dict[str, Rule]:
 
 
 class _Source(dict[str, Any]):
-    """The names of a module that annotations need; dictionaries have only their keys."""
+    """Names of a module that its annotations need; dictionaries keep only their keys."""
 
     def __init__(self, module: str) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ _source = cache(_Source)
 
 
 def _arguments(module: str, name: str) -> Iterator[tuple[str, ast.expr, _Source]]:
-    """Yield each argument, its annotation and the source of it; a class without ``__init__`` has those of its bases."""
+    """Yield each argument, its annotation and the annotation's source; without ``__init__``, those of the bases."""
     if not module.startswith("bert_ft."):
         return
     source = _source(module)

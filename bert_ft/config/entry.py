@@ -127,7 +127,7 @@ def _run(task: Task, config_name: str, keys: type | None) -> None:
     folder: RunFolder | None = None
     signals = Signals(lambda: say(interrupted(folder)))
     if is_sweep:
-        raise_on_interrupt()  # what is unfinished then is the sweeper's to say
+        raise_on_interrupt()  # the sweeper reports what is unfinished then
     try:
         with nullcontext() if is_sweep else signals.taken(), whole_records(write), _noting_unwritten():
             if is_sweep and ((arguments := command_line()).cfg or arguments.info):
@@ -159,7 +159,7 @@ def _run(task: Task, config_name: str, keys: type | None) -> None:
         say("interrupted")
         sys.exit(130)
     except Interrupted:
-        if signals.received is not None:  # otherwise a stage has said it
+        if signals.received is not None:  # otherwise a stage has reported it
             say(interrupted(folder))
         raise
     except Exception as error:
@@ -175,7 +175,7 @@ def _is_sweep() -> bool:
 
 
 def _without_multirun(config_name: str, arguments: argparse.Namespace) -> list[str]:
-    """Return the words of ``--multirun --cfg ...``, which Hydra refuses, such that it shows the first job of the sweep."""
+    """Return the words of ``--multirun --cfg ...``, which Hydra refuses, changed to show the sweep's first job."""
     from bert_ft.config.composition import first_job
 
     removed = {"-m", "--multirun", *arguments.overrides}

@@ -1,6 +1,6 @@
 """The other processes of a sweep's job (``trainer.devices=2``), which Lightning would start with the command of the sweep.
 
-Each of them would run the sweep again. So while a job runs, the command is replaced by that of the job.
+Each of them would run the sweep again. So while a job runs, the command is replaced by one for this job only.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ def command_of_the_job(module: str) -> Iterator[None]:
     typed = [str(word) for word in hydra.overrides.task if str(word).startswith("trust=")]
     words = [f"--config-path={config}", f"--config-name={Path(layout.CONFIG_FILE).stem}", *typed]
     sys.argv = [sys.argv[0], *words]
-    # that of a launcher's worker is the launcher's
+    # a launcher's worker has the launcher's command
     main.__spec__ = importlib.machinery.ModuleSpec(module, None)
     with read_write(hydra), open_dict(hydra):
-        hydra.run.dir = str(folder)  # Lightning hands it on
+        hydra.run.dir = str(folder)  # Lightning passes it on
     try:
         yield
     finally:

@@ -179,7 +179,7 @@ def _check_trust(own: Sequence[str], given: Sequence[str], value: str) -> None:
 
 
 def _flags(hydra: dict[str, Any], words: Sequence[str]) -> list[str]:
-    """Return ``--config-dir`` as the run was started with."""
+    """Return the ``--config-dir`` that the run was started with."""
     if any(word.startswith(("--config-dir", "-cd")) for word in words):
         return []
     sources = hydra.get("runtime", {}).get("config_sources", [])
@@ -187,7 +187,7 @@ def _flags(hydra: dict[str, Any], words: Sequence[str]) -> list[str]:
 
 
 def _merged(own: Sequence[str], given: Sequence[str]) -> list[str]:
-    """Return the run's words, those of the command replacing equal keys; keys that the run added need ``++``."""
+    """Return the run's words, replaced by the command's for equal keys; keys that the run added need ``++``."""
     added = {override_key(word) for word in own if word.startswith("+")}
     keys = {override_key(word) for word in given}
     kept = [word for word in own if override_key(word) not in {*keys, KEY, "hydra.run.dir"}]

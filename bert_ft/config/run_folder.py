@@ -46,16 +46,16 @@ class RunFolder:
 
 
 def claim(config: DictConfig, overrides: Sequence[str]) -> RunFolder:
-    """Create the folder named by ``hydra.run.dir``; add a number to the default name, a time, if it is taken.
+    """Create the folder named by ``hydra.run.dir``; if the default name (a time) is taken, add a number to it.
 
     Raises:
-        ConfigError: the folder isn't empty, or isn't that of the resumed run.
+        ConfigError: the folder isn't empty, or doesn't belong to the resumed run.
     """
     path = Path(config.hydra.run.dir).absolute()
     if config.get("resume_from") is not None:
         _check_own_folder(path, config.resume_from)
         if checkpoint_of(config.resume_from) is None:
-            nothing = "it was broken off before its first checkpoint, and starts from the beginning"
+            nothing = "it stopped before its first checkpoint, so it starts from the beginning"
             print(f"resume_from={config.resume_from}: {nothing}", file=sys.stderr)
         return RunFolder(path, record=_record(path))
     if not any(override.startswith("hydra.run.dir=") for override in overrides):

@@ -19,8 +19,8 @@ def heavy_imports(*, kernels: str = "fast") -> Iterator[None]:
 
     The imports create a million permanent objects. Scanning them again and again took a quarter of the time until the first
     step. In a process without torch, these objects are also excluded from later collections. A command turns the collector
-    off even earlier, before it composes its configuration. With ``kernels="plain"``, the memory settings of the system
-    remain.
+    off even earlier, before it composes its configuration. With ``kernels="plain"``, the system's memory
+    settings are kept.
 
     Environment variables that torch reads when it is loaded are set inside and restored afterwards, also for child
     processes: a forked process has what torch has read, and another program must not be affected.

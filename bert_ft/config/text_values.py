@@ -1,7 +1,8 @@
-"""Words of the command line whose key holds a text: the value is taken as the shell hands it over.
+"""Words of the command line whose key holds a text: the value is used exactly as the shell passes it.
 
 Hydra's grammar has brackets, quotes, commas and equals signs of its own, knows ASCII letters only, and reads ``0`` as a
-number. So a text that it would refuse or read as something else is quoted before Hydra sees it. What keeps its meaning:
+number. So a text that it would refuse or read as something else is quoted before Hydra sees it. These keep
+their meaning:
 
 - ``null`` where the key allows it, and any other value that isn't a text and that the key allows;
 - interpolations, ``${...}``, and ``str(...)``;
@@ -51,7 +52,7 @@ _INTERPOLATION = re.compile(r"\$\{[^{}]*\}")
 
 
 def with_quoted_texts(words: Iterable[str], *, sweep: bool = False, keys: type | None = None) -> list[str]:
-    """Return the words with each text quoted that Hydra would refuse or change; see above for what is left unchanged.
+    """Return the words, with each text quoted that Hydra would refuse or change; see the exceptions above.
 
     The annotations of ``keys`` are a command's own keys.
     """
@@ -59,7 +60,7 @@ def with_quoted_texts(words: Iterable[str], *, sweep: bool = False, keys: type |
 
 
 def text_override(key: str, text: str, *, sweep: bool = False) -> str:
-    """Return the word that gives ``key`` this text, unquoted where it can be.
+    """Return the word that gives ``key`` this text, unquoted if possible.
 
     A shell may need quotes of its own around it: ``shlex.quote``.
     """
@@ -68,7 +69,7 @@ def text_override(key: str, text: str, *, sweep: bool = False) -> str:
 
 
 def text_of(word: str) -> str | None:
-    """Return the text that a word, as the shell hands it over, gives its key; ``None`` for ``null`` and a sweep."""
+    """Return the text that a word of the command line gives its key; ``None`` for ``null`` and a sweep."""
     found = _value_of(_with_quoted_text(word, sweep=False))
     return None if found is None else str(found)
 
@@ -108,7 +109,7 @@ def _rule_of(name: str, keys: type | None) -> Rule | None:
 
 
 def _text(value: str, rule: Rule) -> str:
-    """One value, which isn't a sweep."""
+    """Return a single value, quoted if Hydra would refuse or change it."""
     parsed = _parsed(value)
     if parsed is None:
         return _escaped(value)
@@ -122,26 +123,26 @@ def _text(value: str, rule: Rule) -> str:
 
 
 def _escaped(value: str) -> str:
-    """Return the value in quotes; ``${`` stays an interpolation where it is a whole one."""
+    """Return the value in quotes; a complete ``${...}`` stays an interpolation."""
     if "${" in value and "${" in _INTERPOLATION.sub("", value) and not _nested(value):
         value = value.replace("${", r"\${")
     return quoted(value)
 
 
 def _nested(value: str) -> bool:
-    """Whether the braces of interpolations inside each other are balanced."""
+    """Return whether the braces of nested interpolations are balanced."""
     while (inner := _INTERPOLATION.sub("", value)) != value:
         value = inner
     return "${" not in value
 
 
 def _each(values: str, rule: Rule) -> str:
-    """Values between commas."""
+    """Return values separated by commas, each quoted if necessary."""
     return ",".join(_text(value, rule) for value in _split(values))
 
 
 def _list(value: str, rule: Rule) -> str:
-    """A list, whose entries are texts; what isn't one is left to the rule."""
+    """Return a list with its texts quoted if necessary; anything else is unchanged, for the rule to check."""
     inner = value.strip()
     if not (inner.startswith("[") and inner.endswith("]")):
         return value
@@ -168,7 +169,7 @@ def _split(values: str) -> list[str]:
 
 
 def _parsed(value: str) -> Any:
-    """Return what Hydra makes of a value; ``None`` where it can't."""
+    """Return a value as Hydra parses it; ``None`` if it can't."""
     try:
         return OverridesParser.create().parse_override(f"key={value}")
     except HydraException:

@@ -75,7 +75,7 @@ class Checks:
     Attributes:
         kernels: the kernels that passed; a kernel that failed is reported by each trial.
         encoders: the encoders tried on padded batches → what fails in 16 bits.
-        weights: the encoders whose weights have been read → what a user should know of them.
+        weights: the encoders whose weights have been read → remarks for the user.
     """
 
     kernels: Sequence[Any] = ()
@@ -102,7 +102,8 @@ class Checks:
 def derived_settings(config: DictConfig) -> dict[str, Any]:
     """Return the settings that a run derives from its encoder, by key.
 
-    The encoder's configuration is read in another process: its imports take seconds, and this one is to stay small.
+    The encoder's configuration is read in another process: its imports take seconds, and this process must
+    stay small.
     """
     return {} if config.optimizer.lr is not None else _in_a_fork(_derive, config, otherwise={})
 

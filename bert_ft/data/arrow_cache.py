@@ -16,12 +16,14 @@ from bert_ft.atomic_file import put_in_place, temporary_file
 from bert_ft.data.cache_entries import hold
 from bert_ft.errors import DataError
 
-# What an Arrow stream ends with: a file cut short (a full disk, a copy that was broken off) lacks it.
+# What an Arrow stream ends with: a file cut short (a full disk, an interrupted copy) lacks it.
 _END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 
 
 def cache_folder(cache_dir: Path | str | None) -> Path:
-    """Return ``cache_dir``, created if missing; without one ``$BERT_FT_CACHE``, else ``bert_ft`` in the user's cache.
+    """Return the cache folder: ``cache_dir``, else ``$BERT_FT_CACHE``, else ``bert_ft`` in the user's cache.
+
+    It is created if missing.
 
     Raises:
         DataError: the folder can't be created.
@@ -83,8 +85,8 @@ def stored_dataset(
 ) -> Dataset:
     """Return ``batches`` as a memory-mapped dataset, stored in the cache under a hash of its content.
 
-    The batches are written before their name is known: the source is read and checked in each run,
-    which is cheap compared with tokenization, so that a stale copy is never used.
+    The source is read and checked in each run, so that a stale copy is never used; this is cheap compared
+    with tokenization. So the batches are written before their name is known.
     """
     folder = cache_folder(cache_dir)
     check_writable(folder)

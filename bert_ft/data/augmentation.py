@@ -37,7 +37,7 @@ class Augmentation:
         check_limits("data.augmentation", self)
 
     def __bool__(self) -> bool:
-        """Whether it changes anything."""
+        """Return whether it changes anything."""
         return any((self.token_deletion_prob, self.token_swap_prob, self.span_mask_ratio))
 
     def __call__(
@@ -89,7 +89,7 @@ def swap(ids: np.ndarray, segments: np.ndarray, rate: float, rng: np.random.Gene
 
 
 def spans(allowed: np.ndarray, share: float, mean_length: float, rng: np.random.Generator) -> np.ndarray:
-    """``(length,)`` bool: ``share`` of the allowed tokens (rounded), in spans that special tokens interrupt."""
+    """Return ``(length,)`` bool: ``share`` of the allowed tokens, in spans that special tokens interrupt."""
     hidden = np.zeros(len(allowed), dtype=bool)
     places = np.flatnonzero(allowed)
     wanted = round(share * len(places))
@@ -105,8 +105,8 @@ def spans(allowed: np.ndarray, share: float, mean_length: float, rng: np.random.
 class AugmentedSplit:
     """A training split whose texts are changed differently in each epoch.
 
-    The change of a row depends on the seed, the epoch and the row alone: not on the batch that it is in, nor on the
-    process that reads it, so that a resumed run repeats it.
+    How a row changes depends only on the seed, the epoch and the row, not on its batch or on the process that
+    reads it. So a resumed run repeats the change.
 
     Attributes:
         split: the original rows.
@@ -126,7 +126,7 @@ class AugmentedSplit:
         return len(self.split)
 
     def __getitem__(self, batch: tuple[int, Sequence[int]]) -> TextBatch:
-        """The rows of ``(epoch, rows)`` as a packed batch."""
+        """Return the rows of ``(epoch, rows)`` as a packed batch."""
         epoch, rows = batch
         sequences, types = self.split.sequences(rows)
         changed, changed_types = [], []

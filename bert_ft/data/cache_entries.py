@@ -1,7 +1,7 @@
 """Entries of the cache folder: locked while in use; beyond a size limit the least recently used are removed.
 
 A process holds a shared lock on each file that it reads or writes; removing a file needs an exclusive lock. Locks end with
-their process, however it ends, so a file without a lock is unused or was left half-written.
+their process, however it ends, so a file without a lock is either unused or left half-written.
 """
 
 from __future__ import annotations

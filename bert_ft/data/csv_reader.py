@@ -18,8 +18,8 @@ from bert_ft.errors import DataError
 class CsvReader:
     """Delimited text; every field is a string exactly as it is in the file. Columns that aren't read aren't checked.
 
-    Python's csv module and not pandas' or Arrow's: it interprets no value as a number or as missing, and
-    it knows at which record a file is malformed. Empty lines are no records.
+    Python's csv module is used, not pandas' or Arrow's: it interprets no value as a number or as missing, and
+    knows which record is malformed. Empty lines are skipped.
 
     Args:
         path: the file.
@@ -29,7 +29,7 @@ class CsvReader:
         label: name of the label column.
 
     Raises:
-        DataError: on opening, the file has no header, a wanted column twice, or a quote isn't closed.
+        DataError: on opening: the file has no header or has a wanted column twice, or a quote isn't closed.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What to know about the data before training: one report over all splits."""
+"""The report on the data before training, over all splits."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class DataReport:
         task: facts about the task (``Targets.facts``).
         warnings: one sentence per problem that may spoil training or its score, with an override that helps,
             if there is one.
-        leaks: of every pair of splits that shares texts.
+        leaks: one for every pair of splits that share texts.
     """
 
     max_length: int
@@ -115,7 +115,7 @@ def _counts(task: Targets, labels: np.ndarray) -> dict[str, int | float]:
 def _conflicts(
     splits: Mapping[str, TokenizedSplit], keys: Mapping[str, TextKeys], task: Targets
 ) -> tuple[int, list[Conflict]]:
-    """The number of conflicts and the first few, in the order of the splits and their rows."""
+    """Return the number of conflicts and the first few, in the order of the splits and their rows."""
     all_keys = np.concatenate([keys[name].exact for name in splits])
     targets = task.target_keys(np.concatenate([split.known_labels for split in splits.values()]))
     order = np.argsort(all_keys, kind="stable")

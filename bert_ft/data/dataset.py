@@ -82,7 +82,7 @@ class TokenizedSplit:
         return len(self.index)
 
     def __getitem__(self, positions: int | Sequence[int]) -> TextBatch:
-        """One row, or several, as a packed batch."""
+        """Return one row, or several, as a packed batch."""
         positions = [positions] if isinstance(positions, int | np.integer) else positions
         sequences, types = self.sequences(positions)
         return pack(
@@ -93,7 +93,7 @@ class TokenizedSplit:
         )
 
     def sequences(self, positions: Sequence[int]) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
-        """The ids of each row at ``positions``, and their token types, or ``None`` where there are none."""
+        """Return the ids of each row at ``positions``, and their token types (``None`` if there are none)."""
         source_rows = self.index[positions]
         types = self.columns.token_type_ids
         return (

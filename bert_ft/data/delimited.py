@@ -92,8 +92,8 @@ def _all_records(path: Path, dialect: Dialect) -> Iterator[Record]:
                 place = f"row {row}" if row else "header"
                 raise DataError(
                     f"{path}, {place}: malformed: {error}; it begins in line {first_line}. Put quotes around a field "
-                    "that contains quotes, and double the inner ones; where quotation marks are characters like "
-                    f"others: {dialect.prefix}quoting=none"
+                    "that contains quotes, and double the inner ones; if quotation marks are ordinary "
+                    f"characters, set {dialect.prefix}quoting=none"
                 ) from error
             raw, num_lines = lines.taken()
             if fields is None:

@@ -34,7 +34,7 @@ class DialectSettings:
         quoting: ``quotes``, or ``none``: quotation marks are ordinary characters.
         header: whether the first row names the columns; ``None``: yes, unless ``columns`` is set and that row
             has none of the columns to read.
-        columns: column names that replace those of the header.
+        columns: column names that replace the header's.
         prefix: prefix of these keys in messages.
     """
 
@@ -73,7 +73,7 @@ class DialectSettings:
         return self
 
     def check_used(self, paths: Iterable[Path]) -> None:
-        """Raise ``ConfigError`` if a setting of delimited files is given, but none of the files can be one."""
+        """Raise ``ConfigError`` if a setting of delimited files is given, but none of the files is delimited."""
         suffixes = {unpacked_suffix(path) for path in paths}
         given = [
             name for name in ("delimiter", "quoting", "header", "columns") if getattr(self, name) is not None
@@ -86,7 +86,7 @@ class DialectSettings:
 
     @property
     def describes_table(self) -> bool:
-        """Whether they imply delimited rows, whatever the file's suffix."""
+        """Return whether the settings imply delimited rows, whatever the file's suffix."""
         return self.delimiter is not None or self.header is not None or self.columns is not None
 
 
@@ -102,10 +102,10 @@ def detect(
 
     Args:
         path: the file, which may be compressed.
-        settings: settings of the user.
+        settings: the user's settings.
         default: the delimiter for the suffix, used if several delimiters fit.
         wanted: columns to read; the delimiter that gives them is the right one.
-        label: the label column, by which rows within an unclosed field are recognized.
+        label: the label column, whose values reveal rows within an unclosed field.
 
     Raises:
         DataError: the file is empty, has columns that differ from the settings, or a quoted field isn't closed.
@@ -149,7 +149,7 @@ def detect(
 
 
 def header_of(path: Path, settings: DialectSettings, *, default: str, wanted: Sequence[str]) -> list[str]:
-    """Return the fields of the first line, by the delimiter that gives the wanted columns, for files of unknown content."""
+    """Return the fields of the first line of any file, split by the delimiter that gives the wanted columns."""
     lines = _sample(path, settings.encoding)
     if not any(line.strip("\r\n") for line in lines):
         return []
@@ -188,7 +188,7 @@ def _columns(
 def _delimiter(
     lines: list[str], default: str, quoting: str, settings: DialectSettings, wanted: Sequence[str]
 ) -> str:
-    """Return the first candidate whose header has the wanted columns, else the one that gives rows of the most fields."""
+    """Return the first candidate whose header has the wanted columns, else the one with the most fields per row."""
     candidates = (default, *(each for each in DELIMITERS if each != default))
     rows = {delimiter: _rows(lines, delimiter, quoting) for delimiter in candidates}
     if settings.columns is None and settings.header is not False and wanted:
@@ -202,14 +202,14 @@ def _delimiter(
 
 
 def _width(rows: list[list[str]]) -> int:
-    """Return the number of fields in each row of a sample, ignoring the last, which may be cut; 0 if they differ."""
+    """Return the number of fields in each row of a sample but the last, which may be cut; 0 if they differ."""
     widths = {len(row) for row in rows[:-1] or rows}
     return widths.pop() if len(widths) == 1 else 0
 
 
 def _decisions(path: Path, dialect: Dialect, default: str) -> Iterator[str]:
     if dialect.num_skipped:
-        yield f"{path}: its first line, sep={dialect.delimiter}, is Excel's and no row"
+        yield f"{path}: its first line, sep={dialect.delimiter}, is for Excel and isn't read as a row"
     elif dialect.delimiter != default:
         yield f"{path}: read with the delimiter {dialect.delimiter!r}"
     if dialect.encoding.lower() != UTF_8:

@@ -77,7 +77,7 @@ class _Stored:
 
 @dataclass(frozen=True)
 class _OfFiles:
-    """A split of a local folder of files of text, read as ``data=files`` reads them."""
+    """A split of a local folder of text files, read as ``data=files`` reads them."""
 
     readers: tuple[Reader, ...]
     boolean_column: str | None = None
@@ -91,7 +91,7 @@ class _OfFiles:
         return [note for reader in self.readers for note in reader.notes]
 
     def text_columns(self) -> list[str]:
-        """The columns whose first values are texts other than numbers."""
+        """Return the columns whose first values are texts and not numbers."""
         first = next(self.readers[0].batches(self.columns, BATCH_ROWS), {})
         return [name for name, values in first.items() if any(map(_is_text, values))]
 
@@ -226,7 +226,7 @@ class Hub:
             self.label_column,
             labels,
             class_names=split.class_names(self.label_column) if self.label_column else None,
-            # Some public sets have such pairs (QQP has 3), and their user can't mend them.
+            # Some public sets have such pairs (QQP has 3), and their user can't correct them.
             allow_half_pairs=True,
         )
         columns.check_present(split.columns, origin)

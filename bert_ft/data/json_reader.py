@@ -27,11 +27,11 @@ class JsonReader:
 
     Args:
         path: the file.
-        encoding: ``None``: as the file's byte order mark says, else UTF-8.
+        encoding: ``None`` = the encoding of the file's byte order mark, else UTF-8.
         lines_only: always read one object per line.
 
     Raises:
-        DataError: on opening, the file has no records or the first can't be read.
+        DataError: on opening: the file has no records, or the first one can't be read.
     """
 
     def __init__(self, path: Path, encoding: str | None = None, *, lines_only: bool = False) -> None:
@@ -88,7 +88,7 @@ class JsonReader:
                     is_array = row == 1 and self.form == LINES and isinstance(record, list)
                     raise DataError(
                         f"{self.path}, row {row}: {type(record).__name__} instead of an object with named values"
-                        f"{'; call a file that is one array .json' if is_array else ''}"
+                        f"{'; if the file is one array, name it .json' if is_array else ''}"
                     )
                 yield record, raw
 
@@ -132,7 +132,7 @@ class JsonReader:
             if text.startswith("]"):
                 if (text[1:] + file.read(_CHUNK)).strip(_SPACE):
                     raise DataError(
-                        f"{self.path}: more follows the array's end, row {row - 1}; one array is expected"
+                        f"{self.path}: more content follows the end of the array (row {row - 1}); one array is expected"
                     )
                 return
             start = 0 if is_first or not text.startswith(",") else 1
@@ -141,7 +141,7 @@ class JsonReader:
                 if not is_first and start == 0:
                     raise ValueError("a comma is expected between two rows")
                 value, end = decoder.raw_decode(body)
-                if end == len(body):  # a number may go on in the next chunk
+                if end == len(body):  # a number may continue in the next chunk
                     raise ValueError("the array isn't closed")
             except ValueError as error:
                 more = file.read(size)

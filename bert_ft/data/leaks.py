@@ -33,7 +33,7 @@ class Leaks:
 
 
 def find_leaks(keys: TextKeys, others: TextKeys) -> tuple[np.ndarray, np.ndarray]:
-    """Return which rows of ``keys`` have a text of ``others``, exactly, and only nearly; ``(num_rows,)`` bool each."""
+    """Return which rows of ``keys`` are exact, and which near copies of ``others``: ``(num_rows,)`` bool each."""
     exact = np.isin(keys.exact, others.exact)
     return exact, np.isin(keys.near, others.near) & ~exact
 

@@ -1,4 +1,4 @@
-"""Records of plain text files: one text per line, with or without a label in front."""
+"""Records of plain text files: one text per line, optionally with a label in front."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class LinesReader:
 
     Args:
         path: the file.
-        encoding: ``None``: as the file's byte order mark says, else UTF-8.
+        encoding: ``None`` = the encoding of the file's byte order mark, else UTF-8.
     """
 
     def __init__(self, path: Path, encoding: str | None = None) -> None:

@@ -28,7 +28,7 @@ class Masking:
         mlm_probability: probability that a token is chosen; special tokens never are.
         mask_replace_prob: share of the chosen tokens that become [MASK].
         random_replace_prob: share of the chosen tokens that become a random token; the rest stay unchanged.
-        whole_words: choose words, all of whose tokens are then chosen, at the same probability.
+        whole_words: choose whole words, with all of their tokens, at the same probability.
         at_least_one: choose one token (or word) of a text that would have none, for small evaluation sets.
     """
 
@@ -42,7 +42,8 @@ class Masking:
         check_limits("pretrain.masking", self)
         if self.mask_replace_prob + self.random_replace_prob > 1 + 1e-9:
             raise ConfigError(
-                f"pretrain.masking.mask_replace_prob={self.mask_replace_prob}: with random_replace_prob={self.random_replace_prob} it is more than 1"
+                f"pretrain.masking.mask_replace_prob={self.mask_replace_prob}: exceeds 1 together with "
+                f"random_replace_prob={self.random_replace_prob}"
             )
 
     def __call__(
@@ -52,7 +53,7 @@ class Masking:
         maskable = ~vocabulary.is_special[ids]
         if self.whole_words:
             begins = vocabulary.begins_word[ids] | ~maskable
-            begins[1:] |= ~maskable[:-1]  # what follows a special token can't go on with a word
+            begins[1:] |= ~maskable[:-1]  # a token after a special token can't continue a word
             word = np.cumsum(begins) - 1 if begins[:1].all() else np.cumsum(begins)
             draws = rng.random(len(ids))[word]
         else:
@@ -159,7 +160,7 @@ class MaskedBatch:
         ]
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> MaskedBatch:
-        """The same batch with its tensors on ``device``."""
+        """Return the same batch with its tensors on ``device``."""
         return replace(
             self,
             text=self.text.to(device, non_blocking),
@@ -172,8 +173,8 @@ class MaskedBatch:
 class MaskedSplit:
     """A split whose texts are masked differently in each epoch.
 
-    The mask of a row depends on the seed, the epoch and the row alone: not on the batch that it is in, nor on the
-    process that reads it, so that a resumed run repeats it.
+    A row's mask depends only on the seed, the epoch and the row, not on its batch or on the process that
+    reads it. So a resumed run repeats the mask.
 
     Attributes:
         split: the texts.
@@ -191,7 +192,7 @@ class MaskedSplit:
         return len(self.split)
 
     def __getitem__(self, batch: tuple[int, Sequence[int]]) -> MaskedBatch:
-        """The rows of ``(epoch, rows)``."""
+        """Return the rows of ``(epoch, rows)``, masked."""
         epoch, rows = batch
         sequences, types = self.split.sequences(rows)
         masked, chosen = [], []

@@ -1,4 +1,4 @@
-"""``config.json`` of an encoder, or of a saved folder that no class of transformers can run.
+"""``config.json`` of an encoder, or of a saved folder that no transformers class can run.
 
 An Auto class would load the encoder of such a folder, put a new head on it, and give random predictions. So its file has a model
 type of its own, and the encoder's configuration is inside it, as in transformers' composite models: the encoder's own class

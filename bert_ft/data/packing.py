@@ -40,7 +40,7 @@ class TextBatch:
         states: ``(num_tokens, hidden_size)`` output of the encoder's lower layers, from which the encoder continues;
             ``None`` where it starts from the ids.
         num_layers_done: number of layers, above the embeddings, that are already applied to ``states``.
-        order: ``(num_sequences,)`` int64, the place of each sequence among those that ``pack`` was given.
+        order: ``(num_sequences,)`` int64, the position that each sequence had in the input of ``pack``.
     """
 
     input_ids: Tensor
@@ -66,7 +66,7 @@ class TextBatch:
         return self.num_sequences
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> TextBatch:
-        """The same batch with its tensors on ``device``."""
+        """Return the same batch with its tensors on ``device``."""
         tensors: dict[str, Any] = {
             name: value.to(device, non_blocking=non_blocking)
             for name, value in vars(self).items()
@@ -110,7 +110,7 @@ class TextBatch:
 
 
 def length_groups(lengths: Sequence[int]) -> list[LengthGroup]:
-    """The runs of equal neighbours in ``lengths``; sequences without tokens belong to none."""
+    """Return the runs of equal neighbors in ``lengths``; sequences without tokens belong to none."""
     groups: list[LengthGroup] = []
     start = 0
     for length, run in groupby(lengths):
@@ -128,7 +128,7 @@ def pack(
     token_type_ids: Sequence[np.ndarray] | None = None,
     labels: Sequence[int] | np.ndarray | None = None,
 ) -> TextBatch:
-    """A batch of ``sequences`` (one integer array of ids each), ordered by length.
+    """Return a batch of ``sequences`` (one integer array of ids each), ordered by length.
 
     The order is stable: sequences of one length keep the order in which they were given.
     """
@@ -156,7 +156,7 @@ def _concatenate(parts: Sequence[np.ndarray], order: np.ndarray) -> Tensor:
 
 
 def pad(packed: Tensor, batch: TextBatch, value: float = 0) -> Tensor:
-    """``(num_tokens, ...)`` as ``(num_sequences, longest, ...)``, filled up with ``value``."""
+    """Return ``(num_tokens, ...)`` as ``(num_sequences, longest, ...)``, padded with ``value``."""
     shape = (batch.num_sequences, max(batch.lengths), *packed.shape[1:])
     padded = packed.new_full(shape, value)
     padded[padding_mask(batch)] = packed
@@ -164,11 +164,11 @@ def pad(packed: Tensor, batch: TextBatch, value: float = 0) -> Tensor:
 
 
 def unpad(padded: Tensor, batch: TextBatch) -> Tensor:
-    """``(num_sequences, longest, ...)`` as ``(num_tokens, ...)``: the inverse of ``pad``."""
+    """Return ``(num_sequences, longest, ...)`` as ``(num_tokens, ...)``: the inverse of ``pad``."""
     return padded[padding_mask(batch)]
 
 
 def padding_mask(batch: TextBatch) -> Tensor:
-    """``(num_sequences, longest)``, True where there is a real token."""
+    """Return ``(num_sequences, longest)``, True where there is a real token."""
     lengths = batch.cu_seqlens.diff()
     return torch.arange(max(batch.lengths), device=lengths.device) < lengths[:, None]

@@ -21,7 +21,7 @@ class ParquetReader:
     """A parquet file, read a few rows at a time.
 
     Raises:
-        DataError: on opening, the file isn't parquet.
+        DataError: on opening: the file isn't parquet.
     """
 
     def __init__(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""From a source and a tokenizer to splits that are ready for training, and the report on them."""
+"""Turn a source and a tokenizer into splits ready for training, and the report on them."""
 
 from __future__ import annotations
 
@@ -89,8 +89,8 @@ def prepare(
     for raw in loaded.splits.values():
         if not is_labelled(raw):
             raise DataError(
-                f"{raw.origin}: has no labels, which fine-tuning and its tests need; a txt file has them in front of each "
-                "text, with a tab between them, or as __label__name"
+                f"{raw.origin}: has no labels, but fine-tuning and testing need them; in a txt file, put a "
+                "label and a tab, or __label__name, in front of each text"
             )
     notes = list(loaded.notes)
     train = loaded.splits["train"]
@@ -156,14 +156,14 @@ def _without_copies(part: _Part, notes: list[str]) -> _Part:
     dropped = len(part.rows) - len(kept)
     if dropped == 0:
         return part
-    notes.append(f"{part.rows.origin}: {dropped} rows were dropped that repeat the text of an earlier one")
+    notes.append(f"{part.rows.origin}: {dropped} rows that repeat the text of an earlier one were dropped")
     return part.select(kept)
 
 
 def _set_aside(
     train: _Part, missing: dict[str, float], task: Targets, seed: int, notes: list[str]
 ) -> dict[str, _Part]:
-    """Return the missing splits, and what is left of ``train``; near copies of a text stay in one split."""
+    """Return the missing splits, and the rest of ``train``; near copies of a text stay in one split."""
     if not any(missing.values()):
         return {}
     strata = task.strata(train.rows.known_labels)

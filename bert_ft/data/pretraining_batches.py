@@ -33,7 +33,7 @@ class PretrainingBatch:
         return len(self.text)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> PretrainingBatch:
-        """The same batch with its tensors on ``device``."""
+        """Return the same batch with its tensors on ``device``."""
         return replace(
             self,
             text=self.text.to(device, non_blocking),
@@ -58,7 +58,7 @@ class PretrainingSplit:
         return len(self.split)
 
     def __getitem__(self, batch: tuple[int, Sequence[int]]) -> PretrainingBatch:
-        """The rows of ``(epoch, rows)``."""
+        """Return the batch of ``(epoch, rows)``."""
         masked = None if self.masked is None else self.masked[batch]
         text = self.split[batch[1]] if masked is None else masked.text
         return PretrainingBatch(text, text_keys(text), masked)

@@ -1,4 +1,4 @@
-"""Which texts the pre-training stage sees, and which of them are held out to evaluate it."""
+"""Choose the texts of the pre-training stage, and hold some out to evaluate it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from bert_ft.data.texts import TextKeys, text_columns
 from bert_ft.data.tokenization import FastTokenizer, tokenize
 from bert_ft.errors import DataError
 
-LEAST_HELD_OUT = 2  # different texts, where there are so many: one alone has no other to be told apart from
+LEAST_HELD_OUT = (
+    2  # different texts, if there are as many: a contrastive loss needs another text to compare with
+)
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def pretraining_texts(
     compares: bool = False,
     cache_dir: Path | str | None = None,
 ) -> PretrainingTexts:
-    """Return the texts of ``source`` without copies of those of ``evaluation``, some of them held out.
+    """Return the texts of ``source`` without copies of evaluation texts, some of them held out.
 
     Copies are texts that differ only in case, white space or Unicode form; copies are held out together.
 
@@ -126,7 +128,7 @@ def pretraining_texts(
 
 
 def _forbidden(texts: Dataset, evaluation: Sequence[TokenizedSplit]) -> np.ndarray:
-    """Keys of what a row of ``texts`` must not be: a row of ``evaluation``, or a text of a pair where it is a single one."""
+    """Return the keys of the rows of ``evaluation`` and, if ``texts`` aren't pairs, of each text in its pairs."""
     keys = [np.empty(0, dtype=np.uint64)]
     for split in evaluation:
         keys.append(TextKeys.of(split.texts).near)
@@ -138,7 +140,7 @@ def _forbidden(texts: Dataset, evaluation: Sequence[TokenizedSplit]) -> np.ndarr
 
 
 def _held_out(keys: np.ndarray, ratio: float, seed: int, num_kept: int) -> np.ndarray:
-    """``(num_rows,)`` bool; rows of one key stay together, and at least ``num_kept`` keys aren't held out."""
+    """Return ``(num_rows,)`` bool; rows of one key stay together, and ``num_kept`` keys or more aren't held out."""
     unique, group_of = np.unique(keys, return_inverse=True)
     order = np.random.default_rng(seed).permutation(len(unique))
     sizes = np.bincount(group_of)[order]

@@ -1,4 +1,4 @@
-"""Whether quotation marks in a delimited file enclose fields, and fields that swallowed the rows below them."""
+"""Decide whether quotation marks in a file enclose fields, and find fields that swallow the rows below."""
 
 from __future__ import annotations
 
@@ -35,9 +35,10 @@ class _Found:
 def quoting_of(path: Path, dialect: Dialect, label: str | None) -> tuple[Dialect, list[str]]:
     """Return the dialect with its quoting decided, and notes on it.
 
-    Quotes enclose fields as in RFC 4180 if the file can be read so. If it can't, or a field takes in lines that look like
-    rows, with labels that other rows have, a quote isn't closed. Then a file with tabs is one without quoting, as benchmarks
-    are published, if each of its lines has as many fields as the header; any other is refused.
+    Quotes enclose fields as in RFC 4180 if the file can be read that way. If it can't, or if a field contains
+    lines that look like rows and have the labels of other rows, a quote isn't closed. Then a tab-separated
+    file, as benchmarks are published, is read without quoting if each line has as many fields as the header;
+    any other file is refused.
 
     Raises:
         DataError: a field isn't closed, with the row in which it begins.
@@ -58,9 +59,9 @@ def quoting_of(path: Path, dialect: Dialect, label: str | None) -> tuple[Dialect
     assert swallowed is not None
     row, num_lines, _ = swallowed
     raise DataError(
-        f"{path}, row {row}: a quoted field begins here and spans {num_lines} lines, which look like rows of their own: a "
-        f"quotation mark isn't closed. Mend that row, or set {dialect.prefix}quoting=none (quotation marks are characters "
-        f"like others) or {dialect.prefix}quoting=quotes (it is one field)"
+        f"{path}, row {row}: a quoted field begins here and spans {num_lines} lines, which look like rows of "
+        f"their own: a quotation mark isn't closed. Correct that row, or set {dialect.prefix}quoting=none "
+        f"(quotation marks are ordinary characters) or {dialect.prefix}quoting=quotes (it is one field)"
     )
 
 
@@ -127,7 +128,7 @@ def _plain(lines: list[str], dialect: Dialect) -> Iterator[list[str]]:
 
 
 def _fits(path: Path, plain: Dialect) -> bool:
-    """Whether each line is a row of as many fields as there are columns, and the header has no quotes."""
+    """Return whether each line has as many fields as there are columns, and the header has no quotes."""
     lines = records(path, replace(plain, has_header=False))
     if plain.has_header and any('"' in name for name in next(lines).fields):
         return False

@@ -39,10 +39,10 @@ class RawSplit:
 
 @dataclass(frozen=True)
 class LoadedSplits:
-    """What a source gives: ``train`` always, ``validation`` and ``test`` where it has them.
+    """The splits of a source: always ``train``, and ``validation`` and ``test`` if it has them.
 
     Attributes:
-        notes: sentences on what a user might not expect, e.g. a split that was left out.
+        notes: sentences on things that a user might not expect, e.g. a split that was left out.
         text_column: the name of the text column in the training rows.
         text_pair_column: the same for the second text of a pair.
     """
@@ -93,5 +93,5 @@ def are_booleans(batches: Iterable[list[Any]]) -> bool:
 
 
 def boolean_name(value: Any) -> Any:
-    """Return the text ``true`` or ``false``, as JSON and parquet give it, for one of a csv file."""
+    """Return ``true`` or ``false``, as JSON and parquet give it, for the ``True`` or ``False`` of a csv file."""
     return _BOOLEANS.get(value, value) if isinstance(value, str) else value

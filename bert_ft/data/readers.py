@@ -50,7 +50,7 @@ def open_reader(
     Args:
         path: the file; its suffix may be followed by one of ``PACKED``.
         settings: settings for csv, tsv and txt files; the encoding also applies to JSON.
-        wanted: names of the columns to read, by which the delimiter is detected.
+        wanted: names of the columns to read; they serve to detect the delimiter.
         label: name of the label column.
 
     Raises:
@@ -63,10 +63,10 @@ def open_reader(
     settings = settings or DialectSettings()
     suffix = unpacked_suffix(path)
     if suffix not in SUFFIXES:
-        allowed = f"{', '.join(SUFFIXES)}, each also with {', '.join(PACKED)}"
+        allowed = f"{', '.join(SUFFIXES)}, each optionally followed by {', '.join(PACKED)}"
         advice = "save the sheet as csv; " if suffix in _EXCEL_SUFFIXES else ""
         if not suffix and path.suffix:  # data.zip
-            advice = f"name what is inside as well, e.g. {path.stem}.csv{path.suffix}; "
+            advice = f"add the suffix of the file inside, e.g. {path.stem}.csv{path.suffix}; "
         raise DataError(f"{path}: unknown suffix {suffix!r}; {advice}choose one of {allowed}")
     if path.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty")
@@ -80,7 +80,7 @@ def open_reader(
 
 
 def _is_table(path: Path, settings: DialectSettings, wanted: Sequence[str]) -> bool:
-    """Whether the first line of a text file names two or more wanted columns."""
+    """Return whether the first line of a text file names two or more wanted columns."""
     return len(wanted) > 1 and set(wanted) <= set(header_of(path, settings, default="\t", wanted=wanted))
 
 

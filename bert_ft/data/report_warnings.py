@@ -46,14 +46,14 @@ def report_warnings(
 
 
 def split_warnings(split: SplitReport, max_length: int, limit: int) -> Iterator[str]:
-    """Yield what concerns the texts of one split alone, as the end of a sentence about it."""
+    """Yield warnings about the texts of a single split, as ends of sentences about it."""
     if split.truncated_ratio:
         yield (
             f"{split.truncated_ratio:.1%} of the rows are longer than data.max_length={max_length} and lose "
             f"{split.lost_ratio:.1%} of all tokens{_longer(split, max_length, limit)}"
         )
     if split.num_duplicates:
-        yield f"rows that repeat the text of an earlier one: {split.num_duplicates}: data.deduplicate=true drops them"
+        yield f"rows that repeat the text of an earlier one: {split.num_duplicates}; data.deduplicate=true drops them"
     yield from TokenUse(split.unknown_ratio, split.tokens_per_word).warnings()
 
 
@@ -70,7 +70,7 @@ def _leak(leaks: Leaks) -> str:
     effect = "its score will be too good" if leaks.other == "train" else "their scores aren't independent"
     more = " …" if leaks.num_exact + leaks.num_near > len(leaks.rows) else ""
     return (
-        f"{leaks.split}: rows with the text of a {other} row: {leaks.num_exact}, with all of it but case, white space or "
-        f"Unicode form: {leaks.num_near}; {effect}: take them out of one of the two "
+        f"{leaks.split}: rows with the same text as a {other} row: {leaks.num_exact}, with the same text "
+        f"except case, white space or Unicode form: {leaks.num_near}; {effect}: remove them from one of the two splits "
         f"(rows {', '.join(map(str, leaks.rows))}{more})"
     )

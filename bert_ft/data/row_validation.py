@@ -42,7 +42,7 @@ class Columns:
 
     @property
     def schema(self) -> pa.Schema:
-        """The schema of the checked rows: ``text``, ``text_pair`` and ``label``, as far as they exist."""
+        """The schema of the checked rows: ``text`` and, if they exist, ``text_pair`` and ``label``."""
         given = {"text": self.text, "text_pair": self.text_pair, "label": self.label}
         types = {"label": self.labels.stored_type}
         return pa.schema(
@@ -66,7 +66,7 @@ class Columns:
                     f"{shown_names(existing)}{advice}"
                 )
         if len(set(self.names)) < len(self.names):
-            raise DataError(f"{origin}: one column can't be two things: {', '.join(self.names)}")
+            raise DataError(f"{origin}: the same column is used twice: {', '.join(self.names)}")
 
 
 def shown_names(names: Sequence[str], most: int = 30) -> str:
@@ -107,7 +107,7 @@ def checked_rows(
         raise DataError(f"{origin}: there are no rows")
     if notes is not None and spaced.num_rows:
         notes.append(
-            f"{origin}: labels with white space at their ends, which was taken away: {spaced.num_rows} "
+            f"{origin}: labels with white space at their ends, which was removed: {spaced.num_rows} "
             f"(the first is {spaced.first!r} in row {spaced.first_row})"
         )
 
@@ -148,7 +148,7 @@ def _is_blank(text: Any, place: str) -> bool:
         return not text.strip()
     if text is None or text != text:  # NaN, which stands for a missing value
         raise DataError(f"{place}: the text is missing; fill it or drop the row")
-    raise DataError(f"{place}: {repr(text)} ({type(text).__name__}) is no text; write it as a string")
+    raise DataError(f"{place}: {repr(text)} ({type(text).__name__}) isn't a text; write it as a string")
 
 
 def _labels(values: list[Any], columns: Columns, origin: str, first_row: int) -> list[Any]:

@@ -59,7 +59,7 @@ def load_splits(source: Any, cache_dir: CacheDir, labels: LabelReader) -> Loaded
 
 @dataclass(frozen=True)
 class Files:
-    """Files of texts, read by their suffix (``bert_ft.data.readers.SUFFIXES``).
+    """Text files, read according to their suffix (``bert_ft.data.readers.SUFFIXES``).
 
     Attributes:
         label_column: ``None`` for texts without labels; a file of plain lines has none in any case.
@@ -131,7 +131,7 @@ def read_unlabelled(
 
 
 def _checked(readers: dict[str, Reader], wanted: Columns) -> dict[str, tuple[Reader, Columns]]:
-    """Return each reader with its columns to read, which were found."""
+    """Return each reader with the columns to read, after checking that they exist."""
     found = {}
     for name, reader in readers.items():
         columns = wanted
@@ -174,7 +174,7 @@ def read_rows(
     Raises:
         DataError: the file, a text column or a text can't be used.
     """
-    columns = Columns(text_column, text_pair_column, allow_half_pairs=True)  # nothing is learnt from them
+    columns = Columns(text_column, text_pair_column, allow_half_pairs=True)  # nothing is learned from them
     reader = open_reader(path, wanted=columns.names)
     columns.check_present(reader.columns, str(reader.path))
     schema = reader.schema()

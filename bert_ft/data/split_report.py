@@ -1,4 +1,4 @@
-"""What a data report counts of one split.
+"""Counts of one split in a data report.
 
 A new count is an attribute of ``SplitReport``, its value in ``SplitReport.of``, and its column in ``bert_ft.split_columns``.
 """
@@ -43,7 +43,8 @@ class SplitReport:
         lost_ratio: share of all tokens that is cut away.
         num_duplicates: number of rows whose exact text is in an earlier row of the split.
         num_leaks: number of rows whose exact text is also in the training split; 0 for that split itself.
-        num_near_leaks: number of other rows whose text differs from one there only in case, white space or Unicode form.
+        num_near_leaks: number of other rows whose text differs from a training text only in case, white space
+            or Unicode form.
         leak_rows: numbers of the first rows that are leaks of either kind.
         unknown_ratio: share of unknown tokens.
         tokens_per_word: mean number of tokens per word.

@@ -1,4 +1,4 @@
-"""Setting rows aside for validation and test, and dropping copies."""
+"""Set rows aside for validation and test, and drop copies."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _quotas(strata: np.ndarray, ratio: float, rng: np.random.Generator) -> np.nd
 
 
 def _one_group_per_stratum(strata: np.ndarray, rank: np.ndarray, group_of: np.ndarray) -> np.ndarray:
-    """Return the first group by rank of each stratum."""
+    """Return each stratum's first group by rank."""
     by_rank = np.argsort(rank, kind="stable")
     _, position = np.unique(strata[by_rank], return_index=True)
     return group_of[by_rank[position]]

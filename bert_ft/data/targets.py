@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from bert_ft.errors import DataError
 
-if TYPE_CHECKING:  # a configuration is judged by its task before anything heavy is loaded
+if TYPE_CHECKING:  # a configuration is checked against its task before anything heavy is loaded
     import numpy as np
     import pyarrow as pa
 
@@ -61,9 +61,10 @@ class LabelTexts:
 
 
 class Targets(Protocol):
-    """The targets of rows.
+    """How labels become targets.
 
-    Targets are an array with an entry for each row, ``(num_rows,)`` or ``(num_rows, width)``, as batches will have them.
+    Targets are an array with an entry for each row, ``(num_rows,)`` or ``(num_rows, width)``; batches have
+    the same form.
     """
 
     @property
@@ -71,7 +72,7 @@ class Targets(Protocol):
         """How a source reads labels."""
 
     def fitted(self, labels: pa.ChunkedArray, origin: str = "train") -> Self:
-        """Return the task with what it takes from the stored labels of the training rows."""
+        """Return the task, fitted to the stored labels of the training rows."""
 
     def encode(
         self, labels: pa.ChunkedArray, *, origin: str = "", rows: np.ndarray | None = None
@@ -88,7 +89,7 @@ class Targets(Protocol):
         """Return one row's target as a message shows it."""
 
     def summary(self, targets: np.ndarray) -> dict[str, int | float]:
-        """Return what the data report counts of a split: name → number."""
+        """Return the counts of a split for the data report: name → number."""
 
     def summary_warnings(self, summary: Mapping[str, int | float]) -> Iterator[str]:
         """Yield problems that may spoil training or its score, each as the end of a sentence about the split."""
@@ -99,7 +100,7 @@ class Targets(Protocol):
         """Yield warnings about all summaries, as sentences; ``set_aside``: splits cut from the training rows."""
 
     def facts(self) -> dict[str, Any]:
-        """Return what the data report records of the task, in plain types, for readers of a run folder."""
+        """Return facts about the task for the data report, in plain types."""
 
 
 def label_text(value: Any, place: str) -> str:
@@ -117,7 +118,7 @@ def label_text(value: Any, place: str) -> str:
     if isinstance(value, int | float | Decimal):
         return str(value)
     raise DataError(
-        f"{place}: {repr(value)} ({type(value).__name__}) is no label; allowed are texts, numbers and booleans"
+        f"{place}: {repr(value)} ({type(value).__name__}) isn't a label; allowed are texts, numbers and booleans"
     )
 
 

@@ -1,4 +1,4 @@
-"""Opening text files: decompressed and decoded so that an invalid byte can be reported with its row."""
+"""Open text files, decompressed and decoded so that an invalid byte can be reported with its row."""
 
 from __future__ import annotations
 
@@ -35,11 +35,14 @@ _WRITTEN = (
 )
 _SAME = {".ndjson": ".jsonl", ".tab": ".tsv"}
 _FOREIGN = (
-    (b"\x1f\x8b", "is packed; call it {path.name}.gz"),
-    (b"\x28\xb5\x2f\xfd", "is packed; call it {path.name}.zst"),
-    (b"PK\x03\x04", "is packed or an Excel file; save a workbook as csv, or call an archive {path.name}.zip"),
+    (b"\x1f\x8b", "is compressed; rename it to {path.name}.gz"),
+    (b"\x28\xb5\x2f\xfd", "is compressed; rename it to {path.name}.zst"),
+    (
+        b"PK\x03\x04",
+        "is a zip archive or an Excel file; rename an archive to {path.name}.zip, or save a workbook as csv",
+    ),
     (b"\xd0\xcf\x11\xe0", "is an Excel file; save it as csv"),
-    (b"PAR1", "is a parquet file; call it {path.stem}.parquet"),
+    (b"PAR1", "is a parquet file; rename it to {path.stem}.parquet"),
     (b"version https://git-lfs", "is a pointer to the file, not the file; fetch it with `git lfs pull`"),
     (b"<!doctype html", "is a web page, perhaps in place of a download; fetch the file itself"),
     (b"<html", "is a web page, perhaps in place of a download; fetch the file itself"),
@@ -140,7 +143,7 @@ def open_text(path: Path, encoding: str | None = None) -> Iterator[TextIO]:
 
     Args:
         path: the file.
-        encoding: ``None``: as the byte order mark says, else UTF-8.
+        encoding: ``None`` = the encoding of the byte order mark, else UTF-8.
 
     Raises:
         DataError: the file can't be read, or it is compressed and damaged.
@@ -154,12 +157,12 @@ def open_text(path: Path, encoding: str | None = None) -> Iterator[TextIO]:
             )
     except UnicodeError as error:
         raise DataError(
-            f"{path}: can't be read as {encoding}: {error}; set data.encoding to what it was written in"
+            f"{path}: can't be read as {encoding}: {error}; set data.encoding to the encoding of the file"
         ) from error
 
 
 def _codec(encoding: str, marked: str | None) -> str:
-    """Return a codec that skips a byte order mark; codecs with an explicit byte order don't."""
+    """Return the codec that skips a byte order mark; those with an explicit byte order don't skip it."""
     name = codecs.lookup(encoding).name
     if name == UTF_8:
         return "utf-8-sig"
@@ -178,11 +181,11 @@ def check_text(text: str, place: str, encoding: str = UTF_8) -> None:
 
 
 def _otherwise(text: str) -> str:
-    """Return how the text would read in the most common encoding other than UTF-8."""
+    """Return how to read the text, and an excerpt of it in the most common encoding besides UTF-8."""
     try:
         shown = text.encode(UTF_8, "surrogateescape").decode("cp1252")
     except UnicodeError:
-        return "save the file as UTF-8, or set data.encoding to what it was written in"
+        return "save the file as UTF-8, or set data.encoding to the encoding of the file"
     start = next(i for i, (a, b) in enumerate(zip(text, shown, strict=False)) if a != b)
     excerpt = shown[max(0, start - 20) : start + 20]
     return f"save the file as UTF-8, or set data.encoding: data.encoding=cp1252 would give {excerpt!r}"

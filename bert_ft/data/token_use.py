@@ -47,13 +47,13 @@ class TokenUse:
         """Yield reasons to use a different encoder, each as the end of a sentence about the split."""
         if self.unknown_ratio > MOST_UNKNOWN:
             yield (
-                f"{self.unknown_ratio:.0%} of the tokens are unknown to the encoder's vocabulary; take one of the texts' "
-                f"language: {OTHER_ENCODER}"
+                f"{self.unknown_ratio:.0%} of the tokens are unknown to the encoder's vocabulary; use an "
+                f"encoder for the texts' language: {OTHER_ENCODER}"
             )
         elif is_counted and self.tokens_per_word > MOST_TOKENS_PER_WORD:
             yield (
-                f"{self.tokens_per_word:.1f} tokens for each word: the encoder's vocabulary hardly knows them; take one of "
-                f"the texts' language: {OTHER_ENCODER}"
+                f"{self.tokens_per_word:.1f} tokens per word: the encoder's vocabulary doesn't suit these "
+                f"texts; use an encoder for their language: {OTHER_ENCODER}"
             )
 
 

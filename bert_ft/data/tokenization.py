@@ -104,8 +104,8 @@ def length_limit(tokenizer: FastTokenizer, max_length: int | None) -> int:
         return max_length
     if tokenizer.model_max_length >= VERY_LARGE_INTEGER:
         raise DataError(
-            f"data.max_length=null: the tokenizer of {tokenizer.name_or_path} has no limit to take; "
-            "set data.max_length to a number of tokens"
+            f"data.max_length=null: the tokenizer of {tokenizer.name_or_path} has no length limit; set "
+            "data.max_length to a number of tokens"
         )
     return tokenizer.model_max_length
 
@@ -173,7 +173,7 @@ def tokenize(
 
 
 class _RowEncoder:
-    """A private copy of a tokenizer that also counts what truncation takes away."""
+    """A private copy of a tokenizer that also counts what truncation removes."""
 
     def __init__(self, tokenizer: FastTokenizer, max_length: int, is_pair: bool) -> None:
         self.num_special_tokens = tokenizer.num_special_tokens_to_add(pair=is_pair)
@@ -183,7 +183,7 @@ class _RowEncoder:
                 f"at least {self.num_special_tokens + 1} are needed"
             )
         self.with_token_types = is_pair and "token_type_ids" in tokenizer.model_input_names
-        # Copies: on the tokenizer itself these settings would stay behind for whoever uses it next.
+        # Copies: on the tokenizer itself these settings would remain for its next user.
         serialized = tokenizer.backend_tokenizer.to_str()
         self._full = Tokenizer.from_str(serialized)
         self._full.no_padding()

@@ -130,7 +130,7 @@ def _lowers(normalizer: Any) -> bool:
 
 
 def _add_tokens(tokenizer: FastTokenizer, texts: Sequence[str]) -> None:
-    """Give each text a token, in place; where texts are lower-cased, one in capital letters is the same token."""
+    """Add a token for each text, in place; if texts are lower-cased, texts that differ by case share a token."""
     folds = lowercases(tokenizer)
     known = set(tokenizer.get_vocab())
     added: dict[str, str] = {}  # as it is looked for → as it was given
@@ -138,11 +138,11 @@ def _add_tokens(tokenizer: FastTokenizer, texts: Sequence[str]) -> None:
         looked_for = text.lower() if folds else text
         if not text.strip() or text != text.strip():
             raise ConfigError(
-                f"{_KEY}.added_tokens: {text!r} is empty or begins or ends with a space; take that away"
+                f"{_KEY}.added_tokens: {text!r} is empty or begins or ends with a space; correct it"
             )
         if looked_for in added:
             raise ConfigError(
-                f"{_KEY}.added_tokens: {text!r} is there already as {added[looked_for]!r}; leave one out"
+                f"{_KEY}.added_tokens: {text!r} is the same token as {added[looked_for]!r}; remove one"
             )
         added[looked_for] = text
     new = [text for looked_for, text in added.items() if looked_for not in known]

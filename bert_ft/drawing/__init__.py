@@ -1,1 +1,1 @@
-"""From numpy arrays to matplotlib figures. Pure: reads no file, computes no statistic, leaves nothing global behind."""
+"""From numpy arrays to matplotlib figures. Pure: reads no file, computes no statistic, leaves no global state."""

@@ -1,4 +1,4 @@
-"""What the heads look at: one number for each head, and the attention within single texts."""
+"""Pictures of attention: one number for each head, and the attention within single texts."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def draw_text_attention(tokens: Sequence[str], attention: NDArray, title: str) -
     ends: dict[str, Any] = {"orientation": "horizontal", "ticks": [0, 0.05, 0.25, 0.5, 1]}
     names_of_ends = ["0", "5%", "25%", "50%", "100%"]
     style.color_bar(figure, image, "", names=names_of_ends, cax=style.axes_at(figure, *scale), **ends)
-    _caption(figure, scale, "attention, share of a row's (square-root scale)")
+    _caption(figure, scale, "share of the row's attention (square-root scale)")
     return figure
 
 

@@ -27,7 +27,7 @@ DIGIT = 0.66  # width of a digit and its margin, in sizes of the letters
 def draw_top_probabilities(
     probabilities: NDArray, is_correct: NDArray, num_classes: int, title: str
 ) -> Figure:
-    """Draw histograms of the top probability ``(rows,)`` of correct rows above and of wrong ones below, each to its scale."""
+    """Draw histograms of the top probability ``(rows,)``: correct rows above, wrong ones below, on separate scales."""
     figure = style.new_figure(3.6)
     upper, lower = figure.subplots(2, 1, sharex=True)
     edges = np.linspace(0, 1, NUM_BARS + 1)
@@ -55,14 +55,14 @@ def draw_top_probabilities(
 def draw_reliability(
     edges: NDArray, counts: NDArray, confidence: NDArray, accuracy: NDArray, title: str
 ) -> Figure:
-    """Draw the share of correct rows in each bin of confidence, what it should be, and the number of rows.
+    """Draw the share of correct rows in each bin of confidence, the ideal share, and the number of rows.
 
     Args:
         edges: ``(bins + 1,)`` of the bins.
         counts: ``(bins,)`` rows.
         confidence: ``(bins,)`` mean top probability; NaN in empty bins.
         accuracy: ``(bins,)``; NaN in empty bins.
-        title: above the picture.
+        title: title above the picture.
     """
     figure = style.new_figure(4.6)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))

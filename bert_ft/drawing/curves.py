@@ -100,7 +100,7 @@ def _look(line: Line, place: int) -> dict[str, Any]:
 
 
 def _labelled(lines: Sequence[Line]) -> set[str]:
-    """Return the names in the legend: all, or only some evenly spaced ones of many lines colored by depth."""
+    """Return the names in the legend: all of them or, for many lines colored by depth, some evenly spaced ones."""
     if len(lines) <= MAX_LABELLED or any(line.depth is None for line in lines):
         return {line.name for line in lines}
     places = np.linspace(0, len(lines) - 1, MAX_LABELLED).round().astype(int)

@@ -36,10 +36,10 @@ def draw_heat_maps(
     """Draw at least one map, two to a row, with the same color scale.
 
     Args:
-        maps: one or more.
-        color: what the colors measure, with its unit.
+        maps: one or more maps.
+        color: name and unit of the values.
         is_log: whether the scale is logarithmic.
-        limits: of the scale; ``None`` = those of the values, from 0 unless ``is_log``.
+        limits: limits of the scale; ``None`` = the limits of the values, but from 0 unless ``is_log``.
     """
     columns = min(2, len(maps))
     lines = [maps[start : start + columns] for start in range(0, len(maps), columns)]

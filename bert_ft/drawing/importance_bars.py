@@ -20,7 +20,7 @@ class ImportancePanel:
 
     title: str
     shares: Mapping[str, Mapping[str, float]]  # evaluator → parameter → share between 0 and 1
-    # likewise, the standard deviation of each share; drawn as a whisker
+    # the standard deviation of each share, drawn as a whisker
     spreads: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 

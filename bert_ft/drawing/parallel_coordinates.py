@@ -40,10 +40,10 @@ def draw_parallel_coordinates(
     """Draw the trials' lines, better ones darker, and the best ones thick and in front.
 
     Args:
-        coordinates: at least two.
+        coordinates: two or more axes.
         ranks: ``(trials,)``, from 0 for the best to 1 for the worst.
         num_best: number of thick lines.
-        title: above the picture.
+        title: title above the picture.
     """
     width = style.WIDTH - LEFT - RIGHT
     longest = max(len(style.one_line(each.name, MOST)) for each in coordinates)
@@ -89,7 +89,7 @@ def draw_parallel_coordinates(
 
 
 def _fitting(labels: dict[float, str]) -> list[tuple[float, str]]:
-    """Return, from below, the labels that don't touch the one before."""
+    """Return the labels that fit: from the bottom up, those that don't touch the last one kept."""
     found: list[tuple[float, str]] = []
     for share, label in sorted(labels.items()):
         if not found or share - found[-1][0] >= LEAST_GAP:

@@ -17,7 +17,7 @@ from bert_ft.drawing.trials import MARKS, value_ticks
 class Front:
     """A pair of objectives."""
 
-    x: str  # name of the first, and whether less or more is better
+    x: str  # name of the first, and whether lower or higher is better
     y: str  # the same of the second
     values: NDArray  # (trials, 2)
     is_front: NDArray  # (trials,), whether no other trial beats it in all objectives of the study

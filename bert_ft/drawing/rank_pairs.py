@@ -19,10 +19,10 @@ def draw_rank_pairs(scales: Sequence[Scale], places: NDArray, ranks: NDArray, ti
     """Draw a panel for each pair of two to five parameters, one point per trial, better ones darker.
 
     Args:
-        scales: of the parameters.
-        places: ``(trials, parameters)``; NaN if a trial lacks the parameter.
+        scales: axes of the parameters.
+        places: positions ``(trials, parameters)``; NaN if a trial lacks the parameter.
         ranks: ``(trials,)``, from 0 for the best to 1 for the worst.
-        title: above the picture.
+        title: title above the picture.
     """
     size = len(scales) - 1
     inches = 7.0 / size

@@ -1,4 +1,4 @@
-"""Where the rows lie in the space of the vectors that the head gets."""
+"""A picture of the head's input vectors, projected to a plane."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def draw_plane(
         is_wrong: ``(rows,)``.
         names: ``(classes,)``.
         explained: ``(2,)``, share of the variance along each axis.
-        title: above the picture.
+        title: title above the picture.
     """
     figure = style.new_figure(5.4)
     axes = figure.subplots()

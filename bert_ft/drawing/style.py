@@ -104,7 +104,7 @@ def steps_along(axis: Axis) -> None:
 
 
 def show_nothing(patch: Patch) -> None:
-    """Hatch a place without a value; plain gray would look like a value of the scale in gray print."""
+    """Hatch cells without a value; plain gray would look like a value of the scale in gray print."""
     patch.set(facecolor="white", edgecolor=NOTHING, hatch="////", linewidth=0)
 
 

@@ -1,4 +1,4 @@
-"""What the trials reported during training."""
+"""Curves of the values that trials reported during training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What pictures of a search share: the look of a trial by its state, and the axis of a parameter."""
+"""Common parts of a search's pictures: the look of a trial by its state, and the axis of a parameter."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def scale_along(axis: Axis, scale: Scale, inches: float) -> None:
 
 
 def stands_on_end(scale: Scale, inches: float) -> bool:
-    """Return whether the names of the choices, even shortened, don't fit side by side along ``inches``."""
+    """Return whether the names of the choices, even if shortened, don't fit side by side along ``inches``."""
     most = _room(scale, inches)
     shown = {style.one_line(choice, most) for choice in scale.choices}
     is_cut = any(len(choice) > most for choice in scale.choices)
@@ -88,7 +88,7 @@ def stands_on_end(scale: Scale, inches: float) -> bool:
 
 
 def _room(scale: Scale, inches: float) -> int:
-    """Return the characters that fit of each choice's name, side by side."""
+    """Return how many characters of each choice's name fit side by side."""
     points = inches * 72 / max(len(scale.choices), 1)
     return min(MAX_CHOICE - 1, max(3, int(points / (WIDE_DIGIT * style.TICK_SIZE))))
 

@@ -1,4 +1,4 @@
-"""A file of texts in, the same file with labels out."""
+"""Copy a file of texts, with predictions added to each row."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Labeled:
         num_rows: number of rows in the file.
         reasons: why rows have no prediction → number of rows.
         scores: scores on the file's labels, if it has any.
-        notes: sentences on what a user might not expect.
+        notes: sentences on things that a user might not expect.
     """
 
     num_rows: int
@@ -96,7 +96,7 @@ def predict_file(
         text_column: column of the texts; ignored for plain lines.
         text_pair_column: column of the second texts of pairs.
         label_column: column of the labels; if the file has it, the predictions are scored.
-        settings: dialect of delimited files, where it isn't to be detected.
+        settings: dialect of delimited files, if it shouldn't be detected.
         probabilities: ``all`` (of each label), ``top`` (of the prediction) or ``none``.
         overwrite: replace a ``target`` that exists.
         batch_size: maximum number of sequences in a batch.
@@ -158,8 +158,8 @@ def check_target(source: Path, target: Path, *, overwrite: bool = False) -> None
     if suffix not in SUFFIXES or (suffix == ".parquet" and is_packed):
         allowed = ", ".join(SUFFIXES)
         raise DataError(
-            f"output={target}: unknown kind of file {target.suffix!r}; choose one of {allowed}, all but the last also with "
-            f"{', '.join(PACKED)}"
+            f"output={target}: unknown suffix {target.suffix!r}; choose one of {allowed}; all but the last may be "
+            f"followed by {', '.join(PACKED)}"
         )
     if target.exists() and source.samefile(target):
         raise DataError(f"output={target}: is the input itself; give another file")
@@ -210,7 +210,7 @@ def _columns(
     for key, name in zip(("text_column", "text_pair_column"), texts, strict=False):
         if name not in rows.columns:
             shown = shown_names(rows.columns)
-            advice = f"set {key} to that of the texts" if key == "text_column" else f"set {key}"
+            advice = f"set {key} to the column of the texts" if key == "text_column" else f"set {key}"
             raise DataError(f"{rows.path}: no column {name!r} ({key}); the columns are {shown}; {advice}")
     if len(set(texts)) < len(texts):
         raise DataError(f"{rows.path}: text_column and text_pair_column are the same column {text_column!r}")

@@ -117,7 +117,7 @@ class JsonRows(InputRows):
             self._reader is None
             and next((row.raw for row in self if not row.is_blank), "").lstrip()[:1] == "["
         ):
-            self.notes.append(f"{path}: begins with a list; call a file that is one array .json")
+            self.notes.append(f"{path}: begins with a list; if the file is one array, name it .json")
         # all keys: a column that is added must have another name than any of them
         self.columns = tuple(dict.fromkeys(name for row in self if not row.is_blank for name in row.cells))
         if all(row.is_blank for row in islice(self, 1000)):
@@ -150,7 +150,7 @@ def _parsed(line: str) -> Any:
 
 
 class PlainRows(InputRows):
-    """Lines of texts, which may have a label in front."""
+    """Lines of text, which may have a label in front."""
 
     kind = PLAIN
 

@@ -56,14 +56,14 @@ def export_onnx(bundle: Bundle, path: Path | str, *, optimize: bool = False) -> 
     pooling = getattr(bundle.classifier, "pooling", None)
     if type(pooling) not in PADDED_POOLINGS:
         raise ConfigError(
-            f"model.pooling={type(pooling).__name__}: a class of your own pools packed batches, and a graph "
+            f"model.pooling={type(pooling).__name__}: your own class pools packed batches, but an ONNX graph "
             "takes padded ones; only a model with one of this package's poolings can be exported"
         )
     config = bundle.classifier.config
     if is_own(attention_of(config)):
         raise ConfigError(
-            f"encoder.attn_implementation={attention_of(config)}: a graph has this package's attention; a model "
-            "with one of your own can't be exported"
+            f"encoder.attn_implementation={attention_of(config)}: an ONNX graph has this package's "
+            "attention; a model with your own attention can't be exported"
         )
     if not family_of(config).exports:
         raise ConfigError(
@@ -72,8 +72,8 @@ def export_onnx(bundle: Bundle, path: Path | str, *, optimize: bool = False) -> 
         )
     if optimize and not family_of(config).ort_attention:
         raise ConfigError(
-            f"optimize=true: ONNX Runtime has no operators for the layers of {config.model_type!r} (but for those of "
-            f"{model_types('ort_attention')}); set optimize=false"
+            f"optimize=true: ONNX Runtime has no operators for the layers of {config.model_type!r} (it has "
+            f"them for {model_types('ort_attention')}); set optimize=false"
         )
     with replaced(path) as unfinished, _quiet():
         if config.model_type in FAMILIES:
@@ -169,7 +169,7 @@ def _try(bundle: Bundle, path: Path) -> None:
         raise ConfigError(f"{who} ({reason}); predict with bert_ft.predict") from error
     # other kernels round otherwise, by 1e-6 of the logits' size for each layer or so
     if not torch.allclose(torch.from_numpy(found), expected, rtol=1e-3, atol=1e-3):
-        raise ConfigError(f"{who}: its graph gives other logits; predict with bert_ft.predict")
+        raise ConfigError(f"{who}: the graph gives different logits; predict with bert_ft.predict")
 
 
 def _example() -> dict[str, torch.Tensor]:

@@ -54,8 +54,8 @@ def write_output(rows: InputRows, added: Added, target: Path) -> None:
                 put_in_place(unfinished, target)
     except UnicodeEncodeError as error:
         raise DataError(
-            f"output={target}: {error.object[error.start]!r} isn't in the input's encoding {error.encoding}, which a file "
-            "of the same kind keeps; give an output that ends in .jsonl"
+            f"output={target}: {error.object[error.start]!r} can't be written in the input's encoding "
+            f"{error.encoding}, which an output of the same kind keeps; give an output that ends in .jsonl"
         ) from error
 
 

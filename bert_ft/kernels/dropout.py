@@ -1,7 +1,8 @@
 """Dropout with cheap masks on a CPU.
 
 torch draws a random number for each element of a mask, which takes longer than any part of a BERT layer except the
-matrix products (measured: 10 ns an element, here 1). Here an element takes 16 random bits, drawn four elements at a time.
+matrix products (measured: 10 ns per element, here 1). Here an element takes 16 random bits, drawn four
+elements at a time.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ def require_correct() -> None:
 
 
 def check() -> None:
-    """Raise ``DeviationError`` unless the rate, and the values and gradients of kept elements, are those of dropout."""
+    """Raise ``DeviationError`` unless the rate, and the values and gradients of kept elements, match dropout's."""
     rate, num_elements = 0.25, 1 << 12
     values = torch.linspace(1, 2, num_elements, requires_grad=True)
     dropped = dropout(values, rate)

@@ -62,7 +62,7 @@ def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
 
 
 class Linear(nn.Linear):
-    """``torch.nn.Linear`` by oneDNN where possible."""
+    """``torch.nn.Linear``, computed by oneDNN where possible."""
 
     def forward(self, input: Tensor) -> Tensor:
         return linear(input, self.weight, self.bias)

@@ -169,7 +169,7 @@ def _views(
 def packed_attention(
     query: Tensor, key: Tensor, value: Tensor, layout: BucketLayout, *, dropout: float, scaling: float
 ) -> Tensor:
-    """Map ``(num_tokens, num_heads, head_dim)`` each to the same shape: every token attends to its own sequence."""
+    """Return the attention within each sequence; inputs and output are ``(num_tokens, num_heads, head_dim)``."""
     shape = query.shape
     rows = (states.reshape(-1, shape[-1]) for states in (query, key, value))
     return _PackedAttention.apply(*rows, layout, dropout, scaling).view(shape)

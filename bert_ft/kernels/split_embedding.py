@@ -28,8 +28,9 @@ class SplitEmbedding(nn.Module):
         weight: ``(num_used, dim)``, trainable.
         unused: ``(vocab_size - num_used, dim)``, frozen.
         row_of: ``(vocab_size,)`` int64, the row of each id in ``weight``, or ``num_used`` + that in ``unused``.
-        pending_decay: the factor of the weight decay that is still to be done.
-        saves_pending: whether the state is saved as it is, without that decay; who sets it saves the factor as well.
+        pending_decay: the factor of the weight decay that isn't applied yet.
+        saves_pending: whether the state is saved without applying that decay; code that sets this must save
+            the factor as well.
     """
 
     row_of: Tensor
@@ -82,7 +83,7 @@ class SplitEmbedding(nn.Module):
 
     @property
     def settled(self) -> Tensor:
-        """``unused`` with its pending weight decay, which stays pending."""
+        """Return ``unused`` with its pending weight decay, which stays pending."""
         return self.unused.detach() * self.pending_decay
 
     @torch.no_grad()
@@ -115,7 +116,7 @@ def is_correct() -> bool:
 
 
 def check() -> None:
-    """Raise ``DeviationError`` unless all rows after a few steps are those of a whole embedding."""
+    """Raise ``DeviationError`` unless all rows match a whole embedding's after a few steps."""
     ids = torch.tensor([1, 4, 1, 2])
     used = torch.zeros(7, dtype=torch.bool)
     used[ids] = True

@@ -1,7 +1,7 @@
 """``encoder.kernels``: whether an encoder runs with the modules here, or with torch's and transformers' own.
 
-The encoder remembers the choice, since some kernels depend on what is known later: the pooling, the training texts, a
-batch. A kernel that fails its check (``bert_ft.kernels.self_check``) is left out.
+The encoder remembers the choice, since some kernels depend on things known only later: the pooling, the
+training texts, a batch. A kernel that fails its check (``bert_ft.kernels.self_check``) is left out.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ def settled_parameters(model: nn.Module) -> list[Tensor]:
 
 @contextmanager
 def saving_pending_decay(model: nn.Module) -> Iterator[None]:
-    """Inside, states are saved without the weight decay that is still to be done, which then isn't rounded one time more."""
+    """Inside the context, save states without the pending weight decay, so that it is rounded only once."""
     embeddings = list(_split_embeddings(model))
     for embedding in embeddings:
         embedding.saves_pending = True
@@ -83,12 +83,12 @@ def saving_pending_decay(model: nn.Module) -> Iterator[None]:
 
 
 def pending_decay(model: nn.Module) -> list[float]:
-    """Return the factor of the weight decay that is still to be done, of each split embedding."""
+    """Return the factor of the pending weight decay of each split embedding."""
     return [embedding.pending_decay for embedding in _split_embeddings(model)]
 
 
 def restore_pending_decay(model: nn.Module, factors: Sequence[float]) -> None:
-    """Take up the weight decay where it was when a state was saved."""
+    """Restore the pending weight decay of a saved state."""
     for embedding, factor in zip(_split_embeddings(model), factors, strict=True):
         embedding.pending_decay = factor
 

@@ -2,8 +2,9 @@
 
 Sequences of equal length are adjacent in a batch (see ``bert_ft.data.packing``), so each run of them is one
 ``(count, heads, length, head_dim)`` view: no padding, no mask, no copy of the inputs. With dropout on a CPU,
-``bert_ft.kernels.packed_attention`` does the same in fewer steps. A GPU takes all sequences at once: in 16 bits by Flash
-Attention 2, which supports packed sequences; in 32 bits padded for this product only.
+``bert_ft.kernels.packed_attention`` does the same in fewer steps. A GPU takes all sequences at once: in 16
+bits by Flash Attention 2, which supports packed sequences; in 32 bits they are padded, but only for this
+product.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def has_packed_form(name: str) -> bool:
 
 
 def register_own(name: str, function: Callable[..., Any] | None = None) -> None:
-    """Register a function with transformers, or give the one of that name its mask, to add to scores of padded batches."""
+    """Register a function with transformers, and its mask; without ``function``, only the mask if it has none."""
     if function is not None:
         AttentionInterface.register(name, function)
     if function is not None or name not in AttentionMaskInterface():
@@ -134,7 +135,7 @@ def _by_group(
     scaling: float,
     sliding_window: int | None,
 ) -> Tensor:
-    """Apply ``kernel`` to each run of equal length; states and result are ``(num_tokens, heads, head_dim)``."""
+    """Apply ``kernel`` to each run of equally long sequences; all states are ``(num_tokens, heads, head_dim)``."""
     sizes = [group.count * group.length for group in layout.groups]
     outputs = []
     # split, not slices: the gradient of a slice is as large as the whole tensor
@@ -162,7 +163,7 @@ def _packed_attention(kernel: Kernel) -> Callable[..., tuple[Tensor, None]]:
         sliding_window: int | None = None,
         **_: Any,
     ) -> tuple[Tensor, None]:
-        """Map ``(1, heads, num_tokens, head_dim)`` each to ``(1, num_tokens, heads, head_dim)``."""
+        """Return ``(1, num_tokens, heads, head_dim)`` from inputs of ``(1, heads, num_tokens, head_dim)``."""
         assert attention_mask is None, "packed batches have no mask"
         states = (query[0].transpose(0, 1), key[0].transpose(0, 1), value[0].transpose(0, 1))
         scaling = query.shape[-1] ** -0.5 if scaling is None else scaling

@@ -1,8 +1,8 @@
 """The saved folder: a Hugging Face model folder plus ``bert_ft.yaml``, all that a prediction needs.
 
-``bert_linear`` is written so that ``transformers.AutoModelForSequenceClassification`` loads it. Whatever transformers would
-load with other logits (``bert_residual``, inserted modules, attention of the user's own) only this module loads: see
-``bert_ft.data.model_config``.
+``bert_linear`` is written so that ``transformers.AutoModelForSequenceClassification`` loads it. Models that
+transformers would load with different logits (``bert_residual``, inserted modules, the user's own attention)
+are loaded only by this module: see ``bert_ft.data.model_config``.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ class Bundle:
 
     Attributes:
         classifier: the model, in evaluation mode.
-        task: that it was trained for.
+        task: the task that it was trained for.
         tokenizer: the tokenizer that it was trained with.
-        max_length: tokens that a text is cut at.
-        text_column: the column of the training data that the text stood in.
-        text_pair_column: that of the second text of a pair; ``None`` for single texts.
-        training: what the run wrote about itself (free form, plain types).
-        label_column: the column of the training data that the label was in.
+        max_length: number of tokens to which a text is cut.
+        text_column: the text column of the training data.
+        text_pair_column: the column of the second text of a pair; ``None`` for single texts.
+        training: the run's own record (free form, plain types).
+        label_column: the label column of the training data.
     """
 
     classifier: Classifier
@@ -124,10 +124,13 @@ def save_bundle(
 
 
 def load_bundle(folder: Path | str, trust: Sequence[str] = ()) -> Bundle:
-    """Read a folder that ``save_bundle`` wrote, or the folder of a run or search that contains it as ``model``; the classifier comes in evaluation mode, on the CPU.
+    """Read a folder that ``save_bundle`` wrote, or the folder of a run or search that contains it as ``model``.
 
-    Nothing in the folder is executed: weights are safetensors, the rest is plain data. Classes and functions of the
-    user's own that the model was built with are named in it, and imported only where ``trust`` has a pattern for their names.
+    The classifier is in evaluation mode, on the CPU.
+
+    Nothing in the folder is executed: weights are safetensors, the rest is plain data. The folder
+    names the user's own classes and functions that the model was built with; they are imported only if a
+    pattern of ``trust`` matches their names.
 
     Raises:
         CheckpointError: the folder isn't a bundle, is of another format, or is damaged.

@@ -80,12 +80,12 @@ class ResidualClassifier(Classifier):
     """Encoder → pooled vector → residual blocks → logits.
 
     Args:
-        encoder: with the labels in its configuration.
+        encoder: the encoder, with the labels in its configuration.
         pooling: a name, or a user's class (see ``build_part``): called with ``hidden_size``, its module maps
             ``(num_tokens, hidden_size)`` and ``cu_seqlens (num_sequences + 1,)`` to ``(num_sequences, hidden_size)``.
         pooling_layers: pool the mean of this many last layers.
-        hidden_sizes: one block for each.
-        dropout: in the blocks, and before the last layer.
+        hidden_sizes: sizes of the residual blocks.
+        dropout: the rate in the blocks and before the last layer.
         head: a user's class that replaces the blocks: called with ``hidden_size`` and ``num_labels``, its module maps
             ``(num_sequences, hidden_size)`` to ``(num_sequences, num_labels)``.
         trust: patterns of the names that ``pooling`` and ``head`` may have.
@@ -194,7 +194,7 @@ def build_residual(
 ) -> ResidualClassifier:
     """Return a ``ResidualClassifier`` on the loaded encoder (``model=bert_residual``).
 
-    Its head is fresh, or with ``keep_head`` that of the saved folder which the encoder is from; ``entries`` are the task's
+    Its head is new or, with ``keep_head``, that of the encoder's saved folder; ``entries`` are the task's
     ``config_entries``.
     """
     config = encoder.load_config(**entries)
@@ -222,11 +222,11 @@ def build_linear(
     """Return a ``LinearClassifier`` on the loaded encoder (``model=bert_linear``).
 
     Args:
-        encoder: what to load.
+        encoder: the encoder to load.
         entries: the task's ``config_entries``.
         dropout: the rate before the last layer; ``None`` keeps the checkpoint's.
-        keep_head: take the checkpoint's head, of the same labels, instead of a fresh one.
-        trust: nothing of it is asked for here.
+        keep_head: take the checkpoint's head, which must have the same labels, instead of a new one.
+        trust: not used here.
     """
     order = order_of_labels(encoder, entries) if keep_head else []
     config = encoder.load_config(**entries)
@@ -234,7 +234,8 @@ def build_linear(
         key = family_of(config).head_dropout
         if key is None:
             raise ConfigError(
-                f"model.dropout={dropout}: the head of {config.model_type} has no rate of its own; leave it null, and "
+                f"model.dropout={dropout}: the head of {config.model_type} has no dropout rate of its own; "
+                "leave it null, and "
                 "set encoder.hidden_dropout"
             )
         setattr(config, key, dropout)

@@ -21,7 +21,8 @@ def build_part(key: str, description: Mapping[str, Any], trust: Sequence[str], *
         trust: patterns of names that may be imported and called, besides ``IN_MODELS``.
 
     Raises:
-        ConfigError: the name isn't trusted, isn't that of a module's class, or the class rejects its arguments.
+        ConfigError: the name isn't trusted, isn't the name of a module class, or the class rejects its
+            arguments.
     """
     settings = dict(description)
     target = str(settings.pop(TARGET, None))

@@ -59,8 +59,8 @@ class EncoderSpec:
         cache_frozen: compute the frozen part's output once for each row, without dropout, and cache it (see
             ``bert_ft.training.frozen_cache``).
         kernels: ``fast`` or ``plain`` (see ``bert_ft.kernels.switch``).
-        insert: modules of the user's own within each layer (see ``bert_ft.models.inserted``).
-        num_embeddings: rows that the token embedding grows to, where it has fewer; ``None`` leaves it.
+        insert: the user's own modules within each layer (see ``bert_ft.models.inserted``).
+        num_embeddings: rows that the token embedding grows to if it has fewer; ``None`` = it doesn't grow.
         trust: patterns of names that ``attn_implementation`` and ``insert`` may have, besides this package's.
     """
 
@@ -90,7 +90,8 @@ class EncoderSpec:
 
         Raises:
             CheckpointError: it isn't in the folder, the hub's cache or on the hub.
-            ConfigError: its family is refused, padding changes its result, or it can't have a setting of this spec.
+            ConfigError: its family is refused, padding changes its result, or it doesn't support a setting of
+                this spec.
         """
         if Path(self.resolve()).is_dir():
             refuse_pointers(f"encoder.name_or_path={self.name_or_path}", Path(self.resolve()))
@@ -136,7 +137,7 @@ class EncoderSpec:
         return self._ready(encoder)
 
     def check_weights(self, config: PretrainedConfig) -> str | None:
-        """Read the weights as a trial, and return what a user should know of them; once in a process and its forks.
+        """Check that the weights can be read, and return remarks for the user; once in a process and its forks.
 
         Raises:
             CheckpointError: as for ``load``, or a file is missing or damaged.
@@ -162,9 +163,9 @@ class EncoderSpec:
     def load_sequence_classifier(
         self, config: PretrainedConfig, *, keep_head: bool = False
     ) -> tuple[PreTrainedModel, bool]:
-        """transformers' own ``...ForSequenceClassification`` on this encoder, and whether the checkpoint has a head.
+        """Return the encoder's ``...ForSequenceClassification``, and whether the checkpoint has a head.
 
-        The head is fresh, unless ``keep_head`` takes the checkpoint's.
+        The head is new, unless ``keep_head`` takes the checkpoint's.
 
         Raises:
             CheckpointError: as for ``load``.
@@ -192,9 +193,9 @@ class EncoderSpec:
         return model.train(), has_head
 
     def load_masked_lm(self, config: PretrainedConfig) -> tuple[PreTrainedModel, bool]:
-        """transformers' ``...ForMaskedLM`` on this encoder, and whether its head is fresh for want of one there.
+        """Return the encoder's ``...ForMaskedLM``, and whether its head is new because the checkpoint has none.
 
-        A fresh head projects by the token embeddings, where the family's configuration ties the two.
+        A new head shares its projection with the token embeddings if the family's configuration ties the two.
 
         Raises:
             CheckpointError: as for ``load``.
@@ -221,7 +222,7 @@ class EncoderSpec:
             "dtype": torch.float32,
             "attn_implementation": attention_name(config, self.attn_implementation),
             "output_loading_info": True,
-            "ignore_mismatched_sizes": True,  # they are looked at here: those of a head don't matter
+            "ignore_mismatched_sizes": True,  # checked here, since a head's don't matter
         }
 
     def _ready(self, encoder: PreTrainedModel) -> PreTrainedModel:

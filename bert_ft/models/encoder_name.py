@@ -1,4 +1,4 @@
-"""Where the encoder is that ``encoder.name_or_path`` names."""
+"""Locate the encoder that ``encoder.name_or_path`` names."""
 
 from __future__ import annotations
 

@@ -64,5 +64,5 @@ def is_packed(encoder: PreTrainedModel) -> bool:
 
 
 def num_encoder_layers(encoder: PreTrainedModel) -> int:
-    """Return the depth that layer-wise learning rates count in."""
+    """Return the encoder's number of layers, for layer-wise learning rates."""
     return int(encoder.config.num_hidden_layers)

@@ -1,4 +1,4 @@
-"""One row a family: all differences between the encoders that can be fine-tuned, by transformers' model type.
+"""One row per family: all differences between the encoders that can be fine-tuned, by transformers' model type.
 
 A family runs packed if its attention goes through transformers' attention interface, its positions can be given as
 ``position_ids``, no part of it mixes neighboring tokens, and the equality test over lengths passes for it. Every other
@@ -41,7 +41,7 @@ class Family:
         ort_attention: ONNX Runtime has its attention as an operator.
         layers: which layer each parameter belongs to.
         shares_layers: all layers have the same weights.
-        sub_blocks: what is monitored within a layer.
+        sub_blocks: the monitored modules within a layer.
         counts_from_padding: positions begin after the padding id, as RoBERTa's do.
         token_types: takes ``token_type_ids``, and zeros are the same as none; ``None``: depends on its code.
         hidden_dropout: configuration keys of the rate on hidden states; the first that exists counts.
@@ -52,7 +52,7 @@ class Family:
         predict_tokens: its masked-LM head; ``None`` if there is none.
         first_attends_to_all: the first token attends to all, and all to it; others attend to their neighbors.
         fixed: configuration keys that are set, whatever the checkpoint has.
-        notice: what a user should know when a run starts.
+        notice: a note for the user when a run starts.
         is_checked: whether padding changes the result depends on the checkpoint, so it is checked each time.
         trains_in_half: trains in 16 bits.
         exports: can be written as ONNX.
@@ -170,8 +170,7 @@ FAMILIES: dict[str, Family] = {
         counts_from_padding=False,
         predict_tokens=heads.masked_bert,
         fixed=(("attention_type", "original_full"),),
-        notice="attends from every token to every other (attention_type=original_full): whether its sparse attention "
-        "runs depends on the longest text of a batch",
+        notice="attends from every token to every other (attention_type=original_full), since its sparse attention would run only in batches with a long text",
     ),
     "data2vec-text": _PADDED_ROBERTA,
     "deberta": _DEBERTA,

@@ -26,9 +26,10 @@ from bert_ft.optim.layers import layer_of
 def check_freezing(
     config: PretrainedConfig, num_layers: int | None, *, cache: bool, reinit_layers: int = 0
 ) -> None:
-    """Raise ``ConfigError`` if this encoder can't be frozen so.
+    """Raise ``ConfigError`` if this encoder can't be frozen this way.
 
-    There are fewer layers, some of them would be reinitialized, they share their weights, or their output can't be cached.
+    It has fewer layers, some of them would be reinitialized, they share their weights, or their output can't
+    be cached.
     """
     if num_layers is None:
         return
@@ -37,12 +38,13 @@ def check_freezing(
         raise ConfigError(f"{setting}: this encoder has {available} layers; lower it, or give null")
     if num_layers + reinit_layers > available:
         raise ConfigError(
-            f"{setting}: with encoder.reinit_layers={reinit_layers} of {available} layers some would keep random weights; "
-            "lower one of them"
+            f"{setting}: with encoder.reinit_layers={reinit_layers}, some of the {available} layers would be "
+            "frozen with random weights; lower one of them"
         )
     if family_of(config).shares_layers and 0 < num_layers < available:
         raise ConfigError(
-            f"{setting}: the {available} layers of an {config.model_type} are one and the same; give 0 (the embeddings), "
+            f"{setting}: the {available} layers of an {config.model_type} share their weights; give 0 (the "
+            "embeddings), "
             f"{available} (everything) or null"
         )
     check_layer_names(config, setting, "set it to null")
@@ -97,8 +99,8 @@ def encode_from(
     """Do what ``encode`` does, starting from ``batch.states``, the output of the first ``batch.num_layers_done`` layers.
 
     Args:
-        encoder: of a family with BERT's own layers.
-        num_layers: how many states to return, deepest last; ``batch.states`` can be the first of them.
+        encoder: an encoder of a family with BERT's own layers.
+        num_layers: number of states to return, deepest last; ``batch.states`` can be the first of them.
         cu_first: set to compute the last layer for first tokens only (see ``encode_first_tokens``).
     """
     assert batch.states is not None

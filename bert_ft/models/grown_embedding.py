@@ -9,12 +9,12 @@ from bert_ft.models.families import family_of
 
 
 def grow_embedding(model: PreTrainedModel, num_embeddings: int | None) -> None:
-    """Grow the token embedding, and the head that predicts tokens, to this many rows, in place; ``None`` changes nothing.
+    """Grow the token embedding and the masked-LM head to this many rows, in place; ``None`` changes nothing.
 
     The new rows are drawn close to the mean of the others.
 
     Raises:
-        ConfigError: the family can't have that.
+        ConfigError: the family doesn't support this.
     """
     num_rows = model.config.get_text_config().vocab_size
     if num_embeddings is None or num_embeddings <= num_rows:
@@ -32,7 +32,7 @@ def check_growth(config: PretrainedConfig, num_embeddings: int) -> None:
     """Refuse a family whose token embedding is known not to grow.
 
     Raises:
-        ConfigError: it is one.
+        ConfigError: it can't grow.
     """
     if not family_of(config).grows:
         raise ConfigError(_refusal(config, num_embeddings))

@@ -13,7 +13,7 @@ class _HalfBiases:
     """Mixin for DeBERTa's attention, which adds its biases outside of any layer.
 
     Under autocast the biases, and so the query, stay in float32, while the scores have 16 bits; they are masked by the
-    smallest number of the query's type, which 16 bits don't have.
+    smallest number of the query's type, which 16 bits can't hold.
     """
 
     def transpose_for_scores(self, states: Tensor) -> Tensor:

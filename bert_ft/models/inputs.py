@@ -39,7 +39,7 @@ def layer_arguments(encoder: PreTrainedModel, batch: TextBatch) -> dict[str, Any
 
 
 def token_types(encoder: PreTrainedModel, batch: TextBatch) -> dict[str, Tensor]:
-    """Return ``token_type_ids`` as a keyword argument, if the batch has and the encoder takes them."""
+    """Return ``token_type_ids`` as a keyword argument, if the batch has them and the encoder takes them."""
     if batch.token_type_ids is None or not takes_token_types(encoder):
         return {}
     return {"token_type_ids": batch.token_type_ids}

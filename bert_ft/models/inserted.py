@@ -1,7 +1,7 @@
-"""``encoder.insert``: modules of the user's own within each layer of an encoder, behind its attention or its FFN.
+"""``encoder.insert``: the user's own modules within each layer of an encoder, behind its attention or its FFN.
 
-They get what the last projection there gives, before dropout, residual and norm: the place of an adapter
-(Houlsby et al. 2019, arXiv 1902.00751).
+Their input is the output of the last projection there, before dropout, residual and norm: the place of an
+adapter (Houlsby et al. 2019, arXiv 1902.00751).
 """
 
 from __future__ import annotations
@@ -23,21 +23,22 @@ _CHOICE = "bert_ft_inserted"  # the attribute of an encoder
 
 
 def check_inserted(config: PretrainedConfig, parts: Mapping[str, Any], *, cache_frozen: bool) -> None:
-    """Refuse a place that there isn't in this encoder.
+    """Refuse a place that this encoder doesn't have.
 
     Raises:
-        ConfigError: with the places that there are.
+        ConfigError: names the places that it has.
     """
     for place in parts:
         if place not in PLACES:
             raise ConfigError(f"encoder.insert.{place}: must be one of {', '.join(PLACES)}")
         if not getattr(family_of(config).sub_blocks, place):
             raise ConfigError(
-                f"encoder.insert.{place}: where that is in a layer of {config.model_type} isn't known; take it out"
+                f"encoder.insert.{place}: no module is known for this place in a layer of "
+                f"{config.model_type}; remove it"
             )
     if parts and cache_frozen:
         raise ConfigError(
-            "encoder.insert: what is inserted is trained, also within frozen layers; set encoder.cache_frozen=false"
+            "encoder.insert: inserted modules are trained, also within frozen layers; set encoder.cache_frozen=false"
         )
 
 
@@ -51,7 +52,7 @@ def insert_parts(encoder: PreTrainedModel, parts: Mapping[str, Any], trust: Sequ
         trust: see ``build_part``.
 
     Raises:
-        ConfigError: a class can't be had, or nothing of that place is in this encoder.
+        ConfigError: a class can't be built, or this encoder has no such place.
     """
     setattr(encoder, _CHOICE, {place: dict(description) for place, description in parts.items()})
     for place, description in parts.items():

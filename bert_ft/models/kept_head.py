@@ -28,7 +28,7 @@ def keep_residual_head(classifier: Any, encoder: EncoderSpec, entries: Mapping[s
 
     Args:
         classifier: a ``ResidualClassifier``; its ``architecture`` says how it is built.
-        encoder: from a saved folder.
+        encoder: the encoder, from a saved folder.
         entries: the task's ``config_entries``.
 
     Raises:
@@ -65,10 +65,10 @@ def keep_residual_head(classifier: Any, encoder: EncoderSpec, entries: Mapping[s
 
 
 def order_of_labels(encoder: EncoderSpec, entries: Mapping[str, Any]) -> list[int]:
-    """Return where each of the data's labels is among those of the checkpoint's head, by name.
+    """Return the index of each of the data's labels in the checkpoint's head, by name.
 
     Raises:
-        ConfigError: they aren't the same labels, or of another kind of task.
+        ConfigError: the labels differ, or belong to another kind of task.
     """
     where = f"model.keep_head=true: the head of encoder.name_or_path={encoder.name_or_path}"
     config = _own_config(encoder)
@@ -85,7 +85,7 @@ def reorder_labels(head: nn.Module, order: Sequence[int]) -> None:
     """Put the outputs of the head's last linear layer in another order.
 
     Raises:
-        ConfigError: it has none with one output a label.
+        ConfigError: it has none with one output per label.
     """
     if list(order) == sorted(order):
         return
@@ -106,13 +106,13 @@ def reorder_labels(head: nn.Module, order: Sequence[int]) -> None:
 
 
 def say_left_out(encoder: EncoderSpec, *, residual: bool = False) -> None:
-    """Log that a head isn't used; of ``model=bert_residual`` only if the folder has one."""
+    """Log that a head isn't used; for ``model=bert_residual``, only if the folder has one."""
     specification = _specification(encoder)
     if residual and (specification is None or specification["model"] != "bert_residual"):
         return
     log.info(
-        "encoder.name_or_path=%s: its head (%s) is left out, the new one starts at random; model.keep_head=true keeps it "
-        "where the labels are the same",
+        "encoder.name_or_path=%s: its head (%s) isn't used, the new one starts at random; "
+        "model.keep_head=true keeps it if the labels are the same",
         encoder.name_or_path,
         _shown(_labels(_own_config(encoder))),
     )

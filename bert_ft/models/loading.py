@@ -1,4 +1,4 @@
-"""What transformers says while it loads, and what goes wrong then, in our words."""
+"""Quiet transformers while it loads, and turn its errors into one sentence."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bert_ft.models.checkpoint_faults import not_loaded
 
 @contextmanager
 def without_progress_bars() -> Iterator[None]:
-    """transformers' bars for loading and saving are left out inside."""
+    """Hide transformers' progress bars for loading and saving inside the context."""
     bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:
@@ -25,7 +25,7 @@ def without_progress_bars() -> Iterator[None]:
 
 @contextmanager
 def loading(name: str) -> Iterator[None]:
-    """Quiet loading; what goes wrong becomes one sentence."""
+    """Load quietly inside the context; an error becomes one sentence."""
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
     try:

@@ -56,8 +56,8 @@ def prepare_attention(config: PretrainedConfig, name: str, trust: Sequence[str] 
         )
     if has_packed_form(name) and not family_of(config).packed:
         raise ConfigError(
-            f"{_KEY}={name}: takes packed tokens, and {config.model_type} runs on padded batches; write it for these, "
-            "without takes_packed"
+            f"{_KEY}={name}: takes packed tokens, but {config.model_type} runs on padded batches; write it "
+            "for those, without takes_packed"
         )
 
 

@@ -88,7 +88,7 @@ def _ort_attention(
     scaling: float | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Map ``(batch, heads, length, head_dim)`` each to ``(batch, length, heads, head_dim)``, as one ONNX operator.
+    """Return ``(batch, length, heads, head_dim)`` from ``(batch, heads, length, head_dim)``, by one operator.
 
     ONNX Runtime's own search for attention among single operators depends on how a family's code writes mask and scaling.
     """

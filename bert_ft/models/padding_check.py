@@ -1,4 +1,4 @@
-"""Whether an encoder gives a text the same states in any batch: tested before it runs padded."""
+"""Test, before an encoder runs padded, whether it gives a text the same states in any batch."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ _LENGTHS = (2, 3, 6, 11)  # even and odd, for kernels and strides
 # Of the states' root mean square. Products of other shapes differ by rounding: by at most 3e-6 with the families of the
 # table, and about ten times that with large encoders. Padding that is mixed in changes states by about 1.
 _TOLERANCE = 1e-3
-_REMEDY = "use an encoder of docs/families.md"
+_REMEDY = "use an encoder listed in docs/families.md"
 
 
 @torch.no_grad()
 def check_padding(encoder: PreTrainedModel, name: str) -> None:
     """Raise ``ConfigError`` if the states of a text depend on the other texts of its batch.
 
-    Texts of random tokens are encoded together, padded, and one by one, without dropout, in float32. An encoder that
-    can't run on texts only, is changed by token types of zeros, or reads from left to right is refused as well.
+    Texts of random tokens are encoded in one padded batch, and one by one, without dropout, in float32. Also
+    refused is an encoder that needs more than texts, changes its result with token types of zeros, or reads
+    from left to right.
 
     Args:
-        encoder: on the CPU, with the weights that will be used.
+        encoder: the encoder, on the CPU, with the weights that will be used.
         name: the user's name for it.
     """
     who = f"encoder.name_or_path={name}: model type {encoder.config.model_type!r}"
@@ -47,11 +48,14 @@ def check_padding(encoder: PreTrainedModel, name: str) -> None:
     differences = [(one - two).abs().max() / scale for one, two in zip(together, alone, strict=True)]
     if not max(differences) <= _TOLERANCE:  # NaN is none
         fault = (
-            f"gives a text other states when its batch is padded: the relative difference is {max(differences):.2g}, and "
+            "gives a text different states when its batch is padded: the relative difference is "
+            f"{max(differences):.2g}, and "
             f"rounding explains at most {_TOLERANCE:g}. A prediction would depend on the other texts of its batch"
         )
     elif (typed[0] - torch.cat(together)).abs().max() / scale > _TOLERANCE:
-        fault = "gives a text other states with token types of zeros than without, and single texts have none"
+        fault = (
+            "gives a text different states with token types of zeros than without, but single texts have none"
+        )
     elif (other[0] - alone[1][0]).abs().max() / scale <= _TOLERANCE:
         fault = "reads from left to right: the first token's state doesn't depend on the tokens after it"
     else:

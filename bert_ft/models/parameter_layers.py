@@ -37,8 +37,8 @@ class Layers:
     """The layers of a module's parameters, named like the optimizer's groups.
 
     Attributes:
-        names: those present of ``embeddings``, ``layer.0``, … and ``head`` (everything above the layers); ``encoder`` for
-            all layers if their names are unknown.
+        names: those that exist among ``embeddings``, ``layer.0``, … and ``head`` (everything above the
+            layers); ``encoder`` for all layers if their names are unknown.
         parameter_names: parameter → its name in the module.
     """
 

@@ -31,7 +31,7 @@ class Pretrainer(nn.Module):
     token embeddings is the encoder's parameter.
 
     Args:
-        encoder: in training mode.
+        encoder: the encoder, in training mode.
         language_model: the ``...ForMaskedLM`` of this encoder; ``None`` if no tokens are predicted.
         pooling: name of the pooling that makes a text's vector.
         projection_sizes: see ``Projection``.

@@ -1,7 +1,7 @@
 """The top of a pre-trained encoder, reset to random weights before fine-tuning.
 
-Source: Zhang et al. 2021, arXiv 2006.05987: the highest layers are specialized for the pre-training task, and if
-rows random weights are a better start for them.
+Source: Zhang et al. 2021, arXiv 2006.05987: the highest layers are specialized for the pre-training task, and
+with few rows, random weights are a better start for them.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ def check_reinitialization(config: PretrainedConfig, num_layers: int) -> None:
     if num_layers > available:
         raise ConfigError(f"{setting}: this encoder has {available} layers; lower it")
     if family_of(config).shares_layers:
-        raise ConfigError(f"{setting}: the layers of an {config.model_type} are one and the same; give 0")
+        raise ConfigError(f"{setting}: the layers of an {config.model_type} share their weights; give 0")
     check_layer_names(config, setting, "set it to 0")
 
 
 @torch.no_grad()
 def reinitialize(encoder: PreTrainedModel, num_layers: int) -> None:
-    """Initialize the highest ``num_layers`` layers as the model family does, in place, and whatever is above them.
+    """Initialize the highest ``num_layers`` layers, and everything above them, as the model family does, in place.
 
     Above are BERT's pooler and ModernBERT's last norm. 0 changes nothing.
     """

@@ -1,4 +1,4 @@
-"""``bert_ft.yaml`` of a saved folder: what its weights are of."""
+"""``bert_ft.yaml`` of a saved folder, which describes the model."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def find_bundle(folder: Path | str) -> Path:
 
 
 def read_specification(folder: Path) -> dict[str, Any]:
-    """Return what the file says, with what its format left out.
+    """Return the content of the file; entries that its format lacks are filled in.
 
     Raises:
         CheckpointError: it is damaged, or of a format that is unknown here.

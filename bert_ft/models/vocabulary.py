@@ -20,12 +20,12 @@ _ROLES = ("cls_token", "sep_token", "mask_token", "unk_token", "bos_token", "eos
 
 @dataclass(frozen=True)
 class Fit:
-    """How a tokenizer and an encoder go together.
+    """How a tokenizer fits an encoder.
 
     Attributes:
         num_embeddings: rows that the token embedding has to have; ``None`` = it has enough.
-        notes: what the run says of it.
-        warnings: what is likely to be a mistake.
+        notes: notes for the run to print.
+        warnings: warnings of likely mistakes.
     """
 
     num_embeddings: int | None = None
@@ -36,13 +36,13 @@ class Fit:
 def fit_tokenizer(
     spec: TokenizerSpec, tokenizer: FastTokenizer, encoder: EncoderSpec, config: PretrainedConfig
 ) -> Fit:
-    """Return how the tokenizer that ``spec`` gave goes together with the encoder.
+    """Return how the tokenizer that ``spec`` loaded fits the encoder.
 
     Args:
-        spec: what was asked for.
-        tokenizer: what it gave.
-        encoder: the encoder, its weights not needed.
-        config: of it.
+        spec: the configured tokenizer.
+        tokenizer: the tokenizer that it loaded.
+        encoder: the encoder; its weights aren't needed.
+        config: the encoder's configuration.
 
     Raises:
         ConfigError: the encoder pads with another id, or its embedding can't grow.
@@ -58,10 +58,10 @@ def fit_tokenizer(
     warnings = tuple(_warnings(spec, tokenizer, vocabulary, encoder, num_rows))
     if num_tokens > num_rows:
         check_growth(config, num_tokens)
-        frozen = "" if encoder.freeze_layers is None else ", where encoder.freeze_layers keeps them"
+        frozen = "" if encoder.freeze_layers is None else ", where encoder.freeze_layers freezes them"
         note = (
-            f"{_cause(spec)}: the token embedding grows from {num_rows:,} to {num_tokens:,} rows; the new ones begin at the "
-            f"mean of the others{frozen}"
+            f"{_cause(spec)}: the token embedding grows from {num_rows:,} to {num_tokens:,} rows; the new "
+            f"ones start at the mean of the others{frozen}"
         )
         return Fit(num_tokens, (note,), warnings)
     if spec.added_tokens:
@@ -76,7 +76,7 @@ def _cause(spec: TokenizerSpec) -> str:
     return (
         f"{_KEY}.added_tokens"
         if spec.added_tokens
-        else "encoder.name_or_path: its tokenizer has more tokens than it"
+        else "encoder.name_or_path: its tokenizer has more tokens than the encoder"
     )
 
 
@@ -129,7 +129,7 @@ def _warnings(
         apart = f"; these also differ from the encoder's own tokenizer: {', '.join(roles)}" if roles else ""
         yield (
             f"{where}: {moved:,} of its {len(vocabulary):,} tokens have ids that are other tokens for "
-            f"encoder.name_or_path={encoder.name_or_path}, so that what the encoder has learnt of these means nothing"
+            f"encoder.name_or_path={encoder.name_or_path}, so that what the encoder learned about them is lost"
             f"{apart}. Use its own tokenizer with {_KEY}.added_tokens, or adapt the encoder first with pretrain=mlm"
         )
     if lowercases(own) is not lowercases(tokenizer) and spec.lowercase is None:

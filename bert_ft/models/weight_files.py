@@ -1,4 +1,4 @@
-"""Whether the weights in an encoder's folder are there and whole, as far as that can be seen without reading them all."""
+"""Check that the weight files of an encoder's folder are present and complete, without reading them all."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _AGAIN = "download the folder again, or copy it from its source"
 
 
 def check_weight_files(name: str, folder: Path) -> None:
-    """Refuse weights of which a file is missing, cut short or damaged.
+    """Refuse weights if a file is missing, truncated or damaged.
 
     Raises:
         CheckpointError: names the file; ``name`` is the user's name for the folder.

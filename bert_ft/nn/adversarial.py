@@ -10,9 +10,10 @@ from bert_ft.nn.segments import per_token, segment_max, segment_sum
 def fgm_perturbation(gradient: Tensor, epsilon: float, cu_seqlens: Tensor) -> Tensor:
     """Return ``epsilon * gradient / norm``, with the L2 norm over all tokens and features of each sequence.
 
-    ``gradient``, of the loss in the word embeddings, and the result are ``(num_tokens, hidden_size)``. The scale of the
-    gradient cancels: it may include a loss scale, and its square may underflow float32 (the focal loss of a text that is
-    classified with certainty). A sequence whose gradient is zero or overflowed isn't perturbed.
+    ``gradient``, that of the loss with respect to the word embeddings, and the result are ``(num_tokens,
+    hidden_size)``. The scale of the gradient cancels: it may include a loss scale, and its square may
+    underflow float32 (the focal loss of a text that is classified with certainty). A sequence whose
+    gradient is zero or overflowed isn't perturbed.
 
     Source: Miyato et al. 2017, arXiv 1605.07725.
     """

@@ -1,4 +1,4 @@
-"""How confident a classifier is, and how often it is right."""
+"""How confident a classifier is, and how often it is correct."""
 
 import torch
 from torch import Tensor

@@ -149,7 +149,7 @@ def gathered(values: Tensor) -> Tensor:
 
 
 class _Gather(torch.autograd.Function):
-    """torch's own differentiable gather is deprecated or private."""
+    """A differentiable gather; torch's own is deprecated or private."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ class RowLoss(nn.Module, ABC):
         return values.mean() if weights is None else (values * weights).sum() / weights.sum()
 
     def total_weight(self, labels: Tensor) -> Tensor | int:
-        """Return the sum of the rows' weights, the denominator of ``forward``: a scalar, or the number of rows."""
+        """Return the denominator of ``forward``: the sum of the rows' weights; without weights, their number."""
         weights = self.row_weights(labels)
         return len(labels) if weights is None else weights.sum()
 
@@ -133,7 +133,7 @@ class SupervisedContrastive(nn.Module):
 def symmetric_kl(logits_a: Tensor, logits_b: Tensor) -> Tensor:
     """Return ``(KL(a || b) + KL(b || a)) / 2`` of each row, ``(batch,)``; the gradient flows into both.
 
-    Source: Liang et al. 2021, arXiv 2106.14448 (R-Drop), of two passes with different dropout.
+    Source: Liang et al. 2021, arXiv 2106.14448 (R-Drop), for two passes with different dropout.
     """
     log_a = at_least_float32(logits_a).log_softmax(-1)
     log_b = at_least_float32(logits_b).log_softmax(-1)

@@ -11,7 +11,7 @@ PADDED_POOLINGS = (ClsPooling, MeanPooling, MaxPooling, AttentionPooling)
 
 
 def pool_padded(pooling: nn.Module, hidden: Tensor, attention_mask: Tensor) -> Tensor:
-    """Return what ``pooling`` gives for the same tokens packed, ``(batch, hidden_size)``; zeros for padding only.
+    """Return the result of ``pooling`` for the same tokens packed, ``(batch, hidden_size)``; zeros without tokens.
 
     Args:
         pooling: one of ``PADDED_POOLINGS``.
@@ -33,7 +33,7 @@ def pool_padded(pooling: nn.Module, hidden: Tensor, attention_mask: Tensor) -> T
 
 
 def _weighted_mean(hidden: Tensor, weights: Tensor) -> Tensor:
-    """``weights (batch, length, 1)`` are 0 on padding."""
+    """Return the weighted mean; ``weights (batch, length, 1)`` are 0 on padding."""
     values = at_least_float32(hidden)
     total = weights.sum(1)
     return ((weights * values).sum(1) / total.masked_fill(total == 0, 1)).to(hidden.dtype)

@@ -13,7 +13,7 @@ from bert_ft.nn.precision import at_least_float32
 
 
 class _SegmentSum(torch.autograd.Function):
-    """torch's own backward pass of this sum takes 20 times as long on a CPU."""
+    """A segment sum; torch's own backward pass takes 20 times as long on a CPU."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, cu_seqlens: Tensor) -> Tensor:
@@ -28,7 +28,7 @@ class _SegmentSum(torch.autograd.Function):
 
 
 class _SegmentMax(torch.autograd.Function):
-    """torch's own backward pass gives each of several equal maxima the full negative gradient (2.13, 2.14)."""
+    """A segment maximum; torch's own (2.13, 2.14) gives each of several equal maxima the full negative gradient."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, cu_seqlens: Tensor) -> Tensor:
@@ -49,7 +49,7 @@ class _SegmentMax(torch.autograd.Function):
 
 
 class _PerToken(torch.autograd.Function):
-    """torch's own backward pass of this repetition adds with atomics on CUDA."""
+    """A repetition per token; torch's own backward pass adds with atomics on CUDA."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, cu_seqlens: Tensor, num_tokens: int) -> Tensor:

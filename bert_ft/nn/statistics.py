@@ -75,7 +75,7 @@ def sampled(parts: Sequence[Tensor], num_values: int = HISTOGRAM_VALUES) -> Tens
 
 
 def _coprime(stride: int, part: Tensor) -> int:
-    """Increase ``stride`` until it shares no factor with the row width, or it would miss columns."""
+    """Increase ``stride`` until it shares no factor with the row width; otherwise it would miss columns."""
     while part.ndim > 1 and math.gcd(stride, part.shape[-1]) > 1:
         stride += 1
     return stride

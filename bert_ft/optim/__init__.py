@@ -1,1 +1,1 @@
-"""How fast each parameter learns, and when. Pure: no Lightning, no Hydra."""
+"""Learning rates and weight decay of each parameter over time. Pure: no Lightning, no Hydra."""

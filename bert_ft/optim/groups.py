@@ -48,11 +48,11 @@ def parameter_groups(
     ``layer.0/no_decay``. A parameter shared under several names counts under the first.
 
     Args:
-        named_parameters: as in ``layer_of``; frozen ones are left out.
+        named_parameters: names as in ``layer_of``; frozen parameters are left out.
         num_layers: number of the encoder's layers.
         lr: base of the layers' lr, and lr of the head if ``head_lr`` is ``None``.
-        layer_decay: 1 gives every layer the same lr.
-        weight_decay: of the decayed parameters.
+        layer_decay: factor of the lr from one layer to the one below; 1 = every layer has the same lr.
+        weight_decay: weight decay of the decayed parameters.
         head_lr: lr of the head, the pooling and the encoder's own pooler.
         trained: prefixes of parameter names in the head that come from the checkpoint, and learn at ``lr``.
         names: names of the encoder's layers; ``None`` if they aren't known.

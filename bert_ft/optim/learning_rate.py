@@ -1,4 +1,4 @@
-"""The learning rate of fine-tuning that fits an encoder's size: the value of ``optimizer.lr=null``."""
+"""The default learning rate for fine-tuning an encoder of a given size (``optimizer.lr=null``)."""
 
 from __future__ import annotations
 

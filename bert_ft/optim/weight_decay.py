@@ -31,7 +31,7 @@ class Constant(WeightDecaySchedule):
 
 @dataclass(frozen=True, kw_only=True)
 class _ToEndRatio(WeightDecaySchedule):
-    """From 1 at the first step to ``end_ratio`` at the end; above 1 the decay grows.
+    """From 1 at the first step to ``end_ratio`` at the end; above 1, weight decay grows.
 
     Source: Caron et al. 2021, arXiv 2104.14294, where it grows on a cosine.
     """
@@ -54,14 +54,14 @@ class _ToEndRatio(WeightDecaySchedule):
 
 
 class Linear(_ToEndRatio):
-    """On a straight line."""
+    """Along a straight line."""
 
     def _remaining(self, progress: float) -> float:
         return 1.0 - progress
 
 
 class Cosine(_ToEndRatio):
-    """On half a cosine."""
+    """Along half a cosine."""
 
     def _remaining(self, progress: float) -> float:
         return 0.5 * (1.0 + math.cos(math.pi * progress))

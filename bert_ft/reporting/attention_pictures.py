@@ -1,4 +1,4 @@
-"""Pictures of what the attention heads look at."""
+"""Pictures of attention."""
 
 from functools import partial
 

@@ -9,7 +9,7 @@ RUN_SPECIFIC = ("resume_from=", "hydra.run.dir=", "hydra.sweep.dir=")
 
 
 def repeat_command(log: RunLog) -> str | None:
-    """Return what repeats the run in a new folder with the same seed; ``None`` if its overrides aren't known."""
+    """Return the command that repeats the run in a new folder; ``None`` if its overrides aren't known."""
     if log.overrides is None:
         return None
     hydra = (log.hydra or {}).get("hydra", {})

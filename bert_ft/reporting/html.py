@@ -26,7 +26,7 @@ class Section:
 
     @property
     def name(self) -> str:
-        """The target of links to it."""
+        """The section's anchor, for links to it."""
         return re.sub(r"\W+", "-", self.title.lower())
 
     @property
@@ -45,11 +45,11 @@ class Page:
         results: the metrics.
         sections: in the order of the page.
         config: settings as YAML.
-        command: what repeats the run or trial.
+        command: the command that repeats the run or trial.
         working_folder: where the command was given.
         notes: warnings of the data report.
         damaged: a sentence for each file that couldn't be read.
-        subject: what the command repeats.
+        subject: name of what the command repeats, e.g. the run.
         config_name: heading of the collapsed settings.
         no_config: why there are no settings.
         no_command: why there is no command.

@@ -1,4 +1,4 @@
-"""Pictures of what happened in each layer."""
+"""Pictures of each layer's statistics."""
 
 import numpy as np
 from matplotlib.figure import Figure

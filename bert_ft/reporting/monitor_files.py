@@ -1,4 +1,4 @@
-"""What the monitors left in ``monitor/`` for the one step that a report shows."""
+"""What the monitors saved in ``monitor/`` for the one step that a report shows."""
 
 import json
 import zipfile
@@ -41,11 +41,11 @@ class Snapshot(Generic[Content]):
 
 
 class DamagedFileError(Exception):
-    """A file holds something else than it should; the message names both."""
+    """A file doesn't hold what it should; the message says what is wrong."""
 
 
 def read_arrays(folder: Path, kind: str, kept_step: int | None) -> Snapshot[Arrays] | None:
-    """Read ``<kind>_<step>.npz`` of the kept checkpoint's step, else of the last; ``None`` if there is none.
+    """Read ``<kind>_<step>.npz`` of the kept checkpoint's step, else of the last step; ``None`` if there is none.
 
     Raises:
         DamagedFileError: it can't be read, or lacks one of the arrays that ``NEEDED`` names.
@@ -79,10 +79,10 @@ def read_top_losses(folder: Path, kept_step: int | None) -> Snapshot[list[LossRo
 
 
 def read_or_say(path: Path, name: str, read: Callable[[Path], Content]) -> Content:
-    """Return what ``read`` makes of the file.
+    """Return the content that ``read`` finds in the file.
 
     Raises:
-        DamagedFileError: it can't be read; the message calls the file ``name``.
+        DamagedFileError: the file can't be read; the message calls it ``name``.
     """
     try:
         return read(path)

@@ -1,4 +1,4 @@
-"""What a run is judged by, and the point on a curve that counts."""
+"""The metric by which a run is judged, and the point to mark on its curve."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""The pictures that a run's log allows, by section."""
+"""Draw the pictures for which a run has logged values, by section."""
 
 import logging
 from collections.abc import Iterator

@@ -16,8 +16,8 @@ class PlotSpec(Generic[Log]):
     Attributes:
         name: name of its file, without the suffix.
         title: its heading.
-        reading: how to read it, in a sentence.
-        draw: draws it; raises ``NotLogged`` if the log lacks what it shows.
+        reading: a sentence on how to read it.
+        draw: draws it; raises ``NotLogged`` if the log lacks its values.
     """
 
     name: str

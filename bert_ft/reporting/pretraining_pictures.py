@@ -45,7 +45,8 @@ def pretraining_losses(stage: RunLog) -> Figure:
 
 @plot(
     "Masked tokens",
-    "Of held-out texts, with the same tokens masked in each validation. A perplexity of n is the uncertainty of a "
+    "Measured on held-out texts, with the same tokens masked in each validation. A perplexity of n is the "
+    "uncertainty of a "
     "choice among n tokens.",
 )
 @_of_stage

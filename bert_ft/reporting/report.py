@@ -59,7 +59,7 @@ def _sections(log: RunLog) -> Iterator[Section]:
 
 
 def _note(title: str, log: RunLog) -> str:
-    """Return whose weights a section shows, if it shows a single step."""
+    """Return a note on the weights that a section shows, if it shows a single step."""
     snapshots: dict[str, Snapshot | None] = {
         "Validation": log.validation or log.top_losses,
         "Representations": log.representations,

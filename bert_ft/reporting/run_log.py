@@ -1,4 +1,4 @@
-"""All that a run left in its folder, read into plain values."""
+"""Everything in a run's folder, read into plain values."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ Read = TypeVar("Read")
 
 @dataclass(frozen=True)
 class RunLog:
-    """What a run's folder holds; what isn't there is ``None`` or empty.
+    """The content of a run's folder; missing parts are ``None`` or empty.
 
     Attributes:
-        folder: of the run.
+        folder: the run's folder.
         scalars: tag → its values.
         metrics: ``metrics.json``; an unfinished run has none.
         data_report: ``data_report.json``.
         environment: ``environment.json``.
         config: the run's configuration, with its interpolations unresolved.
         overrides: the overrides of its command.
-        hydra: what Hydra recorded about the command.
+        hydra: Hydra's record of the command.
         validation: ``logits`` ``(rows, classes)``, ``labels`` and ``rows`` ``(rows,)``, ``names`` ``(classes,)``; of the
             whole split, which may have more rows, ``confusion`` ``(classes, classes)`` and ``num_rows``.
         representations: ``vectors`` ``(rows, width)``, ``predictions``, ``labels`` and ``rows`` ``(rows,)``, ``names``.
@@ -77,7 +77,7 @@ class RunLog:
 
     @property
     def task(self) -> dict[str, Any] | None:
-        """What the run recorded about its task; ``None`` in runs of earlier versions."""
+        """The run's record of its task; ``None`` in runs of earlier versions."""
         return (self.data_report or {}).get("task")
 
     @property
@@ -112,7 +112,7 @@ def read_run(folder: Path) -> RunLog:
     """Read the folder of a finished or unfinished run.
 
     Raises:
-        ConfigError: there is no such folder, or it holds nothing that a run logs.
+        ConfigError: there is no such folder, or it has none of a run's logs.
     """
     if not folder.is_dir():
         raise ConfigError(f"run={folder}: no such folder (searched from {Path.cwd()})")
@@ -155,7 +155,7 @@ def _read(folder: Path) -> RunLog:
         attention=try_to(read_arrays, monitor, layout.ATTENTION_MAPS, kept_step),
         top_losses=try_to(read_top_losses, monitor, kept_step),
         pretraining=pretraining,
-        # last: it fills while the others are read
+        # last: it is filled while the others are read
         damaged=(*damaged, *(() if pretraining is None else pretraining.damaged)),
     )
 

@@ -1,4 +1,4 @@
-"""What a run reached, on which data and machine, in words and numbers."""
+"""Tables of a run's results, its data and its machine."""
 
 import math
 from typing import Any
@@ -14,7 +14,7 @@ from bert_ft.split_columns import COLUMNS, shown_counts
 
 
 def facts(log: RunLog) -> dict[str, str]:
-    """Return what was reached, with which weights, and why training ended."""
+    """Return the results, the weights that they belong to, and why training ended."""
     metric, _ = objective_of(log)
     if log.metrics is None:
         found = {
@@ -87,7 +87,7 @@ def all_scalars(log: RunLog) -> Table:
 
 
 def environment(log: RunLog) -> Table:
-    """Return what the run ran on: machine, versions, precision, seed."""
+    """Return the environment of the run: machine, versions, precision, seed."""
     if log.environment is None:
         raise NotLogged("the run wrote no environment.json")
     known = dict(log.environment)
@@ -131,7 +131,7 @@ def held_out(log: RunLog) -> Table:
 
 
 def stage_settings(log: RunLog) -> Table:
-    """Return what pre-training used, and how it ended."""
+    """Return the settings of pre-training, and how it ended."""
     metrics = _stage_metrics(log)
     values = {name.replace("_", " "): value for name, value in (metrics.get("stage") or {}).items()}
     values["kept checkpoint"] = f"after {_duration(metrics.get('checkpoint') or {})}"

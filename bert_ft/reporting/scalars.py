@@ -37,8 +37,8 @@ class Series(NamedTuple):
 def read_scalars(folder: Path) -> dict[str, Series]:
     """Return every tag of the run in ``folder``, in the order in which they were first logged.
 
-    A resumed run has a file for each start. What the earlier start logged after the checkpoint from which the later one
-    resumed belongs to discarded weights, and is dropped.
+    A resumed run has a file for each start. Values that the earlier start logged after the checkpoint from
+    which the later one resumed belong to discarded weights, and are dropped.
     """
     logged: Logged = {}
     for later in _event_files(folder / layout.TENSORBOARD_FOLDER) or _csv_files(folder / layout.CSV_FOLDER):
@@ -47,7 +47,7 @@ def read_scalars(folder: Path) -> dict[str, Series]:
 
 
 def merged(earlier: Logged, later: Logged) -> Logged:
-    """Return both, without what ``earlier`` has from the first training step of ``later``; ``later`` wins ties."""
+    """Return both, without what ``earlier`` has from the first training step of ``later`` on; ``later`` wins ties."""
     starts = [min(points) for tag, points in later.items() if tag.startswith(LIGHTNINGS) and points]
     end = min(starts, default=None)
     kept = {
@@ -58,7 +58,7 @@ def merged(earlier: Logged, later: Logged) -> Logged:
 
 
 def smoothed(values: NDArray[np.float64], span: float | None = None) -> NDArray[np.float64]:
-    """Return the bias-corrected exponential mean of the values so far, ``(n,)``; skip those that aren't finite.
+    """Return the bias-corrected exponential mean of the values so far, ``(n,)``; ignoring non-finite ones.
 
     Args:
         values: ``(n,)``.
@@ -85,7 +85,7 @@ def _steps_done(tag: str, step: int) -> int:
 
 
 def _event_files(folder: Path) -> list[Logged]:
-    """Return what each file holds, the oldest first; of a truncated file, its complete records."""
+    """Return the content of each file, the oldest first; for a truncated file, its complete records."""
     # one by one: an accumulator of the folder would mix the steps of all starts
     found = []
     for path in sorted(folder.glob("*tfevents*")):
@@ -101,7 +101,7 @@ def _event_files(folder: Path) -> list[Logged]:
 
 
 def _csv_files(folder: Path) -> list[Logged]:
-    """Return what ``version_0/metrics.csv``, ``version_1/metrics.csv``, … hold."""
+    """Return the content of ``version_0/metrics.csv``, ``version_1/metrics.csv``, …."""
     found = []
     for path in sorted(
         folder.glob(layout.CSV_FILES), key=lambda path: int(re.sub(r"\D", "", path.parent.name) or 0)

@@ -25,12 +25,12 @@ class Cell:
 
     @property
     def beginning(self) -> str | None:
-        """What is shown of a collapsed long text; ``None`` for a short one."""
+        """The visible beginning of a collapsed long text; ``None`` for a short one."""
         return self.text[:LONG_TEXT] if len(self.text) > LONG_TEXT else None
 
     @property
     def rest(self) -> str:
-        """What follows ``beginning``."""
+        """The rest of the text after ``beginning``."""
         return self.text[LONG_TEXT:]
 
 

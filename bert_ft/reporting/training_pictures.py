@@ -1,4 +1,4 @@
-"""Pictures of how training went."""
+"""Pictures of training."""
 
 import re
 
@@ -112,7 +112,7 @@ def weight_decay_plots(log: RunLog) -> list[PlotSpec]:
 
 
 def _by_layer(log: RunLog, suffix: str) -> dict[str, Series]:
-    """Return layer → what ``lr_monitor`` logged of it under a tag with this suffix."""
+    """Return layer → the values that ``lr_monitor`` logged for it under a tag with this suffix."""
     return {
         match[1]: series
         for tag, series in log.scalars.items()

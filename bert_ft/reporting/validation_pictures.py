@@ -1,4 +1,4 @@
-"""Pictures of what the classifier predicted for the validation rows."""
+"""Pictures of the classifier's predictions for the validation rows."""
 
 from typing import NamedTuple
 
@@ -22,12 +22,12 @@ SURE = 0.9
 
 
 class Outputs(NamedTuple):
-    """What the classifier gave for the validation rows that were saved and have finite logits.
+    """The classifier's outputs for the validation rows that were saved and have finite logits.
 
     Attributes:
         top: their top predictions.
         names: ``(classes,)``.
-        counts: ``(classes, classes)``, the confusion matrix of all rows, also of those that weren't saved.
+        counts: ``(classes, classes)``, the confusion matrix of all rows, including those that weren't saved.
     """
 
     top: TopProbabilities
@@ -53,8 +53,8 @@ def outputs_of(log: RunLog) -> Outputs:
 
 @plot(
     "Confidence, right and wrong",
-    "Right rows should pile up at 1, wrong ones further left; wrong rows near 1 are mistakes that the model doesn't "
-    "notice, or wrong labels.",
+    "Correct rows should pile up near 1, wrong ones further left; wrong rows near 1 are mistakes that the "
+    "model is sure of, or wrong labels.",
 )
 def confidence(log: RunLog) -> Figure:
     top, names, _ = outputs_of(log)
@@ -83,7 +83,8 @@ def reliability(log: RunLog) -> Figure:
 
 @plot(
     "Calibration over training",
-    "A calibration error that rises while accuracy stays is overconfidence: label smoothing or fewer steps help.",
+    "A calibration error that rises while accuracy stays the same is overconfidence: label smoothing or "
+    "fewer steps help.",
 )
 def confidence_over_training(log: RunLog) -> Figure:
     names = {

@@ -1,4 +1,4 @@
-"""What the classifier predicted for the validation rows, in numbers."""
+"""Tables of the classifier's predictions for the validation rows."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ def scores_by_class(log: RunLog) -> Table:
         [Cell(name), number(int(support)), *map(share, values)]
         for name, support, *values in zip(names, counts.sum(axis=1), *class_scores(counts), strict=True)
     ]
-    reading = "Precision: the share of rows predicted as the class that have it. Recall: the share of its rows found."
+    reading = "Precision: the share of rows predicted as the class that belong to it. Recall: the share of its rows found."
     return Table("Scores by class", reading, ["label", "rows", "precision", "recall", "F1"], rows)
 
 
@@ -36,7 +36,7 @@ def frequent_mistakes(log: RunLog) -> Table:
 
 
 def mistakes(counts: NDArray[np.int64], most: int) -> list[tuple[int, int, int]]:
-    """Return ``(label, prediction, rows)`` of the ``most`` frequent mistakes; equal ones in the order of the labels."""
+    """Return ``(label, prediction, rows)`` of the ``most`` frequent mistakes; ties in the order of the labels."""
     wrong = counts - np.diag(np.diag(counts))
     pairs = [divmod(int(index), len(counts)) for index in np.argsort(-wrong, axis=None, kind="stable")[:most]]
     return [(*pair, int(wrong[pair])) for pair in pairs if wrong[pair]]

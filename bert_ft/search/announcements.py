@@ -1,4 +1,4 @@
-"""What a search says at its start and its end."""
+"""Messages at the start and at the end of a search."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a process started: tells it apart from a later one with the same number."""
+"""The start time of a process, which distinguishes it from a later one with the same number."""
 
 from __future__ import annotations
 

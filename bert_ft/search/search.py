@@ -153,7 +153,7 @@ def _num_trials(settings: SearchSettings, space: Space) -> int:
 def _prepare(sweep: Sweep, fixed: Sequence[str], space: Space, send: Send) -> None:
     """Load, in the fork server, what trials need for their study and for the task.
 
-    If trials differ in what they read, only the first choices are used, and their errors don't end the search.
+    If trials read different things, only the first choices are loaded, and their errors don't end the search.
     """
     engine_of(RDBStorage("sqlite://")).dispose()  # the first storage imports what it needs
     warm: Callable[[DictConfig], None] | None = getattr(sweep.task, "warm", None)

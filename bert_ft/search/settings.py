@@ -22,7 +22,7 @@ class SearchSettings:
     """The keys of ``hydra.sweeper``; ``conf/hydra/sweeper/optuna.yaml`` says what each one does.
 
     Raises:
-        ConfigError: a value is out of its limits.
+        ConfigError: a value is outside its limits.
     """
 
     sampler: Any = None

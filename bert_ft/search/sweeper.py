@@ -37,7 +37,7 @@ class OptunaSweeper(PluginSweeper):
         """Search; ``arguments`` are the overrides of the command line.
 
         Raises:
-            UserError: something about the search is wrong, or too many trials fail.
+            UserError: the search is misconfigured, or too many trials fail.
         """
         from bert_ft.search.search import search
 

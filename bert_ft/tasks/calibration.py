@@ -1,4 +1,4 @@
-"""How reliable a classifier's probabilities are: what the monitor logs and the report draws."""
+"""Reliability of a classifier's probabilities, for the monitor and the report."""
 
 from __future__ import annotations
 

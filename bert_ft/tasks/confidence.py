@@ -1,4 +1,4 @@
-"""How confident and how right a classifier is on validation rows, and which classes it confuses."""
+"""How confident and how accurate a classifier is on validation rows, and which classes it confuses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class JudgesConfidence(Protocol):
-    """What the monitors of predictions need of a task whose rows have one class each.
+    """Methods that monitors of predictions need from a task with one class per row.
 
     ``logits`` are ``(rows, classes)`` and finite, ``labels`` ``(rows,)`` class ids.
     """

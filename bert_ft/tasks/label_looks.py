@@ -1,4 +1,4 @@
-"""What a column of labels looks like, where that isn't one class of a short list for each row."""
+"""Warnings about label columns that don't look like one class per row from a short list."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Counts = Mapping[str, int | float]
 
 
 def look_of(names: Sequence[str]) -> str | None:
-    """Return what labels look like, as a sentence without its subject's source, or ``None`` for plain names."""
+    """Return a sentence on what the labels look like, without their source; ``None`` for plain names."""
     numbers = _numbers(names)
     if numbers is not None:
         low, high = (f"{value:g}" for value in (min(numbers), max(numbers)))
         if any("." in name or "e" in name.lower() for name in names) and len(names) > 2:
             return (
-                f"the labels are {len(names)} different decimals from {low} to {high}, which looks like a score: a "
-                "regression; here each of them is a class of its own"
+                f"the labels are {len(names)} different decimals from {low} to {high}, which look like "
+                "scores (regression); here each of them is a class of its own"
             )
         if len(names) >= _WHOLE_NUMBERS:
             return (
@@ -69,7 +69,7 @@ def _numbers(names: Sequence[str]) -> list[float] | None:
 
 
 def _joined(names: Sequence[str]) -> str | None:
-    """A label that is joined of others, with a separator that divides several; their parts come in several labels."""
+    """Return a label of parts joined by a separator, if most such labels share their parts with others."""
     for separator in _SEPARATORS:
         divided = {name: [part.strip(" '\"[]") for part in name.split(separator)] for name in names}
         joined = [name for name, parts in divided.items() if len(parts) > 1 and all(parts)]
@@ -86,7 +86,7 @@ def _alike(train: Counts) -> Iterator[str]:
         groups["".join(name.casefold().split())].append(name)
     for names in [group for group in groups.values() if len(group) > 1][:_SHOWN]:
         listed = ", ".join(f"{name!r} ({train[name]:,} rows)" for name in names)
-        yield f"labels that differ by case or white space only are different classes: {listed}; spell them alike"
+        yield f"labels that differ only in case or white space are different classes: {listed}; spell them the same way"
 
 
 def _rare(train: Counts, total: float) -> Iterator[str]:

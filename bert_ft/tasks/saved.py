@@ -31,10 +31,10 @@ def described(task: Task) -> dict[str, Any]:
 
 
 def restored(description: Mapping[str, Any], names: Sequence[str], trust: Sequence[str] = ()) -> Task:
-    """Return the task that ``described`` gave the description of.
+    """Return the task from the description that ``described`` returned.
 
     Args:
-        description: from the saved folder.
+        description: the task's description in the saved folder.
         names: names of the outputs in ``config.json``.
         trust: patterns of names that may be imported.
 

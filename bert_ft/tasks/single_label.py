@@ -126,7 +126,7 @@ class SingleLabel(Task):
         """Return a weight for each class; see ``Task.class_weights``.
 
         Raises:
-            ConfigError: the numbers of weights and classes differ, or ``balanced`` meets a class without rows.
+            ConfigError: the numbers of weights and classes differ, or with ``balanced`` a class has no rows.
         """
         import numpy as np
 

@@ -77,7 +77,7 @@ class Task(ABC):
 
     @abstractmethod
     def fitted(self, labels: pa.ChunkedArray, origin: str = "train") -> Self:
-        """Return the task with its ``names``, and all else that it takes from the labels of the training rows.
+        """Return the task with its ``names``, and everything else that it takes from the training rows' labels.
 
         Raises:
             DataError: nothing can be learned from these labels.
@@ -105,7 +105,7 @@ class Task(ABC):
         return np.zeros(len(targets), dtype=np.int64)
 
     def target_keys(self, targets: np.ndarray) -> np.ndarray:
-        """Return ``(num_rows,)`` int64, equal for equal targets; copies of a text with different ones are a conflict."""
+        """Return ``(num_rows,)`` int64, equal for equal targets; copies of a text with different keys conflict."""
         import numpy as np
 
         return np.unique(targets, axis=0, return_inverse=True)[1].reshape(len(targets))
@@ -116,16 +116,16 @@ class Task(ABC):
 
     @abstractmethod
     def summary(self, targets: np.ndarray) -> dict[str, int | float]:
-        """Return what the data report counts in a split, name → number, with the same names for every split."""
+        """Return the counts of a split for the data report, name → number; every split has the same names."""
 
     def summary_warnings(self, summary: Mapping[str, int | float]) -> Iterator[str]:
-        """Yield what may harm training or its score, as the end of a sentence about the split."""
+        """Yield problems that may harm training or its score, each as the end of a sentence about the split."""
         return iter(())
 
     def report_warnings(
         self, summaries: Mapping[str, Mapping[str, int | float]], set_aside: Collection[str]
     ) -> Iterator[str]:
-        """Yield what all splits' summaries together say, as whole sentences with the override that helps.
+        """Yield warnings about the summaries of all splits, as whole sentences with the override that helps.
 
         Args:
             summaries: ``summary`` of each split, ``train`` among them.
@@ -166,7 +166,7 @@ class Task(ABC):
 
     @abstractmethod
     def metrics(self) -> dict[str, Metric]:
-        """Return the metrics over a whole split, by name; ``objectives`` has these and ``loss``."""
+        """Return the metrics over a whole split, by name; ``objectives`` has the same names and ``loss``."""
 
     def metric_arguments(self) -> dict[str, Any]:
         """Return arguments for user-chosen metrics whose constructors take them, e.g. ``num_classes``."""
@@ -190,7 +190,7 @@ class Task(ABC):
 
         Args:
             given: ``loss.class_weights``: ``balanced``, or a number for each of ``names``.
-            targets: of the training rows.
+            targets: targets of the training rows.
 
         Raises:
             ConfigError: the weights don't fit.

@@ -43,14 +43,14 @@ class AccumulationWindow:
         return loss * (weight / self._nominal)
 
     def state(self, parameters: Iterable[tuple[str, nn.Parameter]]) -> dict[str, Any]:
-        """Return what a checkpoint within the window must keep; empty between two windows."""
+        """Return the state that a checkpoint within the window must keep; empty between two windows."""
         if not self._nominal:
             return {}
         gradients = {name: parameter.grad for name, parameter in parameters if parameter.grad is not None}
         return {"nominal": self._nominal, "total": self._total, "gradients": gradients}
 
     def restore(self, state: Mapping[str, Any], parameters: Iterable[tuple[str, nn.Parameter]]) -> None:
-        """Continue in the window of ``state``."""
+        """Continue the window saved as ``state``."""
         if not state:
             return
         by_name = dict(parameters)
@@ -61,11 +61,11 @@ class AccumulationWindow:
             self._total = self._total.to(next(iter(by_name.values())).device)
 
     def share(self, accumulate_grad_batches: int) -> Tensor | float:
-        """Return the divisor that turns the gradients so far into the mean over their rows."""
+        """Return the number by which to divide the gradients so far for a mean over their rows."""
         return self._total / (self._nominal * accumulate_grad_batches) if self._nominal else 1.0
 
     def finish(self, parameters: Iterable[nn.Parameter], accumulate_grad_batches: int) -> None:
-        """Turn the accumulated gradients into those of the mean over the window, and start a new window."""
+        """Turn the accumulated gradients into the gradients of the mean over the window, and start a new window."""
         total, nominal = self._total, self._nominal * accumulate_grad_batches
         self._total, self._nominal = 0.0, 0.0
         if isinstance(total, Tensor) and distributed.is_available() and distributed.is_initialized():

@@ -95,7 +95,7 @@ def naming_unwritten(path: Path) -> Iterator[None]:
         raise
     except (OSError, SafetensorError) as error:
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-        whole = "; what was there before is whole" if path.exists() else ""
+        whole = "; the previous content is intact" if path.exists() else ""
         raise OutputError(f"{path}: couldn't be written: {reason}{whole}") from error
 
 

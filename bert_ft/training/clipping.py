@@ -37,7 +37,7 @@ def clip_gradients(
 
     Args:
         parameters: parameters of the optimizer; those without a gradient are skipped.
-        limit: limit of the norm, or of each value; ``None`` = no clipping.
+        limit: maximum of the norm, or of each value; ``None`` = no clipping.
         algorithm: ``norm`` or ``value``.
     """
     trained = [parameter for parameter in parameters if parameter.grad is not None]

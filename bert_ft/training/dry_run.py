@@ -2,8 +2,8 @@
 
 Lightning's sanity check (``trainer.num_sanity_val_steps``) runs validation with all callbacks, logs nothing, and restores
 the random state. Here it gets ``NUM_ROWS`` rows per batch (``ResumableDataModule``). At its end ``DryRun`` computes the loss
-of a few training rows, without a backward pass, and compares what callbacks monitor with what was logged. Resumed runs are
-not tried again, nor compiled ones, which would take a minute.
+of a few training rows, without a backward pass, and compares what callbacks monitor with what was logged.
+Resumed runs, and compiled ones, which would take a minute, are not tried.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def few(batch: Any) -> Any:
 
 
 class DryRun(Callback):
-    """Refuse, before the first step, callbacks that monitor values which aren't logged; the last callback of a run."""
+    """Refuse callbacks that monitor values which aren't logged, before the first step; must be the last one."""
 
     def on_sanity_check_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Raise a ``ConfigError`` that names the key of a setting that can't work."""

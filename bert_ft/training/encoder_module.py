@@ -44,7 +44,8 @@ class EncoderModule(LightningModule):
 
     Attributes:
         clipped_gradients: norms of the latest optimizer step, if they were needed.
-        has_initial_weights: whether the module is built with the weights that training starts or, before a resume, started with.
+        has_initial_weights: whether the module is built with the weights at which training starts (for a
+            resumed run: started).
         batch_loss: mean over the latest training batch, before it is weighted for accumulation.
     """
 
@@ -71,7 +72,7 @@ class EncoderModule(LightningModule):
 
     @property
     def trained(self) -> nn.Module:
-        """The module whose parameters the optimizer gets."""
+        """The module whose parameters are optimized."""
         raise TypeError(f"{type(self).__name__} must define `trained`")
 
     @property
@@ -90,7 +91,7 @@ class EncoderModule(LightningModule):
             self.trainer.should_stop = True  # makes Lightning validate first; at max_steps it would just end
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save the validation values of these weights with them.
+        """Save the validation metrics of the weights with them.
 
         Also save the gradients of an accumulation window that isn't full, which a resumed run needs. With several processes each
         has its own gradients, and none are saved.
@@ -122,7 +123,7 @@ class EncoderModule(LightningModule):
             self.log("step", float(self.trainer.global_step))
 
     def try_training_step(self, batch: Any) -> Any:
-        """Return the loss of a batch before training; nothing of it stays."""
+        """Return the loss of a batch before training, without side effects."""
         window, self._window = self._window, AccumulationWindow()
         try:
             return self.training_step(batch, 0)
@@ -130,7 +131,7 @@ class EncoderModule(LightningModule):
             self._window, self.batch_loss = window, None
 
     def weighted(self, loss: Tensor, weight: Tensor | int, num_rows: int, batch_index: int) -> Tensor:
-        """The loss as Lightning is to have it; see ``AccumulationWindow.add``."""
+        """Return the loss to give to Lightning; see ``AccumulationWindow.add``."""
         self.batch_loss = loss.detach()
         self._window_ends = ends_window(self.trainer, batch_index)
         return self._window.add(loss, weight, num_rows)

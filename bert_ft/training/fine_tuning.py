@@ -24,7 +24,7 @@ from bert_ft.training.summary import print_pretraining
 
 @dataclass(kw_only=True)
 class FineTuning(Stage):
-    """The main job; so far only the data report has been written.
+    """The main job, ready to run; only the data report has been written yet.
 
     Attributes:
         max_length: limit of a text's length, in tokens.
@@ -82,7 +82,7 @@ class FineTuning(Stage):
         self.seed_all()  # whether the stage was trained or cached
 
     def own_record(self) -> dict[str, Any]:
-        """Evaluate the test split."""
+        """Evaluate the test split; return its metrics, the labels and the numbers of rows."""
         pretraining = {} if self._pretraining is None else {"pretraining": self._pretraining}
         return {
             "test": self._test(),
@@ -113,7 +113,7 @@ class FineTuning(Stage):
         return split_metrics(self.trainer.callback_metrics, layout.TEST)
 
     def _log_settings(self, record: Mapping[str, Any]) -> None:
-        """The run as a line of TensorBoard's table of hyper-parameters."""
+        """Log the run as a row of TensorBoard's table of hyper-parameters."""
         splits = {"val": record["val"], "test": record["test"] or {}}
         metrics = {
             f"{layout.KEPT}{split}_{name}": value

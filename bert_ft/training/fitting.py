@@ -143,7 +143,7 @@ def _why_stopped(trainer: Trainer) -> str:
             return f"no better {stopper.monitor} for {layout.counted(stopper.patience, 'validation')}"
         if stopper.stopping_reason is EarlyStoppingReason.NON_FINITE_METRIC:
             return f"{stopper.monitor} is no longer finite: training diverged"
-        return str(stopper.stopping_reason_message)  # a threshold that somebody has set
+        return str(stopper.stopping_reason_message)  # a threshold that the user has set
     if trainer.global_step < trainer.estimated_stepping_batches:
         return "trainer.max_time is over"
     return "all steps done"
@@ -176,9 +176,10 @@ def _check_is_best(trainer: Trainer, metric: str, path: Path, checkpoint: Mappin
     )
     if is_other_step or is_other_value:
         raise CheckpointError(
-            f"{path}: is of step {checkpoint['global_step']} with {metric}={found}, where the best validated was "
+            f"{path}: holds step {checkpoint['global_step']} with {metric}={found}, but the best validated "
+            "checkpoint was "
             f"{'' if step is None else f'of step {step} '}with {metric}={None if score is None else float(score)}; "
-            "something else has written to this file, so that nothing is tested and saved"
+            "something else has overwritten this file, so nothing is tested or saved"
         )
 
 

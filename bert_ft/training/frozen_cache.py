@@ -1,8 +1,8 @@
 """Cache of the frozen layers' output: computed once per row, then read from disk.
 
 This changes the mathematics of training: the frozen part runs without dropout, since a mask that is drawn only once
-wouldn't be dropout. Everything above it, and all evaluation, is the same as without a cache, up to rounding in batches of
-other shapes.
+wouldn't be dropout. Everything above it, and all evaluation, is the same as without a cache, except for
+rounding, since batches have other shapes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _BYTES = 4  # of a float32
 
 
 class FrozenStates:
-    """Give batches the output of the first layers, in float32, whatever their precision.
+    """Add the output of the first layers to batches, in float32 whatever the precision of the layers.
 
     The rows of a split are in a memory-mapped temporary file without a name, so that the disk space is freed whenever and
     however the process ends. Each process has its own files.
@@ -126,5 +126,5 @@ def _check_space(num_tokens: int, width: int) -> None:
     if needed > free:
         raise ConfigError(
             f"encoder.cache_frozen=true: {num_tokens:,} tokens of {width * _BYTES:,} bytes take {needed:,} bytes, "
-            f"but {folder} has {free:,} free; set TMPDIR to a folder on a larger disk, or the key to false"
+            f"but {folder} has {free:,} free; set TMPDIR to a folder on a larger disk, or encoder.cache_frozen to false"
         )

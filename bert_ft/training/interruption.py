@@ -65,7 +65,7 @@ class Interruptible(Checkpoint):
             if is_patient and stopper.stopping_reason is EarlyStoppingReason.PATIENCE_EXHAUSTED:
                 stopper.stopping_reason = EarlyStoppingReason.NOT_STOPPED
             if stopper.stopping_reason is not EarlyStoppingReason.NOT_STOPPED:
-                trainer.should_stop = True  # broken off between the last validation and the end
+                trainer.should_stop = True  # interrupted between the last validation and the end
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -108,7 +108,7 @@ def report(signals: Signals, step: int, path: Path | None, command: Callable[[],
     """Print where a run was interrupted, and the command that resumes it."""
     where = f"interrupted at step {step}" if step else "interrupted before the first step"
     if path is None:
-        say(f"{where}; callbacks.last_checkpoint=null keeps nothing to continue from")
+        say(f"{where}; there is no checkpoint to resume from (callbacks.last_checkpoint=null)")
     elif signals.received == signal.SIGHUP:
         say(f"{where} by a closed terminal; to continue: {command()}")
     else:

@@ -1,4 +1,4 @@
-"""Decide what a finished run keeps on the disk (``keep``)."""
+"""Decide which files a finished run keeps on disk (``keep``)."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ def _shrink(path: Path, saved: Path) -> None:
         if checkpoint is not None:
             WholeCheckpoints().save_checkpoint(checkpoint, path)
     except (OSError, KeyError, RuntimeError, pickle.UnpicklingError) as error:
-        # the run is finished, and the file as it was
-        log.warning("%s keeps weights that %s has, too: %s", path, saved, error)
+        # the run is finished, and the file is unchanged
+        log.warning("couldn't remove from %s the weights that %s also has: %s", path, saved, error)
 
 
 def _size(folder: Path) -> int:

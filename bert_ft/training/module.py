@@ -31,7 +31,7 @@ class AveragedWeights(Protocol):
         """Number of steps averaged so far; 0: averaging hasn't started, and the module's own weights are used."""
 
     def averaged_weights(self) -> dict[str, Tensor]:
-        """Return what is validated, saved and tested instead of the module's state, once averaging has started."""
+        """Return the state to validate, save and test instead of the module's own, once averaging has started."""
 
 
 class ClassificationModule(EncoderModule):
@@ -39,14 +39,15 @@ class ClassificationModule(EncoderModule):
 
     Args:
         classifier: the model.
-        task: gives the metrics, and the plain loss of validation and test, so that runs with different losses are comparable.
+        task: computes the metrics, and the plain loss of validation and test, so that runs with different
+            losses are comparable.
         objective: what training minimizes.
         optimizer: builds the optimizer over layer-wise groups.
         schedule: learning-rate multiplier over all optimizer steps.
         weight_decay_schedule: weight-decay multiplier over all optimizer steps; ``None`` = constant.
         max_tokens: a training batch of more tokens is computed in parts (see ``Objective``).
-        frozen_states: gives each batch the output of the encoder's frozen part; ``None`` = it is always computed.
-        metrics: metrics over a whole split, besides those of the task; they are copied.
+        frozen_states: cache of the output of the encoder's frozen part; ``None`` = it is always computed.
+        metrics: metrics over a whole split, besides the task's; they are copied.
 
     Attributes:
         averaging: set by a callback that averages the weights.
@@ -106,7 +107,7 @@ class ClassificationModule(EncoderModule):
     def _with_states(self, batch: TextBatch, split: str) -> TextBatch:
         if (
             self.frozen_states is None or self.trainer.sanity_checking
-        ):  # of which no rows are kept: their batch is another
+        ):  # no rows are kept of these: they have different batches
             return batch
         return self.frozen_states.attach(batch, split)
 

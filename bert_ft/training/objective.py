@@ -59,8 +59,8 @@ class Objective(nn.Module):
     """The loss of a batch, with its terms by name.
 
     Args:
-        loss: of ``(logits, labels)``.
-        terms: what is added.
+        loss: maps ``(logits, labels)`` to a scalar.
+        terms: the added terms.
         task: says which labels are equal and how far apart two passes are; needed only by the contrastive term and R-Drop.
     """
 
@@ -80,10 +80,10 @@ class Objective(nn.Module):
     def forward(
         self, classifier: Classifier, batch: TextBatch, max_tokens: int
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the scalar to minimize, and its terms (detached, unweighted) if there are any besides the loss.
+        """Return the scalar to minimize, and all terms (detached, unweighted); no terms if there is only the loss.
 
-        A batch of more than ``max_tokens`` tokens is computed in parts, which are recomputed in the backward pass: the result is
-        that of the whole batch, with the memory of one part.
+        A batch of more than ``max_tokens`` tokens is computed in parts, which are recomputed in the backward
+        pass. This gives the result of the whole batch with the memory of one part.
         """
         labels = batch.labels
         assert labels is not None

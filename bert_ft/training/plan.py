@@ -11,7 +11,7 @@ from bert_ft.data.batching import RandomBatches
 from bert_ft.errors import ConfigError
 from bert_ft.optim.schedules import Schedule
 
-LEAST_EPOCHS = 3  # where their number isn't given
+LEAST_EPOCHS = 3  # if their number isn't set
 
 
 @dataclass(frozen=True)

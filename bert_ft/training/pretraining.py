@@ -85,7 +85,7 @@ class Pretraining(Stage):
 
     @property
     def record(self) -> dict[str, Any]:
-        """What ``metrics.json`` of the stage says, which is written when all else is."""
+        """Content of the stage's ``metrics.json``, the last file to be written."""
         return json.loads((self.folder / layout.METRICS_FILE).read_text(encoding="utf-8"))
 
     def begin(self) -> None:
@@ -145,7 +145,7 @@ class Pretraining(Stage):
 
     @property
     def _before_file(self) -> Path:
-        """The file of the held-out metrics before training, which a resumed stage can no longer compute."""
+        """Return the file of held-out metrics before training, which a resumed stage can't compute any more."""
         return self.folder / layout.BEFORE_FILE
 
     def _key(self) -> str:

@@ -38,7 +38,7 @@ def made_once(
         root: folder of the cache.
         key: identifies everything that determines the content.
         make: fills an empty folder.
-        num_kept: number of folders to keep in ``root``, the last used ones.
+        num_kept: number of folders to keep in ``root``, the most recently used ones.
     """
     root.mkdir(parents=True, exist_ok=True)
     with _locked(root / f"{key}.lock"):
@@ -70,7 +70,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _drop_oldest(root: Path, num_kept: int) -> None:
-    """Remove all but the last used entries, and what killed processes have left."""
+    """Remove all but the most recently used entries, and the remains of killed processes."""
     folders = [path for path in root.iterdir() if path.is_dir()]
     unfinished = [path for path in folders if path.suffix == UNFINISHED]
     entries = [path for path in folders if not path.suffix]
@@ -87,7 +87,7 @@ def _drop_oldest(root: Path, num_kept: int) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Remove an entry, at no moment leaving a part of it that could be taken for an entry."""
+    """Remove an entry so that no part of it can ever be mistaken for a complete one."""
     doomed = path.with_suffix(UNFINISHED)
     if doomed != path:
         shutil.rmtree(doomed, ignore_errors=True)
@@ -112,7 +112,7 @@ def stage_key(
     *,
     with_labels: bool,
 ) -> str:
-    """Return a name for everything that determines the result of a stage.
+    """Return a name that identifies everything that determines the result of a stage.
 
     Args:
         settings: plain values: configurations, seed, versions, precision, tokenizer.

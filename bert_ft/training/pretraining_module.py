@@ -43,7 +43,8 @@ class PretrainingModule(EncoderModule):
         optimizer: builds the optimizer over layer-wise groups.
         schedule: learning-rate multiplier over all optimizer steps.
         max_tokens: a batch of more tokens is computed in parts.
-        head_is_fresh: whether the masked-LM head started at random; one that didn't has the learning rate of a layer.
+        head_is_fresh: whether the masked-LM head started at random; a pre-trained one gets the learning rate
+            of a layer.
         task: says which labels are the same, if ``objective`` is supervised.
     """
 

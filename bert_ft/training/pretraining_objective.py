@@ -47,7 +47,7 @@ class Views:
 
     Attributes:
         first: ``(num_sequences, hidden_size)``, the text vectors.
-        second: ``(num_sequences, hidden_size)``, those of the second pass.
+        second: ``(num_sequences, hidden_size)``, the text vectors of the second pass.
         loss: scalar, the contrastive loss of the projected vectors.
     """
 
@@ -107,9 +107,9 @@ class PretrainingObjective:
         same_label: SameLabel | None = None,
         alone: bool = False,
     ) -> Views:
-        """Return two passes, the encoder in training mode.
+        """Return two passes of the encoder, which must be in training mode.
 
-        ``same_label`` is the task's, needed if ``supervised``; see ``simcse_loss`` for ``alone``.
+        ``same_label`` is the task's function, needed if ``supervised``; see ``simcse_loss`` for ``alone``.
         """
 
         def run(piece: TextBatch) -> tuple[Tensor]:
@@ -135,7 +135,7 @@ class PretrainingObjective:
 
 
 def _each(run: Callable[[Piece], Outputs], pieces: Sequence[Piece]) -> list[Outputs]:
-    """Return ``run`` of each part; several parts are recomputed in the backward pass, with the memory of one."""
+    """Return ``run(part)`` for each part; several parts are recomputed in the backward pass to save memory."""
     if len(pieces) == 1:
         return [run(pieces[0])]
     return [checkpoint(run, piece, use_reentrant=False) for piece in pieces]

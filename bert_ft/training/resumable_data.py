@@ -46,14 +46,14 @@ class ResumableDataModule(LightningDataModule):
         return self.loader(split, batches)
 
     def evaluation_loader(self, split: Any, batches: Iterable[Any]) -> DataLoader:
-        """A loader of whole batches, and of a few rows of each in the dry run before training."""
+        """Return a loader of whole batches; in the dry run before training, of a few rows of each."""
         return self.loader(split, _FewInDryRun(batches, self._is_dry_run))
 
     def _is_dry_run(self) -> bool:
         return self.trainer is not None and self.trainer.sanity_checking
 
     def loader(self, split: Any, batches: Iterable[Any]) -> DataLoader:
-        """Return a loader of what ``split`` has for each of ``batches``."""
+        """Return a loader of ``split[batch]`` for each of ``batches``."""
         # As `sampler`, not `batch_sampler`, since Lightning calls its set_epoch. With its own generator the loader doesn't
         # draw from the run's random numbers.
         return DataLoader(
@@ -67,14 +67,14 @@ class ResumableDataModule(LightningDataModule):
         )
 
     def replicas(self) -> tuple[int, int]:
-        """How many processes train, and which of them this is."""
+        """Return the number of training processes, and the rank of this one."""
         if self.trainer is None:
             return 1, 0
         return self.trainer.world_size, self.trainer.global_rank
 
 
 class _FewInDryRun:
-    """The batches of a sampler, cut to a few rows while ``is_dry_run`` says so."""
+    """The batches of a sampler, cut to a few rows while ``is_dry_run()`` is true."""
 
     def __init__(self, batches: Any, is_dry_run: Callable[[], bool]) -> None:
         self._batches = batches

@@ -1,31 +1,37 @@
-"""How a broken-off run is resumed: what happens in which order, and what of it is arithmetic or a check.
+"""How an interrupted run is resumed, step by step.
 
-``resume_from`` names a run's folder, or a checkpoint that ``callbacks.last_checkpoint`` has left. From there everything is as
-if the run had never stopped, to the last bit.
+``resume_from`` names a run's folder, or a checkpoint that ``callbacks.last_checkpoint`` has left. The result
+is the same as if the run had never stopped, bit for bit.
 
-1. **The command** (``config.resumed_command``) adds the run's own overrides, and takes others only where they extend it.
-   A run without a checkpoint, broken off before the first, starts from the beginning: ``checkpoint_of``.
+1. **The command** (``config.resumed_command``) adds the run's own overrides, and accepts others only if they
+   extend it. A run that stopped before its first checkpoint starts from the beginning: ``checkpoint_of``.
 2. **Which stage** (``config.build``): a run with pre-training has checkpoints of two stages, see ``is_of_pretraining``.
-   - From one of pre-training's, that stage resumes, and fine-tuning starts after it as usual. Its result isn't cached
-     (``Pretraining._usable_cache``), and the held-out values before training are read from ``before.json``.
-   - From one of fine-tuning's, pre-training isn't run: its record is read, and no encoder is handed over
+   - From a pre-training checkpoint, that stage resumes, and fine-tuning starts after it as usual. Its result
+     isn't cached (``Pretraining._usable_cache``), and the held-out values before training are read from
+     ``before.json``.
+   - From a fine-tuning checkpoint, pre-training isn't run: its record is read, and no encoder is handed over
      (``FineTuning.begin``).
-3. **Before Lightning loads anything** (``fitting.fit``): ``prepare`` refuses a file that is damaged or of another model.
+3. **Before Lightning loads anything** (``fitting.fit``): ``prepare`` refuses a file that is damaged or
+   belongs to another model.
 4. **Lightning loads the checkpoint**, in this order:
-   - ``EncoderModule.on_load_checkpoint``: ``compat.lightning.end_epoch`` mends the progress, and the gradients of an
-     accumulation window that wasn't full are kept for later. ``ClassificationModule.on_load_checkpoint``: ``check_same_training``.
-   - The module's weights, by itself.
-   - ``ResumableDataModule.load_state_dict``: the place in the epoch, which the next training loader starts from.
+   - ``EncoderModule.on_load_checkpoint``: ``compat.lightning.end_epoch`` corrects the progress, and the
+     gradients of an accumulation window that wasn't full are kept for later.
+     ``ClassificationModule.on_load_checkpoint``: ``check_same_training``.
+   - The module's weights (done by Lightning).
+   - ``ResumableDataModule.load_state_dict``: the position in the epoch, where the next training loader
+     starts.
    - Callbacks: ``Averaging.on_load_checkpoint`` restores the average, ``RandomState.load_state_dict`` keeps the states of
-     the generators for later, early stopping, checkpoints and monitors get back what they count.
-   - Loops, optimizers and schedules, by itself.
-5. **Just before the first step** (``on_train_start``): ``RandomState`` restores the generators, which the start of training
-   has drawn from, and ``EncoderModule`` the window's gradients.
+     the generators for later; early stopping, checkpoints and monitors get their counts back.
+   - Loops, optimizers and schedules (done by Lightning).
+5. **Just before the first step** (``on_train_start``): ``RandomState`` restores the generators, since the
+   start of training has drawn from them, and ``EncoderModule`` the window's gradients.
 
-A run that is interrupted saves the step it is at (``training.interruption``), else it is the latest validation.
+An interrupted run resumes from the step at which it was interrupted (``training.interruption``), a crashed
+one from its latest validation.
 
-What is saved for it comes from the opposite hooks: ``EncoderModule.on_save_checkpoint``, ``ResumableDataModule.state_dict``
-(``place_in_epoch``), ``RandomState.state_dict``, ``Averaging.on_save_checkpoint``.
+The corresponding hooks that save all this are ``EncoderModule.on_save_checkpoint``,
+``ResumableDataModule.state_dict`` (``place_in_epoch``), ``RandomState.state_dict``,
+``Averaging.on_save_checkpoint``.
 
 A command asks ``run_of`` before anything heavy is loaded, so this module imports torch only where it reads a file.
 """
@@ -58,7 +64,7 @@ TRAINED_ROWS_KEY = "trained_rows"  # of the token embedding, those that are trai
 
 
 def run_of(resume_from: Path | str) -> Path:
-    """Return the folder of the run that ``resume_from`` names by its folder or by a checkpoint, also one of pre-training."""
+    """Return the folder of the run that ``resume_from`` names by its folder or one of its checkpoints."""
     path = Path(os.path.abspath(Path(resume_from).expanduser()))  # without ..
     if path.is_dir():
         return path
@@ -115,7 +121,7 @@ def check_length(path: str, steps: float, *, is_finished: bool) -> None:
     """Refuse a run with fewer total steps than it has already done, and a finished run without more steps to do.
 
     Raises:
-        ConfigError: the number of steps is too small.
+        ConfigError: the number of steps is too low.
         CheckpointError: the checkpoint can't be read.
     """
     done = _read(path).get("global_step", 0)
@@ -187,13 +193,13 @@ def _yaml(path: Path) -> dict[str, Any]:
 def check_same_training(
     checkpoint: Mapping[str, Any], *, averaging: str | None, trained_rows: Sequence[Any]
 ) -> None:
-    """Refuse to continue with other weights than the run had.
+    """Refuse to continue with weights that differ from the run's.
 
     This happens without the callback that averages the weights, or if the optimizer's moments belong to other rows of the
     embedding, which fused AdamW would use unchecked.
 
     Raises:
-        CheckpointError: one of these is the case.
+        CheckpointError: one of these applies.
     """
     weights = checkpoint.get(WEIGHTS_KEY, "raw")
     if weights not in ("raw", averaging):

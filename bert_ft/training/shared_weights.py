@@ -43,7 +43,9 @@ def with_shared(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: its weights are in {saved}, which can't be read: {error}") from error
     if _digest(found) != shared["sha256"]:
-        raise CheckpointError(f"{path}: its weights were in {saved}, which has others now; restore that file")
+        raise CheckpointError(
+            f"{path}: its weights were in {saved}, which now holds different ones; restore that file"
+        )
     for name, saved_name in shared["names"].items():
         checkpoint["state_dict"][name] = found[saved_name]
     # the order of the module, in which strategies and averages may pair the values

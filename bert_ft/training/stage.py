@@ -63,7 +63,7 @@ class Stage(ABC):
         folder: folder of its logs and checkpoints and, by default, its weights and record.
         metric: metric that decides which checkpoint is kept, e.g. ``val/accuracy``.
         resume_from: a checkpoint of this stage.
-        keep: what remains in the folder of a finished run; see ``kept_files``.
+        keep: which files remain in the folder of a finished run; see ``kept_files``.
     """
 
     module: EncoderModule
@@ -131,7 +131,7 @@ class Stage(ABC):
         return record
 
     def tidy(self) -> None:
-        """Remove what isn't kept from the run's folder, at the very end."""
+        """Remove the files that aren't kept from the run's folder, at the very end."""
         if self.trainer.is_global_zero:
             tidy(self.folder, self.keep)
 

@@ -1,4 +1,4 @@
-"""Print what a stage reads before training, and its results."""
+"""Print a stage's data before training, and its results."""
 
 from __future__ import annotations
 
@@ -64,18 +64,18 @@ def print_texts(texts: PretrainingTexts, console: Console | None = None) -> None
             "; the texts of validation and test rows are among them (pretrain.include_evaluation_texts=true)"
         )
     elif texts.num_left_out:
-        said += f"; {texts.num_left_out:,} were left out, which validation or test rows have, too"
+        said += f"; {texts.num_left_out:,} were left out, since validation or test rows have the same text"
     if texts.num_in_pieces:
         said += f"; {texts.num_in_pieces:,} texts are longer than data.max_length and were cut into pieces"
     if texts.lost_ratio:
-        said += f"; {texts.lost_ratio:.1%} of their tokens are cut away by data.max_length"
+        said += f"; {texts.lost_ratio:.1%} of their tokens are cut off by data.max_length"
     (console or Console()).print(Text(said), soft_wrap=True)
 
 
 def print_result(
     record: Mapping[str, Any], folder: Path, report: Path | None = None, console: Console | None = None
 ) -> None:
-    """Print the results of fine-tuning, the weights they belong to, and where everything is.
+    """Print the results of fine-tuning, the weights they belong to, and the paths of its files.
 
     Args:
         record: content of ``metrics.json``.
@@ -106,7 +106,7 @@ def print_result(
 def print_pretraining(
     record: Mapping[str, Any], folder: Path, report: Path | None = None, console: Console | None = None
 ) -> None:
-    """Print the results of pre-training on held-out texts, and where everything is; see ``print_result``."""
+    """Print the results of pre-training on held-out texts, and the paths of its files; see ``print_result``."""
     console = console or Console()
     before, after = record["val_before"], record["val"]
     rows = [

@@ -94,11 +94,11 @@ CACHED = ["encoder.freeze_layers=1", "encoder.cache_frozen=true"]
         ),
         (
             ["callbacks.early_stopping.mode=min"],
-            "callbacks.early_stopping.mode=min: val/accuracy is better higher; set it to max",
+            "callbacks.early_stopping.mode=min: val/accuracy is better when higher; set it to max",
         ),
         (
             ["pretrain=mlm", "pretrain.callbacks.best_checkpoint.mode=max"],
-            "pretrain.callbacks.best_checkpoint.mode=max: val/loss is better lower; set it to min",
+            "pretrain.callbacks.best_checkpoint.mode=max: val/loss is better when lower; set it to min",
         ),
         (
             ["pretrain=mlm", "pretrain.callbacks.early_stopping.monitor=val/alignment"],
@@ -109,7 +109,7 @@ CACHED = ["encoder.freeze_layers=1", "encoder.cache_frozen=true"]
             [
                 "+callbacks.more={_target_:lightning.pytorch.callbacks.ModelCheckpoint,monitor:val/loss,mode:max}"
             ],
-            "callbacks.more.mode=max: val/loss is better lower",
+            "callbacks.more.mode=max: val/loss is better when lower",
         ),
         (
             ["callbacks.best_checkpoint.filename=last"],

@@ -104,7 +104,7 @@ def test_a_run_without_a_checkpoint_starts_from_the_beginning(tmp_path, capsys):
     last = started_with(tmp_path)
     run = tmp_path / "run"
     claim(config(run, run), [])
-    assert "broken off before its first checkpoint, and starts from the beginning" in capsys.readouterr().err
+    assert "stopped before its first checkpoint, so it starts from the beginning" in capsys.readouterr().err
     last.parent.mkdir()
     last.touch()
     claim(config(run, run), [])

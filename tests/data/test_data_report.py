@@ -55,7 +55,7 @@ def test_warnings_name_what_they_are_about(report):
         r"train: 16.7% of the rows are longer than data.max_length=6",
         "train: rows that repeat the text of an earlier one: 1",
         "validation: rows that repeat the text of an earlier one: 1",
-        "validation: rows with the text of a training row: 1, with all of it but case, white space or Unicode form: 1",
+        "validation: rows with the same text as a training row: 1, with the same text except case, white space or Unicode form: 1",
         "texts with several labels: 1, e.g. 'the cat': train row 1: x, train row 3: x, validation row 1: y",
         "classes with fewer than 10 validation rows: 'x' 4, 'y' 1; their score is uncertain",
     ]

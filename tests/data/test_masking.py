@@ -143,7 +143,7 @@ def found_words(tokens):
             {"mask_replace_prob": 1.1},
             r"pretrain\.masking\.mask_replace_prob=1\.1: must be a number ≥ 0 and ≤ 1",
         ),
-        ({"mask_replace_prob": 0.9, "random_replace_prob": 0.2}, "more than 1"),
+        ({"mask_replace_prob": 0.9, "random_replace_prob": 0.2}, "exceeds 1"),
     ],
 )
 def test_what_cannot_be(settings, message):

@@ -128,14 +128,18 @@ def test_byte_order_mark_and_empty_lines_are_no_content(tmp_path, suffix):
         ("x.doc", b"{}", r"x\.doc: unknown suffix '\.doc'; choose one of \.csv, \.tsv, \.jsonl, \.parquet"),
         ("x.xlsx", b"a", r"unknown suffix '\.xlsx'; save the sheet as csv"),
         ("x", b"a", r"x: unknown suffix ''"),
-        ("data.zip", b"a", r"name what is inside as well, e\.g\. data\.csv\.zip"),
-        ("x.json", b'[{"text": "a"}]\n[{"text": "b"}]', r"x\.json: more follows the array's end, row 1"),
+        ("data.zip", b"a", r"add the suffix of the file inside, e\.g\. data\.csv\.zip"),
+        (
+            "x.json",
+            b'[{"text": "a"}]\n[{"text": "b"}]',
+            r"x\.json: more content follows the end of the array \(row 1\)",
+        ),
         ("x.csv", "text,label\na,1\n".encode("utf-16-le"), r"null bytes; .*data\.encoding=utf-16-le"),
         ("x.csv", b" \n\t\n", r"x\.csv: the file is empty"),
         ("x.csv", b"version https://git-lfs.github.com/spec/v1\n", r"x\.csv: is a pointer .*git lfs pull"),
         ("x.csv", b"<!DOCTYPE html>\n<html>", r"x\.csv: is a web page"),
         ("x.csv", b"\xd0\xcf\x11\xe0\xa1\xb1", r"x\.csv: is an Excel file; save it as csv"),
-        ("x.csv", b"PAR1\0", r"x\.csv: is a parquet file; call it x\.parquet"),
+        ("x.csv", b"PAR1\0", r"x\.csv: is a parquet file; rename it to x\.parquet"),
     ],
 )
 def test_damage_is_told_with_its_place(tmp_path, name, content, message):

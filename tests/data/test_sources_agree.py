@@ -89,7 +89,7 @@ def test_labels_and_texts(tmp_path, kind, labels, names):
     found = loaded(tmp_path, kind, {"train": {"text": TEXTS, "label": labels}})
     assert found.splits["train"].dataset[:] == {"text": TEXTS, "label": names}
     assert [note.partition("labels with")[2] for note in found.notes] == (
-        [" white space at their ends, which was taken away: 4 (the first is 'x ' in row 1)"]
+        [" white space at their ends, which was removed: 4 (the first is 'x ' in row 1)"]
         if "x " in labels
         else []
     )

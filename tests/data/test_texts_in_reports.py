@@ -21,7 +21,8 @@ def test_the_same_rows_as_validation_and_test(source_of, bert_tokenizer):
     (leaks,) = report.leaks
     assert (leaks.split, leaks.other, leaks.num_exact, leaks.rows) == ("test", "validation", 3, [1, 2, 3])
     assert any(
-        warning.startswith("test: rows with the text of a validation row: 3") for warning in report.warnings
+        warning.startswith("test: rows with the same text as a validation row: 3")
+        for warning in report.warnings
     )
 
 

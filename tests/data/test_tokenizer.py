@@ -123,7 +123,7 @@ def test_what_the_vocabulary_has_stays_as_it_is(bert_folder):
     [
         ([" covid"], "begins or ends with a space"),
         ([""], "is empty"),
-        (["Covid", "covid"], "already as 'Covid'"),
+        (["Covid", "covid"], "same token as 'Covid'"),
     ],
 )
 def test_added_tokens_that_are_refused(bert_folder, tokens, message):

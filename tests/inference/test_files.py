@@ -120,9 +120,9 @@ def test_the_batch_size_does_not_matter(bundle, source, tmp_path):
     ("target", "message"),
     [
         ("in.csv", "is the input itself"),
-        ("out.txt", "unknown kind of file '.txt'; choose one of .csv, .tsv, .jsonl, .json, .parquet"),
-        ("out.parquet.gz", "unknown kind of file '.gz'"),
-        ("model", "unknown kind of file ''"),
+        ("out.txt", "unknown suffix '.txt'; choose one of .csv, .tsv, .jsonl, .json, .parquet"),
+        ("out.parquet.gz", "unknown suffix '.gz'"),
+        ("model", "unknown suffix ''"),
         ("nowhere/out.csv", "there is no folder"),
     ],
 )
@@ -264,7 +264,7 @@ def test_values_that_another_format_has_no_name_or_value_for(bundle, tmp_path):
 def test_a_list_in_json_lines_is_one_malformed_row_with_advice(bundle, tmp_path):
     (tmp_path / "in.jsonl").write_text('[{"text": "a"}]\n')
     labeled = predict_file(bundle, tmp_path / "in.jsonl", tmp_path / "out.jsonl", text_column="text")
-    assert (labeled.reasons, "call a file that is one array .json" in labeled.notes[0]) == (
+    assert (labeled.reasons, "if the file is one array, name it .json" in labeled.notes[0]) == (
         {"malformed": 1},
         True,
     )

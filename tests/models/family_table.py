@@ -39,7 +39,7 @@ gives a text the same prediction in any batch, is saved, reloaded and exported.
 ## Not in the table
 
 Any other encoder of transformers is tested when it is used. The check encodes texts of random tokens together and one by
-one, without dropout. The encoder is refused with the reason, before the data is read, if a text gets other states in a
+one, without dropout. The encoder is refused with the reason, before the data is read, if a text gets different states in a
 batch, if the first token doesn't depend on those after it, or if the encoder can't be run on texts only. If it passes, it
 runs padded. `optimizer.layer_decay` has to be 1 unless its layers are named like those of a family above. With
 `trainer.precision=16` it is also tested in 16 bits.

@@ -186,7 +186,7 @@ def test_a_graph_that_gives_other_logits_is_refused(spec, tmp_path, tiny_encoder
 
     monkeypatch.setattr(onnx, "FAMILIES", {})
     monkeypatch.setattr(onnx, "_write", write_another)
-    message = "transformers' bert can't be exported: its graph gives other logits"
+    message = "transformers' bert can't be exported: the graph gives different logits"
     with pytest.raises(ConfigError, match=message):
         export_onnx(bundle, tmp_path / "model.onnx")
 

@@ -182,9 +182,13 @@ def test_the_loaded_encoder_is_frozen(tmp_path):
         (
             "bert",
             {"freeze_layers": 2, "reinit_layers": 2},
-            r"encoder\.freeze_layers=2: with encoder\.reinit_layers=2 of 3 layers",
+            r"encoder\.freeze_layers=2: with encoder\.reinit_layers=2, some of the 3 layers",
         ),
-        ("albert", {"freeze_layers": 1}, r"encoder\.freeze_layers=1: the 3 layers of an albert are one"),
+        (
+            "albert",
+            {"freeze_layers": 1},
+            r"encoder\.freeze_layers=1: the 3 layers of an albert share their weights",
+        ),
         ("distilbert", {"freeze_layers": 9}, r"encoder\.freeze_layers=9: this encoder has 3 layers"),
         (
             "modernbert",

@@ -174,7 +174,7 @@ def test_a_stage_hands_its_encoder_over(tiny_encoder, tmp_path, reinit_layers):
         ),
         (
             {"insert": shifted(0.5, "ffn"), "freeze_layers": 1, "cache_frozen": True},
-            r"encoder\.insert: what is inserted is trained, .*cache_frozen=false",
+            r"encoder\.insert: inserted modules are trained, .*cache_frozen=false",
         ),
     ],
 )

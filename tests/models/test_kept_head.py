@@ -52,7 +52,7 @@ def test_a_head_is_fresh_though_it_would_fit(saved, caplog):
     with caplog.at_level(logging.INFO, "bert_ft"):
         fresh = build(kind, folder)
     (message,) = [record.getMessage() for record in caplog.records]
-    assert "its head (3 labels: no, yes, maybe) is left out" in message
+    assert "its head (3 labels: no, yes, maybe) isn't used" in message
     assert "model.keep_head=true" in message
     for name, value in heads(fresh).items():
         if "weight" in name and "norm" not in name:

@@ -117,7 +117,7 @@ def test_a_padded_encoder_of_the_interface_takes_a_padded_function_alone():
     with torch.no_grad():
         torch.testing.assert_close(encode(own, batch)[0], encode(sdpa, batch)[0], rtol=0, atol=1e-5)
     with pytest.raises(
-        ConfigError, match=r"outside_attention\.packed: takes packed tokens, and roberta-prelayernorm runs"
+        ConfigError, match=r"outside_attention\.packed: takes packed tokens, but roberta-prelayernorm runs"
     ):
         own_and_sdpa("packed", "roberta-prelayernorm")
 

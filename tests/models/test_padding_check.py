@@ -85,7 +85,9 @@ def unknown_type(family, **sizes):
 def test_padding_that_is_mixed_in_is_seen(family):
     sizes = {"embedding_size": 8} if family == "convbert" else {}
     encoder = unknown_type(family, **sizes)
-    with pytest.raises(ConfigError, match=rf"=some: model type '{family}' gives a text other states when"):
+    with pytest.raises(
+        ConfigError, match=rf"=some: model type '{family}' gives a text different states when"
+    ):
         check_padding(encoder, "some")
 
 
@@ -97,14 +99,14 @@ def test_left_to_right_is_seen():
 
 def test_token_types_of_zeros_that_change_a_text_are_seen(as_if_unknown):
     as_if_unknown("xlm")
-    with pytest.raises(ConfigError, match=r"'xlm' gives a text other states with token types of zeros"):
+    with pytest.raises(ConfigError, match=r"'xlm' gives a text different states with token types of zeros"):
         check_padding(random_encoder("xlm"), "some")
 
 
 def test_what_raises_is_named():
     encoder = unknown_type("perceiver", d_model=8, d_latents=8, num_latents=4, num_blocks=1)
     with pytest.raises(
-        ConfigError, match=r"'perceiver' can't be run on texts only \(.*\); use an encoder of docs"
+        ConfigError, match=r"'perceiver' can't be run on texts only \(.*\); use an encoder listed in docs"
     ):
         check_padding(encoder, "some")
 
@@ -125,7 +127,9 @@ def test_mobilebert_is_taken_or_refused_by_its_padding_vector(tmp_path):
             encoder.get_input_embeddings().weight[0] = vector
         encoder.save_pretrained(tmp_path / folder)
     EncoderSpec(str(tmp_path / "zero")).load_config()
-    with pytest.raises(ConfigError, match=r"'mobilebert' gives a text other states when its batch is padded"):
+    with pytest.raises(
+        ConfigError, match=r"'mobilebert' gives a text different states when its batch is padded"
+    ):
         EncoderSpec(str(tmp_path / "other")).load_config()
 
 

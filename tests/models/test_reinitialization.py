@@ -155,7 +155,7 @@ def test_with_transformers_own_head(tmp_path, family):
     [
         ("bert", 4, r"encoder\.reinit_layers=4: this encoder has 3 layers; lower it"),
         ("distilbert", 4, r"encoder\.reinit_layers=4: this encoder has 3 layers"),
-        ("albert", 1, r"encoder\.reinit_layers=1: the layers of an albert are one and the same; give 0"),
+        ("albert", 1, r"encoder\.reinit_layers=1: the layers of an albert share their weights; give 0"),
     ],
 )
 def test_what_an_encoder_cannot_have(tmp_path, family, num_layers, message):

@@ -39,10 +39,12 @@ def test_added_tokens_make_it_grow(tiny_encoder, words):
     assert found.num_embeddings == size + 2
     assert found.warnings == ()
     assert found.notes == (
-        f"data.tokenizer.added_tokens: the token embedding grows from {size} to {size + 2} rows; the new ones begin at the "
+        f"data.tokenizer.added_tokens: the token embedding grows from {size} to {size + 2} rows; the new ones start at the "
         "mean of the others",
     )
-    assert fit(tiny_encoder, 0, added_tokens=["covid"]).notes[0].endswith("encoder.freeze_layers keeps them")
+    assert (
+        fit(tiny_encoder, 0, added_tokens=["covid"]).notes[0].endswith("encoder.freeze_layers freezes them")
+    )
 
 
 def test_rows_to_spare(tiny_encoder, words, tmp_path):
@@ -65,7 +67,7 @@ def test_an_encoder_whose_own_tokenizer_has_more(tiny_encoder, words, tmp_path):
     tokenizer.save_pretrained(tmp_path / "encoder")
     found = fit(tmp_path / "encoder")
     assert found.num_embeddings == len(words) + 1
-    assert found.notes[0].startswith("encoder.name_or_path: its tokenizer has more tokens than it: ")
+    assert found.notes[0].startswith("encoder.name_or_path: its tokenizer has more tokens than the encoder: ")
 
 
 def test_no_capital_letter_is_known(tiny_encoder):
@@ -88,7 +90,7 @@ def test_another_vocabulary_is_warned_of(tiny_encoder, words, tmp_path):
     (warning,) = found.warnings
     moved = sum(one != two for one, two in zip(words, shuffled, strict=True))
     assert f"data.tokenizer.name_or_path={tmp_path}: {moved} of its {len(words)} tokens have ids" in warning
-    assert "means nothing" in warning
+    assert "is lost" in warning
     assert "apart" not in warning
 
 

@@ -25,11 +25,11 @@ pytestmark = pytest.mark.slow
         ),
         (["search=smal"], "search=smal: must be one of default, none, small"),
         (["hydra/sweeper/sampler=grid"], "a grid (hydra/sweeper/sampler=grid) needs separate values"),
-        (["objective.metric=choice(val/accuracy,val/f1_macro)"], "says what trials are measured by"),
-        (["+optimizer.lr=interval(1e-4,1e-3)"], "+optimizer.lr: optimizer.lr is there already; drop the +"),
+        (["objective.metric=choice(val/accuracy,val/f1_macro)"], "decides how trials are measured"),
+        (["+optimizer.lr=interval(1e-4,1e-3)"], "+optimizer.lr: optimizer.lr already exists; drop the +"),
         (
             ["objective.others=[val/loss]", "hydra.sweeper.direction=[maximize,maximize]"],
-            "hydra.sweeper.direction=maximize: contradicts objective.others=val/loss, of which less is better",
+            "hydra.sweeper.direction=maximize: contradicts objective.others=val/loss, which is better when lower",
         ),
         (
             ["search=none", "pretrain=choice(none,mlm)", "pretrain.trainer.max_stepps=3"],

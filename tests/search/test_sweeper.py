@@ -107,7 +107,7 @@ def test_resumed_to_n_trials_in_all(tmp_path):
     assert len(list(folder.glob("*/began"))) == 6
     refused = {
         "hydra.sweeper.direction=maximize": "the study in",
-        "y=interval(0,1)": "another search space: y differs",
+        "y=interval(0,1)": "different search space: y differs",
     }
     for override, words in refused.items():
         other = sweep(folder, *overrides, override, "hydra.sweeper.n_trials=9")

@@ -47,7 +47,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch):
     before = path.read_bytes()
     fill_disk(monkeypatch)
     with pytest.raises(
-        OutputError, match=r"last\.ckpt: couldn't be written: No space left on device; what was there"
+        OutputError, match=r"last\.ckpt: couldn't be written: No space left on device; the previous"
     ):
         WholeCheckpoints().save_checkpoint({"a": torch.zeros(3)}, path)
     assert path.read_bytes() == before
@@ -100,7 +100,7 @@ def test_a_saved_folder_is_replaced_as_a_whole(tmp_path):
 
     save_whole(folder, save("first"))
     with pytest.raises(
-        OutputError, match="model: couldn't be written: No space left on device; what was there"
+        OutputError, match="model: couldn't be written: No space left on device; the previous"
     ):
         save_whole(folder, save("half"))
     assert (folder / "weights").read_text() == "first"
@@ -133,8 +133,8 @@ def test_a_run_on_a_full_disk_ends_with_one_line(tmp_path, tiny_encoder, reviews
     assert stop.value.code == 1
     *_, line = capsys.readouterr().err.splitlines()
     assert re.fullmatch(
-        rf"{re.escape(str(run))}/checkpoints/(best|last)\.ckpt: couldn't be written: No space left on device; what was there "
-        rf"before is whole; to continue afterwards: python -m bert_ft\.train resume_from={re.escape(str(run))}",
+        rf"{re.escape(str(run))}/checkpoints/(best|last)\.ckpt: couldn't be written: No space left on device; the previous "
+        rf"content is intact; to continue afterwards: python -m bert_ft\.train resume_from={re.escape(str(run))}",
         line,
     )
     for name in ("best", "last"):
@@ -220,7 +220,7 @@ def test_what_was_not_validated_as_the_best_is_refused(
 
     monkeypatch.setattr("bert_ft.training.stage.take_best", overwritten)
     with pytest.raises(
-        CheckpointError, match=r"best\.ckpt: is of step .*, where the best validated was of step"
+        CheckpointError, match=r"best\.ckpt: holds step .*, but the best validated checkpoint was of step"
     ):
         train(tmp_path, tiny_encoder, reviews, "trainer.max_epochs=1")
     assert not (tmp_path / "model").exists()

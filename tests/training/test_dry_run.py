@@ -39,7 +39,7 @@ SAVED = "lightning.pytorch.callbacks.ModelCheckpoint"
                 "+metrics.error={_target_:torchmetrics.classification.MulticlassHammingDistance}",
                 f"+callbacks.more={{_target_:{SAVED},monitor:val/error,mode:max}}",
             ],
-            "callbacks.more.mode=max: val/error is better lower; set it to min",
+            "callbacks.more.mode=max: val/error is better when lower; set it to min",
         ),
         (
             ["loss=plain", "loss._target_=torch.nn.CrossEntropyLoss"],
@@ -86,7 +86,7 @@ SAVED = "lightning.pytorch.callbacks.ModelCheckpoint"
                 "+metrics.error={_target_:torchmetrics.classification.MulticlassHammingDistance}",
                 "objective.metric=val/error",
             ],
-            "objective.mode=max: val/error is better lower; set it to min",
+            "objective.mode=max: val/error is better when lower; set it to min",
         ),
         (
             ["loss=plain", "loss._target_=torch.nn.BCELoss", "~loss.class_weights"],

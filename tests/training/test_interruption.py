@@ -138,7 +138,7 @@ def test_the_seconds_of_both_parts_count(tmp_path, tiny_encoder, reviews, monkey
 def test_without_a_last_checkpoint_nothing_is_promised(tmp_path, tiny_encoder, reviews, monkeypatch, capsys):
     arguments = tiny_encoder, reviews, *SETTINGS, "callbacks.last_checkpoint=null"
     assert interrupt(monkeypatch, *MOMENTS["within an epoch"], tmp_path, *arguments) == 130
-    assert "callbacks.last_checkpoint=null keeps nothing to continue from" in capsys.readouterr().err
+    assert "there is no checkpoint to resume from (callbacks.last_checkpoint=null)" in capsys.readouterr().err
 
 
 @pytest.mark.slow

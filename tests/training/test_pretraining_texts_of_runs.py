@@ -42,7 +42,7 @@ def test_plain_lines_without_labels(tmp_path, tiny_encoder, caplog):
     )
     with pytest.raises(ConfigError, match=r"pretrain\.supervised=true: .*domain\.txt has no labels"):
         main(again)
-    with pytest.raises(DataError, match=r"domain\.txt: has no labels, which fine-tuning and its tests need"):
+    with pytest.raises(DataError, match=r"domain\.txt: has no labels, but fine-tuning and testing need them"):
         build_fine_tuning(small_run(tmp_path / "train", tiny_encoder, files), tmp_path / "train")
 
 

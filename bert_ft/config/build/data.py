@@ -1,4 +1,4 @@
-"""Build what a stage reads: encoder, tokenizer, length limit and splits."""
+"""Build the inputs of a stage: encoder, tokenizer, length limit and splits."""
 
 from __future__ import annotations
 

@@ -184,7 +184,8 @@ class FineTuningRecipe(Recipe):
 def _settings(config: DictConfig) -> dict[str, Any]:
     """Return the settings that distinguish runs: all but callbacks, loggers, the folder and Hydra's part.
 
-    In a sweep only those that its overrides name differ; the others would be dozens of constant columns.
+    In a sweep these are only the settings that its overrides vary; the others would be dozens of constant
+    columns.
     """
     found: dict[str, Any] = {}
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:

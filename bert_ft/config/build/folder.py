@@ -35,7 +35,7 @@ def in_folder(key: str, node: DictConfig, folder: Path, config: DictConfig) -> A
 
 
 def record_setting(folder: Path, key: str, value: Any) -> None:
-    """Set a derived value in the configuration that Hydra has written to the run's folder, if it has."""
+    """Set a derived value in the configuration file that Hydra wrote to the run's folder, if there is one."""
     path = folder / layout.CONFIG_FILE
     if path.is_file():
         recorded = OmegaConf.load(path)

@@ -1,7 +1,8 @@
 """Build any stage from a checked configuration and a folder.
 
-A stage is one training: fine-tuning, or pre-training before it or on its own. ``build_stage`` has what they have in common,
-in order of execution; a ``Recipe`` has what is specific to one kind of stage.
+A stage is one training: fine-tuning, or pre-training before it or on its own. ``build_stage`` has the steps
+that they have in common, in order of execution; a ``Recipe`` has the parts that are specific to one kind of
+stage.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ log = logging.getLogger(__name__)
 
 
 class Recipe(ABC):
-    """What is specific to one kind of stage. The constructor reads only settings, so that wrong ones fail early.
+    """The parts that are specific to one kind of stage.
+
+    The constructor reads only settings, so that wrong ones fail early.
 
     Args:
         config: the run's configuration.
@@ -88,7 +91,7 @@ class Recipe(ABC):
 
     @abstractmethod
     def module(self, trainer: Trainer, *, optimizer: Any, schedule: Any) -> EncoderModule:
-        """Return the module to train; the random state is that of the run's seed."""
+        """Return the module to train; the random generators are seeded with the run's seed."""
 
     def report(self, folder: Path) -> None:  # noqa: B027
         """Print and write the data report; called on one process only."""
@@ -112,7 +115,7 @@ def build_run(kind: Callable[[DictConfig], Recipe], config: DictConfig, folder: 
         if config.resume_from is not None and checkpoint_of(config.resume_from) is None:
             check_has_checkpoint(config.resume_from, folder)
             log.warning(
-                "resume_from=%s: has no checkpoint yet; it starts from the beginning", config.resume_from
+                "resume_from=%s: has no checkpoint yet; the run starts from the beginning", config.resume_from
             )
         stage = build_stage(kind(config), folder)
         if stage.trainer.is_global_zero:

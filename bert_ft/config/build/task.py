@@ -128,7 +128,7 @@ def build_terms(config: DictConfig) -> LossTerms:
 
 
 def build_metrics(config: DictConfig, task: Task, targets: np.ndarray) -> dict[str, Metric]:
-    """Return the configured metrics, except ``null`` ones; each gets those of the task's ``metric_arguments`` that it takes.
+    """Return the configured metrics, without ``null`` ones; each gets the ``metric_arguments`` that it accepts.
 
     Args:
         config: the run's configuration.

@@ -32,7 +32,7 @@ def trainer_with(
     loggers: Sequence[Logger],
     folder: Path,
 ) -> Trainer:
-    """Return a Trainer without a limit of epochs yet.
+    """Return a Trainer whose number of epochs isn't limited yet.
 
     Callbacks that would have no logger are left out, since Lightning refuses them.
     """
@@ -100,7 +100,7 @@ _formats: list[Callable[..., str]] = []  # the previous warnings.formatwarning
 def _as_sentence(
     message: Any, category: type[Warning], filename: str, lineno: int, line: str | None = None
 ) -> str:
-    """Format a warning of Lightning as only its text, without its file and line of code."""
+    """Format a Lightning warning as its text only, without file and line of code."""
     if f"{os.sep}lightning{os.sep}" in filename:
         return f"{message}\n"
     return _formats[-1](message, category, filename, lineno, line)

@@ -1,4 +1,4 @@
-"""What a search has found, in sentences: how sure, what mattered, what to try next, what it cost."""
+"""A search's results in sentences: how certain they are, which parameters mattered, what to try next, the cost."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_PARAMETERS = 3  # that mattered most
 def answers(
     log: StudyLog, found: Statistics, importances: Sequence[Importances], next_file: Path | None
 ) -> dict[str, str]:
-    """Return question → answer, those that the study can answer."""
+    """Return question → answer, for the questions that the study can answer."""
     lines = {
         "how sure": how_sure(log),
         "what mattered": _what_mattered(log, importances),
@@ -34,7 +34,8 @@ def answers(
 
 
 NOT_MEASURED = (
-    "the test split: no trial reads it. The best of many trials looks a little better on the validation rows than it is; "
+    "the test split, which no trial reads. The best of many trials looks a little better on the validation "
+    "rows than it is; "
     "the command below runs it again and tests it."
 )
 
@@ -104,7 +105,7 @@ def _what_next(log: StudyLog, next_file: Path | None) -> str:
 
 
 def _more_trials(log: StudyLog) -> str:
-    """Return whether more trials in the same space are likely to bring something, by the second half of these."""
+    """Return whether more trials in the same space are likely to improve the result, judging by the second half."""
     trials = ranked(log)
     if len(trials) < 10 or len(log.objectives) > 1:
         return ""
@@ -116,13 +117,13 @@ def _more_trials(log: StudyLog) -> str:
     assert before.values
     gain, error = abs(best.values[0] - before.values[0]), error_of(log, best)
     if gain == 0:
-        return f"The trials since {middle} have brought nothing: more in this space are unlikely to."
+        return f"The trials since {middle} brought no improvement: more in this space are unlikely to."
     if error is not None and gain < error:
         return (
-            f"The trials since {middle} have brought {gain:.4f}, less than the standard error: "
-            "more in this space are unlikely to bring a difference that can be measured."
+            f"The trials since {middle} brought an improvement of {gain:.4f}, less than the standard error: "
+            "more in this space are unlikely to bring a measurable one."
         )
-    return f"The trials since {middle} have brought {gain:.4f}: more in this space may bring something."
+    return f"The trials since {middle} brought an improvement of {gain:.4f}: more in this space may bring another."
 
 
 def _what_it_cost(found: Statistics) -> str:

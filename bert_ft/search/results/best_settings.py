@@ -21,7 +21,7 @@ SEARCH_ONLY = ("hydra.", "hydra/", "search=", "+search=")  # overrides without a
 
 @dataclass(frozen=True)
 class JobRecord:
-    """What Hydra noted of a trial's job."""
+    """Hydra's record of a trial's job."""
 
     choices: dict[str, Any] = field(default_factory=dict)  # group → choice
     own_folders: list[str] = field(default_factory=list)  # of the user's configuration
@@ -60,10 +60,10 @@ def repeat_command(trial: TrialLog, record: JobRecord) -> str:
 
 
 def experiment(log: StudyLog, trial: TrialLog, record: JobRecord, folder: Path) -> str:
-    """Return a file for Hydra's group ``experiment`` that makes a run the trial.
+    """Return a file for Hydra's group ``experiment`` that makes a run repeat the trial.
 
-    Groups are in its defaults list, keys below it. What a file can't contain (deletions and ``trust``) is in the
-    command that it names.
+    Groups are in its defaults list, keys below it. Overrides that a file can't contain (deletions and
+    ``trust``) are in the command that it names.
     """
     parsed = OverridesParser.create().parse_overrides(overrides_of(trial))
     earlier = _earlier(parsed, record)
@@ -106,7 +106,7 @@ def _command(overrides: list[str], record: JobRecord) -> str:
 
 
 def _is_earlier(override: Override) -> bool:
-    """Return whether it names the best settings of an earlier search, a file with the name of the new one."""
+    """Return whether the override names the best settings of an earlier search, whose file has the same name."""
     is_experiment = override.get_key_element().lstrip("+") == layout.EXPERIMENT_FOLDER
     return is_experiment and _unquoted(override.value()) == Path(layout.BEST_FILE).stem
 

@@ -16,9 +16,9 @@ Z = 1.96  # 95% of a normal distribution are within so many standard errors
 
 
 def error_of(log: StudyLog, trial: TrialLog) -> float | None:
-    """Return the standard error of the trial's value; ``None`` if unknown, as of a loss or without validation rows.
+    """Return the standard error of the trial's value; ``None`` if unknown (a loss, or no validation rows).
 
-    That of a share of the rows; for an F1 score it is about right.
+    It is computed as for a share of the rows, which is about right for an F1 score.
     """
     rows = _validation_rows(trial)
     is_share = len(log.objectives) == 1 and log.maximize[0] and trial.values and 0 <= trial.values[0] <= 1
@@ -35,7 +35,8 @@ def shown(log: StudyLog, trial: TrialLog) -> str:
 def differ(log: StudyLog, one: TrialLog, other: TrialLog) -> bool | None:
     """Return whether two trials differ by more than chance, at 95%; ``None`` if their errors are unknown.
 
-    Taken as if each had its own rows. They share the validation rows, which makes small differences surer than this.
+    This assumes that each was validated on other rows. They share them, so small differences are more certain
+    than this.
     """
     errors = [error_of(log, each) for each in (one, other)]
     if None in errors or not one.values or not other.values:

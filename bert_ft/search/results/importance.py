@@ -29,7 +29,7 @@ SEED = 0  # of the forest and the resamples
 
 @dataclass(frozen=True)
 class Importances:
-    """What the evaluators found for one objective."""
+    """The findings of the evaluators for one objective."""
 
     objective: int  # its place among the values
     fanova: dict[str, float] = field(default_factory=dict)  # parameter → share of the value's variance
@@ -63,7 +63,7 @@ def _of(study: Study, place: int) -> Importances:
     varied, missing = _varied(trials)
     everywhere = [name for name in varied if all(name in trial.params for trial in trials)]
     if conditional := [name for name in varied if name not in everywhere]:
-        missing.append(f"fANOVA doesn't judge what not every trial has: {', '.join(conditional)}")
+        missing.append(f"fANOVA doesn't judge parameters that some trials lack: {', '.join(conditional)}")
     top_share = max(TOP_SHARE, TOP_LEAST / len(trials))
     shares, spreads = {}, {}
     ped_anova = PedAnovaImportanceEvaluator(target_quantile=top_share)

@@ -21,8 +21,8 @@ HEAVY = (*WEIGHTS, *STAGE_FOLDERS)
 def keep_only_best(log: StudyLog, folder: Path) -> None:
     """Remove the weights of all ended trials except the best ``log.keep_top_k``, and link ``model/`` to the best one's.
 
-    Only complete trials keep weights. Folders of other machines are left to them; if the best one's folder can't be
-    seen from here there is no link.
+    Only complete trials keep weights. Each machine removes only its own folders; if the best trial's folder
+    isn't visible from here, there is no link.
     """
     # trials with equal settings share one folder
     folders: dict[str | int, TrialLog] = {}

@@ -48,7 +48,7 @@ def next_space(log: StudyLog) -> str | None:
 
 
 def widened(log: StudyLog) -> list[Edge]:
-    """Return the ends where good values gather and that can be further out; a choice's and a rate's end can't."""
+    """Return the ends where good values gather, if they can be moved outward; those of a choice or a rate can't."""
     found = []
     for edge in edges(log):
         distribution = log.distributions[edge.parameter]
@@ -96,7 +96,7 @@ def _range(distribution: BaseDistribution, values: list[Any], below: bool, above
 
 
 def _beyond(distribution: FloatDistribution | IntDistribution, *, is_upper: bool) -> Any:
-    """Return an end further out; a rate stays between 0 and 1, and what starts at 0 stays there."""
+    """Return an end moved outward; a rate stays between 0 and 1, and a range that starts at 0 still does."""
     low, high = distribution.low, distribution.high
     if distribution.log:
         factor = (high / low) ** WIDER

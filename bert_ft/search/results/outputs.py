@@ -1,4 +1,4 @@
-"""What a search writes: after each trial, and for the whole study."""
+"""Write the outputs of a search: after each trial, and for the whole study."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def trial_ended(
 ) -> None:
     """Clean up after ``trial`` has ended, then call the study's callbacks; errors are only logged.
 
-    Removes weights that aren't among the best, links ``model`` in the sweep's ``folder`` to the best ones, and gives the
-    trial a line in TensorBoard's table of hyper-parameters if it has none.
+    This removes weights that aren't among the best, links ``model`` in the sweep's ``folder`` to the best
+    ones, and adds the trial to TensorBoard's table of hyper-parameters if it isn't there.
     """
     try:
         known = read_study(study)
@@ -63,7 +63,7 @@ def write(study: Study, folder: Path | str) -> Path | None:
 
 
 def verdict(study: Study) -> str:
-    """Return what a search ends with: how sure its best trial is, the command that runs it again, what isn't measured."""
+    """Return a search's last message: how certain its best trial is, what isn't measured, how to run it again."""
     from bert_ft.search.results.answers import NOT_MEASURED, how_sure  # loads scipy
 
     log = read_study(study)
@@ -74,7 +74,7 @@ def verdict(study: Study) -> str:
     parts = [f"T{how_sure(log)[1:]}"] if len(log.objectives) == 1 else []
     if log.objectives[0].startswith(layout.VAL):
         parts.append(f"Not measured: {NOT_MEASURED}\n  {best_settings.repeat_command(best[0], record)}")
-    else:  # another task than this package's
+    else:  # a task from outside this package
         parts.append(f"Its settings:\n  {shlex.join(best_settings.overrides_of(best[0]))}")
     return "\n".join(parts)
 

@@ -1,4 +1,4 @@
-"""A parameter's values as places on an axis."""
+"""A parameter's values as positions on an axis."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Parameter:
     is_ordered: bool = True  # False: the choices have no order
 
     def place(self, value: Any) -> float:
-        """Return where the value lies: the value itself, or the number of its choice."""
+        """Return the value's position: the value itself, or the index of its choice."""
         return float(self.choices.index(_text(value))) if self.choices else float(value)
 
     def share(self, value: Any) -> float:
@@ -39,7 +39,7 @@ class Parameter:
 
     @property
     def num_values(self) -> float:
-        """How many values it may take."""
+        """Number of values that it may take."""
         if self.choices:
             return len(self.choices)
         if not self.low < self.high:

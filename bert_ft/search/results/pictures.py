@@ -36,7 +36,7 @@ MAX_CURVES = 200  # trials whose reports are drawn, the latest ones
 
 @dataclass(frozen=True)
 class StudyView:
-    """What the pictures are made of: a study, and the importances of its parameters for each objective."""
+    """The data of the pictures: a study, and the importances of its parameters for each objective."""
 
     log: StudyLog
     importances: list[Importances]
@@ -147,7 +147,7 @@ def slices(view: StudyView, place: int = 0) -> Figure:
     number = min(trial.number for trial in ranked(log) if trial.values and trial.values[place] == best)
     title = f"{log.objectives[place]} over each parameter"
     if count := plot_data.outside(values, limits):
-        title += f" ({count} far off {'is' if count == 1 else 'are'} not shown)"
+        title += f" ({count} outlier{'' if count == 1 else 's'} not shown)"
     return draw_slices(found, log.objectives[place], title, number, limits)
 
 
@@ -191,7 +191,7 @@ def timeline(view: StudyView) -> Figure:
 HISTORY = PlotSpec(
     "history",
     "Optimization history",
-    "The line is the best value so far: if it stays level, more trials bring little.",
+    "The line is the best value so far: if it stays level, more trials help little.",
     history,
 )
 FRONT = PlotSpec(
@@ -209,9 +209,10 @@ CURVES = PlotSpec(
 IMPORTANCE = PlotSpec(
     "importance",
     "Importance of the parameters",
-    "fANOVA: the share of the value's variance over the whole range, with its bad regions: a pruned trial counts with its "
-    "last reported value. PED-ANOVA: the share in "
-    "being among the best trials. The whiskers are the spread over resamples of the trials. A parameter that is last in both can stay at its default.",
+    "fANOVA: the share of the value's variance over the whole range, including its bad regions; a pruned "
+    "trial counts with its last reported value. PED-ANOVA: how much the parameter decides whether a trial is "
+    "among the best. The whiskers are the spread over resamples of the trials. A parameter that is last in "
+    "both can stay at its default.",
     importance,
 )
 PAIRS = PlotSpec(

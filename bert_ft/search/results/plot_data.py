@@ -119,7 +119,7 @@ def relative_ranks(log: StudyLog) -> NDArray[np.float64]:
 
 
 def places_of(log: StudyLog, shown: Sequence[Parameter]) -> NDArray[np.float64]:
-    """Return the places of the ranked trials on each parameter, ``(trials, parameters)``; NaN if a trial lacks it."""
+    """Return the ranked trials' positions on each axis, ``(trials, parameters)``; NaN without the parameter."""
     return np.array(
         [
             [each.place(trial.params[each.name]) if each.name in trial.params else np.nan for each in shown]
@@ -194,7 +194,7 @@ def fronts(log: StudyLog) -> list[Front]:
     trials = ranked(log)
     best = {trial.number for trial in front(log)}
     names = [
-        f"{name} ({'more' if more else 'less'} is better)"
+        f"{name} ({'higher' if more else 'lower'} is better)"
         for name, more in zip(log.objectives, log.maximize, strict=True)
     ]
     values = np.array([trial.values for trial in trials])

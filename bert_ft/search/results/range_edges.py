@@ -33,11 +33,11 @@ class Edge:
 
 
 def edges(log: StudyLog) -> list[Edge]:
-    """Return the ends of ranges where more of the best trials are than chance would put there.
+    """Return the ends of ranges where more of the best trials lie than chance would explain.
 
-    The best trials are a tenth of the complete ones, at least three. Chance puts each value of a range there equally
-    often; all ends together are found by it in at most ``ALPHA`` of all searches (Bonferroni). A parameter with two
-    values, or whose values have no order, has no edge.
+    The best trials are a tenth of the complete ones, at least three. By chance, each value of a range would
+    be there equally often; chance alone finds any end in at most ``ALPHA`` of all searches (Bonferroni). A
+    parameter with two values, or whose values have no order, has no edge.
     """
     trials = ranked(log)
     best = trials[: max(BEST_LEAST, math.ceil(BEST_SHARE * len(trials)))]

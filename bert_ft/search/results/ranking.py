@@ -13,8 +13,8 @@ from bert_ft.search.results.study_log import StudyLog, TrialLog
 def ranked(log: StudyLog) -> list[TrialLog]:
     """Return the complete trials, the best first, the earlier first among equals.
 
-    With several objectives the trials that no other trial dominates come first, then those that only these dominate,
-    and so on.
+    With several objectives, the trials that no other trial dominates come first, then the trials that only
+    the first ones dominate, and so on.
     """
     return [trial for _, trial in sorted(_with_ranks(log), key=lambda pair: pair[0])]
 
@@ -32,7 +32,10 @@ def _with_ranks(log: StudyLog) -> list[tuple[int, TrialLog]]:
 
 
 def _ranks(costs: NDArray[np.float64]) -> list[int]:
-    """Return 0 for what nothing dominates, 1 for what only those dominate, and so on; ``costs``: ``(trials, objectives)``."""
+    """Return 0 for undominated trials, 1 for those that only these dominate, and so on.
+
+    ``costs`` are ``(trials, objectives)``.
+    """
     if costs.shape[1] == 1:
         return np.unique(costs, return_inverse=True)[1].ravel().tolist()
     no_worse: NDArray[np.bool_] = np.all(costs[:, None] <= costs[None], axis=-1)

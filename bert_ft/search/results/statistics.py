@@ -61,9 +61,10 @@ def statistics_of(log: StudyLog) -> Statistics:
 
 
 def seconds_saved(trial: TrialLog, log: StudyLog) -> float | None:
-    """Return the further time that a pruned trial would have taken; ``None`` if unknown.
+    """Return the time that a pruned trial would still have taken; ``None`` if unknown.
 
-    Estimated by its own pace if its steps are known, otherwise by the median duration of the complete trials.
+    It is estimated from the trial's own pace if its steps are known, otherwise from the complete trials'
+    median duration.
     """
     if trial.seconds is None:
         return None

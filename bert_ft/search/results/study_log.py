@@ -151,7 +151,7 @@ def _is_gone(trial: FrozenTrial) -> bool:
 
 
 def _objectives(study: Study, noted: Any) -> list[str]:
-    """Return Optuna's names of the values, else those that the search noted, else numbered ones."""
+    """Return the names of the values: Optuna's, else the search's, else numbers."""
     count = len(study.directions)
     if study.metric_names:
         return list(study.metric_names)

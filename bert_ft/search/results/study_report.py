@@ -1,4 +1,4 @@
-"""What is written for a study: page, pictures, table and best settings."""
+"""Write the results of a study: page, pictures, table and best settings."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _PASSWORD = re.compile(r"(://[^:/@\s]+:)[^@\s]+(@)")  # in a database address wi
 
 
 def folder_of(study: Study, given: str | None) -> Path:
-    """Return the folder to write to: the ``given`` one, else that of the study's sweep.
+    """Return the folder to write to: the ``given`` one, else the folder of the study's sweep.
 
     Raises:
-        ConfigError: none is given, and the study doesn't record one, or one that doesn't exist.
+        ConfigError: none is given, and the study records none, or one that doesn't exist.
     """
     if given is not None:
         return Path(given)
@@ -126,7 +126,7 @@ def _write_next(log: StudyLog, folder: Path) -> Path | None:
 
 
 def _write_best(folder: Path, settings: str) -> None:
-    """Write the settings where Hydra looks for them, and a link beside the page."""
+    """Write the best settings into the folder where Hydra looks for them, and a link to them beside the page."""
     (folder / layout.EXPERIMENT_FOLDER).mkdir(exist_ok=True)
     write(folder / layout.EXPERIMENT_FOLDER / layout.BEST_FILE, settings.encode())
     link = folder / layout.BEST_FILE

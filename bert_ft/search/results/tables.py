@@ -37,7 +37,7 @@ def facts(log: StudyLog, found: Statistics) -> dict[str, str]:
 
 
 def _objectives(log: StudyLog) -> dict[str, str]:
-    """Return what is optimized, and the best so far."""
+    """Return the objectives, and their best values so far."""
     best = ranked(log)
     directions = ["maximized" if more else "minimized" for more in log.maximize]
     named = [f"{name} ({direction})" for name, direction in zip(log.objectives, directions, strict=True)]
@@ -102,7 +102,7 @@ def at_the_edge(log: StudyLog) -> Table:
             [Cell(edge.parameter), Cell(_end(edge)), *(Cell(text, is_number=True) for text in numbers)]
         )
     reading = (
-        "Within a twentieth of the range from its end. Better values may lie beyond it: widen the range there, unless "
+        "An end is the outer twentieth of a range. Better values may lie beyond it: widen the range there, unless "
         "the parameter itself ends there, such as a rate at 0."
     )
     columns = ["parameter", "end", "limit", "best trials there", "value of the best"]
@@ -110,7 +110,7 @@ def at_the_edge(log: StudyLog) -> Table:
 
 
 def importance(log: StudyLog, found: Sequence[Importances]) -> Table:
-    """Return the importances as numbers, and what isn't judged."""
+    """Return the importances as numbers, and the parameters that aren't judged."""
     several = len(log.objectives) > 1
     rows = []
     for each in found:
@@ -156,8 +156,8 @@ def trial_statistics(log: StudyLog, found: Statistics) -> Table:
     add("time in which the search ran", duration(found.wall_seconds))
     add("workers' idle share", f"{100 * (found.idle_share or 0):.1f}%", found.idle_share)
     reading = (
-        "The pruning rate excludes failed trials. The saved time is what the pruned trials would still have taken at "
-        "their own pace; if that is unknown, by the median duration of the complete ones."
+        "The pruning rate excludes failed trials. The saved time is estimated from the pace of each pruned "
+        "trial; if that is unknown, from the median duration of the complete ones."
     )
     return Table("Trial statistics", reading, ["", ""], rows)
 
@@ -172,7 +172,7 @@ def workers(log: StudyLog) -> Table:
         seconds = [number(part, 1) for part in (each.busy, each.between, each.after)]
         rows.append([Cell(each.lane), number(each.num_trials), *seconds, share(each.idle_share)])
     columns = ["worker", "trials", "busy (s)", "between trials (s)", "after the last (s)", "idle share"]
-    reading = "Periods of over a minute without any trial are breaks of the search, and not counted."
+    reading = "Periods of over a minute without any trial are breaks in the search and aren't counted."
     return Table("Time of the workers", reading, columns, rows)
 
 

@@ -1,4 +1,4 @@
-"""How the workers spent their time."""
+"""Statistics of the workers' time."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Utilization:
 
 
 def stays(log: StudyLog) -> list[Stay]:
-    """Return the trials that started, in that order; those without a noted worker go to any free one."""
+    """Return the started trials in order; a trial without a recorded worker goes to any free one."""
     started = [trial for trial in log.trials if trial.start is not None and trial.end is not None]
     started.sort(key=lambda trial: (trial.start, trial.number))
     hosts = {trial.host for trial in started if trial.host is not None}

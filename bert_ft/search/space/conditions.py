@@ -31,8 +31,8 @@ class Conditions:
             later only as needed.
         fixed: overrides that all trials share.
         space: parameter → its range; one that chooses a group is categorical.
-        typed: the parameters given on the command line. If no trial has one it is a mistake; in a file it may be
-            meant for other choices.
+        typed: the parameters given on the command line. One that no trial has is a mistake here; in a file it
+            may be meant for other choices.
         conditions: parameter → the keys that must be neither 0, false nor null in a trial that has it; its own key
             means the configured value.
     """
@@ -76,7 +76,7 @@ class Conditions:
     def problems(self) -> list[str]:
         """Return a message for each parameter that no trial can have, and each faulty condition."""
         found = [
-            f"{name}: {name.lstrip('+')} is there already; drop the +, or write ++{name.lstrip('+')}"
+            f"{name}: {name.lstrip('+')} already exists; drop the +, or write ++{name.lstrip('+')}"
             for name in self._space
             if self._is_there(name)
         ]

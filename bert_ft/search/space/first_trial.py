@@ -1,4 +1,4 @@
-"""The configured values of the searched parameters: those of a search's first trial."""
+"""The configured values of the searched parameters, which a search's first trial has."""
 
 from __future__ import annotations
 

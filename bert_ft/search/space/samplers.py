@@ -39,8 +39,8 @@ def build_sampler(node: Any, distributions: Mapping[str, BaseDistribution], turn
     Args:
         node: its configuration, or the sampler itself.
         distributions: the search space, which a grid needs.
-        turn: number of processes that worked on the study before. Each one gets another seed; with the same seed
-            a resumed search, or another machine, would draw the same trials again.
+        turn: number of processes that worked on the study before. Each process gets a different seed; with
+            the same seed a resumed search, or another machine, would draw the same trials again.
 
     Raises:
         ConfigError: its arguments are wrong, or a package that it needs isn't installed.
@@ -58,7 +58,7 @@ def build_sampler(node: Any, distributions: Mapping[str, BaseDistribution], turn
 def check_sampler(
     node: Any, distributions: Mapping[str, BaseDistribution], directions: Sequence[str]
 ) -> None:
-    """Draw a few trials in memory, since samplers find out late that a package is missing or a space unfit for them.
+    """Draw a few trials in memory: samplers notice late that a package is missing or a space doesn't suit them.
 
     Raises:
         ConfigError: the sampler can't be built, or can't draw.
@@ -84,7 +84,7 @@ def check_sampler(
 
 
 class RoundedSampler(BaseSampler):
-    """A sampler whose values of a range in steps are as one writes them: 0.3 and not 0.30000000000000004."""
+    """A sampler that rounds the values of a range with steps: 0.3 instead of 0.30000000000000004."""
 
     def __init__(self, sampler: BaseSampler) -> None:
         self.sampler = sampler
@@ -123,7 +123,7 @@ def _rounded(value: Any, distribution: BaseDistribution) -> Any:
 
 
 def _is_shared(target: str) -> bool:
-    """Return whether the seed gives all processes one order of points, of which the storage knows the taken ones."""
+    """Return whether all processes draw the same points from the seed; the storage then knows which are taken."""
     return target.rpartition(".")[2] in ("QMCSampler", "GridSampler")
 
 

@@ -28,7 +28,7 @@ Extend = Callable[[DictConfig, Trial], None]
 class Sampling:
     """Draws the values of a trial: each parameter only if the trial has it (see ``Conditions``).
 
-    ``extend``, a user's function that draws more, gets the configuration of the sweep.
+    ``extend``, a user's function that draws more parameters, is called with the configuration of the sweep.
 
     Raises:
         ConfigError: a parameter is not a key of any trial, or the configuration can't be composed.
@@ -93,8 +93,8 @@ def unsearchable(names: Iterable[str], config: DictConfig) -> list[str]:
         section = name.lstrip("+").replace("/", ".").split(".")[0]
         if has_objective and section in _MEASURES:
             found.append(
-                f"{name}: is in the search space, but says what trials are measured by, so that their values couldn't be "
-                "compared; give it one value (objective.others adds objectives)"
+                f"{name}: is in the search space, but decides how trials are measured, so their values "
+                "couldn't be compared; give it one value (objective.others adds objectives)"
             )
         elif has_objective and section in _OF_RUNS:
             found.append(

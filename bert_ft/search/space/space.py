@@ -28,7 +28,7 @@ _ALLOWED = "give choice(a,b), range(a,b), interval(a,b) with a < b, or tag(log,i
 
 @dataclass(frozen=True)
 class Space:
-    """What the overrides of a search say."""
+    """The searched, fixed and deleted keys of a search's overrides."""
 
     distributions: Mapping[str, BaseDistribution]  # the searched keys
     fixed: Mapping[str, str] = field(default_factory=dict)  # keys with a single value, as written
@@ -96,7 +96,7 @@ def _check_not_empty(text: str) -> None:
     override = OverridesParser.create().parse_override(text)
     value: Any = override.value()
     if override.is_range_sweep() and next(iter(value.range()), None) is None:
-        raise ConfigError(f"{text}: an empty range; it runs from its start up to, but without, its stop")
+        raise ConfigError(f"{text}: an empty range; it starts at its first value and excludes its last")
     if not override.is_interval_sweep():
         return
     low, high = value.start, value.end

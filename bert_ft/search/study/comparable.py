@@ -1,4 +1,4 @@
-"""Whether two starts of a search give comparable trials: the settings that all its trials share, and their files."""
+"""Check that two starts of a search give comparable trials: their shared settings, and the files of these."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ _IRRELEVANT = re.compile(
 
 
 def shared_settings(config: DictConfig, searched: Collection[str]) -> dict[str, str]:
-    """Return key → value of what all trials share: a trial's configuration without the searched keys and groups.
+    """Return key → value of the settings that all trials share, which excludes the searched keys and groups.
 
-    A file is described by its content, and any other path by its last part: machines may have them in other places.
+    A file is described by its content, and any other path by its last part, since machines may keep them in
+    different places.
     """
     names = {name.lstrip("+") for name in searched}
     plain = OmegaConf.to_container(config, resolve=False)
@@ -44,7 +45,7 @@ def shared_settings(config: DictConfig, searched: Collection[str]) -> dict[str, 
 
 
 def differences(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """Return the keys of both whose value differs, with both values: a key that only one has may be of another version."""
+    """Return the common keys whose values differ, with both values; other keys may be of another version."""
     return {key: (before[key], now[key]) for key in before.keys() & now.keys() if before[key] != now[key]}
 
 
@@ -64,7 +65,7 @@ def _described(value: Any) -> str:
     path = Path(value).expanduser()
     try:
         return _content(path) if path.is_file() else path.name if path.exists() else value
-    except OSError:  # another error names it when it is read
+    except OSError:  # a later error names it when it is read
         return value
 
 

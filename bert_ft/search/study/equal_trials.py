@@ -31,7 +31,7 @@ class _Queue(Protocol):
 class EqualTrials:
     """Gives a trial the outcome of an earlier one with the same values, as soon as that one has ended.
 
-    ``settings`` is the mark of this start: trials with other marks aren't equal.
+    ``settings`` marks the trials of this start; trials with other marks aren't equal.
     """
 
     def __init__(self, queue: _Queue, settings: str | None) -> None:
@@ -42,7 +42,7 @@ class EqualTrials:
 
     @property
     def are_left(self) -> bool:
-        """Whether a trial waits for its equal."""
+        """Return whether a trial waits for an equal one to end."""
         return bool(self._waiting)
 
     def take(self, trial: FrozenTrial) -> bool:

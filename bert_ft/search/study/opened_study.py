@@ -53,7 +53,7 @@ def open_study(
     n_trials: int,
     composed: DictConfig,
 ) -> OpenedStudy:
-    """Create the study, or load the one of that name; ``composed`` is a trial's configuration without searched values.
+    """Create the study, or load the existing one; ``composed`` is a trial's configuration without searched values.
 
     Raises:
         ConfigError: the database can't be used, or holds another search under this name.
@@ -113,7 +113,7 @@ def _is_folder_given(config: DictConfig) -> bool:
 def _own_name(
     name: str, storage: CachedStorage, directions: Sequence[str], folder: Path, is_given: bool
 ) -> str:
-    """Return the name of the study of a search that gives a database but no name.
+    """Return the study's name for a search that sets a database but no name.
 
     Raises:
         ConfigError: the given folder has the name of a study that belongs to another one.
@@ -129,8 +129,8 @@ def _own_name(
                 return name
             if is_given:
                 raise ConfigError(
-                    f"hydra.sweep.dir={folder}: hydra.sweeper.storage holds a study {name} of another folder, {theirs}; "
-                    f"give hydra.sweeper.study_name, which may be {name} to continue that one"
+                    f"hydra.sweep.dir={folder}: hydra.sweeper.storage holds a study {name} of another "
+                    f"folder, {theirs}; give hydra.sweeper.study_name ({name} to continue that study)"
                 ) from None
             number += 1
             name = f"{wanted}_{number}"
@@ -148,7 +148,7 @@ def _make_or_load(name: str, storage: CachedStorage, directions: Sequence[str], 
     if theirs != list(directions):
         raise ConfigError(
             f"hydra.sweeper.study_name={name}: the study in {without_password(url)} is to "
-            f"{' and '.join(theirs)}, this search is to {' and '.join(directions)}; give another name"
+            f"{' and '.join(theirs)}, but this search is to {' and '.join(directions)}; give another name"
         )
     return study
 
@@ -164,12 +164,13 @@ def _check_same_objective(name: str, attributes: Mapping[str, Any], objective: A
 
 
 def _check_same_settings(name: str, attributes: Mapping[str, Any], shared: Mapping[str, str]) -> None:
-    """Refuse other data, and warn of other settings: they may be meant, as with a model in another place."""
+    """Refuse other data, and warn of other settings, since those may be intended (a model in another folder)."""
     different = differences(attributes.get("settings") or {}, shared)
     for key, values in sorted(different.items()):
         if all(map(is_content, values)):
             raise ConfigError(
-                f"{key}: has another content ({values[1]}) than when the study {name} was started ({values[0]}), so its "
+                f"{key}: has different content ({values[1]}) than when the study {name} was started "
+                f"({values[0]}), so its "
                 "values can't be compared; give another hydra.sweeper.study_name, or the same file"
             )
     if different:
@@ -186,7 +187,7 @@ def _check_same_space(name: str, attributes: Mapping[str, Any], space: Space) ->
     theirs, ours = json.loads(stored), json.loads(space.to_json())
     changed = sorted(key for key in {*theirs, *ours} if theirs.get(key) != ours.get(key))
     raise ConfigError(
-        f"hydra.sweeper.study_name={name}: the study has another search space: {', '.join(changed)} "
+        f"hydra.sweeper.study_name={name}: the study has a different search space: {', '.join(changed)} "
         f"{'differs' if len(changed) == 1 else 'differ'}; give another name, or the same space"
     )
 

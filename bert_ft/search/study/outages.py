@@ -1,4 +1,4 @@
-"""Outages of the database: what it can't do now is tried again until it answers, and the user is informed."""
+"""Outages of the database: failed calls are repeated until it answers, and the user is informed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bert_ft.errors import OutageError, in_one_line
 
 MOST_SECONDS = 600.0  # of an outage, before the search ends
 SECONDS_BETWEEN = 1.0
-# what SQLite says of a lock, a full disk or one that is gone; its other errors don't pass by themselves
+# SQLite's messages for a lock, a full disk or a missing one; its other errors don't pass by themselves
 _OF_A_FILE = ("locked", "is full", "disk i/o error", "unable to open", "readonly", "busy")
 
 T = TypeVar("T")
@@ -25,7 +25,7 @@ _may_wait = True
 
 
 def stop_waiting() -> None:
-    """Let later outages be errors at once, since the search is being ended."""
+    """Raise later outages as errors at once, since the search is ending."""
     global _may_wait
     _may_wait = False
 
@@ -67,7 +67,7 @@ def repeated(call: Callable[[], T]) -> T:
 
 
 def reason_of_outage(error: BaseException) -> str | None:
-    """Return what the database said, if it may pass by itself; ``None`` for another error."""
+    """Return the database's message if the fault may pass by itself; ``None`` for another error."""
     cause: Any = error
     while isinstance(cause, StorageInternalError) and cause.__cause__ is not None:
         cause = cause.__cause__

@@ -35,7 +35,7 @@ _CLOCKS = {
 
 
 def absolute_url(url: str, folder: Path) -> str:
-    """Return the address, a relative path of a SQLite file made absolute from ``folder``.
+    """Return the address; the relative path of a SQLite file becomes absolute, starting from ``folder``.
 
     Raises:
         ConfigError: it isn't the address of a supported database.
@@ -62,7 +62,7 @@ def without_password(url: str) -> str:
 def open_storage(url: str, *, create: bool = False, patient: bool = False) -> CachedStorage:
     """Return the database at ``url``; ``create`` makes its tables if they don't exist.
 
-    An outage later is waited for; ``patient`` waits for it here too.
+    Later calls wait for an outage to end; with ``patient``, opening waits as well.
 
     Raises:
         ConfigError: it can't be reached, its driver isn't installed, or another version of Optuna made it.
@@ -111,7 +111,7 @@ def find_study(name: str | None, url: str) -> optuna.Study:
     try:
         storage = open_storage(absolute_url(url, Path.cwd()))
         names = sorted(study.study_name for study in storage.get_all_studies())
-    except ConfigError as error:  # its message names the sweep's key
+    except ConfigError as error:  # that message names the sweep's key
         raise ConfigError(str(error).replace(f"{KEY}=", "storage=", 1)) from error
     except (SQLAlchemyError, OptunaError) as error:  # e.g. a file that is no database
         raise ConfigError(f"storage={without_password(url)}: can't be used: {in_one_line(error)}") from error
@@ -137,7 +137,7 @@ def _tables_locked(url: URL) -> Iterator[None]:
 
 
 def close(storage: CachedStorage) -> None:
-    """Close the connections; a SQLite file then holds everything by itself."""
+    """Close the connections; a SQLite file is then complete by itself."""
     database_of(storage).remove_session()
     engine = engine_of(storage)
     if engine.dialect.name == "sqlite":

@@ -11,9 +11,9 @@ from bert_ft.search.study.storage import absolute_url
 
 
 def study_of(folder: Path) -> tuple[str | None, str] | None:
-    """Return name (``None``: the only one) and storage of the study whose trials are in ``folder``; ``None`` if none is.
+    """Return name (``None``: the only one) and storage of the study whose trials are in ``folder``; or ``None``.
 
-    The database in the folder, else the one that the search of its trials was given.
+    The storage is the database in the folder, else the one that the search was given.
     """
     database = folder / layout.STUDY_DATABASE
     if database.is_file():

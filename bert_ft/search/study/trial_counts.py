@@ -1,4 +1,4 @@
-"""Which trials of a study count, and which ones others repeat."""
+"""Which trials of a study count, and which are repeated by others."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RETRY_OF = "retry_of"  # number of the trial that this one repeats
 
 
 def num_claimed(trials: Sequence[FrozenTrial]) -> int:
-    """Return how many trials count: running or ended, without those that are run again."""
+    """Return how many trials count: running or ended ones, except those that are repeated."""
     again = run_again(trials)
     return sum(
         trial.state != TrialState.WAITING and not is_lost(trial) and trial.number not in again
@@ -33,7 +33,7 @@ def run_again(trials: Sequence[FrozenTrial]) -> set[int]:
 
 
 def is_lost(trial: FrozenTrial) -> bool:
-    """Return whether the trial was killed and is to be run again."""
+    """Return whether the trial was killed and will be run again."""
     return trial.state == TrialState.FAIL and bool(trial.user_attrs.get(LOST))
 
 

@@ -77,8 +77,8 @@ class TrialQueue:
     """Starts trials of a study, whose values ``draw`` draws, and ends them.
 
     A trial whose own process was killed is run again at most ``retry`` times. With ``reuse`` a trial that
-    draws the values of an earlier one isn't run: it takes the outcome of that one, see ``EqualTrials``. ``settings`` marks
-    the trials of a start that differs from the first in what isn't drawn.
+    draws the values of an earlier one isn't run: it takes the outcome of that one, see ``EqualTrials``.
+    ``settings`` marks the trials of a start whose fixed settings differ from the first start's.
     """
 
     def __init__(
@@ -160,7 +160,7 @@ class TrialQueue:
                 continue
             log.info(f"Trial {trial.number} will be run again: its process has died")
             if owner and (seen := heartbeats.get(owner.heartbeat_key)):
-                # it may be long ago, and the search didn't work since then
+                # that may be long ago, and the search hasn't run since
                 self.set_attribute(trial, LAST_SEEN, time.time() - (moment - seen))
             self.lose(trial, "the process that ran the search died")
 
@@ -196,7 +196,7 @@ class TrialQueue:
             self.study.add_trial(again)
 
     def lose(self, trial: FrozenTrial, reason: str, *, killed_individually: bool = False) -> bool:
-        """End a trial that was killed, and return whether it is to be run again.
+        """End a trial that was killed, and return whether it will be run again.
 
         ``killed_individually`` means that only its own process was killed, not the whole search.
         """
@@ -243,7 +243,7 @@ class TrialQueue:
     def end(self, trial: FrozenTrial, outcome: Mapping[str, Any]) -> bool:
         """End a trial with ``values``, ``pruned``, or a ``reason`` why it failed or was ``lost``.
 
-        Return whether it counts: not if it will be run again.
+        Return whether it counts; a trial that will be run again doesn't.
         """
         if "values" in outcome:
             self.complete(trial, outcome["values"])
@@ -265,7 +265,7 @@ class TrialQueue:
         return not is_finished
 
     def beat(self) -> None:
-        """Store the time, by which other machines know that this process is alive."""
+        """Store the current time, which shows other machines that this process is alive."""
         self.study.set_user_attr(self.owner.heartbeat_key, now(self.storage))
 
     def beat_if_due(self) -> None:
@@ -281,7 +281,7 @@ class TrialQueue:
 
         def beat() -> None:
             while not ended.wait(HEARTBEAT_SECONDS):
-                # the database may be out of reach now, and back the next time
+                # the database may be unreachable now, and back the next time
                 with suppress(StorageInternalError, SQLAlchemyError, OutageError):
                     self.beat()
 

@@ -1,1 +1,1 @@
-"""Running trials, in processes or through a launcher, and what a trial reports to its study."""
+"""Run trials, in processes or through a launcher, and report their values to the study."""

@@ -33,7 +33,7 @@ Overrides = Callable[[dict[str, Any]], tuple[list[str], list[str]]]
 
 log = logging.getLogger(__name__)
 SECONDS_BETWEEN_LOOKS = 0.5
-# whose errors mean that a worker has ended
+# their errors mean that a worker has ended
 _OF_LAUNCHERS = {"joblib", "submitit", "ray", "concurrent"}
 
 
@@ -154,7 +154,7 @@ def _wait_for_processes(queue: TrialQueue, batch: Sequence[Trial]) -> None:
 
 
 def _process_of(noted: dict[str, Any]) -> psutil.Process | None:
-    """Return the process of a trial on this machine, if it runs."""
+    """Return the process of a trial on this machine, if it is running."""
     pid = noted.get("pid")
     if pid is None or noted.get("host") != socket.gethostname() or start_of(pid) != noted.get("pid_started"):
         return None
@@ -164,7 +164,7 @@ def _process_of(noted: dict[str, Any]) -> psutil.Process | None:
 
 
 def _kill_own(queue: TrialQueue) -> None:
-    """Kill the workers of this search, which a launcher may leave behind."""
+    """Kill this search's workers that a launcher has left running."""
     found = psutil.Process().children(recursive=True)
     for noted in queue.own():
         if (process := _process_of(noted)) is not None:

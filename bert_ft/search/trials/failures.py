@@ -1,4 +1,4 @@
-"""Why a trial failed, in one sentence, and when too many failed."""
+"""The reason why a trial failed, in one sentence, and whether too many failed."""
 
 from __future__ import annotations
 

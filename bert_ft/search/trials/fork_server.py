@@ -1,8 +1,8 @@
 """A process that has everything loaded and forks a clean child for each job.
 
 A child starts in milliseconds instead of importing for seconds, and shares loaded memory with the others. It may crash, leak
-or be killed without harm to the rest. So the server itself runs no job, has one thread, and never touches a GPU:
-threads, locks and CUDA don't survive a fork.
+or be killed without harm to the rest. The server itself runs no job, has one thread, and never touches a GPU,
+since threads, locks and CUDA don't survive a fork.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Ctrl-C and a batch system's signals end a search: what continues it is printed first, then all else is done."""
+"""End a search at Ctrl-C or a batch system's signal, after printing the command that continues it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def interruptible(say: Callable[[], None]) -> Iterator[None]:
-    """Raise ``KeyboardInterrupt`` at the first signal, after ``say``; ignore more of them inside the block."""
+    """Raise ``KeyboardInterrupt`` at the first signal, after ``say``; ignore further ones inside the block."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""The task as another launcher's worker runs it: its outcome is stored at once, since the launcher may lose it."""
+"""A task in the worker of another launcher. Its outcome is stored at once, since the launcher may lose it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ class LaunchedTask:
     """Runs a task, stores the trial's process and outcome, and dies with the search.
 
     A launcher that loses one worker ends the others and forgets what they have returned (joblib), or starts the job of a
-    killed worker again by itself (ray). The first finds the outcomes in the study, the second is refused.
+    killed worker again by itself (ray). In the first case the outcomes are in the study; the second is
+    refused.
     """
 
     def __init__(self, task: TaskFunction) -> None:
@@ -55,7 +56,7 @@ class LaunchedTask:
 
 
 def _end_with(search: Sequence[Any] | None) -> None:
-    """Let this process end when that of the search does, if it can be seen from here."""
+    """End this process when the search's process ends, if that is visible from here."""
     if search is None or search[0] == os.getpid() or start_of(search[0]) != search[1]:
         return
 

@@ -83,7 +83,7 @@ def _clock(seconds: float) -> str:
 
 
 class Progress:
-    """Shows the line: redrawn in a terminal, otherwise in the log for each trial that ends."""
+    """Shows the progress line: redrawn in a terminal, otherwise logged whenever a trial ends."""
 
     def __init__(self, study: Study, n_trials: int, objective: str) -> None:
         self._study = study

@@ -62,7 +62,7 @@ def check_is_one_process() -> None:
     """Refuse a search in each of several processes: they would all search, and their trials would share one world.
 
     Raises:
-        SearchError: this is such a process.
+        SearchError: this is one of several processes.
     """
     if "LOCAL_RANK" in os.environ:
         raise SearchError(

@@ -1,4 +1,4 @@
-"""A trial's link to its study: stores what it has reached, and returns whether it should be pruned.
+"""A trial's link to its study: stores its results, and returns whether it should be pruned.
 
 A trial's process finds its study and the settings of its pruner in an environment variable, with any launcher.
 """
@@ -105,5 +105,5 @@ class TrialLink:
 
 
 def leave(step: int) -> None:
-    """Raise ``optuna.TrialPruned``, by which the trial's runner knows that it was pruned."""
+    """Raise ``optuna.TrialPruned``, which tells the trial's runner that the trial was pruned."""
     raise optuna.TrialPruned(f"stopped by the pruner after {step} steps")

@@ -1,4 +1,4 @@
-"""What a trial's own process does: compose the configuration, claim a folder, run the task, report its outcome."""
+"""Run a trial in its own process: compose the configuration, claim a folder, run the task, report its outcome."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from bert_ft.search.trials.resources import Slot
 from bert_ft.search.trials.trial_link import VARIABLE, TrialAddress
 
 OUTCOMES = {"values", "pruned", "reason", "lost"}
-# what a disk says that is full or gone
+# errors of a disk that is full or gone
 _OF_A_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE}
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What Hydra gives a sweeper."""
+    """The objects that Hydra passes to a sweeper."""
 
     config: DictConfig  # of the sweep, with Hydra's part
     hydra_context: HydraContext  # composes the configurations of jobs
@@ -83,7 +83,7 @@ class Sweep:
 
 
 def outcome(returned: Any, num_objectives: int) -> dict[str, Any]:
-    """Return one of ``OUTCOMES`` for what a task has returned or raised."""
+    """Return one of ``OUTCOMES`` for a task's return value or exception."""
     if isinstance(returned, optuna.TrialPruned):
         return {"pruned": True}
     if isinstance(returned, OutageError | TrialLostError) or getattr(returned, "errno", None) in _OF_A_DISK:

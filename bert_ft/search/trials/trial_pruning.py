@@ -22,9 +22,9 @@ LEAST_OTHERS = 3  # the median of one or two trials says nothing
 def should_prune(study: optuna.Study, trial: FrozenTrial, tolerance: float) -> bool:
     """Return whether the study's pruner stops a trial with a single objective.
 
-    A trial is never stopped by a comparison with fewer than ``LEAST_OTHERS`` others. ``tolerance`` is how far the trial
-    may be behind before a pruner that compares trials at the same step judges it; it is used only if the objective is
-    maximized.
+    A trial is never stopped by a comparison with fewer than ``LEAST_OTHERS`` others. ``tolerance`` is how far
+    the trial may be behind before a pruner that compares trials at the same step may stop it; it is used only
+    if the objective is maximized.
     """
     view: Any = study
     pruner = innermost_pruner(study.pruner)
@@ -44,7 +44,7 @@ def should_prune(study: optuna.Study, trial: FrozenTrial, tolerance: float) -> b
 
 
 def _num_others(view: Any, trial: FrozenTrial, states: tuple[TrialState, ...]) -> int:
-    """Return how many other trials have got as far."""
+    """Return how many other trials have reported at the trial's last step."""
     others = view.get_trials(deepcopy=False, states=states)
     step = trial.last_step
     return sum(step in other.intermediate_values for other in others if other.number != trial.number)

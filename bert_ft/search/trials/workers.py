@@ -43,8 +43,9 @@ class _Running:
 class Workers:
     """Runs the trials of a study, one at a time in each of ``slots``, until none is left.
 
-    The server is started, but may still be preparing. ``overrides`` returns the stored and the complete overrides of a
-    trial from its values; ``trial_ended`` is called with each trial that has ended, after its worker has got the next one.
+    The server has been started, but may still be preparing. ``overrides`` returns the stored and the complete
+    overrides of a trial from its values; ``trial_ended`` is called with each trial that has ended, after its
+    worker has got the next one.
     """
 
     def __init__(
@@ -177,7 +178,7 @@ class Workers:
         self._failures.check()
 
     def _lose_all(self) -> None:
-        """End what runs; the next search on the study runs it again."""
+        """End the running trials; the next search on the study runs them again."""
         self._server.stop()
         self._queue.lose_own("the search was interrupted")
         for running in self._running.values():

@@ -46,7 +46,7 @@ def test_they_are_optunas_own():
     assert sum(found.fanova.values()) == pytest.approx(1)
     assert found.missing == [
         "the same in every trial: always",
-        "fANOVA doesn't judge what not every trial has: sometimes",
+        "fANOVA doesn't judge parameters that some trials lack: sometimes",
     ]
 
 

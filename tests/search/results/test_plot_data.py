@@ -156,9 +156,9 @@ def test_fronts_of_three_objectives_are_in_pairs():
         add(study, "complete", values)
     found = plot_data.fronts(read_study(study))
     assert [(pair.x, pair.y) for pair in found] == [
-        ("value 0 (more is better)", "value 1 (less is better)"),
-        ("value 0 (more is better)", "value 2 (more is better)"),
-        ("value 1 (less is better)", "value 2 (more is better)"),
+        ("value 0 (higher is better)", "value 1 (lower is better)"),
+        ("value 0 (higher is better)", "value 2 (higher is better)"),
+        ("value 1 (lower is better)", "value 2 (higher is better)"),
     ]
     assert found[2].values.tolist() == [[4, 1], [9, 3], [5, 0]]
     assert found[2].numbers.tolist() == [1, 2, 0]

@@ -72,7 +72,7 @@ def test_another_objective_or_other_data_are_refused_and_other_settings_named(tm
     ]
     (tmp_path / "d.csv").write_text("text,label\na,c\n")
     with pytest.raises(
-        ConfigError, match=r"^data.train_file: has another content \(file of 15 bytes, .*study s was"
+        ConfigError, match=r"^data.train_file: has different content \(file of 15 bytes, .*study s was"
     ):
         opened(tmp_path, config_of(tmp_path))
 
