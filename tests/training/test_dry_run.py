@@ -8,7 +8,7 @@ from bert_ft.config.build.pretraining import build_pretraining
 from bert_ft.errors import ConfigError
 
 from .own_classes import TRUST
-from .running import compose_run, file_overrides, train
+from .running import SMALL_STAGE, compose_run, file_overrides, train
 
 SAVED = "lightning.pytorch.callbacks.ModelCheckpoint"
 
@@ -150,7 +150,7 @@ def test_a_callback_of_ones_own_may_log_what_the_dry_run_does_not_see(
         [],
         ["encoder.freeze_layers=1", "encoder.cache_frozen=true", "data.num_workers=1"],
         ["loss=adversarial", "averaging=ema", "trainer.accumulate_grad_batches=3"],
-        ["pretrain=mlm_contrastive", "pretrain.num_cached=0", "pretrain.batch_size=16"],
+        ["pretrain=mlm_contrastive", "pretrain.num_cached=0", *SMALL_STAGE, "pretrain.trainer.max_epochs=1"],
     ],
     ids=["plain", "frozen", "adversarial", "pretraining"],
 )
