@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 
@@ -214,6 +215,9 @@ def _unreadable(error: OverrideParseException, rules: Mapping[str, Rule] = RULES
     """Return what Hydra's grammar can't parse; if the key holds a text, with an example that it can parse."""
     key, _, value = error.override.partition("=")
     found = f"{error.override}: Hydra's grammar can't parse it"
+    choices = re.fullmatch(r"choice\((.*\bnull\b.*)\)", value)
+    if choices:
+        return f"{found}, since choice(...) takes no null; write {key}={choices[1]}"
     rule = rules.get(override_key(error.override))
     if not value or (rule is not None and rule.kind not in ("text", "list of texts", "any")):
         return found
