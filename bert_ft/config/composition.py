@@ -25,6 +25,7 @@ from bert_ft.nested import walk
 from bert_ft.renamed_keys import move_renamed, override_key, with_new_names
 
 SEARCH = "optuna"  # of hydra/sweeper
+LAUNCHERS = ("joblib", "submitit", "ray")  # each one an extra of this package
 _MOST_VALUES = 30  # of one override that are composed before a sweep starts: each takes a tenth of a second
 
 
@@ -198,6 +199,9 @@ def _refused(override: str, error: Exception, config: DictConfig) -> str:
     key = override_key(override)
     if isinstance(error, OverrideParseException):
         return _unreadable(error, rules_for(sections(config)))
+    launcher = override.partition("=")[2].split("_")[0]
+    if key == "hydra/launcher" and launcher in LAUNCHERS:
+        return f"{override}: isn't installed; pip install 'bert_ft[{launcher}]'"
     if "not in struct" not in str(error) and "Could not override" not in str(error):
         return f"{override}: {_one_line(error)}"
     if key.startswith("hydra.sweeper.") and config.hydra.runtime.choices.get("hydra/sweeper") != SEARCH:
