@@ -95,8 +95,9 @@ def _range(distribution: BaseDistribution, values: list[Any], below: bool, above
     if isinstance(distribution, IntDistribution):
         interval = f"int(interval({low}, {high}))"
     else:
-        low = _rounded(low) if below else max(_rounded(low, ROUND_FLOOR), distribution.low)
-        high = _rounded(high) if above else min(_rounded(high, ROUND_CEILING), distribution.high)
+        # a function of the user's (custom_search_space) may give each trial another range
+        low = _rounded(low) if below else max(_rounded(low, ROUND_FLOOR), min(low, distribution.low))
+        high = _rounded(high) if above else min(_rounded(high, ROUND_CEILING), max(high, distribution.high))
         interval = f"interval({low}, {high})"
     return f"tag(log, {interval})" if distribution.log else interval
 

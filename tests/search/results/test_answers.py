@@ -98,14 +98,23 @@ def test_the_next_space_can_be_read_and_contains_the_good_trials():
         "lr": FloatDistribution(1e-5, 1e-2, log=True),
         "head_lr": CategoricalDistribution(["null", 0.001, "'a,b'"]),
     }
+    own = FloatDistribution(0.5, 0.5)  # of the last trial, by custom_search_space
     study = new_study()
     for number in range(20):
+        space["own"] = FloatDistribution(0.0, 1.0) if number < 19 else own
         lr = 3.3271e-5 if number % 2 else 9.7284e-4
-        add(
-            study, value=number / 20, params={"lr": lr, "head_lr": ["null", "'a,b'"][number % 2]}, space=space
-        )
+        params = {
+            "lr": lr,
+            "head_lr": ["null", "'a,b'"][number % 2],
+            "own": 0.5 if number == 19 else number / 20,
+        }
+        add(study, value=number / 20, params=params, space=space)
     params = yaml.safe_load(next_space(read_study(study)))["params"]
-    assert params == {"lr": "tag(log, interval(3.32e-05, 0.000973))", "head_lr": "null,'a,b'"}
+    assert params == {
+        "lr": "tag(log, interval(3.32e-05, 0.000973))",
+        "head_lr": "null,'a,b'",
+        "own": "interval(0.5, 0.9)",
+    }
     assert space_of(params, []).distributions["head_lr"] == CategoricalDistribution(["null", "'a,b'"])
 
 
