@@ -137,7 +137,7 @@ def _evaluate(
             warnings.simplefilter("ignore")  # that too few trials differ, which is said below
             found = get_param_importances(study, evaluator=evaluator, params=names, normalize=False)
     except (ValueError, RuntimeError) as error:
-        return {}, str(error)
+        return {}, str(error).rstrip(".")
     total = sum(found.values())
     if not total > 0:
         return {}, "no parameter stands out"
