@@ -85,14 +85,15 @@ PRIVATE_CALLS = {
 }
 # room of the search → the rooms, and files beside them, that it may import; ``search.py`` and ``announcements.py`` put the rooms together
 SEARCH_ROOMS = {
-    "space": {"settings"},
+    "space": {"settings", "spelling"},
     "study": {"settings", "space", "processes"},
     "trials": {"settings", "space", "study", "processes"},
-    "results": {"processes"},  # it knows a study by what is in the database
+    "results": {"processes", "spelling"},  # it knows a study by what is in the database
     "settings": set(),
+    "spelling": set(),
     "processes": set(),
     "announcements": {"settings", "study", "results"},
-    "search": {"announcements", "settings", "space", "study", "trials", "results"},
+    "search": {"announcements", "settings", "spelling", "space", "study", "trials", "results"},
     "sweeper": {"search", "settings"},
 }
 FOUR_ROOMS = {"space", "study", "trials", "results"}

@@ -20,6 +20,10 @@ class CountsValidationRows(Callback):
     ) -> None:
         self._num_rows += len(batch)
 
+    def num_validated(self, trainer: Trainer) -> int:
+        """Return the number of rows of the latest validation on all processes."""
+        return self._num_rows * trainer.world_size
+
     def standard_error_of(self, share: float, trainer: Trainer) -> float:
         """Return the ``standard_error`` of a share of the rows of all processes."""
-        return standard_error(share, self._num_rows * trainer.world_size)
+        return standard_error(share, self.num_validated(trainer))

@@ -65,13 +65,15 @@ class TrialPruning(CountsValidationRows):
         # on all processes of the trial, or they would wait for each other forever
         self._is_stopped = trainer.strategy.broadcast(stop)
         if self._is_stopped:
-            if self._link is not None:
-                self._link.note(steps=trainer.global_step)
+            self._note_end(trainer)
             leave(trainer.global_step)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._note_end(trainer)
+
+    def _note_end(self, trainer: Trainer) -> None:
         if self._link is not None:
-            self._link.note(steps=trainer.global_step)
+            self._link.note(steps=trainer.global_step, validated_rows=self.num_validated(trainer))
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if self._is_stopped and trainer.is_global_zero:

@@ -16,7 +16,8 @@ from hydra.core import utils
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString, Transformer
 from hydra.core.utils import JobReturn
 from hydra.plugins.config_source import ConfigResult
 from hydra.plugins.launcher import Launcher
@@ -33,6 +34,30 @@ def quoted(text: str) -> str:
     """Return any text as a value of an override."""
     # no public API: the grammar of overrides is documented, but nothing writes it.
     return QuotedString(text, Quote.single).with_quotes()
+
+
+def unquoted(value: Any) -> Any:
+    """Return the value of an override with its quoted texts as plain ones."""
+    # no public API: ``Override.value`` documents that such texts are of a type of its own, but nothing converts them.
+    if isinstance(value, QuotedString):
+        return value.text
+    if isinstance(value, dict):
+        return {unquoted(key): unquoted(each) for key, each in value.items()}
+    return [unquoted(each) for each in value] if isinstance(value, list) else value
+
+
+def choices_of(override: str) -> list[Any]:
+    """Return the values of a sweep: texts, numbers, lists and mappings."""
+    # no public API: ``Override.value`` documents a sweep's class, but not how to list its values.
+    parsed = OverridesParser.create().parse_override(override)
+    values = parsed.sweep_iterator(transformer=Transformer.identity)
+    return [value.text if isinstance(value, QuotedString) else value for value in values]
+
+
+def encoded(value: Any) -> Any:
+    """Return a number as it is, and any other value of a sweep as an override spells it."""
+    # no public API: the same class reads and writes overrides.
+    return Transformer.encode(value)
 
 
 def is_basic_launcher(launcher: Launcher) -> bool:

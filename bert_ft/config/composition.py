@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 
@@ -24,6 +25,7 @@ from bert_ft.nested import walk
 from bert_ft.renamed_keys import move_renamed, override_key, with_new_names
 
 SEARCH = "optuna"  # of hydra/sweeper
+LAUNCHERS = ("joblib", "submitit", "ray")  # each one an extra of this package
 _MOST_VALUES = 30  # of one override that are composed before a sweep starts: each takes a tenth of a second
 
 
@@ -197,6 +199,9 @@ def _refused(override: str, error: Exception, config: DictConfig) -> str:
     key = override_key(override)
     if isinstance(error, OverrideParseException):
         return _unreadable(error, rules_for(sections(config)))
+    launcher = override.partition("=")[2].split("_")[0]
+    if key == "hydra/launcher" and launcher in LAUNCHERS:
+        return f"{override}: isn't installed; pip install 'bert_ft[{launcher}]'"
     if "not in struct" not in str(error) and "Could not override" not in str(error):
         return f"{override}: {_one_line(error)}"
     if key.startswith("hydra.sweeper.") and config.hydra.runtime.choices.get("hydra/sweeper") != SEARCH:
@@ -214,6 +219,9 @@ def _unreadable(error: OverrideParseException, rules: Mapping[str, Rule] = RULES
     """Return a message for a word that Hydra's grammar can't parse; for a text key, with an example that works."""
     key, _, value = error.override.partition("=")
     found = f"{error.override}: Hydra's grammar can't parse it"
+    choices = re.fullmatch(r"choice\((.*\bnull\b.*)\)", value)
+    if choices:
+        return f"{found}, since choice(...) takes no null; write {key}={choices[1]}"
     rule = rules.get(override_key(error.override))
     if not value or (rule is not None and rule.kind not in ("text", "list of texts", "any")):
         return found

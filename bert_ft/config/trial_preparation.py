@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import multiprocessing
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -123,7 +124,12 @@ def _in_a_fork(function: Callable[[DictConfig], R], config: DictConfig, *, other
     """Return ``function(config)``, computed in another process; ``otherwise`` if that crashes."""
     fork = multiprocessing.get_context("fork")
     receiver, sender = fork.Pipe(duplex=False)
-    process = fork.Process(target=lambda: sender.send(function(config)))
+
+    def answer() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches it as well, and would print a traceback
+        sender.send(function(config))
+
+    process = fork.Process(target=answer)
     process.start()
     sender.close()
     try:

@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from bert_ft import layout
 from bert_ft.atomic_file import write
 from bert_ft.compat.hydra import quoted
-from bert_ft.errors import OutageError
+from bert_ft.errors import OutageError, in_one_line
 from bert_ft.search.results import outputs
 from bert_ft.search.settings import SearchSettings
 from bert_ft.search.study.opened_study import OpenedStudy
@@ -36,11 +36,11 @@ def say_time_is_up(opened: OpenedStudy, settings: SearchSettings, queue: TrialQu
 
 
 def conclude_if_possible(opened: OpenedStudy, settings: SearchSettings) -> None:
-    """Do what ``conclude`` does, unless the database can't be used."""
+    """Do what ``conclude`` does, unless the database or the disk can't be used."""
     try:
         conclude(opened, settings)
-    except OutageError as error:
-        log.warning(str(error))
+    except (OutageError, OSError) as error:
+        log.warning(in_one_line(error))
 
 
 def say_interrupted(opened: OpenedStudy, settings: SearchSettings) -> None:

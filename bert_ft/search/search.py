@@ -40,7 +40,8 @@ from bert_ft.search.settings import SearchSettings
 from bert_ft.search.space.first_trial import configured, left_null
 from bert_ft.search.space.samplers import Callback, build_callbacks, build_pruner, check_sampler, is_grid
 from bert_ft.search.space.sampling import Sampling, check_choice, extension, unsearchable, value_problems
-from bert_ft.search.space.space import Space, as_written, grid, space_of, text_key
+from bert_ft.search.space.space import Space, grid, space_of, text_key
+from bert_ft.search.spelling import as_written
 from bert_ft.search.study.opened_study import OpenedStudy, open_study
 from bert_ft.search.study.storage import close, open_storage
 from bert_ft.search.study.trial_queue import TrialQueue, queue_as_configured
@@ -180,7 +181,7 @@ def _run_job(sweep: Sweep, content: dict[str, Any], send: Send) -> None:
     if "report" in content:
         os.nice(10)
         study = optuna.load_study(study_name=content["report"], storage=open_storage(content["url"]))
-        outputs.write(study, Path(content["folder"]))
+        outputs.write(study, Path(content["folder"]), is_running=True)
     else:
         sweep.run_trial(**content, send=send)
 

@@ -32,9 +32,10 @@ class Validated(LightningModule):
 class Link:
     def __init__(self):
         self.told = []
+        self.noted = {}
 
-    def note(self, **_):
-        pass
+    def note(self, **attributes):
+        self.noted |= attributes
 
     def seconds_since_claimed(self):
         return 0.0
@@ -45,19 +46,22 @@ class Link:
 
 
 @pytest.mark.parametrize(
-    ("value", "standard_errors", "expected"),
+    ("value", "standard_errors", "rows", "expected"),
     [
-        (0.8, 1.0, (0.8 * 0.2 / 50) ** 0.5),
-        (0.8, 2.0, 2 * (0.8 * 0.2 / 50) ** 0.5),
-        (0.8, 0.0, 0.0),
-        (1.7, 1.0, 0.0),
+        (0.8, 1.0, 50, (0.8 * 0.2 / 50) ** 0.5),
+        (0.8, 2.0, 40, 2 * (0.8 * 0.2 / 40) ** 0.5),
+        (0.8, 0.0, 50, 0.0),
+        (1.7, 1.0, 50, 0.0),
     ],
 )
-def test_the_tolerance_is_that_of_the_rows(tmp_path, monkeypatch, value, standard_errors, expected):
+def test_the_tolerance_is_that_of_the_validated_rows(
+    tmp_path, monkeypatch, value, standard_errors, rows, expected
+):
     link = Link()
     monkeypatch.setattr("bert_ft.callbacks.trial_pruning.current_trial", lambda: link)
     trainer = Trainer(
         max_epochs=2,
+        limit_val_batches=2 if rows == 40 else 1.0,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -70,6 +74,7 @@ def test_the_tolerance_is_that_of_the_rows(tmp_path, monkeypatch, value, standar
     trainer.fit(Validated(value), data, data)
     assert [step for _, step, _ in link.told] == [3, 6]
     assert [tolerance for *_, tolerance in link.told] == pytest.approx([expected] * 2, abs=1e-6)
+    assert link.noted["validated_rows"] == rows
 
 
 def test_the_standard_error_of_a_share():

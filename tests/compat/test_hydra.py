@@ -39,6 +39,13 @@ def test_the_command_line_is_read_as_hydra_reads_it(monkeypatch):
         assert not getattr(found, name), f"Hydra changed --{name}"
 
 
+def test_choices_keep_their_types():
+    values = compat.choices_of("key=choice('1',1,true,['a b'],{a:1})")
+    assert [compat.unquoted(value) for value in values] == ["1", 1, True, ["a b"], {"a": 1}]
+    assert [compat.encoded(value) for value in values[1:]] == [1, True, "['a b']", "{a:1}"]
+    assert compat.choices_of("key='1',null") == ["1", None], "Hydra changed the values of a sweep"
+
+
 @pytest.mark.parametrize(
     "text", ["plain", "a b", "it's", "with \"both\" 'kinds'", "a\\", "x=[1,{y:2}]", "${z}", ""]
 )

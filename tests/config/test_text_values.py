@@ -196,6 +196,18 @@ def test_a_word_that_hydra_cannot_read_shows_the_line_that_works(tmp_path):
     assert value_of(shlex.split(example)[0]) == "a (1).csv"
 
 
+def test_null_as_a_choice_shows_the_word_that_works():
+    with pytest.raises(ConfigError, match=r"choice\(\.\.\.\) takes no null; write optimizer\.lr=null,1e-3$"):
+        judged("train", ["optimizer.lr=choice(null,1e-3)"])
+
+
+def test_a_launcher_that_is_not_installed_names_its_extra():
+    with pytest.raises(
+        ConfigError, match=r"^hydra/launcher=ray_aws: isn't installed; pip install 'bert_ft\[ray\]'$"
+    ):
+        judged("train", ["hydra/launcher=ray_aws"])
+
+
 def test_a_key_whose_word_is_refused_is_not_missing_too():
     with pytest.raises(
         ConfigError, match=r"^data\.train_file=a \(1\)\.csv: Hydra's grammar can't parse it; [^\n]*$"

@@ -1,10 +1,14 @@
 """What the process learns that trials are forked from."""
 
+import os
+import signal
+import time
+
 import pytest
 from transformers import BertConfig
 from transformers.models.bert.modeling_bert import BertAttention
 
-from bert_ft.config.trial_preparation import prepare_for_trials
+from bert_ft.config.trial_preparation import _in_a_fork, prepare_for_trials
 from bert_ft.errors import UserError
 from bert_ft.kernels import dropout, first_token, linear, packed_attention, self_check, split_embedding
 from bert_ft.models import encoder as encoders
@@ -73,3 +77,12 @@ def test_an_encoder_is_tried_once(tmp_path, tiny_encoder, reviews, monkeypatch):
 def test_wrong_data_are_refused(tmp_path, tiny_encoder, reviews):
     with pytest.raises(UserError, match="nowhere"):
         prepare_for_trials(small_run(tmp_path, tiny_encoder, {**reviews, "train": tmp_path / "nowhere.csv"}))
+
+
+def test_ctrl_c_ends_the_other_process_without_a_traceback(capfd):
+    def interrupted(config):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(10)
+
+    assert _in_a_fork(interrupted, None, otherwise="interrupted") == "interrupted"
+    assert capfd.readouterr().err == ""

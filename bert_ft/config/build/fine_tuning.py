@@ -192,9 +192,10 @@ def _settings(config: DictConfig) -> dict[str, Any]:
         same = _set_keys(
             OmegaConf.select(cast(DictConfig, HydraConfig.get()), "sweeper.trial_overrides") or ()
         )
+        choices = HydraConfig.get().runtime.choices
         for key in _set_keys(HydraConfig.get().overrides.task):
-            if key not in same and not key.startswith("hydra"):
-                value = OmegaConf.select(config, key)
+            if key not in same and not key.startswith(("hydra", "search")):
+                value = choices[key] if key in choices else OmegaConf.select(config, key)
                 found[key.replace(".", "/")] = (
                     entries(value, without=()) if isinstance(value, DictConfig) else value
                 )

@@ -10,7 +10,7 @@ from bert_ft import layout
 from bert_ft.reporting.table import duration
 from bert_ft.search.results.best_settings import overrides_of, read_record
 from bert_ft.search.results.certainty import differ, equals_of_best, error_of, shown
-from bert_ft.search.results.importance import RESAMPLES, Importances
+from bert_ft.search.results.importance import NO_SPREAD, RESAMPLES, Importances
 from bert_ft.search.results.next_space import NAME, sentence, widened
 from bert_ft.search.results.ranking import ranked
 from bert_ft.search.results.statistics import Statistics
@@ -82,10 +82,10 @@ def _what_mattered(log: StudyLog, importances: Sequence[Importances]) -> str:
                 for name in top
             ]
             of = f"{log.objectives[each.objective]}: " if len(importances) > 1 else ""
+            of_spread = f" ± its spread over {RESAMPLES} resamples" if spread else ""
+            left = f"; {NO_SPREAD}" if NO_SPREAD in each.missing else ""
             pruned = f", with {each.num_pruned} pruned trials" if each.num_pruned else ""
-            parts.append(
-                f"{of}{', '.join(texts)} (share by {kind} ± its spread over {RESAMPLES} resamples{pruned})"
-            )
+            parts.append(f"{of}{', '.join(texts)} (share by {kind}{of_spread}{pruned}{left})")
     if not parts:
         return "; ".join(dict.fromkeys(reason for each in importances for reason in each.missing))
     return "; ".join(parts)

@@ -8,15 +8,19 @@ from typing import Any
 
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, QuotedString
+from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
 from bert_ft import layout
+from bert_ft.compat.hydra import unquoted
 from bert_ft.reporting.command import repeat_command as command_of
 from bert_ft.reporting.run_log import RunLog
 from bert_ft.search.results.study_log import StudyLog, TrialLog
+from bert_ft.search.spelling import as_written
 
 SEARCH_ONLY = ("hydra.", "hydra/", "search=", "+search=")  # overrides without a meaning in a single run
+
+_DEBUG = "/debug@_global_"  # the group ``debug`` in a file's list of defaults
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ def overrides_of(trial: TrialLog) -> list[str]:
     """Return the overrides that reproduce the trial as a single run; its parameters if they weren't recorded."""
     given = trial.overrides
     if given is None:
-        given = [f"{name}={_written(value)}" for name, value in trial.params.items()]
+        given = [f"{name}={as_written(value)}" for name, value in trial.params.items()]
     return [str(override) for override in given if not str(override).startswith(SEARCH_ONLY)]
 
 
@@ -80,7 +84,7 @@ def experiment(log: StudyLog, trial: TrialLog, record: JobRecord, folder: Path) 
         elif _is_group(override, record.choices):
             defaults.append(_default(override))
         else:  # a mapping is merged into the existing one, as on the command line
-            value = _unquoted(override.value())
+            value = unquoted(override.value())
             OmegaConf.update(settings, override.key_or_group, value, merge=True, force_add=True)
     if record.own_folders:  # then --config-dir can't name ``folder``
         command = repeat_command(trial, record)
@@ -93,7 +97,8 @@ def experiment(log: StudyLog, trial: TrialLog, record: JobRecord, folder: Path) 
     head = ["# @package _global_", f"# Trial {trial.number} of {log.name}: {values}", f"#   {command}"]
     # Hydra refuses two choices of a group: the last one counts
     groups = {next(iter(d)).removeprefix("override ") if isinstance(d, dict) else d: d for d in defaults}
-    content = OmegaConf.create({"defaults": [*groups.values(), "_self_"]} if groups else {})
+    ordered = sorted(groups.values(), key=_place)
+    content = OmegaConf.create({"defaults": [*ordered, "_self_"]} if groups else {})
     return "\n".join([*head, OmegaConf.to_yaml(OmegaConf.merge(content, settings))])
 
 
@@ -108,7 +113,7 @@ def _command(overrides: list[str], record: JobRecord) -> str:
 def _is_earlier(override: Override) -> bool:
     """Return whether the override names the best settings of an earlier search, whose file has the same name."""
     is_experiment = override.get_key_element().lstrip("+") == layout.EXPERIMENT_FOLDER
-    return is_experiment and _unquoted(override.value()) == Path(layout.BEST_FILE).stem
+    return is_experiment and unquoted(override.value()) == Path(layout.BEST_FILE).stem
 
 
 def _earlier(overrides: list[Override], record: JobRecord) -> tuple[list[Any], dict[str, Any]] | None:
@@ -125,32 +130,25 @@ def _is_group(override: Override, choices: dict[str, Any]) -> bool:
     if choices:
         return key in choices
     # without Hydra's record: a single word that isn't a number, list or mapping
-    return "." not in key and isinstance(_unquoted(override.value()), str)
+    return "." not in key and isinstance(unquoted(override.value()), str)
+
+
+def _place(default: Any) -> int:
+    """Return 0 for what comes first in a list of defaults: Hydra wants overrides at its end."""
+    key = next(iter(default)) if isinstance(default, dict) else default
+    return 2 if key.startswith("override ") else int(key == _DEBUG)
 
 
 def _default(override: Override) -> Any:
     group = override.get_key_element().lstrip("+")
-    choice = _unquoted(override.value())
+    choice = unquoted(override.value())
     if group == layout.EXPERIMENT_FOLDER:  # the group of the file itself, which includes the other one
         return choice
+    if (
+        group == "debug"
+    ):  # it comes after ``experiment``, which can't override it, but can include it as another group
+        return {_DEBUG: choice}
     return {f"/{group}" if override.is_add() else f"override /{group}": choice}
-
-
-def _unquoted(value: Any) -> Any:
-    if isinstance(value, QuotedString):
-        return value.text
-    if isinstance(value, dict):
-        return {_unquoted(key): _unquoted(each) for key, each in value.items()}
-    return [_unquoted(each) for each in value] if isinstance(value, list) else value
-
-
-def _written(value: Any) -> str:
-    """Return a value as an override spells it."""
-    if value is None:
-        return "null"
-    if isinstance(value, list | tuple):
-        return f"[{','.join(_written(each) for each in value)}]"
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _yaml(path: Path) -> dict[str, Any]:

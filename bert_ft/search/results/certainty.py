@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
-from bert_ft import layout
 from bert_ft.search.results.ranking import ranked
 from bert_ft.search.results.study_log import StudyLog, TrialLog
 from bert_ft.standard_error import standard_error
@@ -20,7 +17,7 @@ def error_of(log: StudyLog, trial: TrialLog) -> float | None:
 
     It is computed as for a share of the rows, which is about right for an F1 score.
     """
-    rows = _validation_rows(trial)
+    rows = trial.validated_rows
     is_share = len(log.objectives) == 1 and log.maximize[0] and trial.values and 0 <= trial.values[0] <= 1
     return standard_error(trial.values[0], rows) if rows and is_share and trial.values else None
 
@@ -50,11 +47,3 @@ def equals_of_best(log: StudyLog) -> Sequence[TrialLog] | None:
     if not trials or error_of(log, trials[0]) is None:
         return None
     return [trial for trial in trials if not differ(log, trials[0], trial)]
-
-
-def _validation_rows(trial: TrialLog) -> int | None:
-    try:
-        report = json.loads(Path(trial.folder or "", layout.DATA_REPORT_FILE).read_text(encoding="utf-8"))
-        return int(report["splits"]["validation"]["num_rows"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

@@ -25,6 +25,7 @@ NUM_TREES = 64  # of fANOVA's forest, Optuna's default
 RESAMPLES = 20  # of the trials with replacement, for the spread
 RESAMPLE_TREES = 16  # of each resample's forest
 SEED = 0  # of the forest and the resamples
+NO_SPREAD = "± is computed when the search ends"  # it takes most of a page's time
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Importances:
     num_pruned: int = 0  # trials judged by the last value that they reported
 
 
-def importances(study: Study) -> list[Importances]:
+def importances(study: Study, *, with_spread: bool = True) -> list[Importances]:
     """Return the importances by fANOVA and PED-ANOVA for each objective.
 
     fANOVA (Hutter et al. 2014) judges parameters that all trials have, PED-ANOVA (Watanabe et al. 2023,
@@ -50,10 +51,10 @@ def importances(study: Study) -> list[Importances]:
     matter.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would log each study that is made below
-    return [_of(study, place) for place in range(len(study.directions))]
+    return [_of(study, place, with_spread) for place in range(len(study.directions))]
 
 
-def _of(study: Study, place: int) -> Importances:
+def _of(study: Study, place: int, with_spread: bool) -> Importances:
     trials, num_pruned = _with_values(study, place)
     if len(trials) < LEAST_TRIALS:
         reason = f"at least {LEAST_TRIALS} complete or pruned trials are needed, {len(trials)} so far"
@@ -78,9 +79,12 @@ def _of(study: Study, place: int) -> Importances:
     ]
     for kind, evaluator, quick, names in judges:
         shares[kind], reason = _evaluate(trials, study.directions[place], evaluator, names)
-        spreads[kind] = _spread(trials, study.directions[place], quick, names) if shares[kind] else {}
+        is_judged = with_spread and bool(shares[kind])
+        spreads[kind] = _spread(trials, study.directions[place], quick, names) if is_judged else {}
         if reason:
             missing.append(f"{kind}: not enough data: {reason}")
+    if not with_spread:
+        missing.append(NO_SPREAD)
     return Importances(
         place,
         shares["fANOVA"],
@@ -133,7 +137,7 @@ def _evaluate(
             warnings.simplefilter("ignore")  # that too few trials differ, which is said below
             found = get_param_importances(study, evaluator=evaluator, params=names, normalize=False)
     except (ValueError, RuntimeError) as error:
-        return {}, str(error)
+        return {}, str(error).rstrip(".")
     total = sum(found.values())
     if not total > 0:
         return {}, "no parameter stands out"

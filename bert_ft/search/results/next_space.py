@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context
 from typing import Any
 
 import yaml
@@ -13,6 +14,7 @@ from bert_ft.search.results.certainty import equals_of_best
 from bert_ft.search.results.range_edges import Edge, edges
 from bert_ft.search.results.ranking import ranked
 from bert_ft.search.results.study_log import StudyLog
+from bert_ft.search.spelling import as_written
 
 NAME = "next"  # of the choice in the group ``search``
 FEWEST = 5  # good trials; with fewer, their range says little
@@ -73,7 +75,8 @@ def sentence(found: list[Edge]) -> str:
 def _range(distribution: BaseDistribution, values: list[Any], below: bool, above: bool) -> Any:
     if isinstance(distribution, CategoricalDistribution):
         kept = [each for each in distribution.choices if each in values]
-        return kept[0] if len(kept) == 1 else f"choice({','.join(_written(each) for each in kept)})"
+        # not choice(...), in which Hydra allows no null
+        return kept[0] if len(kept) == 1 else ",".join(map(as_written, kept))
     assert isinstance(distribution, FloatDistribution | IntDistribution)
     low, high = min(values), max(values)
     if below:
@@ -89,10 +92,19 @@ def _range(distribution: BaseDistribution, values: list[Any], below: bool, above
             if isinstance(step, float)
             else (f"range({low}, {high + 1}, {step})")
         )
-    interval = f"interval({low:.3g}, {high:.3g})"
     if isinstance(distribution, IntDistribution):
         interval = f"int(interval({low}, {high}))"
+    else:
+        # a function of the user's (custom_search_space) may give each trial another range
+        low = _rounded(low) if below else max(_rounded(low, ROUND_FLOOR), min(low, distribution.low))
+        high = _rounded(high) if above else min(_rounded(high, ROUND_CEILING), max(high, distribution.high))
+        interval = f"interval({low}, {high})"
     return f"tag(log, {interval})" if distribution.log else interval
+
+
+def _rounded(value: float, rounding: str = ROUND_HALF_EVEN) -> float:
+    """Return the value with three digits; rounded outward, a range still contains the trial at its end."""
+    return float(Context(prec=3, rounding=rounding).create_decimal(repr(float(value))))
 
 
 def _beyond(distribution: FloatDistribution | IntDistribution, *, is_upper: bool) -> Any:
@@ -112,7 +124,3 @@ def _beyond(distribution: FloatDistribution | IntDistribution, *, is_upper: bool
     if not is_upper and low >= 0 >= end and not distribution.log:
         return low
     return max(1, round(end)) if isinstance(distribution, IntDistribution) else end
-
-
-def _written(value: Any) -> str:
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial
 from bert_ft import layout
 from bert_ft.search.results import best_settings
 from bert_ft.search.results.kept_folders import is_here, keep_only_best
-from bert_ft.search.results.ranking import ranked
+from bert_ft.search.results.ranking import front, ranked
 from bert_ft.search.results.study_log import TrialLog, read_study
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ def trial_ended(
             log.exception("after trial %s: %s failed; the search continues", trial.number, name)
 
 
-def write(study: Study, folder: Path | str) -> Path | None:
+def write(study: Study, folder: Path | str, *, is_running: bool = False) -> Path | None:
     """Write the study's page, pictures, table and best settings, and return the page's path.
 
     Return ``None`` if that fails; the error is only logged, so that the search continues.
@@ -53,7 +53,7 @@ def write(study: Study, folder: Path | str) -> Path | None:
         # loads matplotlib, which a search without a report doesn't need
         from bert_ft.search.results.study_report import write_study_report
 
-        return write_study_report(study, Path(folder))
+        return write_study_report(study, Path(folder), is_running=is_running)
     except Exception:
         log.exception(
             "the report of the search failed; retry with python -m bert_ft.report %s storage=...",
@@ -71,11 +71,19 @@ def verdict(study: Study) -> str:
     if not best:
         return "No trial has a finite value."
     record = best_settings.read_record(best[0].folder)
-    parts = [f"T{how_sure(log)[1:]}"] if len(log.objectives) == 1 else []
+    if len(log.objectives) == 1:
+        parts = [f"T{how_sure(log)[1:]}"]
+    else:
+        values = zip(log.objectives, best[0].values or (), strict=True)
+        shown = ", ".join(f"{name} {value:.4f}" for name, value in values)
+        parts = [
+            f"{len(front(log))} trials are dominated by no other; one of them is trial {best[0].number}: {shown}."
+        ]
     if log.objectives[0].startswith(layout.VAL):
         parts.append(f"Not measured: {NOT_MEASURED}\n  {best_settings.repeat_command(best[0], record)}")
     else:  # a task from outside this package
-        parts.append(f"Its settings:\n  {shlex.join(best_settings.overrides_of(best[0]))}")
+        settings = shlex.join(best_settings.overrides_of(best[0])) or "(nothing was set)"
+        parts.append(f"Its settings:\n  {settings}")
     return "\n".join(parts)
 
 

@@ -37,6 +37,7 @@ class TrialNotes:
     reason: str | None = None  # why it failed or was lost
     seconds_to_first_step: float | None = None
     steps: int | None = None  # optimizer steps done
+    validated_rows: int | None = None  # rows of each validation, on all its processes
     total_steps: int | None = None  # optimizer steps of a whole run
     as_configured: Sequence[str] | None = None  # of the trial as configured: the parameters drawn anyway
 

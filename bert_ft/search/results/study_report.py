@@ -45,15 +45,15 @@ def folder_of(study: Study, given: str | None) -> Path:
     return Path(folder)
 
 
-def write_study_report(study: Study, folder: Path) -> Path:
+def write_study_report(study: Study, folder: Path, *, is_running: bool = False) -> Path:
     """Write ``study.html``, ``study/*.png``, ``trials.csv`` and, if a trial is complete, ``best.yaml``.
 
-    Returns the page's path. Files are replaced as a whole, so that a reader never finds half of one.
+    Returns the page's path. During the search (``is_running``) the spread of the importances is left out. Files are replaced as a whole, so that a reader never finds half of one.
     """
     folder.mkdir(parents=True, exist_ok=True)
     log = read_study(study)
     found = statistics_of(log)
-    judged = importances(study)
+    judged = importances(study, with_spread=not is_running)
     sections = _sections(StudyView(log, judged), found)
     write(folder / layout.TRIALS_FILE, trials_csv(log).encode())
     best = ranked(log)[:1]

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from bert_ft.nested import walk
-from bert_ft.search.space.space import parsed
+from bert_ft.search.spelling import parsed
 
 KEY = "hydra.sweeper.conditions"
 

@@ -9,7 +9,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from bert_ft.compat.optuna import is_in_range
 from bert_ft.search.settings import plain_values
-from bert_ft.search.space.space import Space, parsed
+from bert_ft.search.space.space import Space
+from bert_ft.search.spelling import parsed
 
 _ABSENT = object()
 

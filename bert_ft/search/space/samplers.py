@@ -73,7 +73,7 @@ def check_sampler(
             for name, distribution in distributions.items():
                 suggest(trial, name, distribution)
             tell(study, trial.number, TrialState.COMPLETE, [0.0] * len(directions))
-    except (ImportError, ValueError, NotImplementedError) as error:
+    except Exception as error:  # a sampler finds a wrong argument in various ways
         target = node.get("_target_") if isinstance(node, Mapping) else type(sampler).__name__
         package = f"; pip install {error.name}" if isinstance(error, ImportError) and error.name else ""
         raise ConfigError(

@@ -16,7 +16,8 @@ from optuna.trial import Trial
 from bert_ft.errors import ConfigError
 from bert_ft.search.settings import LEFT_OUT
 from bert_ft.search.space.conditions import Conditions
-from bert_ft.search.space.space import Space, ends, parsed, suggest
+from bert_ft.search.space.space import Space, ends, suggest
+from bert_ft.search.spelling import parsed
 
 log = logging.getLogger(__name__)
 _MEASURES = {"objective", "metrics"}

@@ -19,8 +19,10 @@ from optuna.distributions import (
 )
 from optuna.trial import Trial
 
+from bert_ft.compat.hydra import choices_of
 from bert_ft.compat.optuna_sweeper import grid_choices, params_of
-from bert_ft.errors import ConfigError
+from bert_ft.errors import ConfigError, in_one_line
+from bert_ft.search.spelling import as_written, parsed, with_quotes
 
 _LARGEST_GRID = 100_000  # points
 _ALLOWED = "give choice(a,b), range(a,b), interval(a,b) with a < b, or tag(log,interval(a,b)) with 0 < a < b"
@@ -58,6 +60,13 @@ def space_of(params: Mapping[str, Any], arguments: Sequence[str]) -> Space:
     distributions: dict[str, BaseDistribution] = {}
     fixed: dict[str, str] = {}
     deletions: list[str] = []
+    for key, value in params.items():
+        if isinstance(value, Mapping) and value:  # +hydra.sweeper.params.optimizer.lr=... makes one
+            inner = f"{key}.{next(iter(value))}"
+            raise ConfigError(
+                f"hydra.sweeper.params.{inner}: is a key within a mapping; on the command line write {inner}=..., and in a "
+                f"file '{inner}: ...'"
+            )
     for text in [*(f"{key}={as_written(value)}" for key, value in params.items()), *arguments]:
         found, values, removed = _read(text)
         for key in {*found, *values, *(text_key(override) for override in removed)}:
@@ -84,22 +93,32 @@ def _keys_in(key: str, value: Any) -> Iterator[str]:
 def _read(text: str) -> tuple[dict[str, BaseDistribution], dict[str, Any], list[str]]:
     try:
         _check_not_empty(text)
-        return params_of([text])
+        found, values, removed = params_of([text])
+        for key, distribution in found.items():
+            if isinstance(
+                distribution, CategoricalDistribution
+            ):  # the plugin's choices have lost their quotes
+                found[key] = CategoricalDistribution([with_quotes(each) for each in choices_of(text)])
+        return found, values, removed
     except ConfigError:
         raise
     except (HydraException, ValueError, AssertionError, NotImplementedError) as error:
-        raise ConfigError(f"{text}: can't be searched: {' '.join(str(error).split())}; {_ALLOWED}") from error
+        raise ConfigError(f"{text}: can't be searched: {in_one_line(error)}; {_ALLOWED}") from error
 
 
 def _check_not_empty(text: str) -> None:
-    """Refuse what Optuna would also refuse, with a clearer message."""
+    """Refuse what Optuna would also refuse or ignore, with a clearer message."""
     override = OverridesParser.create().parse_override(text)
     value: Any = override.value()
     if override.is_range_sweep() and next(iter(value.range()), None) is None:
         raise ConfigError(f"{text}: an empty range; it starts at its first value and excludes its last")
     if not override.is_interval_sweep():
+        if "log" in getattr(value, "tags", ()):
+            raise ConfigError(f"{text}: only an interval has a logarithmic scale; {_ALLOWED}")
         return
     low, high = value.start, value.end
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ConfigError(f"{text}: both ends must be finite numbers")
     if low > high:
         raise ConfigError(f"{text}: an empty range, since {low} is above {high}; swap them")
     if "log" in value.tags and low <= 0:
@@ -109,20 +128,6 @@ def _check_not_empty(text: str) -> None:
 def text_key(override: str) -> str:
     """Return the key of a written override, e.g. ``+optimizer.lr`` of ``+optimizer.lr=1``."""
     return override.split("=")[0].lstrip("~")
-
-
-def as_written(value: Any) -> str:
-    """Return a value as an override spells it: ``null`` and ``true`` for None and True."""
-    if value is None:
-        return "null"
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def parsed(choice: Any) -> Any:
-    """Return the value of a choice; one that is text is spelled as in an override."""
-    if not isinstance(choice, str):
-        return choice
-    return OverridesParser.create().parse_override(f"value={choice}").value()
 
 
 def suggest(trial: Trial, key: str, distribution: BaseDistribution) -> Any:

@@ -14,7 +14,7 @@ from bert_ft.search.settings import LEFT_OUT
 # attributes of a trial
 EQUAL_TO = "equal_to"  # number of the trial with the same settings, whose outcome this one has
 SETTINGS = "settings"  # marks the trials of a start with other settings besides the searched ones
-_OF_THE_RUN = ("overrides", "folder", "host", "steps", "total_steps")
+_OF_THE_RUN = ("overrides", "folder", "host", "steps", "total_steps", "validated_rows")
 _KNOWN = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 
 

@@ -18,7 +18,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from bert_ft.compat.optuna import CachedStorage, cached, database_of, engine_of
-from bert_ft.errors import ConfigError, in_one_line
+from bert_ft.errors import ConfigError, SearchError, in_one_line
 from bert_ft.search.study.outages import repeated
 
 KEY = "hydra.sweeper.storage"
@@ -167,8 +167,23 @@ def locked(storage: CachedStorage, study_name: str) -> AbstractContextManager[No
 
     The system or the server releases the lock of a process that dies. A lock on the study's row wouldn't work: Optuna
     takes that one itself, over another connection.
+
+    Raises:
+        SearchError: the database was a file that has been deleted; an open connection would not notice.
     """
-    return _locked(engine_of(storage), study_name)
+    engine = engine_of(storage)
+    if engine.dialect.name == "sqlite" and not _has_content(Path(str(engine.url.database))):
+        raise SearchError(
+            f"{KEY}={engine.url}: the file has been deleted during the search; put it back to continue"
+        )
+    return _locked(engine, study_name)
+
+
+def _has_content(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0  # a new connection makes an empty file
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """What a study's page and a search's end say, against numbers worked out by hand."""
 
-import json
 import math
 
 import pytest
@@ -12,17 +11,24 @@ from bert_ft.search.results.certainty import differ, equals_of_best, error_of
 from bert_ft.search.results.next_space import next_space, widened
 from bert_ft.search.results.outputs import verdict
 from bert_ft.search.results.study_log import read_study
+from bert_ft.search.space.space import space_of
 from bert_ft.search.study.sweep_folder import study_of
 from tests.search.results.studies import add, new_study
 
 
 def validated(folder, values, rows=400, **attributes):
     """Trials of as many validation rows; the first is as configured."""
-    (folder / "data_report.json").write_text(json.dumps({"splits": {"validation": {"num_rows": rows}}}))
     study = new_study(objective="val/accuracy")
     for number, value in enumerate(values):
         own = {"as_configured": []} if number == 0 else {}
-        add(study, value=value, folder=str(folder), overrides=["optimizer.lr=1e-4"], **own)
+        add(
+            study,
+            value=value,
+            folder=str(folder),
+            overrides=["optimizer.lr=1e-4"],
+            validated_rows=rows,
+            **own,
+        )
     return study
 
 
@@ -47,6 +53,12 @@ def test_the_end_of_a_search_has_a_command_and_what_is_not_measured(tmp_path):
     add(other, value=3.0, params={})
     assert "the test split" not in verdict(other)
     assert "standard error is unknown" in verdict(other)
+    two = new_study(["minimize", "minimize"], objective=["val/loss", "fit_seconds"])
+    for values in ((1.0, 2.0), (2.0, 1.0), (3.0, 3.0)):
+        add(two, value=values)
+    assert verdict(two).startswith(
+        "2 trials are dominated by no other; one of them is trial 0: val/loss 1.0000, fit_seconds 2.0000."
+    )
 
 
 def test_the_next_space_spans_the_good_trials_and_goes_beyond_an_end():
@@ -79,6 +91,31 @@ def test_the_next_space_spans_the_good_trials_and_goes_beyond_an_end():
         "rate": 0.0,  # a rate ends at 0
     }
     assert [edge.parameter for edge in widened(log)] == ["lr"]
+
+
+def test_the_next_space_can_be_read_and_contains_the_good_trials():
+    space = {
+        "lr": FloatDistribution(1e-5, 1e-2, log=True),
+        "head_lr": CategoricalDistribution(["null", 0.001, "'a,b'"]),
+    }
+    own = FloatDistribution(0.5, 0.5)  # of the last trial, by custom_search_space
+    study = new_study()
+    for number in range(20):
+        space["own"] = FloatDistribution(0.0, 1.0) if number < 19 else own
+        lr = 3.3271e-5 if number % 2 else 9.7284e-4
+        params = {
+            "lr": lr,
+            "head_lr": ["null", "'a,b'"][number % 2],
+            "own": 0.5 if number == 19 else number / 20,
+        }
+        add(study, value=number / 20, params=params, space=space)
+    params = yaml.safe_load(next_space(read_study(study)))["params"]
+    assert params == {
+        "lr": "tag(log, interval(3.32e-05, 0.000973))",
+        "head_lr": "null,'a,b'",
+        "own": "interval(0.5, 0.9)",
+    }
+    assert space_of(params, []).distributions["head_lr"] == CategoricalDistribution(["null", "'a,b'"])
 
 
 def test_a_search_is_found_by_its_folder(tmp_path):

@@ -65,7 +65,8 @@ def test_the_file_is_the_trial(tmp_path):
 
 
 def test_the_file_without_hydras_record(tmp_path):
-    overrides = ["loss=focal", "optimizer.lr=1e-3", "seed=3"]
+    # debug comes after experiment in the list of defaults, and the trial's own values after both
+    overrides = ["debug=fast", "loss=focal", "optimizer.lr=1e-3", "seed=3", "trainer.limit_val_batches=3"]
     write(tmp_path, trial_of(overrides), JobRecord())
     assert compose(tmp_path, "experiment=best") == compose(tmp_path, *overrides)
 

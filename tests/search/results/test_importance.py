@@ -48,6 +48,9 @@ def test_they_are_optunas_own():
         "the same in every trial: always",
         "fANOVA doesn't judge parameters that some trials lack: sometimes",
     ]
+    (quick,) = importances(study, with_spread=False)  # during a search
+    assert (quick.fanova, quick.fanova_spread, quick.ped_anova_spread) == (found.fanova, {}, {})
+    assert quick.missing == [*found.missing, "± is computed when the search ends"]
 
 
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])

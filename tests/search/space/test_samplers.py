@@ -96,6 +96,12 @@ def test_what_a_sampler_lacks_is_found_at_the_start(monkeypatch):
     with pytest.raises(ConfigError, match=r"CmaEsSampler: .*cmaes.*; pip install cmaes$"):
         check_sampler({"_target_": "optuna.samplers.CmaEsSampler"}, space, ["maximize"])
     check_sampler(node(SWEEPER / "sampler" / "tpe.yaml"), space, ["maximize", "minimize"])
+    with pytest.raises(
+        ConfigError, match=r"^hydra\.sweeper\.sampler\._target_=.*TPESampler: "
+    ):  # not a TypeError
+        check_sampler(
+            node(SWEEPER / "sampler" / "tpe.yaml") | {"n_startup_trials": "few"}, space, ["maximize"]
+        )
 
 
 def test_a_grid_that_is_too_large_is_refused_without_listing_it():

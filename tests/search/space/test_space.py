@@ -6,7 +6,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.samplers import TPESampler
 
 from bert_ft.errors import ConfigError
-from bert_ft.search.space.space import as_written, ends, grid, space_of, suggest
+from bert_ft.search.space.space import ends, grid, space_of, suggest
+from bert_ft.search.spelling import as_written
 
 
 @pytest.mark.parametrize(
@@ -17,6 +18,13 @@ from bert_ft.search.space.space import as_written, ends, grid, space_of, suggest
         ("key=choice(true,false)", CategoricalDistribution([True, False])),
         ("key=choice('hello','world')", CategoricalDistribution(["hello", "world"])),
         ("key=choice([256],[256,128])", CategoricalDistribution(["[256]", "[256,128]"])),
+        # quoted where the text would be read as something else
+        (
+            """key=choice('1',1,'null','a,b','c"d','it')""",
+            CategoricalDistribution(["'1'", 1, "'null'", "'a,b'", "'c\"d'", "it"]),
+        ),
+        ("key=str(choice(1,2))", CategoricalDistribution(["'1'", "'2'"])),
+        ("key=null,0.5", CategoricalDistribution(["null", 0.5])),
         ("key=shuffle(range(1,3))", CategoricalDistribution([1, 2])),
         # the end of a range isn't in it, as everywhere in Hydra
         ("key=range(1,3)", IntDistribution(1, 2)),
@@ -31,7 +39,7 @@ from bert_ft.search.space.space import as_written, ends, grid, space_of, suggest
 def test_distributions(override, expected):
     found = space_of({}, [override]).distributions["key"]
     if isinstance(expected, CategoricalDistribution):
-        assert sorted(found.choices) == sorted(expected.choices)
+        assert sorted(found.choices, key=str) == sorted(expected.choices, key=str)
     else:
         assert found == expected
 
@@ -67,6 +75,10 @@ def test_what_is_said_of_a_key_in_another_way_goes_before_the_configuration_too(
         ("lr=range(5,1)", "lr=range(5,1): an empty range"),
         ("lr=tag(log,interval(0,1))", "there is no logarithm of 0.0"),
         ("lr=tag(log,interval(-1,1))", "there is no logarithm of -1.0"),
+        ("lr=interval(0,inf)", "both ends must be finite numbers"),
+        ("lr=interval(nan,1)", "both ends must be finite numbers"),
+        ("lr=tag(log,range(1,9))", "only an interval has a logarithmic scale"),
+        ("lr=glob(*)", "lr=glob(*): can't be searched: AssertionError"),
         ("lr=choice()", "lr=choice(): can't be searched"),
         ("lr=interval(1,2", "lr=interval(1,2: can't be searched"),
     ],
@@ -111,3 +123,10 @@ def test_the_space_is_known_again():
     one = space_of({"a": "interval(0,1)", "b": "choice(1,2)"}, [])
     assert one.to_json() == space_of({"b": "choice(1,2)"}, ["a=interval(0,1)"]).to_json()
     assert one.to_json() != space_of({"b": "choice(1,2)"}, ["a=interval(0,2)"]).to_json()
+
+
+def test_a_mapping_of_ranges_is_refused():
+    with pytest.raises(
+        ConfigError, match=re.escape("hydra.sweeper.params.optimizer.lr: is a key within a mapping")
+    ):
+        space_of({"optimizer": {"lr": "interval(0,1)"}}, [])

@@ -11,7 +11,7 @@ import sqlalchemy.exc
 from optuna.exceptions import StorageInternalError
 
 from bert_ft.compat.optuna import engine_of
-from bert_ft.errors import ConfigError, OutageError
+from bert_ft.errors import ConfigError, OutageError, SearchError
 from bert_ft.search.study import outages, storage
 from bert_ft.search.study.outages import reason_of_outage, repeated
 from bert_ft.search.study.storage import close, find_study, open_storage
@@ -122,3 +122,18 @@ def test_a_server_is_restarted_in_the_middle(tmp_path):
         study = study_in(folder, url)
         assert counts(study) == {"complete": 8}
         engine_of(study._storage).dispose()
+
+
+def test_a_deleted_file_ends_the_search(tmp_path):
+    """An open connection goes on writing to it, so that all trials since then would be lost without a word."""
+    path = tmp_path / "study.db"
+    opened = open_storage(f"sqlite:///{path}", create=True)
+    with storage.locked(opened, "study"):
+        pass
+    path.unlink()
+    with pytest.raises(SearchError, match=r"study\.db: the file has been deleted during the search"):
+        storage.locked(opened, "study")
+    sqlite3.connect(path).close()
+    with pytest.raises(SearchError, match="deleted"):
+        storage.locked(opened, "study")
+    close(opened)

@@ -92,6 +92,7 @@ def test_what_complete_and_pruned_trials_leave(searched):
         assert trial.value in trial.intermediate_values.values()
         assert record["weights"].startswith("ema")
         assert record["test"] is None
+        assert trial.user_attrs["validated_rows"] == record["rows"]["validation"]
         assert [path.name for path in folder.rglob("*.ckpt")] == ["best.ckpt"]
         assert (folder / "model/model.safetensors").is_file()
     for _, folder in of_state(searched, TrialState.PRUNED):
