@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +63,13 @@ def records(path: Path, dialect: Dialect) -> Iterator[Record]:
 
 
 def preamble(path: Path, dialect: Dialect) -> str:
-    """Return everything before the first row: Excel's ``sep=`` line, and the header with its line end."""
+    """Return everything before the first row: Excel's ``sep=`` line, empty lines, and the header with its line end."""
     with open_text(path, dialect.encoding) as file:
         skipped = "".join(islice(file, dialect.num_skipped))
-    return skipped + (next(_all_records(path, dialect)).raw if dialect.has_header else "")
+        if not dialect.has_header:
+            return skipped
+        empty = "".join(takewhile(lambda line: not line.strip("\r\n"), file))
+    return skipped + empty + next(_all_records(path, dialect)).raw
 
 
 def split_lines(

@@ -34,7 +34,7 @@ class DialectSettings:
         quoting: ``quotes``, or ``none``: quotation marks are ordinary characters.
         header: whether the first row names the columns; ``None``: yes, unless ``columns`` is set and that row
             has none of the columns to read.
-        columns: column names that replace the header's.
+        columns: column names that replace those of the header, unless it has the same names in another order.
         prefix: prefix of these keys in messages.
     """
 
@@ -131,7 +131,7 @@ def detect(
     if has_header is None:
         names, given = _names(first, wanted), settings.columns or ()
         of_ours = any(name in wanted for name, new in zip(names, given, strict=False) if name == new)
-        has_header = settings.columns is None or tuple(names) == tuple(given) or of_ours
+        has_header = settings.columns is None or sorted(names) == sorted(given) or of_ours
     dialect = Dialect(
         delimiter,
         encoding=settings.encoding or encoding_of_mark(path) or UTF_8,
@@ -168,8 +168,8 @@ def _rows(lines: list[str], delimiter: str, quoting: str) -> list[list[str]]:
 
 
 def _names(header: list[str], wanted: Sequence[str]) -> list[str]:
-    """Return the header's names without the spaces that some programs write around them."""
-    return [name if name in wanted else name.strip() for name in header]
+    """Return the header's names without the spaces, and second byte order marks, that some programs write around them."""
+    return [name if name in wanted else name.strip("\ufeff").strip() for name in header]
 
 
 def _columns(
@@ -182,7 +182,8 @@ def _columns(
             f"{path}: its first row has {len(first)} fields, but {settings.prefix}columns names "
             f"{len(settings.columns)}: {', '.join(settings.columns)}"
         )
-    return tuple(settings.columns)
+    names = _names(first, wanted)
+    return tuple(names if has_header and sorted(names) == sorted(settings.columns) else settings.columns)
 
 
 def _delimiter(

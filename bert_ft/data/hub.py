@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,6 +11,7 @@ from typing import Any, Protocol
 import datasets
 from datasets import ClassLabel, Dataset
 
+from bert_ft.data.data_folder import CSV, FileSplit, modules, splits_of_files
 from bert_ft.data.parquet_reader import plain_values
 from bert_ft.data.raw_splits import (
     TEXTS,
@@ -18,18 +20,15 @@ from bert_ft.data.raw_splits import (
     RawSplit,
     are_booleans,
     are_hidden,
-    boolean_name,
     hidden_note,
     stored,
 )
-from bert_ft.data.readers import SUFFIXES, Reader, open_reader
 from bert_ft.data.row_validation import BATCH_ROWS, Columns
 from bert_ft.data.targets import LabelReader, LabelTexts
-from bert_ft.data.text_file import unpacked_suffix
 from bert_ft.errors import DataError
 
-# what datasets reads by pandas or Arrow, which take texts for numbers and missing values
-_OF_TEXT = ("datasets.packaged_modules.csv.csv", "datasets.packaged_modules.json.json")
+_CACHED = "datasets.packaged_modules.cache.cache"  # a data set of the hub, without network
+_AS_TEXTS = {"keep_default_na": False}  # of csv files
 
 
 class _Split(Protocol):
@@ -73,46 +72,6 @@ class _Stored:
     def batches(self, columns: Sequence[str]) -> Iterator[dict[str, list[Any]]]:
         for table in self.dataset.select_columns(list(columns)).with_format("arrow").iter(BATCH_ROWS):
             yield {name: plain_values(table[name]) for name in columns}
-
-
-@dataclass(frozen=True)
-class _OfFiles:
-    """A split of a local folder of text files, read as ``data=files`` reads them."""
-
-    readers: tuple[Reader, ...]
-    boolean_column: str | None = None
-
-    @property
-    def columns(self) -> Sequence[str]:
-        return self.readers[0].columns
-
-    @property
-    def notes(self) -> list[str]:
-        return [note for reader in self.readers for note in reader.notes]
-
-    def text_columns(self) -> list[str]:
-        """Return the columns whose first values are texts and not numbers."""
-        first = next(self.readers[0].batches(self.columns, BATCH_ROWS), {})
-        return [name for name, values in first.items() if any(map(_is_text, values))]
-
-    def class_names(self, column: str) -> list[str] | None:
-        return None
-
-    def batches(self, columns: Sequence[str]) -> Iterator[dict[str, list[Any]]]:
-        for reader in self.readers:
-            for batch in reader.batches(columns, BATCH_ROWS):
-                name = self.boolean_column
-                yield batch if name not in batch else batch | {name: list(map(boolean_name, batch[name]))}
-
-
-def _is_text(value: Any) -> bool:
-    if not isinstance(value, str) or not value.strip():
-        return False
-    try:
-        float(value)
-    except ValueError:
-        return True
-    return False
 
 
 @dataclass(frozen=True)
@@ -160,7 +119,7 @@ class Hub:
     def _with_boolean_names(self, chosen: dict[str, _Split], labels: LabelReader) -> dict[str, _Split]:
         """Return the splits; if all labels of files are ``True`` or ``False``, they are named as by other sources."""
         label = self.label_column
-        of_files = {name: split for name, split in chosen.items() if isinstance(split, _OfFiles)}
+        of_files = {name: split for name, split in chosen.items() if isinstance(split, FileSplit)}
         if label is None or len(of_files) < len(chosen) or not isinstance(labels, LabelTexts):
             return chosen
         if any(label not in split.columns for split in chosen.values()):
@@ -181,7 +140,9 @@ class Hub:
             elif folder.is_dir():
                 found = self._of_folder(folder)
             else:
-                found = datasets.load_dataset(self.dataset, self.subset, revision=self.revision)
+                found = self._loaded()
+        except IndexError as error:  # of datasets, at a table of nothing
+            raise DataError(f"data.dataset={self._title()}: there are no rows") from error
         except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
             raise DataError(
                 f"data.dataset={self._title()}: can't be loaded: {error}; give a name on the hub (with "
@@ -194,18 +155,24 @@ class Hub:
     def _of_folder(self, folder: Path) -> Mapping[str, Dataset | _Split]:
         """Return the splits of a folder as ``datasets`` finds them; text files are read by our own readers."""
         builder = datasets.load_dataset_builder(str(folder), self.subset, revision=self.revision)
-        files = builder.config.data_files or {}
-        modules = {base.__module__ for base in type(builder).__mro__}
-        are_ours = all(unpacked_suffix(file) in SUFFIXES for paths in files.values() for file in paths)
-        if not files or not modules.intersection(_OF_TEXT) or not are_ours or builder.info.features:
-            return datasets.load_dataset(str(folder), self.subset, revision=self.revision)
         wanted = [name for name in (self.text_column, self.text_pair_column, self.label_column) if name]
-        return {
-            str(split): _OfFiles(
-                tuple(open_reader(file, wanted=wanted, label=self.label_column) for file in paths)
-            )
-            for split, paths in files.items()
-        }
+        return splits_of_files(folder, builder, wanted, self.label_column) or self._loaded()
+
+    def _loaded(self) -> Mapping[str, Dataset]:
+        """Return what ``datasets`` loads; texts of csv files such as None, NA and null stay texts."""
+        folder = Path(self.dataset).expanduser()
+        path = str(folder) if folder.is_dir() else self.dataset
+        given: dict[str, Any] = {"path": path, "name": self.subset, "revision": self.revision}
+        try:
+            found = modules(datasets.load_dataset_builder(**given))
+        except ValueError as error:
+            if "find cache" not in str(error):
+                raise
+            found = {CSV}  # without network, and loaded as texts before
+        if _CACHED in found:
+            with suppress(ValueError):  # other formats don't have this setting
+                return datasets.load_dataset(**given, **_AS_TEXTS)
+        return datasets.load_dataset(**given, **(_AS_TEXTS if CSV in found else {}))
 
     def _chosen(self, found: Mapping[str, _Split]) -> dict[str, _Split]:
         names = {"train": self.train_split, "validation": self.validation_split, "test": self.test_split}

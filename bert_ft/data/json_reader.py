@@ -29,18 +29,25 @@ class JsonReader:
         path: the file.
         encoding: ``None`` = the encoding of the file's byte order mark, else UTF-8.
         lines_only: always read one object per line.
+        strict: on opening, read the first records; without it there are no ``columns``.
 
     Raises:
         DataError: on opening: the file has no records, or the first one can't be read.
     """
 
-    def __init__(self, path: Path, encoding: str | None = None, *, lines_only: bool = False) -> None:
+    columns: tuple[str, ...] = ()
+
+    def __init__(
+        self, path: Path, encoding: str | None = None, *, lines_only: bool = False, strict: bool = True
+    ) -> None:
         self.path = path
         self.encoding = encoding or encoding_of_mark(path) or UTF_8
         self.notes: list[str] = []
         self.form = LINES if lines_only else self._form()
         if self.encoding.lower() != UTF_8:
             self.notes.append(f"{path}: read as {self.encoding}")
+        if not strict:
+            return
         first = [record for record, _ in islice(self.records(), _SAMPLE_ROWS)]
         if not first:
             raise DataError(f"{path}: the file is empty; expected one JSON object per line")

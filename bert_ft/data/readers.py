@@ -74,14 +74,15 @@ def open_reader(
         return ParquetReader(path)
     if suffix in (".json", ".jsonl"):
         return JsonReader(path, settings.encoding, lines_only=suffix == ".jsonl")
-    if suffix == ".txt" and not settings.describes_table and not _is_table(path, settings, wanted):
+    if suffix == ".txt" and not settings.describes_table and not _is_table(path, settings, wanted, label):
         return LinesReader(path, settings.encoding)
     return CsvReader(path, "," if suffix == ".csv" else "\t", settings, wanted, label)
 
 
-def _is_table(path: Path, settings: DialectSettings, wanted: Sequence[str]) -> bool:
-    """Return whether the first line of a text file names two or more wanted columns."""
-    return len(wanted) > 1 and set(wanted) <= set(header_of(path, settings, default="\t", wanted=wanted))
+def _is_table(path: Path, settings: DialectSettings, wanted: Sequence[str], label: str | None) -> bool:
+    """Return whether the first line of a text file names all wanted columns, and two or more with the label."""
+    names = set(header_of(path, settings, default="\t", wanted=wanted))
+    return set(wanted) <= names and len(names.intersection({*wanted, label})) > 1
 
 
 def has_only_texts(reader: Reader) -> bool:

@@ -24,7 +24,7 @@ from bert_ft.data.text_file import PACKED, check_is_file, check_name, unpacked_s
 from bert_ft.data.tokenization import tokenize
 from bert_ft.errors import DataError, UserError
 from bert_ft.inference.input_rows import LABEL, PLAIN, TEXT, InputRows, open_rows
-from bert_ft.inference.output_file import SUFFIXES, write_output
+from bert_ft.inference.output_file import SUFFIXES, unique_names, write_output
 from bert_ft.inference.outputs import compute_outputs_and_logits
 from bert_ft.inference.scores import Scores, score
 from bert_ft.layout import counted
@@ -273,7 +273,8 @@ def _without_clashes(added: dict[str, pa.Array], rows: InputRows) -> tuple[dict[
     if not taken:
         return added, []
     number = 2
-    while any(f"{name}_{number}" in {*rows.columns, *added} for name in added):
+    others = {*rows.columns, *unique_names(rows.columns), *added}  # other formats number equal columns
+    while any(f"{name}_{number}" in others for name in added):
         number += 1
     note = f"{rows.path}: has a column {taken[0]!r} already; the new columns are " + ", ".join(
         f"{name}_{number}" for name in added

@@ -109,7 +109,8 @@ class JsonRows(InputRows):
 
     def __init__(self, path: Path, encoding: str | None, text_column: str) -> None:
         self.path, self.text_column = path, text_column
-        self._reader = None if unpacked_suffix(path) == ".jsonl" else JsonReader(path, encoding)
+        is_lines = unpacked_suffix(path) == ".jsonl"
+        self._reader = None if is_lines else JsonReader(path, encoding, strict=False)
         self.encoding = encoding or encoding_of_mark(path) or UTF_8
         self.has_lines = self._reader is None or self._reader.form == LINES
         self.notes = [] if self._reader is None else self._reader.notes
@@ -207,19 +208,17 @@ def open_rows(
         ConfigError: a setting of delimited files is given for another kind.
     """
     settings.check_used([path])
-    if unpacked_suffix(path) == ".jsonl" and path.is_file():
+    if unpacked_suffix(path) in (".jsonl", ".json") and path.is_file():
         return JsonRows(path, settings.encoding, text_column)
     wanted = [name for name in (text_column, text_pair_column) if name is not None]
     try:
         reader = open_reader(path, settings, wanted=wanted, label=label_column)
     except DataError as error:
-        rows = _without_broken_quotes(path, settings, wanted)
+        rows = _without_broken_quotes(path, settings, wanted, label_column)
         if rows is None:
             raise
         rows.notes.append(str(error))
         return rows
-    if isinstance(reader, JsonReader):
-        return JsonRows(path, settings.encoding, text_column)
     if isinstance(reader, ParquetReader):
         return ParquetRows(reader)
     if isinstance(reader, LinesReader):
@@ -228,12 +227,14 @@ def open_rows(
     return DelimitedRows(reader)
 
 
-def _without_broken_quotes(path: Path, settings: DialectSettings, wanted: Sequence[str]) -> InputRows | None:
+def _without_broken_quotes(
+    path: Path, settings: DialectSettings, wanted: Sequence[str], label: str | None
+) -> InputRows | None:
     """Return the rows of a file with mismatched quotes, or ``None`` if the fault is a different one."""
     if settings.quoting is not None or not path.is_file():
         return None
     try:
-        reader = open_reader(path, replace(settings, quoting="quotes"), wanted=wanted)
+        reader = open_reader(path, replace(settings, quoting="quotes"), wanted=wanted, label=label)
     except DataError:
         return None
     if not isinstance(reader, CsvReader):

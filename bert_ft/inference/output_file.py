@@ -34,6 +34,7 @@ _TYPES = {
     frozenset({float}): pa.float64(),
 }
 # Python's json reads these; strings are matched as well, so that what is inside them stays.
+_BETWEEN_LINES = re.compile(r"[ \t]*[\r\n][ \t\r\n]*")
 _NOT_JSON = re.compile(r'"(?:[^"\\]|\\.)*"|NaN|-?Infinity')
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 
@@ -44,18 +45,20 @@ def write_output(rows: InputRows, added: Added, target: Path) -> None:
     Raises:
         DataError: a value can't be written in the file's encoding or without quotes.
     """
+    final = target.resolve()  # what a link leads to is written, the link stays
     try:
-        with temporary_file(target.parent) as unfinished:
+        with temporary_file(final.parent) as unfinished:
             _writer(unpacked_suffix(target))(rows, added, unfinished)
             if target.suffix.lower() in PACKED:
-                with replaced(target) as packed:
+                with replaced(final) as packed:
                     _pack(unfinished, packed, target)
             else:
-                put_in_place(unfinished, target)
+                put_in_place(unfinished, final)
     except UnicodeEncodeError as error:
+        encoding = rows.dialect.encoding if isinstance(rows, DelimitedRows) else error.encoding
         raise DataError(
-            f"output={target}: {error.object[error.start]!r} can't be written in the input's encoding "
-            f"{error.encoding}, which an output of the same kind keeps; give an output that ends in .jsonl"
+            f"output={target}: {error.object[error.start]!r} can't be written in the input's encoding {encoding}, which an output "
+            "of the same kind keeps; give an output that ends in .jsonl"
         ) from error
 
 
@@ -130,10 +133,11 @@ def _cells(rows: InputRows, row: InputRow) -> list[str]:
 
 
 def _write_json(rows: InputRows, added: Added, path: Path, suffix: str) -> None:
-    is_array = suffix == ".json" and not (isinstance(rows, JsonRows) and rows.has_lines)
+    has_lines = isinstance(rows, JsonRows) and rows.has_lines and unpacked_suffix(rows.path) == suffix
+    is_array = suffix == ".json" and not has_lines
     mark, codec = mark_of(rows.path) if isinstance(rows, JsonRows) else (b"", None)
     encoding = codec or (rows.encoding if isinstance(rows, JsonRows) else UTF_8)
-    names = _unique(rows.columns)
+    names = unique_names(rows.columns)
     copies = isinstance(rows, JsonRows)
     with _text(path, mark, encoding) as file:
         file.write("[\n" if is_array else "")
@@ -158,13 +162,13 @@ def _with_members(raw: str, added: Mapping[str, Any]) -> tuple[str, str]:
     """Return the object as written, with members added on the same line, and its line end; NaN and infinities are null."""
     text = _NOT_JSON.sub(lambda found: found[0] if found[0].startswith('"') else "null", raw.strip(" \t\r\n"))
     if "\n" in text or "\r" in text:  # between its members: a text of JSON has none
-        text = " ".join(line.strip(" \t") for line in text.splitlines())
+        text = _BETWEEN_LINES.sub(" ", text)  # not str.splitlines, which also splits at U+2028 within a text
     body = text.removesuffix("}").rstrip(" \t")
     new = json_text(added).removeprefix("{")
     return (f"{body}{new}" if body.endswith("{") else f"{body}, {new}"), _line_end(raw)
 
 
-def _unique(names: Sequence[str]) -> list[str]:
+def unique_names(names: Sequence[str]) -> list[str]:
     """Return names made unique, for a format in which the last of equal names would hide the others."""
     found: list[str] = []
     for name in names:
@@ -200,7 +204,7 @@ def _own_tables(rows: ParquetRows) -> Iterator[pa.Table]:
 def _made_tables(rows: InputRows) -> Iterator[pa.Table]:
     """Yield tables of texts; JSON values keep their types, or are written as JSON if types are mixed."""
     types = _json_types(rows) if isinstance(rows, JsonRows) else {}
-    names = _unique(rows.columns)
+    names = unique_names(rows.columns)
     real = (row for row in rows if not row.is_blank)
     while batch := list(islice(real, BATCH_ROWS)):
         columns = []
@@ -276,4 +280,4 @@ def _pack(source: Path, packed: Path, target: Path) -> None:
             shutil.copyfileobj(content, into)
 
 
-__all__ = ["SUFFIXES", "write_output"]
+__all__ = ["SUFFIXES", "unique_names", "write_output"]

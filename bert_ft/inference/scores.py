@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from bert_ft.data.raw_splits import boolean_name
 from bert_ft.data.targets import is_missing
 from bert_ft.errors import DataError
 from bert_ft.tasks.task import Task
@@ -67,7 +68,9 @@ def score(task: Task, labels: Sequence[Any], logits: np.ndarray) -> Scores:
             continue
         key = f"{type(label).__name__} {label!r}"
         if key not in targets:
-            targets[key] = _target(task, label)
+            target = _target(task, label)
+            # a csv file of pandas has True where the labels of training became true
+            targets[key] = _target(task, boolean_name(label)) if target is None else target
         if targets[key] is None:
             unknown[str(label)] += 1
         else:

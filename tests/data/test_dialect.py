@@ -74,6 +74,18 @@ def test_columns_that_the_header_has_already(tmp_path):
     assert (dialect.has_header, dialect.columns) == (True, ("review", "label"))
 
 
+@pytest.mark.parametrize("header", [None, True])
+def test_columns_that_the_header_has_in_another_order(tmp_path, header):
+    """A validation file need not have the order of the training file, which has no header."""
+    path = file_of(tmp_path / "x.csv", table(",", [row[::-1] for row in ROWS], ("label", "text")))
+    dialect, rows = rows_of(path, DialectSettings(columns=("text", "label"), header=header))
+    assert (dialect.columns, rows) == (("label", "text"), [row[::-1] for row in ROWS])
+
+
+def test_a_second_byte_order_mark(tmp_path):
+    assert rows_of(file_of(tmp_path / "x.csv", "\ufeff" + table(","), "utf-8-sig"))[1] == ROWS
+
+
 class TestQuotes:
     def test_a_tsv_without_quoting(self, tmp_path):
         path = file_of(tmp_path / "x.tsv", 'text\tlabel\n"so" he said\tx\nfine\ty\n')

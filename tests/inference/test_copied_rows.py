@@ -104,6 +104,18 @@ class TestDelimited:
             b"n,text,n,prediction,reason", b"1,a film,2,?,", b"", b"3,dull,4,?,"
         )
 
+    @pytest.mark.parametrize("start", [b"\n\n", b"sep=,\n\n", b"\xef\xbb\xbf\n"])
+    def test_empty_lines_before_the_header_stay(self, predict, start):
+        found = predict(start + lines_of(b"text,n", b"a film,1"))
+        assert without_labels(found) == start + lines_of(b"text,n,prediction,reason", b"a film,1,?,")
+
+    @pytest.mark.parametrize("target", ["out.jsonl", "out.parquet"])
+    def test_several_columns_of_earlier_predictions_stay_in_another_format(self, predict, target):
+        out = predict(lines_of(b"text,prediction,prediction", b"a film,1,2"), target=target, as_path=True)
+        row = json.loads(out.read_text()) if target == "out.jsonl" else parquet.read_table(out).to_pylist()[0]
+        assert list(row) == ["text", "prediction", "prediction_2", "prediction_3", "reason_3"]
+        assert (row["prediction"], row["prediction_2"]) == ("1", "2")
+
     def test_rows_that_are_malformed_take_no_other_with_them(self, predict):
         found = predict(
             lines_of(b"id,text", b"1,a film", b'2,"dull" and', b"3", b"4,a,b", b'5,"open', b"6,a film")
@@ -180,6 +192,25 @@ class TestJson:
         assert second.startswith(b'{"text": "a film", "n": "\\ud800", "pred')
         assert third.startswith(b'{"text": "\xff", "pred')
         assert b"undecodable" in third
+
+    @pytest.mark.parametrize("target", ["out.json", "out.jsonl"])
+    def test_only_ends_of_lines_between_members_are_replaced(self, predict, target):
+        row = {"text": "a film\u2028dull", "n": "x\x85 \u2029", "m": {"k\u2028": 1}}
+        found = predict(json.dumps([row], indent=2, ensure_ascii=False).encode(), "in.json", target)
+        (again,) = json.loads(found) if target == "out.json" else map(json.loads, found.splitlines())
+        assert {name: again[name] for name in row} == row
+
+    @pytest.mark.parametrize(
+        "content", [b'{"text": "a"}\n{bad}\n[1]\n{"text": "b"}\n', b'[{"text":"a"},3,[1],{"text":"b"}]']
+    )
+    def test_a_malformed_row_of_a_json_file_takes_no_other_with_it(self, predict, content):
+        rows = csv.DictReader(predict(content, "in.json").decode().splitlines())
+        assert [row["reason"] for row in rows] == ["", "malformed", "malformed", ""]
+
+    def test_lines_become_an_array_if_the_suffix_changes(self, predict):
+        found = predict(lines_of(b'{"text": "a", "n": 1.0}', b"", b'{"text": "b"}'), "in.jsonl", "out.json")
+        assert [row["text"] for row in json.loads(found)] == ["a", "b"]
+        assert b'"n": 1.0' in found
 
     def test_an_array(self, predict):
         found = predict(b'[{"text": "a film",\n  "n": 1.0},\n {"text": ""}]', "in.json", "out.json")
@@ -270,6 +301,10 @@ class TestPlain:
     def test_lines_of_texts(self, predict):
         found = predict(b"a film\n\n dull \n", "in.txt")
         assert without_labels(found) == b"text,prediction,reason\r\na film,?,\r\ndull,?,\r\n"
+
+    def test_a_table_is_one_as_in_training(self, predict):
+        found = predict(lines_of(b"label\ttext", b"no\ta film"), "in.txt", "out.tsv", label_column="label")
+        assert without_labels(found) == lines_of(b"label\ttext\tprediction\treason", b"no\ta film\t?\t")
 
     def test_a_label_that_cannot_be_written_without_quotes(self, tiny_encoder, tmp_path):
         bundle = make_bundle(tiny_encoder, tmp_path / "model", ("a\tb", "c\td"))

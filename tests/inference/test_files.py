@@ -11,6 +11,7 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, f1_score
 
+from bert_ft.data.dialect import DialectSettings
 from bert_ft.data.sources import read_rows
 from bert_ft.errors import ConfigError, DataError
 from bert_ft.inference.device import choose_device
@@ -164,6 +165,18 @@ def test_an_output_that_exists_is_kept(bundle, source, tmp_path):
     assert len(read(target)) == len(TEXTS)
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz"])
+def test_a_link_stays_and_what_it_leads_to_is_written(bundle, source, tmp_path, suffix):
+    (tmp_path / "far").mkdir()
+    file, link = tmp_path / "far" / "file", tmp_path / f"out{suffix}"
+    file.write_text("old")
+    link.symlink_to(file)
+    predict_file(bundle, source, link, text_column="text", overwrite=True)
+    assert link.is_symlink()
+    assert file.read_text("latin-1") != "old"
+    assert [path.name for path in file.parent.iterdir()] == ["file"]
+
+
 def test_probabilities_of_all_labels_and_of_none(bundle, source, tmp_path):
     everything, nothing = tmp_path / "all.jsonl", tmp_path / "none.jsonl"
     predict_file(bundle, source, everything, text_column="text", probabilities="all")
@@ -200,6 +213,29 @@ def test_scores_of_a_file_with_labels(bundle, tmp_path):
         " on the 4 labeled rows; 1 have a label that the model doesn't know: 'maybe' (1); 1 have none"
     )
     assert [row["answer"] for row in read(tmp_path / "out.csv")] == labels
+
+
+@pytest.mark.parametrize("labels", [["True", "False"], ["true", "false"]])
+def test_scores_of_labels_that_are_booleans(tiny_encoder, tmp_path, labels):
+    bundle = make_bundle(tiny_encoder, tmp_path / "model", ("false", "true"))
+    (tmp_path / "in.csv").write_text(f"text,label\na film,{labels[0]}\ndull,{labels[1]}\n")
+    labeled = predict_file(
+        bundle, tmp_path / "in.csv", tmp_path / "out.csv", text_column="text", label_column="label"
+    )
+    assert (labeled.scores.num_rows, labeled.scores.unknown) == (2, {})
+
+
+def test_a_label_that_is_not_in_the_encoding_of_the_input(tiny_encoder, tmp_path):
+    bundle = make_bundle(tiny_encoder, tmp_path / "model", ("é", "ü"))
+    (tmp_path / "in.csv").write_text("text\na film\n")
+    with pytest.raises(DataError, match=r"isn't in the input's encoding cp1251, "):
+        predict_file(
+            bundle,
+            tmp_path / "in.csv",
+            tmp_path / "out.csv",
+            text_column="text",
+            settings=DialectSettings(encoding="cp1251", prefix=""),
+        )
 
 
 def test_labels_that_are_all_unknown(bundle, tmp_path):
