@@ -57,8 +57,8 @@ def write_output(rows: InputRows, added: Added, target: Path) -> None:
     except UnicodeEncodeError as error:
         encoding = rows.dialect.encoding if isinstance(rows, DelimitedRows) else error.encoding
         raise DataError(
-            f"output={target}: {error.object[error.start]!r} can't be written in the input's encoding {encoding}, which an output "
-            "of the same kind keeps; give an output that ends in .jsonl"
+            f"output={target}: {error.object[error.start]!r} can't be written in the input's encoding "
+            f"{encoding}, which an output of the same kind keeps; give an output that ends in .jsonl"
         ) from error
 
 
@@ -133,10 +133,10 @@ def _cells(rows: InputRows, row: InputRow) -> list[str]:
 
 
 def _write_json(rows: InputRows, added: Added, path: Path, suffix: str) -> None:
-    has_lines = isinstance(rows, JsonRows) and rows.has_lines and unpacked_suffix(rows.path) == suffix
-    is_array = suffix == ".json" and not has_lines
-    mark, codec = mark_of(rows.path) if isinstance(rows, JsonRows) else (b"", None)
-    encoding = codec or (rows.encoding if isinstance(rows, JsonRows) else UTF_8)
+    mark, encoding, is_array = b"", UTF_8, suffix == ".json"
+    if isinstance(rows, JsonRows) and unpacked_suffix(rows.path) == suffix:  # it stays as the input is
+        mark, codec = mark_of(rows.path)
+        encoding, is_array = codec or rows.encoding, is_array and not rows.has_lines
     names = unique_names(rows.columns)
     copies = isinstance(rows, JsonRows)
     with _text(path, mark, encoding) as file:

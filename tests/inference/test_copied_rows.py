@@ -208,7 +208,8 @@ class TestJson:
         assert [row["reason"] for row in rows] == ["", "malformed", "malformed", ""]
 
     def test_lines_become_an_array_if_the_suffix_changes(self, predict):
-        found = predict(lines_of(b'{"text": "a", "n": 1.0}', b"", b'{"text": "b"}'), "in.jsonl", "out.json")
+        written = lines_of(b'{"text": "a", "n": 1.0}', b"", b'{"text": "b"}')
+        found = predict(b"\xef\xbb\xbf" + written, "in.jsonl", "out.json")
         assert [row["text"] for row in json.loads(found)] == ["a", "b"]
         assert b'"n": 1.0' in found
 

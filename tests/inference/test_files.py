@@ -228,7 +228,7 @@ def test_scores_of_labels_that_are_booleans(tiny_encoder, tmp_path, labels):
 def test_a_label_that_is_not_in_the_encoding_of_the_input(tiny_encoder, tmp_path):
     bundle = make_bundle(tiny_encoder, tmp_path / "model", ("é", "ü"))
     (tmp_path / "in.csv").write_text("text\na film\n")
-    with pytest.raises(DataError, match=r"isn't in the input's encoding cp1251, "):
+    with pytest.raises(DataError, match=r"can't be written in the input's encoding cp1251, "):
         predict_file(
             bundle,
             tmp_path / "in.csv",
