@@ -143,7 +143,7 @@ def test_it_trains_in_16_bits_or_is_refused_by_name(spec, family):
 
 @pytest.mark.slow  # seconds for each export
 @each(
-    [name for name in ALL if name not in {"roberta", "distilbert", "electra", "modernbert"}]
+    [name for name in ALL if name not in {"bert", "roberta", "distilbert", "electra", "modernbert"}]
 )  # in test_onnx
 def test_its_onnx_file_gives_the_same_logits(family, bundle, tmp_path):
     path = tmp_path / "model.onnx"
