@@ -15,14 +15,14 @@ from bert_ft.data.dialect import DialectSettings
 from bert_ft.data.json_reader import LINES, JsonReader
 from bert_ft.data.lines_reader import FASTTEXT, LABEL, TEXT, LinesReader
 from bert_ft.data.parquet_reader import ParquetReader, plain_values
-from bert_ft.data.readers import open_reader
+from bert_ft.data.readers import Reader, open_reader
 from bert_ft.data.text_file import UTF_8, encoding_of_mark, open_text, unpacked_suffix
 from bert_ft.errors import DataError
 from bert_ft.inference.delimited_rows import delimited_rows
 
 MALFORMED = "malformed"
 BATCH_ROWS = 1000
-DELIMITED, JSON, PLAIN, PARQUET = "delimited", "json", "plain", "parquet"
+DELIMITED, JSON, PLAIN, TYPED = "delimited", "json", "plain", "typed"
 
 
 @dataclass(frozen=True)
@@ -173,24 +173,33 @@ class PlainRows(InputRows):
         return [text.strip(), label.removeprefix(FASTTEXT) if separator != "\t" else label]
 
 
-class ParquetRows(InputRows):
-    """Rows of a parquet file."""
+class TypedRows(InputRows):
+    """Rows of a file whose values have types. Any reader without a class of its own here is read this way."""
 
-    kind = PARQUET
+    kind = TYPED
 
-    def __init__(self, reader: ParquetReader) -> None:
+    def __init__(self, reader: Reader) -> None:
         self.reader = reader
-        self.path, self.columns, self.notes = reader.path, reader.columns, reader.notes
+        self.path, self.columns, self.notes = reader.path, tuple(reader.columns), reader.notes
 
     def __iter__(self) -> Iterator[InputRow]:
-        for batch in self.reader.record_batches(BATCH_ROWS):
-            for cells in zip(*map(plain_values, batch.columns), strict=True):
-                yield InputRow(cells)
+        return (InputRow(cells) for batch in self.batches(self.columns) for cells, _ in batch)
 
     def batches(self, columns: Sequence[str]) -> Iterator[list[tuple[list[Any], str | None]]]:
         """See ``InputRows.batches``; other columns aren't read."""
         for values in self.reader.batches(columns, BATCH_ROWS):
             yield [(list(row), None) for row in zip(*(values[name] for name in columns), strict=True)]
+
+
+class ParquetRows(TypedRows):
+    """Rows of a parquet file."""
+
+    reader: ParquetReader
+
+    def __iter__(self) -> Iterator[InputRow]:
+        for batch in self.reader.record_batches(BATCH_ROWS):
+            for cells in zip(*map(plain_values, batch.columns), strict=True):
+                yield InputRow(cells)
 
 
 def open_rows(
@@ -223,8 +232,7 @@ def open_rows(
         return ParquetRows(reader)
     if isinstance(reader, LinesReader):
         return PlainRows(reader)
-    assert isinstance(reader, CsvReader)
-    return DelimitedRows(reader)
+    return DelimitedRows(reader) if isinstance(reader, CsvReader) else TypedRows(reader)
 
 
 def _without_broken_quotes(
@@ -243,4 +251,4 @@ def _without_broken_quotes(
     return rows if any(row.fault for row in rows) else None
 
 
-__all__ = ["DELIMITED", "JSON", "LABEL", "PARQUET", "PLAIN", "TEXT", "InputRow", "InputRows", "open_rows"]
+__all__ = ["DELIMITED", "JSON", "LABEL", "PLAIN", "TEXT", "TYPED", "InputRow", "InputRows", "open_rows"]

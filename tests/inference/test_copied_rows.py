@@ -321,3 +321,21 @@ class TestPlain:
                 settings=DialectSettings(quoting="none", prefix=""),
             )
         assert sorted(path.name for path in tmp_path.iterdir()) == ["in.tsv", "model"]
+
+
+def test_the_values_of_a_format_without_rows_of_its_own(predict, monkeypatch):
+    class Arrow:
+        columns, notes = ("text", "n"), []
+
+        def __init__(self, path, *_, **__):
+            self.path = path
+
+        def batches(self, columns, size):
+            yield {name: {"text": ["a film", "dull"], "n": [1, None]}[name] for name in columns}
+
+    monkeypatch.setattr("bert_ft.inference.input_rows.open_reader", Arrow)
+    found = predict(b"1", "in.arrow", "out.jsonl")
+    assert [{**json.loads(line), "prediction": "?"} for line in found.splitlines()] == [
+        {"text": text, "n": n, "prediction": "?", "reason": None}
+        for text, n in (("a film", 1), ("dull", None))
+    ]
