@@ -53,6 +53,9 @@ def prepare_for_trials(config: DictConfig) -> None:
     with heavy_imports(kernels=config.encoder.kernels):
         for name in IMPORTED_AHEAD:
             importlib.import_module(name)
+        importlib.import_module("transformers.conversion_mapping").get_checkpoint_conversion_mapping(
+            "bert"
+        )  # is kept
         for _, target in targets(OmegaConf.to_container(config, resolve=False)):
             if is_trusted(target, (*IN_CONFIGURATIONS, *config.trust)):
                 with contextlib.suppress(ImportError, ValueError):  # a trial will report it

@@ -15,7 +15,7 @@ from bert_ft.data.tokenization import FastTokenizer
 MOST_UNKNOWN = 0.05  # share of unknown tokens above which a report warns
 # English has about 1.3 with its own encoder, German 1.8 with a multilingual one; Russian has 6 with an English one.
 MOST_TOKENS_PER_WORD = 3.0
-_COUNTED_ROWS = 10_000  # whose words are counted, evenly spread over a split
+_COUNTED_ROWS = 1_000  # whose words are counted, evenly spread over a split
 # In scripts without spaces between words (Chinese, Japanese, Korean, Thai, Lao, Khmer, Burmese) each character counts.
 _WORD = re.compile(
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u9fff\uac00-\ud7af\uf900-\ufaff]|[^\W_]+"
