@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from torch import nn
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel, conversion_mapping
 
 
 def has_class(auto: Any, config: PretrainedConfig) -> bool:
@@ -18,6 +18,12 @@ def class_of(auto: Any, config: PretrainedConfig) -> type[PreTrainedModel]:
     """Return the class that an ``AutoModel...`` builds; raise ``KeyError`` if there is none."""
     # no public API: only a built model, with all its weights, shows its class.
     return cast(type[PreTrainedModel], auto._model_mapping[type(config)])
+
+
+def keep_weight_conversions() -> None:
+    """Build the table of weight conversions that transformers keeps for every later load of a model."""
+    # no public API: otherwise only loading a model builds it, once per process.
+    conversion_mapping.get_checkpoint_conversion_mapping("bert")
 
 
 def knows_sdpa(model: type[PreTrainedModel]) -> bool:

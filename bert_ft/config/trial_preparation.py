@@ -51,11 +51,11 @@ def prepare_for_trials(config: DictConfig) -> None:
         UserError: the data or the encoder can't be used.
     """
     with heavy_imports(kernels=config.encoder.kernels):
+        from bert_ft.compat.transformers import keep_weight_conversions
+
         for name in IMPORTED_AHEAD:
             importlib.import_module(name)
-        importlib.import_module("transformers.conversion_mapping").get_checkpoint_conversion_mapping(
-            "bert"
-        )  # is kept
+        keep_weight_conversions()
         for _, target in targets(OmegaConf.to_container(config, resolve=False)):
             if is_trusted(target, (*IN_CONFIGURATIONS, *config.trust)):
                 with contextlib.suppress(ImportError, ValueError):  # a trial will report it

@@ -13,6 +13,7 @@ from transformers import (
     FunnelModel,
     GPT2Config,
     PretrainedConfig,
+    conversion_mapping,
 )
 
 from bert_ft.compat import transformers as compat
@@ -31,6 +32,15 @@ def test_a_configuration_has_its_classes():
         compat.class_of(AutoModel, PretrainedConfig())
     assert compat.has_class(AutoModelForMaskedLM, BertConfig()), "transformers changed _model_mapping"
     assert not compat.has_class(AutoModelForMaskedLM, GPT2Config()), "transformers changed _model_mapping"
+
+
+def test_weight_conversions_are_kept(monkeypatch):
+    monkeypatch.setattr(conversion_mapping, "_checkpoint_conversion_mapping_cache", None)
+    compat.keep_weight_conversions()
+    kept = conversion_mapping._checkpoint_conversion_mapping_cache
+    assert kept, "transformers changed get_checkpoint_conversion_mapping"
+    compat.keep_weight_conversions()
+    assert conversion_mapping._checkpoint_conversion_mapping_cache is kept
 
 
 def test_which_attention_models_support():
