@@ -140,7 +140,7 @@ class Hub:
             elif folder.is_dir():
                 found = self._of_folder(folder)
             else:
-                found = self._loaded()
+                found = self._loaded(self.dataset)
         except IndexError as error:  # of datasets, at a table of nothing
             raise DataError(f"data.dataset={self._title()}: there are no rows") from error
         except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
@@ -156,15 +156,18 @@ class Hub:
         """Return the splits of a folder as ``datasets`` finds them; text files are read by our own readers."""
         builder = datasets.load_dataset_builder(str(folder), self.subset, revision=self.revision)
         wanted = [name for name in (self.text_column, self.text_pair_column, self.label_column) if name]
-        return splits_of_files(folder, builder, wanted, self.label_column) or self._loaded()
+        return splits_of_files(folder, builder, wanted, self.label_column) or self._loaded(
+            str(folder), modules(builder)
+        )
 
-    def _loaded(self) -> Mapping[str, Dataset]:
-        """Return what ``datasets`` loads; texts of csv files such as None, NA and null stay texts."""
-        folder = Path(self.dataset).expanduser()
-        path = str(folder) if folder.is_dir() else self.dataset
+    def _loaded(self, path: str, found: set[str] | None = None) -> Mapping[str, Dataset]:
+        """Return what ``datasets`` loads; texts of csv files such as None, NA and null stay texts.
+
+        ``found`` are the ``modules`` of its builder, if one has been loaded.
+        """
         given: dict[str, Any] = {"path": path, "name": self.subset, "revision": self.revision}
         try:
-            found = modules(datasets.load_dataset_builder(**given))
+            found = found or modules(datasets.load_dataset_builder(**given))
         except ValueError as error:
             if "find cache" not in str(error):
                 raise
