@@ -53,7 +53,7 @@ class FileSplit:
         return [*self.notes_on_folder, *(note for reader in self.readers for note in reader.notes)]
 
     def text_columns(self) -> list[str]:
-        """The columns whose first values are texts other than numbers."""
+        """Return the columns whose first values are texts and not numbers."""
         first = next(self.readers[0].batches(self.columns, BATCH_ROWS), {})
         return [name for name, values in first.items() if any(map(_is_text, values))]
 
@@ -116,7 +116,7 @@ def _notes(folder: Path, files: Mapping[str, Sequence[str]]) -> Iterator[str]:
     if len(files) == 1 and others:
         yield (
             f"{folder}: {', '.join(others)} {'is' if len(others) == 1 else 'are'} read as {next(iter(files))}; "
-            "splits are told by names such as train.csv, validation.csv and test.csv, in lower case"
+            "splits are recognized by names such as train.csv, validation.csv and test.csv, in lower case"
         )
     left = sorted(
         str(path.relative_to(folder))

@@ -80,7 +80,7 @@ def test_classes_of_a_card(tmp_path, labels):
 def test_files_that_a_user_takes_for_others(tmp_path):
     hub = folder(tmp_path, **{f"{name}_csv": table() for name in ("Train", "Val", "Test")}, more_jsonl="")
     first, second = hub.load(tmp_path / "cache").notes
-    assert "Test.csv, Val.csv are read as train; splits are told by names such as" in first
+    assert "Test.csv, Val.csv are read as train; splits are recognized by names such as" in first
     assert second.endswith("not read: more.jsonl")
 
 

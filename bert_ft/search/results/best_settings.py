@@ -144,9 +144,8 @@ def _default(override: Override) -> Any:
     choice = unquoted(override.value())
     if group == layout.EXPERIMENT_FOLDER:  # the group of the file itself, which includes the other one
         return choice
-    if (
-        group == "debug"
-    ):  # it comes after ``experiment``, which can't override it, but can include it as another group
+    # it comes after ``experiment``, which can't override it, but can include it as another group
+    if group == "debug":
         return {_DEBUG: choice}
     return {f"/{group}" if override.is_add() else f"override /{group}": choice}
 

@@ -95,9 +95,8 @@ def _read(text: str) -> tuple[dict[str, BaseDistribution], dict[str, Any], list[
         _check_not_empty(text)
         found, values, removed = params_of([text])
         for key, distribution in found.items():
-            if isinstance(
-                distribution, CategoricalDistribution
-            ):  # the plugin's choices have lost their quotes
+            # the plugin's choices have lost their quotes
+            if isinstance(distribution, CategoricalDistribution):
                 found[key] = CategoricalDistribution([with_quotes(each) for each in choices_of(text)])
         return found, values, removed
     except ConfigError:
