@@ -16,7 +16,7 @@ from bert_ft.callbacks.monitor_files import drop_later
 from bert_ft.callbacks.monitored import task_of
 from bert_ft.compat.lightning import is_fitting
 from bert_ft.errors import ConfigError
-from bert_ft.tasks.confidence import JudgesConfidence
+from bert_ft.tasks.confidence import JudgesConfidence, JudgesRows
 
 Arrays = dict[str, np.ndarray]
 
@@ -110,11 +110,22 @@ class ValidationMonitor(Callback, ABC):
         if missing:
             raise ConfigError(f"{needed}{names} {step}no {missing}; return them, or remove the monitor")
         shape = tuple(outputs["logits"].shape)
-        if len(shape) != 2 or shape[1] < 2:
+        least = 2 if isinstance(task_of(pl_module, 2), JudgesConfidence) else 1
+        if len(shape) != 2 or shape[1] < least:
             raise ConfigError(
                 f"{needed}`logits` of shape (rows, classes) with at least two classes {step}{shape}; return them, or "
                 "remove the monitor"
             )
+
+    def task(self, pl_module: LightningModule, seen: Arrays) -> JudgesRows:
+        """Return the module's task, or raise a ``ConfigError`` if it doesn't judge rows."""
+        task = task_of(pl_module, seen["logits"].shape[1])
+        if not isinstance(task, JudgesRows):
+            raise ConfigError(
+                f"monitor: {type(self).__name__} looks at each row's loss, which task={task.name} doesn't have; remove the "
+                "monitor"
+            )
+        return task
 
     def class_task(self, pl_module: LightningModule, seen: Arrays) -> JudgesConfidence:
         """Return the module's task (``monitored.task_of``), or raise a ``ConfigError`` if it has no classes."""

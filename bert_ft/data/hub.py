@@ -24,7 +24,7 @@ from bert_ft.data.raw_splits import (
 )
 from bert_ft.data.readers import SUFFIXES, Reader, open_reader
 from bert_ft.data.row_validation import BATCH_ROWS, Columns
-from bert_ft.data.targets import LabelReader, LabelTexts
+from bert_ft.data.targets import LabelReader, LabelTexts, first_label, label_names
 from bert_ft.data.text_file import unpacked_suffix
 from bert_ft.errors import DataError
 
@@ -68,6 +68,7 @@ class _Stored:
 
     def class_names(self, column: str) -> list[str] | None:
         feature = self.dataset.features.get(column)
+        feature = getattr(feature, "feature", feature)  # a list of classes
         return list(feature.names) if isinstance(feature, ClassLabel) else None
 
     def batches(self, columns: Sequence[str]) -> Iterator[dict[str, list[Any]]]:
@@ -121,7 +122,7 @@ class Hub:
 
     Attributes:
         text_column: ``None`` takes ``text``, or else the only string column that has no other role.
-        label_column: ``None`` for texts without labels.
+        label_column: one name, or several of columns that have the label together; ``None`` for texts without labels.
         validation_split: its name in the data set; a missing ``validation`` or ``test`` is not an error.
     """
 
@@ -130,7 +131,7 @@ class Hub:
     revision: str | None = None
     text_column: str | None = None
     text_pair_column: str | None = None
-    label_column: str | None = "label"
+    label_column: str | Sequence[str] | None = "label"
     train_split: str = "train"
     validation_split: str | None = "validation"
     test_split: str | None = "test"
@@ -149,8 +150,8 @@ class Hub:
             origin = f"{self._title()} {name}"
             columns = self._columns(split, origin, labels)
             notes += split.notes
-            label = columns.label
-            if name == "test" and label is not None and are_hidden(split.batches([label]), label, labels):
+            label = columns.label_names
+            if name == "test" and are_hidden(split.batches(label), label, labels):
                 notes.append(hidden_note(origin))
                 continue
             splits[name] = stored(split.batches(columns.names), columns, origin, cache_dir, notes)
@@ -159,9 +160,9 @@ class Hub:
 
     def _with_boolean_names(self, chosen: dict[str, _Split], labels: LabelReader) -> dict[str, _Split]:
         """Return the splits; if all labels of files are ``True`` or ``False``, they are named as by other sources."""
-        label = self.label_column
+        label = label_names(self.label_column)
         of_files = {name: split for name, split in chosen.items() if isinstance(split, _OfFiles)}
-        if label is None or len(of_files) < len(chosen) or not isinstance(labels, LabelTexts):
+        if not (isinstance(label, str) and isinstance(labels, LabelTexts)) or len(of_files) < len(chosen):
             return chosen
         if any(label not in split.columns for split in chosen.values()):
             return chosen
@@ -199,10 +200,13 @@ class Hub:
         are_ours = all(unpacked_suffix(file) in SUFFIXES for paths in files.values() for file in paths)
         if not files or not modules.intersection(_OF_TEXT) or not are_ours or builder.info.features:
             return datasets.load_dataset(str(folder), self.subset, revision=self.revision)
-        wanted = [name for name in (self.text_column, self.text_pair_column, self.label_column) if name]
+        label = label_names(self.label_column)
+        wanted = [
+            name for name in Columns(self.text_column or "", self.text_pair_column, label).names if name
+        ]
         return {
             str(split): _OfFiles(
-                tuple(open_reader(file, wanted=wanted, label=self.label_column) for file in paths)
+                tuple(open_reader(file, wanted=wanted, label=first_label(label)) for file in paths)
             )
             for split, paths in files.items()
         }
@@ -220,12 +224,13 @@ class Hub:
         return chosen
 
     def _columns(self, split: _Split, origin: str, labels: LabelReader) -> Columns:
+        label = label_names(self.label_column)
         columns = Columns(
             self.text_column or self._only_text(split, origin),
             self.text_pair_column,
-            self.label_column,
+            label,
             labels,
-            class_names=split.class_names(self.label_column) if self.label_column else None,
+            class_names=split.class_names(label) if isinstance(label, str) else None,
             # Some public sets have such pairs (QQP has 3), and their user can't mend them.
             allow_half_pairs=True,
         )
@@ -235,7 +240,7 @@ class Hub:
     def _only_text(self, split: _Split, origin: str) -> str:
         if "text" in split.columns:
             return "text"
-        taken = (self.text_pair_column, self.label_column)
+        taken = Columns("", self.text_pair_column, label_names(self.label_column)).names
         strings = [name for name in split.text_columns() if name not in taken]
         if len(strings) != 1:
             raise DataError(

@@ -29,6 +29,7 @@ from bert_ft.atomic_file import follow_umask
 from bert_ft.compat.transformers import attention_of, class_of
 from bert_ft.data.git_lfs import refuse_pointers
 from bert_ft.data.model_config import read_config, write_own_config
+from bert_ft.data.targets import LabelNames, label_names
 from bert_ft.data.tokenization import load_tokenizer
 from bert_ft.errors import CheckpointError
 from bert_ft.kernels.linear import replace_linear
@@ -55,7 +56,7 @@ class Bundle:
         text_column: the column of the training data that the text stood in.
         text_pair_column: that of the second text of a pair; ``None`` for single texts.
         training: what the run wrote about itself (free form, plain types).
-        label_column: the column of the training data that the label was in.
+        label_column: the column of the training data that the label was in, or several.
     """
 
     classifier: Classifier
@@ -65,7 +66,7 @@ class Bundle:
     text_column: str
     text_pair_column: str | None
     training: dict[str, Any]
-    label_column: str = "label"
+    label_column: LabelNames = "label"
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -83,7 +84,7 @@ def save_bundle(
     text_column: str = "text",
     text_pair_column: str | None = None,
     training: dict[str, Any] | None = None,
-    label_column: str = "label",
+    label_column: LabelNames = "label",
 ) -> Path:
     """Write the folder and return it; files of an earlier bundle in it are overwritten."""
     folder = Path(folder)
@@ -113,7 +114,7 @@ def save_bundle(
         "max_length": max_length,
         "text_column": text_column,
         "text_pair_column": text_pair_column,
-        "label_column": label_column,
+        "label_column": label_column if isinstance(label_column, str) else list(label_column),
         "training": training or {},
     }
     (folder / layout.SPECIFICATION_FILE).write_text(
@@ -163,7 +164,7 @@ def load_bundle(folder: Path | str, trust: Sequence[str] = ()) -> Bundle:
         text_column=specification["text_column"],
         text_pair_column=specification["text_pair_column"],
         training=specification["training"],
-        label_column=specification["label_column"],
+        label_column=label_names(specification["label_column"]) or "label",
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from bert_ft.drawing.style import png
 from bert_ft.reporting import (
     attention_pictures,
+    label_set_report,
     layer_pictures,
     pretraining_pictures,
     representation_pictures,
@@ -51,6 +52,7 @@ def plot_specs_of(log: RunLog) -> dict[str, list[PlotSpec[RunLog]]]:
         "Training": training,
         **layers,
         "Validation": list(validation_pictures.PLOTS),
+        "Label sets": list(label_set_report.PLOTS),
         "Representations": list(representation_pictures.PLOTS),
         "Attention": [*attention_pictures.PLOTS, *attention_pictures.text_plots(log)],
     }

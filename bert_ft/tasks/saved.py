@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bert_ft.errors import CheckpointError, ConfigError
+from bert_ft.tasks.multi_label import MultiLabel
 from bert_ft.tasks.single_label import SingleLabel
 from bert_ft.tasks.task import OPTIONAL_KEYS, Task
 from bert_ft.trust import TARGET, is_trusted, refusal
 
 # saved folders use these names: a class may move, but its name here stays
-TASKS: dict[str, type[Task]] = {task.name: task for task in (SingleLabel,)}
+TASKS: dict[str, type[Task]] = {task.name: task for task in (SingleLabel, MultiLabel)}
 
 
 _REQUIRED = ("name", "objectives", "problem_type", "prediction_columns")  # attributes of each task class

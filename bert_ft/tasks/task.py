@@ -46,7 +46,9 @@ class Task(ABC):
         problem_type: the entry of that name in ``config.json``.
         prediction_columns: columns that prediction adds to a file.
         supports: the ``OPTIONAL_KEYS`` that this task supports.
-        has_classes: whether each row has one class, as the losses of ``bert_ft.nn.losses`` need.
+        target_kind: what the targets are: ``classes`` (one per row), ``label sets``, or others; a loss that names another
+            ``target_kind`` is refused.
+        default_loss: the loss that a message advises, as in ``conf/loss``.
         report_sections: sections of the report about predictions that apply.
         loss_unit: unit of the plain loss, for axes.
     """
@@ -58,7 +60,8 @@ class Task(ABC):
     problem_type: ClassVar[str]
     prediction_columns: ClassVar[tuple[str, ...]]
     supports: ClassVar[frozenset[str]] = frozenset()
-    has_classes: ClassVar[bool] = False
+    target_kind: ClassVar[str] = "targets of its own"
+    default_loss: ClassVar[str] = "plain"
     report_sections: ClassVar[tuple[str, ...]] = ()
     loss_unit: ClassVar[str] = ""
 
@@ -98,8 +101,15 @@ class Task(ABC):
             DataError: a label isn't valid for this task.
         """
 
+    def notes(self, labels: pa.ChunkedArray, origin: str) -> Iterator[str]:
+        """Yield sentences on how a split's stored labels were read, where a user might not expect it."""
+        return iter(())
+
     def strata(self, targets: np.ndarray) -> np.ndarray:
-        """Return ``(num_rows,)`` int64 from 0: each stratum is spread evenly over the splits; one stratum by default."""
+        """Return what is spread evenly over the splits; by default all rows are alike.
+
+        ``(num_rows,)`` int64 from 0, the stratum of each row, or ``(num_rows, num_labels)`` bool, the labels of each row.
+        """
         import numpy as np
 
         return np.zeros(len(targets), dtype=np.int64)
@@ -198,7 +208,7 @@ class Task(ABC):
         raise self.unsupported("loss.class_weights", given)
 
     def same_label(self, targets: Tensor, others: Tensor) -> Tensor:
-        """Return ``(batch, num_others)`` bool: which rows a contrastive loss treats as positives."""
+        """Return ``(batch, num_others)``: which rows a contrastive loss treats as positives, as bool or as weights."""
         raise self.unsupported("loss.contrastive_weight", "…")
 
     def divergence(self, logits: Tensor, others: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from typing import Any
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from bert_ft import layout
+from bert_ft.data.targets import LabelNames
 from bert_ft.models.bundle import save_bundle
 from bert_ft.models.weight_transfer import hand_over
 from bert_ft.training.data_module import TextDataModule
@@ -31,7 +32,7 @@ class FineTuning(Stage):
         tests: whether the kept weights are evaluated on the test split.
         settings: the run's settings, for TensorBoard's table of hyper-parameters.
         pretraining: the stage before it.
-        label_column: name of the source's label column.
+        label_column: name of the source's label column, or of several.
         reinit_layers: number of top layers of the pre-trained encoder to reinitialize.
     """
 
@@ -42,7 +43,7 @@ class FineTuning(Stage):
     settings: dict[str, Any] = field(default_factory=dict)
     pretraining: Pretraining | None = None
     reinit_layers: int = 0
-    label_column: str = "label"
+    label_column: LabelNames = "label"
     _pretraining: dict[str, Any] | None = field(default=None, init=False)
 
     def run(self) -> dict[str, Any]:

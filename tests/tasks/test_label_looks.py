@@ -8,7 +8,7 @@ from bert_ft.tasks.label_looks import label_warnings, look_of
     [
         (
             ["0.8", "3.6", "4.9"],
-            "3 different decimals from 0.8 to 4.9, which looks like a score: a regression",
+            "3 different decimals from 0.8 to 4.9, which looks like a score; here each is a class of its own. For a score type task=regression",
         ),
         ([str(i) for i in range(1, 8)], "7 whole numbers from 1 to 7"),
         (["a;b", "a", "b", "c"], "labels such as 'a;b' look like several labels for one row"),

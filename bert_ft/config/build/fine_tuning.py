@@ -23,6 +23,7 @@ from bert_ft.config.check_encoder import check_encoder
 from bert_ft.config.instantiate import build, build_callback, entries
 from bert_ft.data.augmentation import Augmentation, AugmentedSplit
 from bert_ft.data.prepare import PreparedData
+from bert_ft.data.targets import label_names
 from bert_ft.kernels.used_embedding_rows import train_used_rows_only
 from bert_ft.models.classifier import Classifier
 from bert_ft.models.compilation import compile_encoder
@@ -155,7 +156,7 @@ class FineTuningRecipe(Recipe):
             settings=_settings(config),
             pretraining=self.pretraining,
             reinit_layers=self.inputs.encoder.reinit_layers,
-            label_column=config.data.get("label_column") or "label",
+            label_column=label_names(config.data.get("label_column")) or "label",
             **parts,
         )
 
