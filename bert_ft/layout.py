@@ -87,6 +87,8 @@ PERPLEXITY = "perplexity"
 ALIGNMENT = "alignment"
 UNIFORMITY = "uniformity"
 
+WITHOUT_TEXT = "guessing without the text"  # a row beside the metrics
+
 # statistics of a layer, sub-block or class
 NORM = "norm"
 NORM_CLIPPED = "norm_clipped"

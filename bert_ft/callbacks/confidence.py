@@ -63,7 +63,11 @@ class ConfidenceMonitor(ValidationMonitor):
         task = self.task(pl_module, seen)
         logits, labels = torch.from_numpy(seen["logits"]).double(), torch.from_numpy(seen["labels"])
         finite = finite_rows(logits)
-        self._save(step, seen, task.names, task.arrays(logits[finite], labels[finite]))
+        of_all, names = task.arrays(logits[finite], labels[finite]), task.names
+        if isinstance(task, JudgesConfidence):
+            names = task.class_names
+            seen = {**seen, "logits": task.class_logits(torch.from_numpy(seen["logits"])).numpy()}
+        self._save(step, seen, names, of_all)
         scalars = {} if finite.all() else {f"{layout.CONFIDENCE}rows_not_finite": float((~finite).sum())}
         logits, labels, rows = logits[finite], labels[finite], seen["rows"][finite.numpy()]
         if len(rows):

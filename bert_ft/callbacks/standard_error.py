@@ -20,6 +20,6 @@ class CountsValidationRows(Callback):
     ) -> None:
         self._num_rows += len(batch)
 
-    def standard_error_of(self, share: float, trainer: Trainer) -> float:
-        """Return the ``standard_error`` of a share of the rows of all processes."""
-        return standard_error(share, self._num_rows * trainer.world_size)
+    def standard_error_of(self, value: float, trainer: Trainer, metric: str | None) -> float:
+        """Return the ``standard_error`` of a metric of the rows of all processes."""
+        return standard_error(value, self._num_rows * trainer.world_size, metric or "")

@@ -110,7 +110,7 @@ class ValidationMonitor(Callback, ABC):
         if missing:
             raise ConfigError(f"{needed}{names} {step}no {missing}; return them, or remove the monitor")
         shape = tuple(outputs["logits"].shape)
-        least = 2 if isinstance(task_of(pl_module, 2), JudgesConfidence) else 1
+        least = 2 if task_of(pl_module, 2).target_kind == "classes" else 1
         if len(shape) != 2 or shape[1] < least:
             raise ConfigError(
                 f"{needed}`logits` of shape (rows, classes) with at least two classes {step}{shape}; return them, or "

@@ -74,7 +74,7 @@ def _dealt(
         left = labels[free].sum(axis=0)
         if not left.any():
             for group in free:
-                put(int(group), int(np.argmax(wanted_rows)))
+                put(int(group), int((-wanted_rows).argmin()))
             break
         label = np.argmin(np.where(left > 0, left, np.iinfo(np.int64).max))
         for group in free[labels[free, label]]:

@@ -38,6 +38,7 @@ from bert_ft.models.classifier import Classifier, LinearClassifier, ResidualClas
 from bert_ft.models.encoder import empty_encoder, empty_sequence_classifier
 from bert_ft.models.half_precision import mend_half_precision
 from bert_ft.models.inserted import insert_parts, inserted_in
+from bert_ft.models.output_scale import scaled, unscaled
 from bert_ft.models.own_attention import prepare_attention
 from bert_ft.models.specification import FORMAT, find_bundle, read_specification
 from bert_ft.tasks.saved import described, restored
@@ -102,6 +103,9 @@ def save_bundle(
         write_own_config(folder, config, type(classifier).__name__)
     tokenizer.save_pretrained(str(folder))
     state = {name: value.detach().cpu().contiguous() for name, value in classifier.saved_state().items()}
+    scale = task.output_scale() if is_stock else None
+    if scale is not None:
+        state = scaled(state, cast(LinearClassifier, classifier), scale)
     save_file(state, folder / layout.WEIGHTS_FILE, metadata={"format": "pt"})
     specification = {
         "format": FORMAT,
@@ -111,6 +115,7 @@ def save_bundle(
         **({"attention": attention} if is_own(attention) else {}),
         **({"inserted": inserted} if inserted else {}),
         "task": described(task),
+        **({"scaled_outputs": True} if scale is not None else {}),
         "max_length": max_length,
         "text_column": text_column,
         "text_pair_column": text_pair_column,
@@ -149,8 +154,10 @@ def load_bundle(folder: Path | str, trust: Sequence[str] = ()) -> Bundle:
         raise CheckpointError(f"bundle={folder}: {error}") from error
     classifier = _empty_classifier(specification, config, trust)
     try:
+        if specification.get("scaled_outputs") and (scale := task.output_scale()) is not None:
+            state = unscaled(state, cast(LinearClassifier, classifier), scale)
         classifier.load_saved_state(state)
-    except RuntimeError as error:
+    except (RuntimeError, KeyError) as error:
         raise CheckpointError(
             f"bundle={folder}: {layout.WEIGHTS_FILE} doesn't fit {layout.SPECIFICATION_FILE}: {error}"
         ) from error

@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 
 from bert_ft import layout
-from bert_ft.reporting import html, label_set_report, run_tables, validation_tables
+from bert_ft.reporting import html, label_set_report, number_report, run_tables, validation_tables
 from bert_ft.reporting.command import repeat_command, working_folder
 from bert_ft.reporting.html import Page, Section, table_or_reason
 from bert_ft.reporting.monitor_files import Snapshot
@@ -28,12 +28,16 @@ TABLES: dict[str, list[tuple[str, Callable[[RunLog], Table]]]] = {
         ("Most frequent confusions", label_set_report.frequent_confusions),
         ("Highest losses", validation_tables.top_losses),
     ],
+    "Numbers": [
+        ("Scores by target", number_report.scores_by_target),
+        ("Highest losses", validation_tables.top_losses),
+    ],
     "Data": [("Splits", run_tables.splits), ("Labels", run_tables.label_counts)],
     "Environment": [("Machine and versions", run_tables.environment)],
     "Logged values": [("Everything that was logged", run_tables.all_scalars)],
 }
 STAGE_SECTIONS = ("Pre-training",)
-VALIDATION_SECTIONS = ("Validation", "Label sets")  # of one task each
+VALIDATION_SECTIONS = ("Validation", "Label sets", "Numbers")  # of one task each
 LABEL_SECTIONS = (*VALIDATION_SECTIONS, "Data")  # a standalone stage has none
 TASK_SECTIONS = (*VALIDATION_SECTIONS, "Representations")  # shown if the task lists them
 EARLIER_TASK = {"report_sections": ("Validation", "Representations")}  # of runs that didn't record theirs

@@ -46,6 +46,13 @@ class JudgesRows(Protocol):
 class JudgesConfidence(JudgesRows, Protocol):
     """The same for a task whose rows have one class each: ``labels`` are ``(rows,)`` class ids."""
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes."""
+
+    def class_logits(self, logits: Tensor) -> Tensor:
+        """Return logits of the classes, ``(rows, classes)``, from those of the outputs."""
+
     def probabilities(self, logits: Tensor) -> Tensor:
         """Return the probability of each class, ``(rows, classes)``, in the dtype of the logits."""
 

@@ -221,8 +221,8 @@ class MultiLabel(Task):
         return binary_cross_entropy_with_logits(logits, targets.to(logits.dtype))
 
     def metrics(self) -> dict[str, Metric]:
-        """Return F1 micro, macro and samples, subset accuracy and average precision; see ``set_metrics`` for 0 / 0."""
-        from bert_ft.tasks.set_metrics import AveragePrecision, SetScore
+        """Return F1 micro, macro and samples, subset accuracy and average precision; see ``metrics.label_sets`` for 0 / 0."""
+        from bert_ft.tasks.metrics.label_sets import AveragePrecision, SetScore
 
         num_labels = len(self.names)
         return {

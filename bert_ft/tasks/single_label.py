@@ -194,6 +194,15 @@ class SingleLabel(Task):
 
         return symmetric_kl(logits, others)
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the outputs."""
+        return self.names
+
+    def class_logits(self, logits: Tensor) -> Tensor:
+        """Return the logits as they are."""
+        return logits
+
     def probabilities(self, logits: Tensor) -> Tensor:
         """Return the probability of each class, ``(rows, classes)``, in the dtype of the logits."""
         return logits.softmax(1)

@@ -143,6 +143,13 @@ class Task(ABC):
         """
         return iter(())
 
+    def baseline(self, targets: np.ndarray) -> dict[str, float]:
+        """Return the metrics of the best prediction that doesn't read the texts, for a split; by default none.
+
+        It is shown beside the scores.
+        """
+        return {}
+
     def facts(self) -> dict[str, Any]:
         """Return what ``data_report.json`` records about the task."""
         return {
@@ -160,6 +167,13 @@ class Task(ABC):
             "label2id": {name: index for index, name in enumerate(self.names)},
             "problem_type": self.problem_type,
         }
+
+    def output_scale(self) -> tuple[list[float], list[float]] | None:
+        """Return scale and shift that bring each output into the unit of the file; ``None`` if it is in no other.
+
+        An exported graph applies them, and the last layer of a folder that plain transformers loads has them.
+        """
+        return None
 
     def settings(self) -> dict[str, Any]:
         """Return the constructor's arguments except ``names``, for the saved folder."""
@@ -218,7 +232,7 @@ class Task(ABC):
     # prediction
 
     def outputs(self, logits: Tensor) -> Tensor:
-        """Return ``(batch, num_labels)`` float32 for ``decode``, e.g. probabilities."""
+        """Return ``(batch, num_labels)`` for ``decode``, e.g. probabilities, in float32 or, where that rounds, float64."""
         return logits.float()
 
     @abstractmethod

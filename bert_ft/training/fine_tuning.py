@@ -87,6 +87,7 @@ class FineTuning(Stage):
         pretraining = {} if self._pretraining is None else {"pretraining": self._pretraining}
         return {
             "test": self._test(),
+            **({"baseline": baseline} if (baseline := self._baseline()) else {}),
             "labels": list(self.module.task.names),
             "rows": {name: len(split) for name, split in self.data.data.splits.items()},
             **pretraining,
@@ -112,6 +113,17 @@ class FineTuning(Stage):
             return None
         self.trainer.test(self.module, self.data, verbose=False)
         return split_metrics(self.trainer.callback_metrics, layout.TEST)
+
+    def _baseline(self) -> dict[str, dict[str, float]]:
+        """Return the metrics of a prediction that doesn't read the texts, by split."""
+        task, splits = self.module.task, self.data.data.splits
+        used = {layout.VAL: "validation", **({layout.TEST: "test"} if self.tests else {})}
+        found = {
+            prefix.removesuffix("/"): task.baseline(splits[name].known_labels)
+            for prefix, name in used.items()
+            if name in splits
+        }
+        return {name: values for name, values in found.items() if values}
 
     def _log_settings(self, record: Mapping[str, Any]) -> None:
         """The run as a line of TensorBoard's table of hyper-parameters."""

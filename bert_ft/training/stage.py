@@ -37,6 +37,7 @@ RECORD = (
     "val",
     "val_before",
     "test",
+    "baseline",
     "weights",
     "objective",
     "checkpoint",
