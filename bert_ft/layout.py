@@ -87,7 +87,7 @@ PERPLEXITY = "perplexity"
 ALIGNMENT = "alignment"
 UNIFORMITY = "uniformity"
 
-WITHOUT_TEXT = "guessing without the text"  # a row beside the metrics
+WITHOUT_TEXT = "guessing"  # a prediction that does not read the texts, beside the metrics
 
 # statistics of a layer, sub-block or class
 NORM = "norm"

@@ -86,6 +86,16 @@ def scores_by_label(log: RunLog) -> Table:
     )
 
 
+def thresholds(log: RunLog) -> Table:
+    """Return the threshold of each label, and the validation rows that it rests on."""
+    found = ((log.metrics or {}).get("calibration") or {}).get("thresholds")
+    if not found:
+        raise NotLogged("a label is given from a probability of one half on (task.thresholds=null)")
+    rows = [[Cell(name), number(of["threshold"], 6), number(of["positives"])] for name, of in found.items()]
+    reading = "Chosen on the validation rows after training; the other tables and pictures of this section have one half."
+    return Table("Thresholds", reading, ["label", "threshold", "rows with the label"], rows)
+
+
 def frequent_confusions(log: RunLog) -> Table:
     """Return the pairs of a missed and a wrongly given label that come together most often."""
     found = decisions_of(log)

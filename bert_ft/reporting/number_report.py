@@ -1,6 +1,7 @@
 """Numbers that were predicted for validation rows: pictures and tables of the section "Numbers"."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -51,14 +52,18 @@ def plots_of(log: RunLog) -> Iterator[PlotSpec[RunLog]]:
             f"predicted_{index}",
             f"Predicted and true numbers{of}",
             "Points on the dashed line are right. A flat cloud: the model keeps to the mean.",
-            lambda log, index=index: _draw_predicted(targets_of(log)[index]),
+            partial(_draw, _draw_predicted, index),
         )
         yield PlotSpec(
             f"residuals_{index}",
             f"Residuals{of}",
             "Points should be spread around 0 alike from left to right; a slope or a bend is a systematic error.",
-            lambda log, index=index: _draw_residuals(targets_of(log)[index]),
+            partial(_draw, _draw_residuals, index),
         )
+
+
+def _draw(draw: Callable[[Predicted], Figure], index: int, log: RunLog) -> Figure:
+    return draw(targets_of(log)[index])
 
 
 def _draw_predicted(target: Predicted) -> Figure:
@@ -69,7 +74,7 @@ def _draw_predicted(target: Predicted) -> Figure:
 
 def _draw_residuals(target: Predicted) -> Figure:
     residuals = target.predicted - target.true
-    title = f"Mean {residuals.mean():.4g}, mean absolute {np.abs(residuals).mean():.4g}"
+    title = f"Mean {residuals.mean():,.5g}, mean absolute {np.abs(residuals).mean():,.5g}"
     return draw_residuals(target.predicted, residuals, title)
 
 

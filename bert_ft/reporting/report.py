@@ -25,6 +25,7 @@ TABLES: dict[str, list[tuple[str, Callable[[RunLog], Table]]]] = {
     ],
     "Label sets": [
         ("Scores by label", label_set_report.scores_by_label),
+        ("Thresholds", label_set_report.thresholds),
         ("Most frequent confusions", label_set_report.frequent_confusions),
         ("Highest losses", validation_tables.top_losses),
     ],

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from bert_ft import layout
 from bert_ft.data.targets import LabelReader
 from bert_ft.errors import ConfigError, DataError
+from bert_ft.limits import Rule
 from bert_ft.tasks.flags import are_flags, columns_of
 from bert_ft.tasks.label_looks import alike, few_rows
 from bert_ft.tasks.label_sets import LabelSets, Split, find_delimiter, split_labels
 from bert_ft.tasks.single_label import listed, sorted_names
 from bert_ft.tasks.task import Task
+from bert_ft.tasks.thresholds import fit_thresholds, rule_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,10 +33,14 @@ class MultiLabel(Task):
 
     Attributes:
         delimiter: what is between the labels of a text; ``None`` = found in the training rows.
+        thresholds: how the probability is chosen from which on a label is given; see ``thresholds.rule_of``.
+        cut_offs: that probability for each label, once it was chosen on validation rows; empty: one half.
         pairs: labels that most often stand together, by number; they are counted in the data report.
     """
 
     delimiter: str | None = None
+    thresholds: Annotated[Any, Rule("any", nullable=True)] = None
+    cut_offs: tuple[float, ...] = ()
     pairs: tuple[tuple[int, int], ...] = ()
 
     name: ClassVar[str] = "multi_label"
@@ -68,8 +74,41 @@ class MultiLabel(Task):
         return LabelSets()
 
     def settings(self) -> dict[str, Any]:
-        """Return the delimiter, with which files are scored."""
-        return {"delimiter": self.delimiter}
+        """Return the delimiter, with which files are scored, and the thresholds."""
+        return {name: value for name, value in super().settings().items() if name != "pairs"}
+
+    def __post_init__(self) -> None:
+        """Check the rule of the thresholds."""
+        super().__post_init__()
+        rule_of(self.thresholds)
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether thresholds are chosen."""
+        return self.thresholds is not None
+
+    def calibrated(
+        self, logits: np.ndarray, targets: np.ndarray
+    ) -> tuple[Self, dict[str, Any], tuple[str, ...]]:
+        """Return the task with thresholds chosen on validation rows; see ``Task.calibrated``."""
+        found = fit_thresholds(self.names, targets, self._probabilities(logits), rule_of(self.thresholds))
+        of_labels = {
+            name: {"threshold": value, "positives": count}
+            for name, value, count in zip(self.names, found.values, found.positives, strict=True)
+        }
+        return replace(self, cut_offs=found.values), {"thresholds": of_labels}, found.notes
+
+    def _probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """Return what ``outputs`` gives, with which files are predicted."""
+        import torch
+
+        return self.outputs(torch.from_numpy(logits)).numpy()
+
+    def given(self, probabilities: np.ndarray) -> np.ndarray:
+        """Return which labels are given, ``(rows, num_labels)`` bool."""
+        import numpy as np
+
+        return probabilities >= np.array(self.cut_offs or 0.5)
 
     def fitted(self, labels: pa.ChunkedArray, origin: str = "train") -> Self:
         """Return the task with the names in ``labels`` and the delimiter between them.
@@ -226,10 +265,10 @@ class MultiLabel(Task):
 
         num_labels = len(self.names)
         return {
-            "f1_macro": SetScore(num_labels, "macro"),
-            "f1_micro": SetScore(num_labels, "micro"),
-            "f1_samples": SetScore(num_labels, "samples"),
-            "subset_accuracy": SetScore(num_labels, "subset"),
+            "f1_macro": SetScore(num_labels, "macro", self.cut_offs),
+            "f1_micro": SetScore(num_labels, "micro", self.cut_offs),
+            "f1_samples": SetScore(num_labels, "samples", self.cut_offs),
+            "subset_accuracy": SetScore(num_labels, "subset", self.cut_offs),
             "average_precision": AveragePrecision(),
         }
 
@@ -293,7 +332,7 @@ class MultiLabel(Task):
             f"{layout.CONFIDENCE}{layout.ECE}": bins.ece,
             f"{layout.CONFIDENCE}{layout.BRIER}": float((probabilities - truth.double()).square().mean()),
         }
-        scores = label_scores(label_counts(probabilities.numpy() >= 0.5, truth.numpy()))
+        scores = label_scores(label_counts(self.given(probabilities.numpy()), truth.numpy()))
         for score, values in scores._asdict().items():
             scalars |= {
                 layout.tag(layout.CLASS, name, score): float(value)
@@ -306,17 +345,19 @@ class MultiLabel(Task):
         """Return ``label_counts`` of all rows; see ``JudgesRows.arrays``."""
         from bert_ft.tasks.set_scores import label_counts
 
-        return {"label_counts": label_counts((logits.sigmoid() >= 0.5).numpy(), labels.bool().numpy())}
+        return {"label_counts": label_counts(self.given(logits.sigmoid().numpy()), labels.bool().numpy())}
 
     def outputs(self, logits: Tensor) -> Tensor:
         """Return the probability of each label, ``(batch, num_labels)`` float32."""
         return logits.float().sigmoid()
 
     def decode(self, outputs: np.ndarray) -> dict[str, Sequence[Any] | np.ndarray]:
-        """Return the list of labels whose probability is at least one half, for each row."""
+        """Return the list of labels whose probability is at least their threshold, for each row."""
         import pyarrow as pa
 
-        rows = [[name for name, has in zip(self.names, row, strict=True) if has] for row in outputs >= 0.5]
+        rows = [
+            [name for name, has in zip(self.names, row, strict=True) if has] for row in self.given(outputs)
+        ]
         return {"prediction": pa.array(rows, pa.list_(pa.string()))}
 
     def probability_columns(self, outputs: np.ndarray) -> dict[str, np.ndarray]:

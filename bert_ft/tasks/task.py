@@ -150,6 +150,20 @@ class Task(ABC):
         """
         return {}
 
+    def calibrated(
+        self, logits: np.ndarray, targets: np.ndarray
+    ) -> tuple[Self, dict[str, Any], tuple[str, ...]]:
+        """Return the task with what it takes from validation rows, its record for ``metrics.json``, and notes.
+
+        Called with the kept weights' logits if ``is_calibrated``; test, saved folder and predictions have the returned task.
+        """
+        return self, {}, ()
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether ``calibrated`` takes anything; by default not."""
+        return False
+
     def facts(self) -> dict[str, Any]:
         """Return what ``data_report.json`` records about the task."""
         return {

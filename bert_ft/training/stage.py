@@ -38,6 +38,7 @@ RECORD = (
     "val_before",
     "test",
     "baseline",
+    "calibration",
     "weights",
     "objective",
     "checkpoint",

@@ -169,4 +169,4 @@ def test_predictions_and_terms():
     assert columns["prediction"].to_pylist() == [["a", "b"], []]
     overlap = task.same_label(torch.tensor([[1, 1], [0, 0]]), torch.tensor([[1, 0], [1, 1], [0, 0]]))
     assert overlap.tolist() == [[0.5, 1, 0], [0, 0, 0]]
-    assert json.loads(json.dumps(task.settings())) == {"delimiter": None}
+    assert json.loads(json.dumps(task.settings())) == {"delimiter": None, "thresholds": None, "cut_offs": []}

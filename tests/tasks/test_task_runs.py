@@ -16,7 +16,7 @@ from tests.training.running import SMALL, compose_run
 
 pytestmark = pytest.mark.slow
 TASKS = {
-    "multi_label": ["task=multi_label", "data.label_column=tags"],
+    "multi_label": ["task=multi_label", "data.label_column=tags", "task.thresholds=f1"],
     "columns": ["task=multi_label", "data.label_column=[bad]", "loss=asymmetric", "loss.r_drop_weight=1"],
     "ordinal": ["task=ordinal", "data.label_column=grade", "task.order=[3,2,1,0,9]"],
     "regression": ["task=regression", "data.label_column=price"],
@@ -98,7 +98,8 @@ def test_it_is_reported_reloaded_predicted_and_exported(run, files, tmp_path):
             assert theirs == pytest.approx(ours, abs=1e-5)
             assert (1 / (1 + np.exp(-logits[:, index]))).tolist() == pytest.approx(ours, abs=1e-5)
             given = [label in json.loads(row["prediction"]) for row in rows]
-            assert given == [probability >= 0.5 for probability in ours]
+            threshold = (bundle.task.cut_offs or (0.5, 0.5))[index]
+            assert given == [probability >= threshold for probability in ours]
     page = write_report(folder).read_text(encoding="utf-8")
     section = {"regression": "Numbers", "ordinal": "Validation"}.get(name, "Label sets")
     shown = [title for title in ("Validation", "Label sets", "Numbers") if f">{title}</h2>" in page]
