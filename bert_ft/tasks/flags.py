@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bert_ft.data.targets import LabelTexts, is_missing
 from bert_ft.errors import DataError
+from bert_ft.tasks.numbers import Numbers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,6 +38,24 @@ class Flags(LabelTexts):
             return {0.0: False, 1.0: True}[float(text)]
         except (ValueError, KeyError):
             raise DataError(f"{place}: {repr(value)} is neither 1 nor 0") from None
+
+
+class Counts(Flags):
+    """Reads a cell that is 0 or 1, or the number or share of the votes for a class."""
+
+    @property
+    def stored_type(self) -> pa.DataType:
+        """Return the type of numbers."""
+        return Numbers().stored_type
+
+    def read(self, value: Any, place: str, class_names: Sequence[str] | None = None) -> float:  # type: ignore[override]
+        """See ``LabelReader.read``."""
+        if isinstance(value, bool) or str(value).strip().lower() in _WORDS:
+            return float(super().read(value, place))
+        found = Numbers().read(value, place)
+        if found < 0:
+            raise DataError(f"{place}: {value!r} is below 0; it must be 0 or 1, or the votes for a class")
+        return found
 
 
 def are_flags(labels: Any) -> bool:

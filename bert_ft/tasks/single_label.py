@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias, cast
 from bert_ft.data.targets import LabelReader, LabelTexts
 from bert_ft.errors import ConfigError, DataError
 from bert_ft.tasks.confidence import confidence_scores, confusion_counts
-from bert_ft.tasks.flags import Flags, are_flags, columns_of
+from bert_ft.tasks.flags import Counts, are_flags, columns_of
 from bert_ft.tasks.label_looks import ACCEPT, label_warnings, look_of, refused_look
 from bert_ft.tasks.task import OPTIONAL_KEYS, Task
 
@@ -33,7 +33,7 @@ LabelColumn: TypeAlias = "pa.Array | pa.ChunkedArray | Sequence[str | int]"
 class ClassTexts(LabelTexts):
     """Reads a class as a text, or one of several columns of which a row has a 1 in one; refuses lists unless ``accept``."""
 
-    cell: ClassVar[LabelReader] = Flags()
+    cell: ClassVar[LabelReader] = Counts()
 
     def __init__(self, *, accept: bool = False) -> None:
         self.accept = accept
@@ -84,6 +84,8 @@ class SingleLabel(Task):
         """
         import pyarrow.compute as pc
 
+        if are_flags(labels) and (soft := self._of_votes(labels, origin)) is not None:
+            return soft
         if are_flags(labels) and not self.accept:
             _check_one_each(labels, origin)
         counted = pc.value_counts(_as_strings(labels)).to_pylist()
@@ -94,6 +96,19 @@ class SingleLabel(Task):
         if len(names) < 2:
             raise DataError(f"{origin}: all labels are {names[0]!r}; a classifier needs two classes or more")
         return replace(self, names=sorted_names(names))
+
+    def _of_votes(self, labels: Any, origin: str) -> Self | None:
+        """Return the task of soft labels if a column has another number than 0 and 1."""
+        import numpy as np
+
+        from bert_ft.tasks.votes import Votes
+
+        names, votes = columns_of(labels)
+        if np.isin(votes, (0, 1)).all():
+            return None
+        if len(names) < 2:
+            raise DataError(f"{origin}: votes need a column for each class; data.label_column names one")
+        return cast(Self, Votes(tuple(names)))
 
     def encode(self, labels: LabelColumn, *, origin: str = "", rows: np.ndarray | None = None) -> np.ndarray:
         """Return ``(num_rows,)`` int64 class ids; see ``Task.encode``.

@@ -19,6 +19,7 @@ TASKS = {
     "multi_label": ["task=multi_label", "data.label_column=tags", "task.thresholds=f1"],
     "columns": ["task=multi_label", "data.label_column=[bad]", "loss=asymmetric", "loss.r_drop_weight=1"],
     "ordinal": ["task=ordinal", "data.label_column=grade", "task.order=[3,2,1,0,9]"],
+    "votes": ["data.label_column=[yes,no]"],
     "regression": ["task=regression", "data.label_column=price"],
 }
 
@@ -31,12 +32,14 @@ def files(tmp_path_factory):
         paths[name] = folder / f"{name}.csv"
         with paths[name].open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow(["text", "tags", "bad", "price", "grade"])
+            writer.writerow(["text", "tags", "bad", "price", "grade", "yes", "no"])
             for _ in range(size):
                 good, bad = rng.integers(4), rng.integers(2)
                 words = [*rng.choice(NEUTRAL, 5), *rng.choice(GOOD, good), *rng.choice(BAD, bad)]
                 tags = [tag for tag, has in (("good", good), ("bad", bad)) if has]
-                writer.writerow([" ".join(words), ";".join(tags), bad, 1e6 + 1000 * good - 500 * bad, good])
+                writer.writerow(
+                    [" ".join(words), ";".join(tags), bad, 1e6 + 1000 * good - 500 * bad, good, good, bad + 1]
+                )
     return paths
 
 
@@ -86,6 +89,11 @@ def test_it_is_reported_reloaded_predicted_and_exported(run, files, tmp_path):
         errors = [abs(float(row["prediction"]) - float(row["price"])) for row in rows]
         assert np.mean(errors) == pytest.approx(metrics["test"]["mae"], rel=1e-6)
         assert metrics["baseline"]["test"]["spearman"] == 0
+    elif name == "votes":
+        assert metrics["test"]["kl"] > 0
+        assert (np.exp(logits) / np.exp(logits).sum(1, keepdims=True))[:, 0].tolist() == pytest.approx(
+            [float(row["probability_yes"]) for row in rows], abs=1e-5
+        )
     elif name == "ordinal":
         for row, outputs in zip(rows, logits, strict=True):
             above = np.cumprod(1 / (1 + np.exp(-outputs)))
@@ -101,7 +109,9 @@ def test_it_is_reported_reloaded_predicted_and_exported(run, files, tmp_path):
             threshold = (bundle.task.cut_offs or (0.5, 0.5))[index]
             assert given == [probability >= threshold for probability in ours]
     page = write_report(folder).read_text(encoding="utf-8")
-    section = {"regression": "Numbers", "ordinal": "Validation"}.get(name, "Label sets")
+    section = {"regression": "Numbers", "ordinal": "Validation", "votes": "Validation"}.get(
+        name, "Label sets"
+    )
     shown = [title for title in ("Validation", "Label sets", "Numbers") if f">{title}</h2>" in page]
     assert shown == [section]
     assert "couldn't be drawn" not in page
