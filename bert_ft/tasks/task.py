@@ -147,6 +147,10 @@ class Task(ABC):
         """
         return iter(())
 
+    def undefined_metrics(self, targets: np.ndarray) -> tuple[str, ...]:
+        """Return the metrics that these targets leave undefined, which can't be an objective; by default none."""
+        return ()
+
     def baseline(self, targets: np.ndarray) -> dict[str, float]:
         """Return the metrics of the best prediction that doesn't read the texts, for a split; by default none.
 

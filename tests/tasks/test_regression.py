@@ -4,10 +4,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from omegaconf import OmegaConf
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
-from bert_ft.errors import DataError
+from bert_ft.config.build.task import check_objective
+from bert_ft.errors import ConfigError, DataError
 from bert_ft.nn.number_losses import Huber
 from bert_ft.tasks.metrics.number_scores import number_scores
 from bert_ft.tasks.numbers import Numbers
@@ -75,6 +77,12 @@ def test_undefined_correlations():
     same = task.encode(column(2, 2))
     (warning,) = task.summary_warnings(task.summary(same))
     assert "all rows have the number 2, so that correlations" in warning
+    config = OmegaConf.create({"objective": {"metric": "val/spearman"}})
+    with pytest.raises(
+        ConfigError, match=r"objective\.metric=val/spearman: isn't defined .* all have 2; .*val/mae"
+    ):
+        check_objective(config, task, same)
+    check_objective(config, task, task.encode(column(1, 2)))
     with pytest.raises(DataError, match=r"t\.csv: all training rows have the number 3\.5"):
         Regression().fitted(column(3.5, 3.5), "t.csv")
 

@@ -17,7 +17,14 @@ from bert_ft import layout
 from bert_ft.config.build.data import prepared_data
 from bert_ft.config.build.pretraining import PretrainingRecipe
 from bert_ft.config.build.stage import Recipe, build_run, build_stage
-from bert_ft.config.build.task import build_loss, build_metrics, build_objective, build_task, check_fitted
+from bert_ft.config.build.task import (
+    build_loss,
+    build_metrics,
+    build_objective,
+    build_task,
+    check_fitted,
+    check_objective,
+)
 from bert_ft.config.build.trainer import precision_of
 from bert_ft.config.check_encoder import check_encoder
 from bert_ft.config.instantiate import build, build_callback, entries
@@ -108,6 +115,7 @@ class FineTuningRecipe(Recipe):
         config, train = self.config, self.data.splits["train"]
         task = cast(Task, self.data.task)
         check_fitted(task, train.known_labels, precision_of(config.trainer))
+        check_objective(config, task, self.data.splits["validation"].known_labels)
         objective = build_objective(config, task, train.known_labels)
         classifier = build(config.model)(
             self.inputs.encoder, task.config_entries(), trust=tuple(config.trust)

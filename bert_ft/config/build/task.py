@@ -75,6 +75,21 @@ def check_fitted(task: Task, targets: np.ndarray, precision: Precision) -> None:
         )
 
 
+def check_objective(config: DictConfig, task: Task, targets: np.ndarray) -> None:
+    """Refuse, before training, an objective that isn't defined on the validation rows with these targets.
+
+    Raises:
+        ConfigError: names the objective.
+    """
+    metric = config.objective.metric
+    if metric.removeprefix(layout.VAL) in (undefined := task.undefined_metrics(targets)):
+        others = [name for name in task.objectives if name not in undefined]
+        raise ConfigError(
+            f"objective.metric={metric}: isn't defined on the validation rows, which all have {task.describe(targets[0])}; choose "
+            f"another, e.g. objective.metric={layout.VAL}{others[0]} objective.mode={task.objectives[others[0]]}"
+        )
+
+
 def build_objective(config: DictConfig, task: Task, targets: np.ndarray) -> Objective:
     """Return the objective that training minimizes.
 
