@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from itertools import compress
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias, cast
 
@@ -101,14 +102,14 @@ class SingleLabel(Task):
         """Return the task of soft labels if a column has another number than 0 and 1."""
         import numpy as np
 
-        from bert_ft.tasks.votes import Votes
-
+        # by name, since that module derives its class from this one
+        votes_task = import_module("bert_ft.tasks.votes").Votes
         names, votes = columns_of(labels)
         if np.isin(votes, (0, 1)).all():
             return None
         if len(names) < 2:
             raise DataError(f"{origin}: votes need a column for each class; data.label_column names one")
-        return cast(Self, Votes(tuple(names)))
+        return cast(Self, votes_task(tuple(names)))
 
     def encode(self, labels: LabelColumn, *, origin: str = "", rows: np.ndarray | None = None) -> np.ndarray:
         """Return ``(num_rows,)`` int64 class ids; see ``Task.encode``.
