@@ -87,6 +87,8 @@ PERPLEXITY = "perplexity"
 ALIGNMENT = "alignment"
 UNIFORMITY = "uniformity"
 
+WITHOUT_TEXT = "guessing"  # a prediction that does not read the texts, beside the metrics
+
 # statistics of a layer, sub-block or class
 NORM = "norm"
 NORM_CLIPPED = "norm_clipped"

@@ -21,6 +21,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 LISTS = {"list of integers": "integer", "list of numbers": "number", "list of texts": "text"}
+TEXT_OR_TEXTS = "text or list of texts"
 KINDS: Mapping[Any, str] = {bool: "boolean", int: "integer", float: "number", str: "text"}
 
 
@@ -29,7 +30,8 @@ class Rule:
     """A type with its limits; ``None`` is allowed only if ``nullable``.
 
     Attributes:
-        kind: ``integer``, ``number``, ``text``, ``boolean``, ``mapping``, ``any``, or a list (see ``LISTS``).
+        kind: ``integer``, ``number``, ``text``, ``boolean``, ``mapping``, ``any``, a list (see ``LISTS``), or
+            ``TEXT_OR_TEXTS``.
         at_least: smallest value (of each entry, in a list).
         at_most: largest value.
         above: limit that the value must exceed.
@@ -59,6 +61,9 @@ class Rule:
             return True  # its constructor checks it
         if self.choices:
             return value in self.choices
+        if self.kind == TEXT_OR_TEXTS:
+            texts = value if isinstance(value, list | tuple) and value else [value]
+            return all(_is_kind("text", each) for each in texts)
         if self.kind in LISTS:
             return isinstance(value, list | tuple) and all(
                 _is_kind(LISTS[self.kind], entry) and self._in_range(entry) for entry in value

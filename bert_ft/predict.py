@@ -1,9 +1,9 @@
 """``python -m bert_ft.predict``: label the rows of a file with a saved model."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from bert_ft.config.entry import entry_point
-from bert_ft.limits import Count, one_of
+from bert_ft.limits import TEXT_OR_TEXTS, Count, Rule, one_of
 
 if TYPE_CHECKING:  # Ctrl-C is taken over first: bert_ft.config
     from omegaconf import DictConfig
@@ -17,7 +17,7 @@ class Keys:
     output: str
     text_column: str | None
     text_pair_column: str | None
-    label_column: str | None
+    label_column: Annotated[Any, Rule(TEXT_OR_TEXTS, nullable=True)]
     delimiter: str | None
     encoding: str | None
     quoting: Annotated[str, one_of(("quotes", "none"))] | None
@@ -41,6 +41,7 @@ def main(config: "DictConfig") -> None:
         import datasets
 
         from bert_ft.data.dialect import DialectSettings
+        from bert_ft.data.targets import label_names
         from bert_ft.inference.device import choose_device
         from bert_ft.inference.files import check_target, predict_file
         from bert_ft.models.bundle import load_bundle
@@ -54,7 +55,7 @@ def main(config: "DictConfig") -> None:
         config.output,
         text_column=config.text_column or bundle.text_column,
         text_pair_column=config.text_pair_column or bundle.text_pair_column,
-        label_column=config.label_column or bundle.label_column,
+        label_column=label_names(config.label_column) or bundle.label_column,
         settings=DialectSettings(
             config.delimiter,
             config.encoding,

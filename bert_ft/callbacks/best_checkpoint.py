@@ -47,7 +47,7 @@ class BestCheckpoint(CountsValidationRows, ValidatedCheckpoint):
         return bool(trainer.strategy.reduce_boolean_decision(is_best or is_close))
 
     def _tolerance(self, trainer: Trainer) -> float:
-        return self.standard_errors * self.standard_error_of(self._best, trainer)
+        return self.standard_errors * self.standard_error_of(self._best, trainer, self.monitor)
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "best": self._best}

@@ -19,7 +19,7 @@ from bert_ft.callbacks.monitored import validation_sources, validation_texts
 from bert_ft.callbacks.validation_outputs import Arrays, ValidationMonitor
 from bert_ft.limits import Count, within_limits
 from bert_ft.nn.confidence import finite_rows, highest_losses, right_and_wrong
-from bert_ft.tasks.confidence import JudgesConfidence
+from bert_ft.tasks.confidence import JudgesConfidence, JudgesRows
 
 SHOWN_CHARACTERS = 200  # of a text, in TensorBoard
 # TensorBoard's own bins grow by a tenth each: all values above 0.9 would be in one
@@ -33,8 +33,8 @@ class ConfidenceMonitor(ValidationMonitor):
     0 / 0, such as the recall of a class without rows, isn't logged.
 
     For each validation the folder gets ``validation_<step>.npz`` with ``logits`` ``(rows, classes)``, ``labels`` and
-    ``rows``, sorted by row, the classes' ``names``, and of all rows their ``confusion`` ``(classes, classes)`` (label,
-    prediction) and their number ``num_rows``; and ``top_losses_<step>.json``.
+    ``rows``, sorted by row, the outputs' ``names``, and of all rows their number ``num_rows`` and the task's ``arrays``, for
+    classes ``confusion`` ``(classes, classes)`` (label, prediction); and ``top_losses_<step>.json``.
 
     Args:
         num_top_losses: number of rows to list.
@@ -60,15 +60,20 @@ class ConfidenceMonitor(ValidationMonitor):
 
     def look(self, trainer: Trainer, pl_module: LightningModule, seen: Arrays) -> None:
         step = trainer.global_step
-        task = self.class_task(pl_module, seen)
+        task = self.task(pl_module, seen)
         logits, labels = torch.from_numpy(seen["logits"]).double(), torch.from_numpy(seen["labels"])
         finite = finite_rows(logits)
-        self._save(step, seen, task.names, task.confusion(logits[finite], labels[finite]))
+        of_all, names = task.arrays(logits[finite], labels[finite]), task.names
+        if isinstance(task, JudgesConfidence):
+            names = task.class_names
+            seen = {**seen, "logits": task.class_logits(torch.from_numpy(seen["logits"])).numpy()}
+        self._save(step, seen, names, of_all)
         scalars = {} if finite.all() else {f"{layout.CONFIDENCE}rows_not_finite": float((~finite).sum())}
         logits, labels, rows = logits[finite], labels[finite], seen["rows"][finite.numpy()]
         if len(rows):
             scalars |= task.confidence(logits, labels, self.num_bins)
-            _write_histograms(trainer, task.probabilities(logits), labels)
+            if isinstance(task, JudgesConfidence):
+                _write_histograms(trainer, task.probabilities(logits), labels)
         if scalars:
             log_scalars(trainer, scalars)
         losses = self._top_losses(trainer, logits, labels, rows, task)
@@ -76,15 +81,15 @@ class ConfidenceMonitor(ValidationMonitor):
         for writer in writers(trainer):
             writer.add_text(f"{layout.CONFIDENCE}top_losses", markdown_table(losses), step)
 
-    def _save(self, step: int, seen: Arrays, names: Sequence[str], confusion: Tensor) -> None:
+    def _save(self, step: int, seen: Arrays, names: Sequence[str], of_all: Arrays) -> None:
         num_rows = len(seen["rows"])
         kept = np.unique(np.linspace(0, num_rows - 1, min(num_rows, self.max_rows)).round().astype(int))
         arrays = {name: seen[name][kept] for name in ("logits", "labels", "rows")}
-        arrays |= {"names": np.array(names), "confusion": confusion.numpy(), "num_rows": np.array(num_rows)}
+        arrays |= {"names": np.array(names), "num_rows": np.array(num_rows), **of_all}
         save_arrays(self.folder / layout.monitor_file(layout.VALIDATION_ROWS, step), arrays)
 
     def _top_losses(
-        self, trainer: Trainer, logits: Tensor, labels: Tensor, rows: np.ndarray, task: JudgesConfidence
+        self, trainer: Trainer, logits: Tensor, labels: Tensor, rows: np.ndarray, task: JudgesRows
     ) -> list[dict[str, Any]]:
         positions, losses = highest_losses(task.row_losses(logits, labels), self.num_top_losses)
         found = rows[positions.numpy()]
@@ -93,8 +98,8 @@ class ConfidenceMonitor(ValidationMonitor):
             found,
             (validation_sources(trainer, found) if self.rows_known else None) or nothing,
             (validation_texts(trainer, found) if self.rows_known else None) or nothing,
-            labels[positions],
-            task.predicted(logits)[positions],
+            labels[positions].numpy(),
+            _predictions(task, logits[positions]),
             losses.tolist(),
             strict=True,
         )
@@ -103,13 +108,22 @@ class ConfidenceMonitor(ValidationMonitor):
                 "row": int(row),
                 "source": source,
                 "text": text,
-                "label": task.names[int(label)],
-                "prediction": task.names[int(prediction)],
-                "probability": math.exp(-loss),
+                "label": task.describe(label),
+                "prediction": prediction,
+                "probability": math.exp(-loss) if isinstance(task, JudgesConfidence) else None,
                 "loss": loss,
             }
             for row, source, text, label, prediction, loss in columns
         ]
+
+
+def _predictions(task: JudgesRows, logits: Tensor) -> list[str]:
+    """Return what is predicted for each row, as a text."""
+    values = next(iter(task.decode(task.outputs(logits).numpy()).values()))
+    return [
+        ", ".join(each) if isinstance(each, list) else f"{each:.6g}" if isinstance(each, float) else str(each)
+        for each in (values.tolist() if hasattr(values, "tolist") else values)
+    ]
 
 
 def markdown_table(losses: list[dict[str, Any]]) -> str:
@@ -118,7 +132,8 @@ def markdown_table(losses: list[dict[str, Any]]) -> str:
     for record in losses:
         row, text = record.get("source") or str(record["row"]), (record["text"] or "")[:SHOWN_CHARACTERS]
         cells = [_cell(value) for value in (row, text, record["label"], record["prediction"])]
-        lines.append(f"| {' | '.join(cells)} | {record['probability']:.4f} |")
+        probability = record["probability"]
+        lines.append(f"| {' | '.join(cells)} | {'' if probability is None else f'{probability:.4f}'} |")
     return "\n".join(lines)
 
 

@@ -24,6 +24,6 @@ class CountsValidationRows(Callback):
         """Return the number of rows of the latest validation on all processes."""
         return self._num_rows * trainer.world_size
 
-    def standard_error_of(self, share: float, trainer: Trainer) -> float:
-        """Return the ``standard_error`` of a share of the rows of all processes."""
-        return standard_error(share, self.num_validated(trainer))
+    def standard_error_of(self, value: float, trainer: Trainer, metric: str | None) -> float:
+        """Return the ``standard_error`` of a metric of the rows of all processes."""
+        return standard_error(value, self.num_validated(trainer), metric or "")

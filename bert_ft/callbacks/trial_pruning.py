@@ -58,7 +58,7 @@ class TrialPruning(CountsValidationRows):
         stop = False
         if self._link is not None:
             value = float(trainer.callback_metrics[self.monitor])
-            tolerance = self.standard_errors * self.standard_error_of(value, trainer)
+            tolerance = self.standard_errors * self.standard_error_of(value, trainer, self.monitor)
             if _timers(trainer):  # the estimate is better now
                 self._link.note(total_steps=total_steps(trainer))
             stop = self._link.report(value, trainer.global_step, tolerance=tolerance)

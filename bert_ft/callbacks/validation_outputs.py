@@ -16,7 +16,8 @@ from bert_ft.callbacks.monitor_files import drop_later
 from bert_ft.callbacks.monitored import task_of
 from bert_ft.compat.lightning import is_fitting
 from bert_ft.errors import ConfigError
-from bert_ft.tasks.confidence import JudgesConfidence
+from bert_ft.tasks.confidence import JudgesConfidence, JudgesRows
+from bert_ft.tasks.task import Task
 
 Arrays = dict[str, np.ndarray]
 
@@ -92,7 +93,8 @@ class ValidationMonitor(Callback, ABC):
             torch.distributed.all_gather_object(everyones, own)
         parts = [part for part in everyones if part]
         if parts and trainer.is_global_zero:
-            self.look(trainer, pl_module, _in_order(parts, self._max_rows))
+            seen = _in_order(parts, self._max_rows)
+            self.look(trainer, pl_module, _with_class(task_of(pl_module, seen["logits"].shape[1]), seen))
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._batches = None
@@ -110,11 +112,22 @@ class ValidationMonitor(Callback, ABC):
         if missing:
             raise ConfigError(f"{needed}{names} {step}no {missing}; return them, or remove the monitor")
         shape = tuple(outputs["logits"].shape)
-        if len(shape) != 2 or shape[1] < 2:
+        least = 2 if task_of(pl_module, 2).target_kind == "classes" else 1
+        if len(shape) != 2 or shape[1] < least:
             raise ConfigError(
                 f"{needed}`logits` of shape (rows, classes) with at least two classes {step}{shape}; return them, or "
                 "remove the monitor"
             )
+
+    def task(self, pl_module: LightningModule, seen: Arrays) -> JudgesRows:
+        """Return the module's task, or raise a ``ConfigError`` if it doesn't judge rows."""
+        task = task_of(pl_module, seen["logits"].shape[1])
+        if not isinstance(task, JudgesRows):
+            raise ConfigError(
+                f"monitor: {type(self).__name__} looks at each row's loss, which task={task.name} doesn't have; remove the "
+                "monitor"
+            )
+        return task
 
     def class_task(self, pl_module: LightningModule, seen: Arrays) -> JudgesConfidence:
         """Return the module's task (``monitored.task_of``), or raise a ``ConfigError`` if it has no classes."""
@@ -133,6 +146,15 @@ class ValidationMonitor(Callback, ABC):
         numbers = torch.arange(self._num_seen, self._num_seen + len(labels), device=labels.device)
         self._num_seen += len(labels)
         return numbers * trainer.world_size + trainer.global_rank  # the order of torch's DistributedSampler
+
+
+def _with_class(task: Task, seen: Arrays) -> Arrays:
+    """Return the rows with what monitors compare predictions with as ``labels``; see ``Task.class_ids``."""
+    labels = task.class_ids(seen["labels"])
+    if labels is seen["labels"]:
+        return seen
+    seen = {**seen, "labels": labels}
+    return {name: values[labels >= 0] for name, values in seen.items()}
 
 
 def in_training(trainer: Trainer) -> bool:

@@ -31,7 +31,8 @@ FINE_TUNING_ONLY = {
 def pretraining_problems(config: DictConfig, get: Callable[[str], Any]) -> Iterator[str]:
     """Yield one sentence per problem; ``get`` returns a value, or None if the key is absent or already reported."""
     fine_tunes = "model" in config
-    if fine_tunes and "label_column" in config.get("data", {}) and get("data.label_column") is None:
+    data = config.get("data", {})
+    if fine_tunes and "label_column" in data and data.label_column is None:
         yield "data.label_column=null: fine-tuning needs labels; name their column"
     if not config.get("pretrain"):
         if (file := get("data.unlabeled_file")) is not None:

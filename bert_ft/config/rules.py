@@ -13,6 +13,7 @@ from typing import Any
 
 from bert_ft.config.declared import declared
 from bert_ft.limits import (
+    TEXT_OR_TEXTS,
     BelowOne,
     BetweenZeroAndOne,
     Count,
@@ -96,7 +97,7 @@ RULES: dict[str, Rule] = {
     "data.test_file": NULL_OR_TEXT,
     "data.text_column": NULL_OR_TEXT,
     "data.text_pair_column": NULL_OR_TEXT,
-    "data.label_column": NULL_OR_TEXT,
+    "data.label_column": Rule(TEXT_OR_TEXTS, nullable=True),
     "data.unlabeled_file": NULL_OR_TEXT,
     "data.delimiter": NULL_OR_TEXT,
     "data.encoding": NULL_OR_TEXT,

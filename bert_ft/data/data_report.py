@@ -145,4 +145,4 @@ def _conflict(rows: np.ndarray, splits: Mapping[str, TokenizedSplit], task: Targ
 
 
 def _number(value: int | float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"

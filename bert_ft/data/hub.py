@@ -24,7 +24,7 @@ from bert_ft.data.raw_splits import (
     stored,
 )
 from bert_ft.data.row_validation import BATCH_ROWS, Columns
-from bert_ft.data.targets import LabelReader, LabelTexts
+from bert_ft.data.targets import LabelReader, LabelTexts, first_label, label_names
 from bert_ft.errors import DataError
 
 _CACHED = "datasets.packaged_modules.cache.cache"  # a data set of the hub, without network
@@ -67,6 +67,7 @@ class _Stored:
 
     def class_names(self, column: str) -> list[str] | None:
         feature = self.dataset.features.get(column)
+        feature = getattr(feature, "feature", feature)  # a list of classes
         return list(feature.names) if isinstance(feature, ClassLabel) else None
 
     def batches(self, columns: Sequence[str]) -> Iterator[dict[str, list[Any]]]:
@@ -80,7 +81,7 @@ class Hub:
 
     Attributes:
         text_column: ``None`` takes ``text``, or else the only string column that has no other role.
-        label_column: ``None`` for texts without labels.
+        label_column: one name, or several of columns that have the label together; ``None`` for texts without labels.
         validation_split: its name in the data set; a missing ``validation`` or ``test`` is not an error.
     """
 
@@ -89,7 +90,7 @@ class Hub:
     revision: str | None = None
     text_column: str | None = None
     text_pair_column: str | None = None
-    label_column: str | None = "label"
+    label_column: str | Sequence[str] | None = "label"
     train_split: str = "train"
     validation_split: str | None = "validation"
     test_split: str | None = "test"
@@ -108,8 +109,8 @@ class Hub:
             origin = f"{self._title()} {name}"
             columns = self._columns(split, origin, labels)
             notes += split.notes
-            label = columns.label
-            if name == "test" and label is not None and are_hidden(split.batches([label]), label, labels):
+            label = columns.label_names
+            if name == "test" and are_hidden(split.batches(label), label, labels):
                 notes.append(hidden_note(origin))
                 continue
             splits[name] = stored(split.batches(columns.names), columns, origin, cache_dir, notes)
@@ -118,9 +119,9 @@ class Hub:
 
     def _with_boolean_names(self, chosen: dict[str, _Split], labels: LabelReader) -> dict[str, _Split]:
         """Return the splits; if all labels of files are ``True`` or ``False``, they are named as by other sources."""
-        label = self.label_column
+        label = label_names(self.label_column)
         of_files = {name: split for name, split in chosen.items() if isinstance(split, FileSplit)}
-        if label is None or len(of_files) < len(chosen) or not isinstance(labels, LabelTexts):
+        if not (isinstance(label, str) and isinstance(labels, LabelTexts)) or len(of_files) < len(chosen):
             return chosen
         if any(label not in split.columns for split in chosen.values()):
             return chosen
@@ -155,8 +156,11 @@ class Hub:
     def _of_folder(self, folder: Path) -> Mapping[str, Dataset | _Split]:
         """Return the splits of a folder as ``datasets`` finds them; text files are read by our own readers."""
         builder = datasets.load_dataset_builder(str(folder), self.subset, revision=self.revision)
-        wanted = [name for name in (self.text_column, self.text_pair_column, self.label_column) if name]
-        return splits_of_files(folder, builder, wanted, self.label_column) or self._loaded(
+        label = label_names(self.label_column)
+        wanted = [
+            name for name in Columns(self.text_column or "", self.text_pair_column, label).names if name
+        ]
+        return splits_of_files(folder, builder, wanted, first_label(label)) or self._loaded(
             str(folder), modules(builder)
         )
 
@@ -190,12 +194,13 @@ class Hub:
         return chosen
 
     def _columns(self, split: _Split, origin: str, labels: LabelReader) -> Columns:
+        label = label_names(self.label_column)
         columns = Columns(
             self.text_column or self._only_text(split, origin),
             self.text_pair_column,
-            self.label_column,
+            label,
             labels,
-            class_names=split.class_names(self.label_column) if self.label_column else None,
+            class_names=split.class_names(label) if isinstance(label, str) else None,
             # Some public sets have such pairs (QQP has 3), and their user can't correct them.
             allow_half_pairs=True,
         )
@@ -205,7 +210,7 @@ class Hub:
     def _only_text(self, split: _Split, origin: str) -> str:
         if "text" in split.columns:
             return "text"
-        taken = (self.text_pair_column, self.label_column)
+        taken = Columns("", self.text_pair_column, label_names(self.label_column)).names
         strings = [name for name in split.text_columns() if name not in taken]
         if len(strings) != 1:
             raise DataError(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,7 +100,10 @@ def prepare(
     task = task.fitted(_label_column(train), train.origin)
     parts = {}
     for name, raw in loaded.splits.items():
-        targets = task.encode(_label_column(raw), origin=raw.origin, rows=raw.rows)
+        labels = _label_column(raw)
+        with _column_named(raw):
+            targets = task.encode(labels, origin=raw.origin, rows=raw.rows)
+        notes.extend(task.notes(labels, raw.origin))
         rows = tokenized(name, raw, tokenizer, max_length, cache_dir, targets)
         parts[name] = _Part(rows, TextKeys.of(raw.dataset))
     if deduplicate:
@@ -140,6 +146,18 @@ def tokenized(
         labels=labels,
         origin=raw.origin,
     )
+
+
+@contextmanager
+def _column_named(raw: RawSplit) -> Iterator[None]:
+    """Add the column to messages of a task, which knows rows only."""
+    try:
+        yield
+    except DataError as error:
+        where, found, what = str(error).partition(": ")
+        if not found or not isinstance(raw.label, str) or not re.search(r", row \d+$", where):
+            raise
+        raise DataError(f"{where}, column {raw.label!r}: {what}") from error
 
 
 def _label_column(raw: RawSplit) -> pa.ChunkedArray:

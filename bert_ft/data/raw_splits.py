@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from datasets import Dataset
 
 from bert_ft.data.arrow_cache import stored_dataset
 from bert_ft.data.row_validation import Columns, checked_rows
-from bert_ft.data.targets import LabelReader, LabelTexts
+from bert_ft.data.targets import LabelNames, LabelReader, LabelTexts
 
 CacheDir = Path | str | None
 Batches = Iterable[dict[str, list[Any]]]
@@ -30,11 +30,13 @@ class RawSplit:
             ``label``; texts are strings, labels as their reader stores them.
         origin: where they came from, for messages.
         rows: ``(num_rows,)`` int64, the row number in the source, from 1; a header isn't counted.
+        label: name of the column of the labels in the source, or of several.
     """
 
     dataset: Dataset
     origin: str
     rows: np.ndarray
+    label: LabelNames | None = None
 
 
 @dataclass(frozen=True)
@@ -58,20 +60,23 @@ def stored(
 ) -> RawSplit:
     """Return the rows of ``batches``, checked and stored; a sentence on any change is added to ``notes``."""
     dataset = stored_dataset(columns.schema, checked_rows(batches, columns, origin, notes), cache_dir)
-    return RawSplit(dataset, origin, np.arange(1, len(dataset) + 1))
+    return RawSplit(dataset, origin, np.arange(1, len(dataset) + 1), columns.label)
 
 
-def are_hidden(batches: Batches, column: str, labels: LabelReader) -> bool:
+def are_hidden(batches: Batches, columns: Sequence[str], labels: LabelReader) -> bool:
     """Return whether all labels are placeholders, as public test splits have them; stops at the first that isn't."""
+    if not columns:
+        return False
     any_rows = False
     for batch in batches:
         any_rows = True
-        try:
-            values = pa.chunked_array([pa.array(batch[column])])
-        except (pa.ArrowInvalid, pa.ArrowTypeError):  # of several types
-            return False
-        if not labels.is_hidden(values):
-            return False
+        for column in columns:
+            try:
+                values = pa.chunked_array([pa.array(batch[column])])
+            except (pa.ArrowInvalid, pa.ArrowTypeError):  # of several types
+                return False
+            if not labels.is_hidden(values):
+                return False
     return any_rows
 
 

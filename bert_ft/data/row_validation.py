@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from bert_ft.data.targets import LabelReader, LabelTexts
+from bert_ft.data.targets import LabelNames, LabelReader, LabelTexts, cell_reader
 from bert_ft.errors import DataError
 
 BATCH_ROWS = 1000  # records held in memory at a time
@@ -23,7 +23,7 @@ class Columns:
     Attributes:
         text: column of the text, or of the first text of a pair.
         text_pair: column of the second text of a pair.
-        label: column of the label; ``None`` for unlabeled rows.
+        label: column of the label, or several that have it together; ``None`` for unlabeled rows.
         labels: reader of the labels.
         class_names: class names, if labels are stored as class numbers; -1 then means no label.
         allow_half_pairs: accept a pair with one empty text.
@@ -31,20 +31,33 @@ class Columns:
 
     text: str
     text_pair: str | None = None
-    label: str | None = None
+    label: LabelNames | None = None
     labels: LabelReader = field(default_factory=LabelTexts)
     class_names: Sequence[str] | None = None
     allow_half_pairs: bool = False
 
     @property
     def names(self) -> list[str]:
-        return [name for name in (self.text, self.text_pair, self.label) if name is not None]
+        return [name for name in (self.text, self.text_pair, *self.label_names) if name is not None]
+
+    @property
+    def label_names(self) -> list[str]:
+        """The columns of the label."""
+        return [] if self.label is None else [self.label] if isinstance(self.label, str) else list(self.label)
+
+    @property
+    def label_type(self) -> pa.DataType:
+        """The type of the stored labels."""
+        if self.label is None or isinstance(self.label, str):
+            return self.labels.stored_type
+        cell = cell_reader(self.labels, self.label)
+        return pa.struct([(name, cell.stored_type) for name in self.label])
 
     @property
     def schema(self) -> pa.Schema:
         """The schema of the checked rows: ``text`` and, if they exist, ``text_pair`` and ``label``."""
         given = {"text": self.text, "text_pair": self.text_pair, "label": self.label}
-        types = {"label": self.labels.stored_type}
+        types = {"label": self.label_type} if self.label is not None else {}
         return pa.schema(
             [(name, types.get(name, pa.string())) for name, column in given.items() if column is not None]
         )
@@ -58,8 +71,10 @@ class Columns:
         if self.text is None:  # which only a hub data set may leave open
             raise DataError(f"{origin}: data.text_column=null: name the column of the texts")
         for key in ("text", "text_pair", "label"):
-            name = getattr(self, key)
-            if name is not None and name not in existing:
+            names = self.label_names if key == "label" else [getattr(self, key)]
+            for name in names:
+                if name is None or name in existing:
+                    continue
                 advice = _similar(name, existing, f"data.{key}_column") or hint
                 raise DataError(
                     f"{origin}: no column {name!r} (data.{key}_column); the columns are "
@@ -99,8 +114,9 @@ def checked_rows(
         if columns.text_pair is not None:
             arrays["text_pair"] = batch[columns.text_pair]
         if columns.label is not None:
-            spaced.count(batch[columns.label], first_row)
-            arrays["label"] = _labels(batch[columns.label], columns, origin, first_row)
+            for name in columns.label_names:
+                spaced.count(batch[name], first_row)
+            arrays["label"] = _labels(batch, columns, origin, first_row)
         yield pa.RecordBatch.from_pydict(arrays, schema=columns.schema)
         first_row += len(batch[columns.text])
     if first_row == 1:
@@ -151,8 +167,17 @@ def _is_blank(text: Any, place: str) -> bool:
     raise DataError(f"{place}: {repr(text)} ({type(text).__name__}) isn't a text; write it as a string")
 
 
-def _labels(values: list[Any], columns: Columns, origin: str, first_row: int) -> list[Any]:
-    return [
-        columns.labels.read(value, f"{origin}, row {row}, column {columns.label!r}", columns.class_names)
-        for row, value in enumerate(values, first_row)
+def _labels(batch: dict[str, list[Any]], columns: Columns, origin: str, first_row: int) -> list[Any]:
+    """Return the labels as they are stored; of several columns, mappings of their names."""
+    several = not isinstance(columns.label, str)
+    reader = cell_reader(columns.labels, columns.label_names) if several else columns.labels
+    read = [
+        [
+            reader.read(value, f"{origin}, row {row}, column {name!r}", columns.class_names)
+            for row, value in enumerate(batch[name], first_row)
+        ]
+        for name in columns.label_names
     ]
+    if not several:
+        return read[0]
+    return [dict(zip(columns.label_names, cells, strict=True)) for cells in zip(*read, strict=True)]

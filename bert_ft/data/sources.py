@@ -28,7 +28,7 @@ from bert_ft.data.raw_splits import (
 )
 from bert_ft.data.readers import LABEL, TEXT, Reader, has_only_texts, missing_column_hint, open_reader
 from bert_ft.data.row_validation import BATCH_ROWS, Columns, check_texts
-from bert_ft.data.targets import LabelReader, LabelTexts
+from bert_ft.data.targets import LabelReader, LabelTexts, first_label, label_names
 from bert_ft.errors import DataError
 
 __all__ = [
@@ -62,7 +62,8 @@ class Files:
     """Text files, read according to their suffix (``bert_ft.data.readers.SUFFIXES``).
 
     Attributes:
-        label_column: ``None`` for texts without labels; a file of plain lines has none in any case.
+        label_column: one name, or several of columns that have the label together; ``None`` for texts without labels; a file of
+            plain lines has none in any case.
         delimiter: delimiter of csv, tsv and txt files; this and the following as in ``DialectSettings``.
     """
 
@@ -71,7 +72,7 @@ class Files:
     test_file: Path | str | None = None
     text_column: str = "text"
     text_pair_column: str | None = None
-    label_column: str | None = "label"
+    label_column: str | Sequence[str] | None = "label"
     delimiter: str | None = None
     encoding: str | None = None
     quoting: str | None = None
@@ -86,12 +87,12 @@ class Files:
             ConfigError: a setting of delimited files is given for others.
         """
         files = {"train": self.train_file, "validation": self.validation_file, "test": self.test_file}
-        wanted = Columns(self.text_column, self.text_pair_column, self.label_column, labels)
+        wanted = Columns(self.text_column, self.text_pair_column, label_names(self.label_column), labels)
         # All are opened before the first is read: a misspelled test file is reported at once.
         settings = self._dialect()
         settings.check_used(Path(file) for file in files.values() if file is not None)
         readers = {
-            name: open_reader(file, settings, wanted=wanted.names, label=self.label_column)
+            name: open_reader(file, settings, wanted=wanted.names, label=first_label(wanted.label))
             for name, file in files.items()
             if file is not None
         }
@@ -101,8 +102,9 @@ class Files:
         splits: dict[str, RawSplit] = {}
         for name, (reader, columns) in checked.items():
             origin = str(reader.path)
-            label = columns.label if name == "test" else None
-            if label is not None and are_hidden(reader.batches([label], BATCH_ROWS), label, labels):
+            if name == "test" and are_hidden(
+                reader.batches(columns.label_names, BATCH_ROWS), columns.label_names, labels
+            ):
                 notes.append(hidden_note(origin))
                 continue
             splits[name] = _read(reader, columns, cache_dir, notes, with_names)
@@ -148,7 +150,7 @@ def _has_booleans(checked: dict[str, tuple[Reader, Columns]], labels: LabelReade
     return isinstance(labels, LabelTexts) and are_booleans(
         batch[columns.label]
         for reader, columns in checked.values()
-        if columns.label is not None
+        if isinstance(columns.label, str)
         for batch in reader.batches([columns.label], BATCH_ROWS)
     )
 
@@ -157,7 +159,7 @@ def _read(
     reader: Reader, columns: Columns, cache_dir: CacheDir, notes: list[str], with_names: bool = False
 ) -> RawSplit:
     batches = reader.batches(columns.names, BATCH_ROWS)
-    if with_names and columns.label is not None:
+    if with_names and isinstance(columns.label, str):
         label = columns.label
         batches = (batch | {label: list(map(boolean_name, batch[label]))} for batch in batches)
     return stored(batches, columns, str(reader.path), cache_dir, notes)

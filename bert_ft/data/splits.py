@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from bert_ft.data.label_set_splits import spread_labels
 from bert_ft.errors import ConfigError
 from bert_ft.limits import BelowOne, within_limits
 
@@ -26,7 +27,7 @@ def split(
     short of that where many rows share a key. A ratio of 0 gives an empty split.
 
     Args:
-        strata: ``(num_rows,)`` int64 from 0 up, e.g. class ids.
+        strata: ``(num_rows,)`` int64 from 0 up, e.g. class ids; or ``(num_rows, num_labels)`` bool, see ``spread_labels``.
         keys: ``(num_rows,)``, equal for equal texts.
         validation_ratio: share of all rows.
         test_ratio: the same for the test split.
@@ -39,6 +40,42 @@ def split(
     _check_ratios(ratios)
     rng = np.random.default_rng(seed)
     _, first, group_of, sizes = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
+    if strata.ndim == 2:
+        part_of = _spread(strata, group_of, sizes, ratios, rng)
+    else:
+        part_of = _by_stratum(strata, group_of, first, sizes, ratios, rng)
+    parts = {name: np.flatnonzero(part_of[group_of] == part) for part, name in enumerate(SPLIT_NAMES)}
+    for name in (name for name, ratio in ratios.items() if ratio and not len(parts[name])):
+        raise ConfigError(
+            f"data.{name}_ratio={ratios[name]}: {len(strata)} rows ({len(sizes)} different texts) are too few "
+            f"to set some aside; give data.{name}_file or more rows"
+        )
+    return parts
+
+
+def _spread(
+    labels: np.ndarray,
+    group_of: np.ndarray,
+    sizes: np.ndarray,
+    ratios: dict[str, float],
+    rng: np.random.Generator,
+) -> np.ndarray:
+    of_groups = np.zeros((len(sizes), labels.shape[1]), dtype=bool)
+    np.logical_or.at(of_groups, group_of, labels)
+    used = ["train", *(name for name in SPLIT_NAMES if ratios.get(name))]
+    shares = np.array([1 - sum(ratios.values()), *(ratios[name] for name in used[1:])])
+    numbers = np.array([SPLIT_NAMES.index(name) for name in used])
+    return numbers[spread_labels(of_groups, sizes, shares, rng)]
+
+
+def _by_stratum(
+    strata: np.ndarray,
+    group_of: np.ndarray,
+    first: np.ndarray,
+    sizes: np.ndarray,
+    ratios: dict[str, float],
+    rng: np.random.Generator,
+) -> np.ndarray:
     rank = rng.permutation(len(sizes))[group_of]  # rows of one key have one rank
     quotas = {name: _quotas(strata, ratio, rng) for name, ratio in ratios.items()}
     kept = _one_group_per_stratum(strata, rank, group_of)
@@ -52,13 +89,7 @@ def split(
                 quotas[name][stratum] -= size
                 part_of[group] = SPLIT_NAMES.index(name)
                 break
-    parts = {name: np.flatnonzero(part_of[group_of] == part) for part, name in enumerate(SPLIT_NAMES)}
-    for name in (name for name, ratio in ratios.items() if ratio and not len(parts[name])):
-        raise ConfigError(
-            f"data.{name}_ratio={ratios[name]}: {len(strata)} rows ({len(sizes)} different texts) are too few "
-            f"to set some aside; give data.{name}_file or more rows"
-        )
-    return parts
+    return part_of
 
 
 def _check_ratios(ratios: dict[str, float]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from decimal import Decimal
 from reprlib import repr  # cuts long values short
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
 
 from bert_ft.errors import DataError
 
@@ -18,8 +18,25 @@ if TYPE_CHECKING:  # a configuration is checked against its task before anything
     import pyarrow as pa
 
 
+LabelNames: TypeAlias = str | tuple[str, ...]  # of the column of the labels, or of several columns
+
+
+def label_names(given: Any) -> LabelNames | None:
+    """Return ``data.label_column`` as a name, or as a tuple of names."""
+    return given if given is None or isinstance(given, str) else tuple(map(str, given))
+
+
+def first_label(names: LabelNames | None) -> str | None:
+    """Return the first column of the label."""
+    return names if names is None or isinstance(names, str) else names[0]
+
+
 class LabelReader(Protocol):
-    """How a source reads labels, before the task is fitted to them."""
+    """How a source reads labels, before the task is fitted to them.
+
+    A reader of a task whose label may be in several columns also has an attribute ``cell``: the reader of one of them. The
+    label is then stored as a struct with a field for each column.
+    """
 
     @property
     def stored_type(self) -> pa.DataType:
@@ -39,6 +56,20 @@ class LabelReader(Protocol):
 
     def is_hidden(self, column: pa.ChunkedArray) -> bool:
         """Return whether a data set's column holds placeholders instead of labels, as public test splits do."""
+
+
+def cell_reader(reader: LabelReader, columns: Sequence[str]) -> LabelReader:
+    """Return the reader of a cell of a label that is in several columns.
+
+    Raises:
+        DataError: the task's label is in one column.
+    """
+    cell: LabelReader | None = getattr(reader, "cell", None)
+    if cell is None:
+        raise DataError(
+            f"data.label_column=[{','.join(columns)}]: this task reads the label from one column; name that one"
+        )
+    return cell
 
 
 class LabelTexts:
@@ -79,8 +110,11 @@ class Targets(Protocol):
     ) -> np.ndarray:
         """Return the targets of stored labels; ``rows`` are their numbers in ``origin``, for messages."""
 
+    def notes(self, labels: pa.ChunkedArray, origin: str) -> Iterator[str]:
+        """Yield sentences on how a split's stored labels were read, where a user might not expect it."""
+
     def strata(self, targets: np.ndarray) -> np.ndarray:
-        """Return ``(num_rows,)`` int64 from 0 up: rows of one number are spread evenly over the splits."""
+        """Return ``(num_rows,)`` int64 from 0 up, or ``(num_rows, num_labels)`` bool: what is spread evenly over the splits."""
 
     def target_keys(self, targets: np.ndarray) -> np.ndarray:
         """Return ``(num_rows,)`` integers, equal for equal targets: copies of a text with different keys are in conflict."""

@@ -20,6 +20,7 @@ from bert_ft.data.arrow_cache import stored_dataset
 from bert_ft.data.dataset import TokenizedSplit
 from bert_ft.data.dialect import DialectSettings
 from bert_ft.data.row_validation import shown_names
+from bert_ft.data.targets import LabelNames, first_label
 from bert_ft.data.text_file import PACKED, check_is_file, check_name, unpacked_suffix
 from bert_ft.data.tokenization import tokenize
 from bert_ft.errors import DataError, UserError
@@ -76,7 +77,7 @@ def predict_file(
     *,
     text_column: str,
     text_pair_column: str | None = None,
-    label_column: str | None = None,
+    label_column: LabelNames | None = None,
     settings: DialectSettings | None = None,
     probabilities: str = "top",
     overwrite: bool = False,
@@ -95,7 +96,7 @@ def predict_file(
         target: csv, tsv, jsonl, json or parquet, by suffix.
         text_column: column of the texts; ignored for plain lines.
         text_pair_column: column of the second texts of pairs.
-        label_column: column of the labels; if the file has it, the predictions are scored.
+        label_column: column of the labels, or several; if the file has them, the predictions are scored.
         settings: dialect of delimited files, if it shouldn't be detected.
         probabilities: ``all`` (of each label), ``top`` (of the prediction) or ``none``.
         overwrite: replace a ``target`` that exists.
@@ -118,7 +119,7 @@ def predict_file(
             settings or DialectSettings(prefix=""),
             text_column=text_column,
             text_pair_column=text_pair_column,
-            label_column=label_column,
+            label_column=first_label(label_column),
         )
         texts, label = _columns(rows, text_column, text_pair_column, label_column)
         read = _read(rows, texts, label, folder)
@@ -201,9 +202,9 @@ class _Read:
 
 
 def _columns(
-    rows: InputRows, text_column: str, pair_column: str | None, label_column: str | None
-) -> tuple[list[str], str | None]:
-    """Return the text columns, and the label column if there is one."""
+    rows: InputRows, text_column: str, pair_column: str | None, label_column: LabelNames | None
+) -> tuple[list[str], LabelNames | None]:
+    """Return the text columns, and the label columns if there are any."""
     if rows.kind == PLAIN:
         return [TEXT], LABEL if label_column is not None and LABEL in rows.columns else None
     texts = [text_column] if pair_column is None else [text_column, pair_column]
@@ -214,17 +215,23 @@ def _columns(
             raise DataError(f"{rows.path}: no column {name!r} ({key}); the columns are {shown}; {advice}")
     if len(set(texts)) < len(texts):
         raise DataError(f"{rows.path}: text_column and text_pair_column are the same column {text_column!r}")
-    return texts, label_column if label_column in rows.columns else None
+    if label_column is None or isinstance(label_column, str):
+        return texts, label_column if label_column in rows.columns else None
+    missing = [name for name in label_column if name not in rows.columns]
+    if missing and len(missing) < len(label_column):
+        rows.notes.append(f"{rows.path}: not scored, since there is no column {shown_names(missing)}")
+    return texts, None if missing else label_column
 
 
-def _read(rows: InputRows, texts: Sequence[str], label: str | None, folder: str) -> _Read:
+def _read(rows: InputRows, texts: Sequence[str], label: LabelNames | None, folder: str) -> _Read:
     reasons: list[str | None] = []
     labels: list[Any] = []
     names = ["text", "text_pair"][: len(texts)]
     schema = pa.schema([(name, pa.string()) for name in names])
+    of_label = [] if label is None else [label] if isinstance(label, str) else list(label)
 
     def batches() -> Iterator[pa.RecordBatch]:
-        for batch in rows.batches([*texts, *([] if label is None else [label])]):
+        for batch in rows.batches([*texts, *of_label]):
             usable: list[list[str]] = []
             for cells, fault in batch:
                 found = [_as_text(cell) for cell in cells[: len(texts)]]
@@ -233,7 +240,8 @@ def _read(rows: InputRows, texts: Sequence[str], label: str | None, folder: str)
                 if reason is None:
                     usable.append([text or "" for text in found])
                     if label is not None:
-                        labels.append(cells[-1])
+                        values = dict(zip(of_label, cells[len(texts) :], strict=True))
+                        labels.append(values[label] if isinstance(label, str) else values)
             yield pa.RecordBatch.from_pydict(
                 {name: [row[index] for row in usable] for index, name in enumerate(names)}, schema=schema
             )

@@ -37,7 +37,7 @@ def export_onnx(bundle: Bundle, path: Path | str, *, optimize: bool = False) -> 
 
     Inputs are int64 ``(batch, length)``, of any batch and any length up to the encoder's: ``input_ids``,
     ``attention_mask`` and, where the bundle's tokenizer gives them, ``token_type_ids``. Padding comes
-    after the tokens. The output is ``logits``, float32 ``(batch, num_labels)``.
+    after the tokens. The output is ``logits``, float32 ``(batch, num_labels)``; of a regression, numbers in the file's unit.
 
     Args:
         bundle: the model to export; it is not changed.
@@ -120,7 +120,7 @@ def _write(bundle: Bundle, path: Path, optimize: bool) -> None:
     names = _input_names(bundle)
     axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length")}
     program = torch.onnx.export(
-        PaddedClassifier(bundle.classifier, ort_attention=optimize).eval(),
+        _padded(bundle, ort_attention=optimize),
         tuple(_example()[name] for name in names),
         input_names=names,
         output_names=["logits"],
@@ -149,6 +149,11 @@ def _write(bundle: Bundle, path: Path, optimize: bool) -> None:
     optimized.save_model_to_file(str(path))
 
 
+def _padded(bundle: Bundle, *, ort_attention: bool = False) -> PaddedClassifier:
+    scale = bundle.task.output_scale()
+    return PaddedClassifier(bundle.classifier, ort_attention=ort_attention, output_scale=scale).eval()
+
+
 def _try(bundle: Bundle, path: Path) -> None:
     """Export a model whose family isn't in the table; refuse it if the graph's logits differ from the model's."""
     import onnxruntime
@@ -159,7 +164,7 @@ def _try(bundle: Bundle, path: Path) -> None:
     mask[1, 5:] = 0
     inputs = dict(zip(_input_names(bundle), (ids, mask, torch.zeros_like(ids)), strict=False))
     with torch.no_grad():
-        expected = PaddedClassifier(bundle.classifier).eval()(**inputs)
+        expected = _padded(bundle)(**inputs)
     try:
         _write(bundle, path, optimize=False)
         session = onnxruntime.InferenceSession(str(path))

@@ -20,7 +20,7 @@ def compute_outputs(
     max_tokens: int = 2048,
     device: torch.device | str = "cpu",
 ) -> np.ndarray:
-    """Return ``(num_rows, num_labels)`` float32, the input of ``task.decode``, in the order of the rows.
+    """Return ``(num_rows, num_labels)``, the input of ``task.decode``, in the order of the rows.
 
     Args:
         classifier: the model; it is moved to ``device`` and set to evaluation mode.
@@ -44,10 +44,11 @@ def compute_outputs_and_logits(
     max_tokens: int = 2048,
     device: torch.device | str = "cpu",
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the outputs of ``compute_outputs``, and logits of the same shape, from which metrics are computed."""
+    """Return the outputs of ``compute_outputs``, and ``(num_rows, num_labels)`` float32 logits, for metrics."""
     classifier = classifier.to(device).eval()
-    outputs = np.empty((len(split), classifier.num_labels), dtype=np.float32)
-    all_logits = np.empty_like(outputs)
+    all_logits = np.empty((len(split), classifier.num_labels), dtype=np.float32)
+    outputs = task.outputs(torch.from_numpy(all_logits[:0])).numpy()  # their width and type
+    outputs = np.empty((len(split), *outputs.shape[1:]), dtype=outputs.dtype)
     with torch.inference_mode():
         for rows in SortedBatches(split.lengths, batch_size, max_tokens):
             logits = classifier(split[rows].to(device))

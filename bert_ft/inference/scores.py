@@ -12,7 +12,8 @@ import pyarrow as pa
 import torch
 
 from bert_ft.data.raw_splits import boolean_name
-from bert_ft.data.targets import is_missing
+from bert_ft.data.row_validation import Columns
+from bert_ft.data.targets import cell_reader, is_missing
 from bert_ft.errors import DataError
 from bert_ft.tasks.task import Task
 
@@ -55,26 +56,24 @@ def score(task: Task, labels: Sequence[Any], logits: np.ndarray) -> Scores:
 
     Args:
         task: the fitted task.
-        labels: each row's label as in the file.
+        labels: each row's label as in the file; of several columns, a mapping of their names.
         logits: ``(num_rows, num_labels)``.
     """
     targets: dict[str, np.ndarray | None] = {}  # None: an unknown label
     known: list[int] = []
     unknown: Counter[str] = Counter()
     num_unlabeled = 0
+    none_given = all(map(_is_missing, labels))  # an empty text may be a label: that of a row without any
     for row, label in enumerate(labels):
-        if is_missing(label):
-            num_unlabeled += 1
-            continue
         key = f"{type(label).__name__} {label!r}"
         if key not in targets:
-            target = _target(task, label)
-            # a csv file of pandas has True where the labels of training became true
-            targets[key] = _target(task, boolean_name(label)) if target is None else target
-        if targets[key] is None:
-            unknown[str(label)] += 1
-        else:
+            targets[key] = None if none_given else _target(task, label)
+        if targets[key] is not None:
             known.append(row)
+        elif _is_missing(label):
+            num_unlabeled += 1
+        else:
+            unknown[str(label)] += 1
     if not known:
         return Scores({}, 0, unknown, num_unlabeled)
     keys = (f"{type(labels[row]).__name__} {labels[row]!r}" for row in known)
@@ -83,10 +82,25 @@ def score(task: Task, labels: Sequence[Any], logits: np.ndarray) -> Scores:
     return Scores(values, len(known), unknown, num_unlabeled)
 
 
+def _is_missing(label: Any) -> bool:
+    return all(map(is_missing, label.values())) if isinstance(label, dict) else is_missing(label)
+
+
 def _target(task: Task, label: Any) -> np.ndarray | None:
     """Return the label as the task encodes it, ``(1, ...)``, or ``None`` if the task doesn't know it."""
+    target = _encoded(task, label)
+    # a csv file of pandas has True where the labels of training became true
+    return _encoded(task, boolean_name(label)) if target is None and isinstance(label, str) else target
+
+
+def _encoded(task: Task, label: Any) -> np.ndarray | None:
     try:
-        stored = task.reader.read(label, "the label")
-        return task.encode(pa.chunked_array([pa.array([stored], task.reader.stored_type)]))
+        columns = Columns("", label=tuple(label) if isinstance(label, dict) else "label", labels=task.reader)
+        if isinstance(label, dict):
+            cell = cell_reader(task.reader, list(label))
+            stored = {name: cell.read(value, "the label") for name, value in label.items()}
+        else:
+            stored = task.reader.read(label, "the label")
+        return task.encode(pa.chunked_array([pa.array([stored], columns.label_type)]))
     except (DataError, pa.ArrowException):
         return None

@@ -29,6 +29,7 @@ from bert_ft.atomic_file import follow_umask
 from bert_ft.compat.transformers import attention_of, class_of
 from bert_ft.data.git_lfs import refuse_pointers
 from bert_ft.data.model_config import read_config, write_own_config
+from bert_ft.data.targets import LabelNames, label_names
 from bert_ft.data.tokenization import load_tokenizer
 from bert_ft.errors import CheckpointError
 from bert_ft.kernels.linear import replace_linear
@@ -37,6 +38,7 @@ from bert_ft.models.classifier import Classifier, LinearClassifier, ResidualClas
 from bert_ft.models.encoder import empty_encoder, empty_sequence_classifier
 from bert_ft.models.half_precision import mend_half_precision
 from bert_ft.models.inserted import insert_parts, inserted_in
+from bert_ft.models.output_scale import scaled, unscaled
 from bert_ft.models.own_attention import prepare_attention
 from bert_ft.models.specification import FORMAT, find_bundle, read_specification
 from bert_ft.tasks.saved import described, restored
@@ -55,7 +57,7 @@ class Bundle:
         text_column: the text column of the training data.
         text_pair_column: the column of the second text of a pair; ``None`` for single texts.
         training: the run's own record (free form, plain types).
-        label_column: the label column of the training data.
+        label_column: the label column of the training data, or several columns.
     """
 
     classifier: Classifier
@@ -65,7 +67,7 @@ class Bundle:
     text_column: str
     text_pair_column: str | None
     training: dict[str, Any]
-    label_column: str = "label"
+    label_column: LabelNames = "label"
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -83,7 +85,7 @@ def save_bundle(
     text_column: str = "text",
     text_pair_column: str | None = None,
     training: dict[str, Any] | None = None,
-    label_column: str = "label",
+    label_column: LabelNames = "label",
 ) -> Path:
     """Write the folder and return it; files of an earlier bundle in it are overwritten."""
     folder = Path(folder)
@@ -101,6 +103,9 @@ def save_bundle(
         write_own_config(folder, config, type(classifier).__name__)
     tokenizer.save_pretrained(str(folder))
     state = {name: value.detach().cpu().contiguous() for name, value in classifier.saved_state().items()}
+    scale = task.output_scale() if is_stock else None
+    if scale is not None:
+        state = scaled(state, cast(LinearClassifier, classifier), scale)
     save_file(state, folder / layout.WEIGHTS_FILE, metadata={"format": "pt"})
     specification = {
         "format": FORMAT,
@@ -110,10 +115,11 @@ def save_bundle(
         **({"attention": attention} if is_own(attention) else {}),
         **({"inserted": inserted} if inserted else {}),
         "task": described(task),
+        **({"scaled_outputs": True} if scale is not None else {}),
         "max_length": max_length,
         "text_column": text_column,
         "text_pair_column": text_pair_column,
-        "label_column": label_column,
+        "label_column": label_column if isinstance(label_column, str) else list(label_column),
         "training": training or {},
     }
     (folder / layout.SPECIFICATION_FILE).write_text(
@@ -151,8 +157,10 @@ def load_bundle(folder: Path | str, trust: Sequence[str] = ()) -> Bundle:
         raise CheckpointError(f"bundle={folder}: {error}") from error
     classifier = _empty_classifier(specification, config, trust)
     try:
+        if specification.get("scaled_outputs") and (scale := task.output_scale()) is not None:
+            state = unscaled(state, cast(LinearClassifier, classifier), scale)
         classifier.load_saved_state(state)
-    except RuntimeError as error:
+    except (RuntimeError, KeyError) as error:
         raise CheckpointError(
             f"bundle={folder}: {layout.WEIGHTS_FILE} doesn't fit {layout.SPECIFICATION_FILE}: {error}"
         ) from error
@@ -166,7 +174,7 @@ def load_bundle(folder: Path | str, trust: Sequence[str] = ()) -> Bundle:
         text_column=specification["text_column"],
         text_pair_column=specification["text_pair_column"],
         training=specification["training"],
-        label_column=specification["label_column"],
+        label_column=label_names(specification["label_column"]) or "label",
     )
 
 

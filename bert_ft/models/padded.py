@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -29,11 +30,22 @@ class PaddedClassifier(nn.Module):
     """Computes the logits of ``classifier`` for padded batches: a copy of its weights in transformers' padded encoder.
 
     With ``ort_attention`` the attention is one operator of ONNX Runtime, for families that support it. Such a module can
-    be exported, but not run.
+    be exported, but not run. ``output_scale`` brings the logits into another unit (``Task.output_scale``).
     """
 
-    def __init__(self, classifier: Classifier, *, ort_attention: bool = False) -> None:
+    def __init__(
+        self,
+        classifier: Classifier,
+        *,
+        ort_attention: bool = False,
+        output_scale: tuple[Sequence[float], Sequence[float]] | None = None,
+    ) -> None:
         super().__init__()
+        factor, shift = output_scale or (None, None)
+        self.factor: Tensor | None
+        self.shift: Tensor | None
+        self.register_buffer("factor", None if factor is None else torch.tensor(list(factor)))
+        self.register_buffer("shift", None if shift is None else torch.tensor(list(shift)))
         self.ort_attention = ort_attention
         self.classifier: Any = _padded(classifier, ORT_ATTENTION if ort_attention else "eager")
         self.num_layers = getattr(classifier, "pooling_layers", 1)
@@ -53,7 +65,8 @@ class PaddedClassifier(nn.Module):
             output.hidden_states[-self.num_layers :] if self.num_layers > 1 else [output.last_hidden_state]
         )
         features = pool_padded(self.classifier.pooling, mean_of_layers(layers), attention_mask)
-        return self.classifier.logits(features)
+        logits = self.classifier.logits(features)
+        return logits if self.factor is None or self.shift is None else logits * self.factor + self.shift
 
 
 def _padded(classifier: Classifier, attn_implementation: str) -> Classifier:

@@ -38,7 +38,7 @@ def contrastive_loss(
     Args:
         anchors: ``(num_anchors, hidden_size)``.
         candidates: ``(num_candidates, hidden_size)``.
-        positive: ``(num_anchors, num_candidates)`` bool.
+        positive: ``(num_anchors, num_candidates)`` bool, or their weights in the mean over an anchor's positives, 0 for negatives.
         ignored: ``(num_anchors, num_candidates)`` bool, neither positive nor negative.
         temperature: divisor of the similarities.
     """
@@ -47,10 +47,14 @@ def contrastive_loss(
         similarity = anchors @ candidates.T / temperature
     # with -inf, a batch of one row would compute a NaN, at which detect_anomaly stops
     log_probs = similarity.masked_fill(ignored, torch.finfo(similarity.dtype).min).log_softmax(-1)
-    positive = positive & ~ignored
-    num_positives = positive.sum(-1)
-    per_anchor = -log_probs.masked_fill(~positive, 0).sum(-1) / num_positives.clamp(min=1)
-    return per_anchor.sum() / (num_positives > 0).sum().clamp(min=1)
+    weights = positive.masked_fill(ignored, 0)
+    log_probs = log_probs.masked_fill(weights == 0, 0)
+    total = weights.sum(-1)
+    if positive.is_floating_point():
+        per_anchor = -(log_probs * weights).sum(-1) / total.clamp(min=torch.finfo(weights.dtype).tiny)
+    else:
+        per_anchor = -log_probs.sum(-1) / total.clamp(min=1)
+    return per_anchor.sum() / (total > 0).sum().clamp(min=1)
 
 
 def simcse_loss(
@@ -94,7 +98,7 @@ def supervised_loss(
 
     Args:
         labels: ``(batch, ...)``, the texts' targets.
-        same_label: maps ``num`` and ``num_others`` targets to ``(num, num_others)`` bool: which pairs are positives.
+        same_label: maps ``num`` and ``num_others`` targets to ``(num, num_others)``: which pairs are positives, or their weights.
     """
     views, labels, texts = torch.cat([first, second]), torch.cat([labels, labels]), texts.repeat(2)
     candidates, all_labels, all_texts = (
@@ -102,7 +106,7 @@ def supervised_loss(
     )
     itself = _own_rows(len(views), len(all_labels), views.device)
     positive = same_label(labels, all_labels)
-    is_copy = (texts[:, None] == all_texts) & ~positive
+    is_copy = (texts[:, None] == all_texts) & (positive == 0)
     return contrastive_loss(views, candidates, positive, itself | is_copy, temperature)
 
 

@@ -5,6 +5,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +49,7 @@ class RowLoss(nn.Module, ABC):
 class ClassificationLoss(KeepsFloat32, RowLoss):
     """Mean of the rows' losses, each weighted by its label's class weight (1 without class weights)."""
 
+    target_kind: ClassVar[str] = "classes"
     class_weights: Tensor | None
     # training in 16 bits converts the module, which would round them
     in_float32 = ("class_weights",)
@@ -117,7 +119,7 @@ class Focal(ClassificationLoss):
 class SupervisedContrastive(nn.Module):
     """Pull features of the same label together and push others apart; see ``contrastive_loss``.
 
-    ``forward`` takes ``features (batch, hidden_size)`` and ``same_label (batch, batch)``.
+    ``forward`` takes ``features (batch, hidden_size)`` and ``same_label (batch, batch)``, bool or weights.
     """
 
     def __init__(self, temperature: float = 0.1) -> None:

@@ -18,7 +18,7 @@ Content = TypeVar("Content")
 
 # kind → what each of its files, or each row of it, must hold
 NEEDED = {
-    layout.VALIDATION_ROWS: {"logits", "labels", "rows", "names", "confusion", "num_rows"},
+    layout.VALIDATION_ROWS: {"logits", "labels", "rows", "names", "num_rows"},
     layout.VECTORS: {"vectors", "labels", "predictions", "rows", "names"},
     layout.ATTENTION_MAPS: {"entropy", "distance", "on_first", "on_last", "on_self"},
     layout.TOP_LOSSES: {"row", "text", "label", "prediction", "probability", "loss"},

@@ -8,7 +8,9 @@ from typing import Any
 from bert_ft.drawing.style import png
 from bert_ft.reporting import (
     attention_pictures,
+    label_set_report,
     layer_pictures,
+    number_report,
     pretraining_pictures,
     representation_pictures,
     training_pictures,
@@ -51,6 +53,8 @@ def plot_specs_of(log: RunLog) -> dict[str, list[PlotSpec[RunLog]]]:
         "Training": training,
         **layers,
         "Validation": list(validation_pictures.PLOTS),
+        "Label sets": list(label_set_report.PLOTS),
+        "Numbers": list(number_report.plots_of(log)),
         "Representations": list(representation_pictures.PLOTS),
         "Attention": [*attention_pictures.PLOTS, *attention_pictures.text_plots(log)],
     }

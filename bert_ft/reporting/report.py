@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 
 from bert_ft import layout
-from bert_ft.reporting import html, run_tables, validation_tables
+from bert_ft.reporting import html, label_set_report, number_report, run_tables, validation_tables
 from bert_ft.reporting.command import repeat_command, working_folder
 from bert_ft.reporting.html import Page, Section, table_or_reason
 from bert_ft.reporting.monitor_files import Snapshot
@@ -23,13 +23,25 @@ TABLES: dict[str, list[tuple[str, Callable[[RunLog], Table]]]] = {
         ("Scores by class", validation_tables.scores_by_class),
         ("Highest losses", validation_tables.top_losses),
     ],
+    "Label sets": [
+        ("Scores by label", label_set_report.scores_by_label),
+        ("Thresholds", label_set_report.thresholds),
+        ("Most frequent confusions", label_set_report.frequent_confusions),
+        ("Highest losses", validation_tables.top_losses),
+    ],
+    "Numbers": [
+        ("Scores by target", number_report.scores_by_target),
+        ("Highest losses", validation_tables.top_losses),
+    ],
     "Data": [("Splits", run_tables.splits), ("Labels", run_tables.label_counts)],
     "Environment": [("Machine and versions", run_tables.environment)],
     "Logged values": [("Everything that was logged", run_tables.all_scalars)],
 }
 STAGE_SECTIONS = ("Pre-training",)
-LABEL_SECTIONS = ("Validation", "Data")  # a standalone stage has none
-TASK_SECTIONS = ("Validation", "Representations")  # shown if the task lists them
+VALIDATION_SECTIONS = ("Validation", "Label sets", "Numbers")  # of one task each
+LABEL_SECTIONS = (*VALIDATION_SECTIONS, "Data")  # a standalone stage has none
+TASK_SECTIONS = (*VALIDATION_SECTIONS, "Representations")  # shown if the task lists them
+EARLIER_TASK = {"report_sections": ("Validation", "Representations")}  # of runs that didn't record theirs
 
 
 def write_report(folder: Path) -> Path:
@@ -47,7 +59,7 @@ def write_page(log: RunLog) -> Path:
 def _sections(log: RunLog) -> Iterator[Section]:
     plots = plot_specs_of(log)
     for title in dict.fromkeys([*plots, *TABLES]):
-        if title in TASK_SECTIONS and log.task is not None and title not in log.task["report_sections"]:
+        if title in TASK_SECTIONS and title not in (log.task or EARLIER_TASK)["report_sections"]:
             continue
         if title not in plots and title in (
             STAGE_SECTIONS if log.stage is None else LABEL_SECTIONS if log.is_stage else ()
@@ -61,7 +73,7 @@ def _sections(log: RunLog) -> Iterator[Section]:
 def _note(title: str, log: RunLog) -> str:
     """Return a note on the weights that a section shows, if it shows a single step."""
     snapshots: dict[str, Snapshot | None] = {
-        "Validation": log.validation or log.top_losses,
+        **dict.fromkeys(VALIDATION_SECTIONS, log.validation or log.top_losses),
         "Representations": log.representations,
         "Attention": log.attention,
     }
@@ -72,7 +84,7 @@ def _note(title: str, log: RunLog) -> str:
     if not snapshot.is_kept and log.metrics is not None:
         which += ", not the kept checkpoint"
     note = f"Pictures and tables of a single step show step {snapshot.step:,}: {which}."
-    if title == "Validation" and log.validation is not None:
+    if title in VALIDATION_SECTIONS and log.validation is not None:
         saved, whole = len(log.validation.content["rows"]), int(log.validation.content["num_rows"])
         if saved < whole:
             note += f" Confidence and calibration use {saved:,} of {whole:,} rows, evenly spaced."

@@ -41,6 +41,8 @@ def results(log: RunLog) -> Table:
     if log.metrics is None:
         raise NotLogged("the run wrote no metrics.json")
     splits = {"validation": log.metrics.get("val") or {}, "test": log.metrics.get("test") or {}}
+    for name, values in (log.metrics.get("baseline") or {}).items():
+        splits[f"{layout.WITHOUT_TEXT} ({name})"] = values
     names = list(dict.fromkeys(name for values in splits.values() for name in values))
     rows = [
         [Cell(split), *(number(values.get(name)) for name in names)]

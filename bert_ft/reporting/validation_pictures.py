@@ -44,6 +44,8 @@ def outputs_of(log: RunLog) -> Outputs:
     if log.validation is None:
         raise NotLogged("no monitor/validation_<step>.npz was kept (monitor confidence)")
     arrays = log.validation.content
+    if "confusion" not in arrays:
+        raise NotLogged("the validation file has no confusion matrix")
     finite = np.isfinite(arrays["logits"]).all(axis=1)
     if not finite.any():
         raise NotLogged("no validation row has finite logits")

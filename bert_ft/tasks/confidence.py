@@ -16,30 +16,51 @@ if TYPE_CHECKING:
 
 
 @runtime_checkable
-class JudgesConfidence(Protocol):
-    """Methods that monitors of predictions need from a task with one class per row.
+class JudgesRows(Protocol):
+    """Methods that the monitor of confidence needs from a task.
 
-    ``logits`` are ``(rows, classes)`` and finite, ``labels`` ``(rows,)`` class ids.
+    ``logits`` are ``(rows, num_labels)`` and finite, ``labels`` the task's targets.
     """
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the classes, in the order of the logits."""
+        """Names of the outputs, in the order of the logits."""
+
+    def describe(self, target: Any) -> str:
+        """Return one row's target for tables."""
+
+    def outputs(self, logits: Tensor) -> Tensor:
+        """Return what ``decode`` takes."""
+
+    def decode(self, outputs: np.ndarray) -> dict[str, Any]:
+        """Return the prediction of each row; the first entry is shown."""
+
+    def row_losses(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss of each row, ``(rows,)``; for classes minus the log-probability of its label."""
+
+    def confidence(self, logits: Tensor, labels: Tensor, num_bins: int) -> dict[str, float]:
+        """Return tag → scalar: calibration with ``num_bins`` equal bins, and each label's scores unless they are 0 / 0."""
+
+    def arrays(self, logits: Tensor, labels: Tensor) -> dict[str, np.ndarray]:
+        """Return what the report needs besides logits and labels, by name."""
+
+
+@runtime_checkable
+class JudgesConfidence(JudgesRows, Protocol):
+    """The same for a task whose rows have one class each: ``labels`` are ``(rows,)`` class ids."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes."""
+
+    def class_logits(self, logits: Tensor) -> Tensor:
+        """Return logits of the classes, ``(rows, classes)``, from those of the outputs."""
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Return the probability of each class, ``(rows, classes)``, in the dtype of the logits."""
 
     def predicted(self, logits: Any) -> Any:
         """Return the class id of each row, ``(rows,)``, for a tensor or an array."""
-
-    def row_losses(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return minus the log-probability of each row's label, ``(rows,)``."""
-
-    def confusion(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the number of rows by label and prediction, ``(classes, classes)``."""
-
-    def confidence(self, logits: Tensor, labels: Tensor, num_bins: int) -> dict[str, float]:
-        """Return tag → scalar: calibration with ``num_bins`` equal bins, and each class's scores unless they are 0 / 0."""
 
 
 def confusion_counts(predictions: Tensor, labels: Tensor, num_classes: int) -> Tensor:
@@ -72,7 +93,7 @@ def class_scores(counts: NDArray[np.int64]) -> ClassScores:
 def confidence_scores(
     logits: Tensor, predictions: Tensor, labels: Tensor, names: Sequence[str], num_bins: int
 ) -> dict[str, float]:
-    """Return tag → scalar; see ``JudgesConfidence.confidence``."""
+    """Return tag → scalar; see ``JudgesRows.confidence``."""
     from bert_ft.nn.confidence import brier_score, right_and_wrong
 
     probabilities = logits.softmax(1)

@@ -1,4 +1,4 @@
-"""Warnings about label columns that don't look like one class per row from a short list."""
+"""Labels that don't look like one class per row from a short list, and the task for them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,34 @@ _SHOWN = 5
 _SEPARATORS = (";", "|", ",", "/")
 _RARE = 0.1  # share of the rows
 _RARE_TO_MAJORITY = 0.2
+_MANY_NUMBERS = 10  # different ones, from which on they aren't taken for classes if ...
+_ROWS_OF_A_NUMBER = 4  # ... each has fewer rows than this, on the average ...
+_ROWS_OF_A_DECIMAL = 10  # ... or, with decimals, than this
+_MANY_DECIMALS = 20  # different ones that aren't taken for classes, with any number of rows
 _WHOLE_NUMBERS = 5  # classes that are whole numbers, from which on they may be counts or grades
 
+ACCEPT = "task.accept=true takes each of them as a class"
+SCORES = "task=regression (numbers), or task=ordinal 'task.order=[…]' (grades, from the lowest)"
+
 Counts = Mapping[str, int | float]
+
+
+def refused_look(counts: Counts) -> str | None:
+    """Return why labels (name → number of rows) aren't taken for classes, with the task to type; ``None`` if they may be."""
+    names, total = list(counts), sum(counts.values())
+    numbers = _numbers(names)
+    if numbers is not None and len(numbers) >= _MANY_NUMBERS:
+        are_whole = all(value.is_integer() for value in numbers)
+        needed = (_ROWS_OF_A_NUMBER if are_whole else _ROWS_OF_A_DECIMAL) * len(numbers)
+        if total < needed or (not are_whole and len(numbers) >= _MANY_DECIMALS):
+            return (
+                f"the labels are {len(numbers)} different {'whole numbers' if are_whole else 'decimals'} in {total:,} rows, which "
+                f"look like scores rather than classes; type {SCORES}; {ACCEPT}"
+            )
+    listed = [name for name in names if name[0] == "[" and name[-1] == "]"]
+    if 2 * len(listed) > len(names):
+        return f"labels such as {listed[0]} are lists of labels; type task=multi_label; {ACCEPT}"
+    return None
 
 
 def look_of(names: Sequence[str]) -> str | None:
@@ -25,26 +50,32 @@ def look_of(names: Sequence[str]) -> str | None:
         low, high = (f"{value:g}" for value in (min(numbers), max(numbers)))
         if any("." in name or "e" in name.lower() for name in names) and len(names) > 2:
             return (
-                f"the labels are {len(names)} different decimals from {low} to {high}, which look like "
-                "scores (regression); here each of them is a class of its own"
+                f"the labels are {len(names)} different decimals from {low} to {high}, which look like scores; here each "
+                f"of them is a class of its own. For scores type {SCORES}"
             )
         if len(names) >= _WHOLE_NUMBERS:
             return (
-                f"the labels are {len(names)} whole numbers from {low} to {high}: each is a class of its own here. If they "
-                "are grades or counts, their order isn't used; that would be a regression"
+                f"the labels are {len(names)} whole numbers from {low} to {high}: each is a class of its own here, without "
+                f"order. For grades or counts type {SCORES}"
             )
     several = _joined(names)
     if several is not None:
-        return f"labels such as {several!r} look like several labels for one row; here each combination is a class of its own"
+        return (
+            f"labels such as {several!r} look like several labels for one row; here each combination is a class of its own; "
+            "task=multi_label takes them apart"
+        )
     return None
 
 
-def label_warnings(counts: Mapping[str, Counts], set_aside: Collection[str]) -> Iterator[str]:
+def label_warnings(
+    counts: Mapping[str, Counts], set_aside: Collection[str], *, accept: bool = False
+) -> Iterator[str]:
     """Yield what may spoil training or its score: counts by split, then by class.
 
     Args:
         counts: split → class → rows; ``train`` is among them.
         set_aside: splits that were cut from the training rows.
+        accept: whether classes are meant, whatever they look like.
     """
     train = counts["train"]
     total = sum(train.values())
@@ -52,12 +83,12 @@ def label_warnings(counts: Mapping[str, Counts], set_aside: Collection[str]) -> 
         yield (
             f"{len(train):,} classes for {total:,} rows: is that the label? Set data.label_column to the column that has it"
         )
-    if (look := look_of(list(train))) is not None:
+    if not accept and (look := look_of(list(train))) is not None:
         yield look
-    yield from _alike(train)
+    yield from alike(train)
     yield from _rare(train, total)
     if "validation" in counts:
-        yield from _few(counts, "validation" in set_aside)
+        yield from few_rows(counts, "validation" in set_aside)
 
 
 def _numbers(names: Sequence[str]) -> list[float] | None:
@@ -80,7 +111,8 @@ def _joined(names: Sequence[str]) -> str | None:
     return None
 
 
-def _alike(train: Counts) -> Iterator[str]:
+def alike(train: Counts) -> Iterator[str]:
+    """Yield a warning for each group of labels that differ by case or white space only."""
     groups: dict[str, list[str]] = defaultdict(list)
     for name in train:
         groups["".join(name.casefold().split())].append(name)
@@ -104,7 +136,8 @@ def _rare(train: Counts, total: float) -> Iterator[str]:
         )
 
 
-def _few(counts: Mapping[str, Counts], is_set_aside: bool) -> Iterator[str]:
+def few_rows(counts: Mapping[str, Counts], is_set_aside: bool) -> Iterator[str]:
+    """Yield a warning for labels that have few validation rows."""
     few = [name for name, count in counts["validation"].items() if 0 < count < LEAST_VALIDATION_ROWS]
     if not few:
         return

@@ -7,12 +7,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bert_ft.errors import CheckpointError, ConfigError
+from bert_ft.tasks.multi_label import MultiLabel
+from bert_ft.tasks.ordinal import Ordinal
+from bert_ft.tasks.regression import Regression
 from bert_ft.tasks.single_label import SingleLabel
 from bert_ft.tasks.task import OPTIONAL_KEYS, Task
+from bert_ft.tasks.votes import Votes
 from bert_ft.trust import TARGET, is_trusted, refusal
 
 # saved folders use these names: a class may move, but its name here stays
-TASKS: dict[str, type[Task]] = {task.name: task for task in (SingleLabel,)}
+TASKS: dict[str, type[Task]] = {
+    task.name: task for task in (SingleLabel, MultiLabel, Regression, Ordinal, Votes)
+}
 
 
 _REQUIRED = ("name", "objectives", "problem_type", "prediction_columns")  # attributes of each task class

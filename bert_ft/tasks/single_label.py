@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
+from importlib import import_module
+from itertools import compress
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias, cast
 
+from bert_ft.data.targets import LabelReader, LabelTexts
 from bert_ft.errors import ConfigError, DataError
 from bert_ft.tasks.confidence import confidence_scores, confusion_counts
-from bert_ft.tasks.label_looks import label_warnings, look_of
+from bert_ft.tasks.flags import Counts, are_flags, columns_of
+from bert_ft.tasks.label_looks import ACCEPT, label_warnings, look_of, refused_look
 from bert_ft.tasks.task import OPTIONAL_KEYS, Task
 
 if TYPE_CHECKING:
@@ -21,36 +26,90 @@ if TYPE_CHECKING:
 _INTEGER = re.compile(r"0|-?[1-9][0-9]*")
 
 _LISTED = 20  # names in a message
+_COMBINED = "+"  # between the labels of a combination
 
 LabelColumn: TypeAlias = "pa.Array | pa.ChunkedArray | Sequence[str | int]"
 
 
+class ClassTexts(LabelTexts):
+    """Reads a class as a text, or one of several columns of which a row has a 1 in one; refuses lists unless ``accept``."""
+
+    cell: ClassVar[LabelReader] = Counts()
+
+    def __init__(self, *, accept: bool = False) -> None:
+        self.accept = accept
+
+    def read(self, value: Any, place: str, class_names: Sequence[str] | None = None) -> str:
+        """See ``LabelReader.read``."""
+        if not isinstance(value, list | tuple):
+            return super().read(value, place, class_names)
+        if not self.accept:
+            raise DataError(f"{place}: {value} is a list of labels; type task=multi_label; {ACCEPT}")
+        return json.dumps(value, ensure_ascii=False)
+
+
 @dataclass(frozen=True)
 class SingleLabel(Task):
-    """Targets are class ids, ``(num_rows,)`` int64: class ``i`` is called ``names[i]``, fixed from the training rows."""
+    """Targets are class ids, ``(num_rows,)`` int64: class ``i`` is called ``names[i]``, fixed from the training rows.
+
+    Attributes:
+        accept: take labels for classes that look like scores or lists of labels.
+    """
+
+    accept: bool = False
 
     name: ClassVar[str] = "single_label"
     objectives: ClassVar[Mapping[str, str]] = {"accuracy": "max", "f1_macro": "max", "loss": "min"}
     problem_type: ClassVar[str] = "single_label_classification"
     prediction_columns: ClassVar[tuple[str, ...]] = ("prediction", "probability")
     supports: ClassVar[frozenset[str]] = frozenset(OPTIONAL_KEYS)
-    has_classes: ClassVar[bool] = True
+    target_kind: ClassVar[str] = "classes"
+    default_loss: ClassVar[str] = "cross_entropy"
     report_sections: ClassVar[tuple[str, ...]] = ("Validation", "Representations")
     loss_unit: ClassVar[str] = "nats"
+
+    @property
+    def reader(self) -> LabelReader:
+        """How a source reads labels: as texts, or as a 0/1 column for each class."""
+        return ClassTexts(accept=self.accept)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the constructor's arguments without ``accept``, which is about training rows only."""
+        return {name: value for name, value in super().settings().items() if name != "accept"}
 
     def fitted(self, labels: LabelColumn, origin: str = "train") -> Self:
         """Return the task with the names in ``labels``, sorted: as numbers if all are integers, else as text.
 
         Raises:
-            DataError: there is only one class.
+            DataError: there is only one class, or the labels are for another task.
         """
         import pyarrow.compute as pc
 
-        names = [str(name) for name in pc.unique(_as_strings(labels)).to_pylist()]
+        if are_flags(labels) and (soft := self._of_votes(labels, origin)) is not None:
+            return soft
+        if are_flags(labels) and not self.accept:
+            _check_one_each(labels, origin)
+        counted = pc.value_counts(_as_strings(labels)).to_pylist()
+        names = [str(each["values"]) for each in counted]
+        look = refused_look({str(each["values"]): each["counts"] for each in counted})
+        if look is not None and not self.accept:
+            raise DataError(f"{origin}: {look}")
         if len(names) < 2:
             raise DataError(f"{origin}: all labels are {names[0]!r}; a classifier needs two classes or more")
-        as_numbers = all(_INTEGER.fullmatch(name) for name in names)
-        return replace(self, names=tuple(sorted(names, key=int if as_numbers else None)))
+        return replace(self, names=sorted_names(names))
+
+    def _of_votes(self, labels: Any, origin: str) -> Self | None:
+        """Return the task of soft labels if a column has another number than 0 and 1."""
+        import numpy as np
+
+        # by name, since that module derives its class from this one
+        votes_task = import_module("bert_ft.tasks.votes").Votes
+        names, votes = columns_of(labels)
+        if np.isin(votes, (0, 1)).all():
+            return None
+        if len(names) < 2:
+            raise DataError(f"{origin}: votes need a column for each class; data.label_column names one")
+        return cast(Self, votes_task(tuple(names)))
 
     def encode(self, labels: LabelColumn, *, origin: str = "", rows: np.ndarray | None = None) -> np.ndarray:
         """Return ``(num_rows,)`` int64 class ids; see ``Task.encode``.
@@ -71,7 +130,7 @@ class SingleLabel(Task):
             row = index + 1 if rows is None else int(rows[index])
             raise DataError(
                 f"{origin}, row {row}: label {strings[index].as_py()!r} doesn't occur in the training rows; "
-                f"known are {_listed(self.names)}"
+                f"known are {listed(self.names)}"
             )
         return ids
 
@@ -100,7 +159,7 @@ class SingleLabel(Task):
         self, summaries: Mapping[str, Mapping[str, int | float]], set_aside: Collection[str]
     ) -> Iterator[str]:
         """Yield a warning if the labels don't look like one class per row, and for rare classes."""
-        return label_warnings(summaries, set_aside)
+        return label_warnings(summaries, set_aside, accept=self.accept)
 
     def plain_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Return the mean cross entropy in nats."""
@@ -151,6 +210,15 @@ class SingleLabel(Task):
 
         return symmetric_kl(logits, others)
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the outputs."""
+        return self.names
+
+    def class_logits(self, logits: Tensor) -> Tensor:
+        """Return the logits as they are."""
+        return logits
+
     def probabilities(self, logits: Tensor) -> Tensor:
         """Return the probability of each class, ``(rows, classes)``, in the dtype of the logits."""
         return logits.softmax(1)
@@ -165,12 +233,12 @@ class SingleLabel(Task):
 
         return cross_entropy(logits, labels, reduction="none")
 
-    def confusion(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the number of rows by label and prediction, ``(classes, classes)``."""
-        return confusion_counts(self.predicted(logits), labels, len(self.names))
+    def arrays(self, logits: Tensor, labels: Tensor) -> dict[str, np.ndarray]:
+        """Return ``confusion``, the number of rows by label and prediction, ``(classes, classes)``."""
+        return {"confusion": confusion_counts(self.predicted(logits), labels, len(self.names)).numpy()}
 
     def confidence(self, logits: Tensor, labels: Tensor, num_bins: int) -> dict[str, float]:
-        """Return tag → scalar; see ``JudgesConfidence.confidence``."""
+        """Return tag → scalar; see ``JudgesRows.confidence``."""
         return confidence_scores(logits, self.predicted(logits), labels, self.names, num_bins)
 
     def outputs(self, logits: Tensor) -> Tensor:
@@ -189,7 +257,30 @@ class SingleLabel(Task):
         return {f"probability_{name}": outputs[:, index] for index, name in enumerate(self.names)}
 
 
-def _listed(names: Sequence[str]) -> str:
+def _check_one_each(labels: Any, origin: str) -> None:
+    """Refuse columns of which a row has none or several."""
+    import numpy as np
+
+    names, values = columns_of(labels)
+    others = np.flatnonzero(values.sum(axis=1) != 1)
+    if len(others):
+        columns = ",".join(names)
+        raise DataError(
+            f"{origin}: {len(others):,} of {len(values):,} rows (the first is row {others[0] + 1}) have none or several of the "
+            f"labels {', '.join(names)}; type task=multi_label 'data.label_column=[{columns}]'; task.accept=true takes each "
+            "combination as a class"
+        )
+
+
+def sorted_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Return names sorted, as numbers if all are integers, else as texts."""
+    names = list(names)
+    as_numbers = all(_INTEGER.fullmatch(name) for name in names)
+    return tuple(sorted(names, key=int if as_numbers else None))
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return known labels for a message; of many, the first."""
     if len(names) <= _LISTED:
         return ", ".join(names)
     look = look_of(names)
@@ -200,6 +291,9 @@ def _listed(names: Sequence[str]) -> str:
 def _as_strings(values: LabelColumn) -> pa.Array | pa.ChunkedArray:
     import pyarrow as pa
 
+    if are_flags(values):
+        names, flags = columns_of(cast("pa.ChunkedArray", values))
+        return pa.array([_COMBINED.join(compress(names, row)) or "none" for row in flags.tolist()])
     if not isinstance(values, pa.Array | pa.ChunkedArray):
         values = pa.array(values)
     return values.cast(pa.string())

@@ -46,7 +46,9 @@ class Task(ABC):
         problem_type: the entry of that name in ``config.json``.
         prediction_columns: columns that prediction adds to a file.
         supports: the ``OPTIONAL_KEYS`` that this task supports.
-        has_classes: whether each row has one class, as the losses of ``bert_ft.nn.losses`` need.
+        target_kind: what the targets are: ``classes`` (one per row), ``label sets``, or others; a loss that names another
+            ``target_kind`` is refused.
+        default_loss: the loss that a message advises, as in ``conf/loss``.
         report_sections: sections of the report about predictions that apply.
         loss_unit: unit of the plain loss, for axes.
     """
@@ -58,7 +60,8 @@ class Task(ABC):
     problem_type: ClassVar[str]
     prediction_columns: ClassVar[tuple[str, ...]]
     supports: ClassVar[frozenset[str]] = frozenset()
-    has_classes: ClassVar[bool] = False
+    target_kind: ClassVar[str] = "targets of its own"
+    default_loss: ClassVar[str] = "plain"
     report_sections: ClassVar[tuple[str, ...]] = ()
     loss_unit: ClassVar[str] = ""
 
@@ -98,8 +101,15 @@ class Task(ABC):
             DataError: a label isn't valid for this task.
         """
 
+    def notes(self, labels: pa.ChunkedArray, origin: str) -> Iterator[str]:
+        """Yield sentences on how a split's stored labels were read, where a user might not expect it."""
+        return iter(())
+
     def strata(self, targets: np.ndarray) -> np.ndarray:
-        """Return ``(num_rows,)`` int64 from 0: each stratum is spread evenly over the splits; one stratum by default."""
+        """Return what is spread evenly over the splits; by default all rows are alike.
+
+        ``(num_rows,)`` int64 from 0, the stratum of each row, or ``(num_rows, num_labels)`` bool, the labels of each row.
+        """
         import numpy as np
 
         return np.zeros(len(targets), dtype=np.int64)
@@ -109,6 +119,10 @@ class Task(ABC):
         import numpy as np
 
         return np.unique(targets, axis=0, return_inverse=True)[1].reshape(len(targets))
+
+    def class_ids(self, targets: np.ndarray) -> np.ndarray:
+        """Return what monitors compare predictions with, for classes ``(num_rows,)`` int64; -1: the row is left out."""
+        return targets
 
     @abstractmethod
     def describe(self, target: Any) -> str:
@@ -133,6 +147,31 @@ class Task(ABC):
         """
         return iter(())
 
+    def undefined_metrics(self, targets: np.ndarray) -> tuple[str, ...]:
+        """Return the metrics that these targets leave undefined, which can't be an objective; by default none."""
+        return ()
+
+    def baseline(self, targets: np.ndarray) -> dict[str, float]:
+        """Return the metrics of the best prediction that doesn't read the texts, for a split; by default none.
+
+        It is shown beside the scores.
+        """
+        return {}
+
+    def calibrated(
+        self, logits: np.ndarray, targets: np.ndarray
+    ) -> tuple[Self, dict[str, Any], tuple[str, ...]]:
+        """Return the task with what it takes from validation rows, its record for ``metrics.json``, and notes.
+
+        Called with the kept weights' logits if ``is_calibrated``; test, saved folder and predictions have the returned task.
+        """
+        return self, {}, ()
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether ``calibrated`` takes anything; by default not."""
+        return False
+
     def facts(self) -> dict[str, Any]:
         """Return what ``data_report.json`` records about the task."""
         return {
@@ -150,6 +189,13 @@ class Task(ABC):
             "label2id": {name: index for index, name in enumerate(self.names)},
             "problem_type": self.problem_type,
         }
+
+    def output_scale(self) -> tuple[list[float], list[float]] | None:
+        """Return scale and shift that bring each output into the unit of the file; ``None`` if it is in no other.
+
+        An exported graph applies them, and the last layer of a folder that plain transformers loads has them.
+        """
+        return None
 
     def settings(self) -> dict[str, Any]:
         """Return the constructor's arguments except ``names``, for the saved folder."""
@@ -198,7 +244,7 @@ class Task(ABC):
         raise self.unsupported("loss.class_weights", given)
 
     def same_label(self, targets: Tensor, others: Tensor) -> Tensor:
-        """Return ``(batch, num_others)`` bool: which rows a contrastive loss treats as positives."""
+        """Return ``(batch, num_others)``: which rows a contrastive loss treats as positives, as bool or as weights."""
         raise self.unsupported("loss.contrastive_weight", "…")
 
     def divergence(self, logits: Tensor, others: Tensor) -> Tensor:
@@ -208,7 +254,7 @@ class Task(ABC):
     # prediction
 
     def outputs(self, logits: Tensor) -> Tensor:
-        """Return ``(batch, num_labels)`` float32 for ``decode``, e.g. probabilities."""
+        """Return ``(batch, num_labels)`` for ``decode``, e.g. probabilities, in float32 or, where that rounds, float64."""
         return logits.float()
 
     @abstractmethod

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import gc
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from bert_ft import layout
+from bert_ft.data.batching import SortedBatches
+from bert_ft.data.targets import LabelNames
 from bert_ft.models.bundle import save_bundle
 from bert_ft.models.weight_transfer import hand_over
 from bert_ft.training.data_module import TextDataModule
@@ -20,6 +25,8 @@ from bert_ft.training.module import ClassificationModule
 from bert_ft.training.pretraining import Pretraining
 from bert_ft.training.stage import Stage
 from bert_ft.training.summary import print_pretraining
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
@@ -31,7 +38,7 @@ class FineTuning(Stage):
         tests: whether the kept weights are evaluated on the test split.
         settings: the run's settings, for TensorBoard's table of hyper-parameters.
         pretraining: the stage before it.
-        label_column: name of the source's label column.
+        label_column: name of the source's label column, or of several.
         reinit_layers: number of top layers of the pre-trained encoder to reinitialize.
     """
 
@@ -42,7 +49,7 @@ class FineTuning(Stage):
     settings: dict[str, Any] = field(default_factory=dict)
     pretraining: Pretraining | None = None
     reinit_layers: int = 0
-    label_column: str = "label"
+    label_column: LabelNames = "label"
     _pretraining: dict[str, Any] | None = field(default=None, init=False)
 
     def run(self) -> dict[str, Any]:
@@ -82,10 +89,13 @@ class FineTuning(Stage):
         self.seed_all()  # whether the stage was trained or cached
 
     def own_record(self) -> dict[str, Any]:
-        """Evaluate the test split; return its metrics, the labels and the numbers of rows."""
+        """Calibrate the task on the validation split, evaluate the test split; return the record of both."""
+        calibration = self._calibrate()
         pretraining = {} if self._pretraining is None else {"pretraining": self._pretraining}
         return {
             "test": self._test(),
+            **({"baseline": baseline} if (baseline := self._baseline()) else {}),
+            **({"calibration": calibration} if calibration else {}),
             "labels": list(self.module.task.names),
             "rows": {name: len(split) for name, split in self.data.data.splits.items()},
             **pretraining,
@@ -111,6 +121,34 @@ class FineTuning(Stage):
             return None
         self.trainer.test(self.module, self.data, verbose=False)
         return split_metrics(self.trainer.callback_metrics, layout.TEST)
+
+    def _calibrate(self) -> dict[str, Any]:
+        """Let the task choose what it takes from validation rows, with the kept weights; return its record."""
+        task, split = self.module.task, self.data.data.splits.get("validation")
+        if not task.is_calibrated or split is None:
+            return {}
+        module, precision = self.module.eval(), self.trainer.precision_plugin
+        logits = np.empty((len(split), len(task.names)), dtype=np.float32)
+        with torch.inference_mode(), precision.forward_context():
+            for rows in SortedBatches(split.lengths, self.data.eval_batch_size, module.max_tokens):
+                logits[rows] = module(split[rows].to(module.device)).float().cpu().numpy()
+        task, record, notes = task.calibrated(logits, split.known_labels)
+        for note in notes if self.trainer.is_global_zero else ():
+            log.warning("%s", note)
+        module.test_with(task)
+        module.classifier.config.update(record)
+        return record
+
+    def _baseline(self) -> dict[str, dict[str, float]]:
+        """Return the metrics of a prediction that doesn't read the texts, by split."""
+        task, splits = self.module.task, self.data.data.splits
+        used = {layout.VAL: "validation", **({layout.TEST: "test"} if self.tests else {})}
+        found = {
+            prefix.removesuffix("/"): task.baseline(splits[name].known_labels)
+            for prefix, name in used.items()
+            if name in splits
+        }
+        return {name: values for name, values in found.items() if values}
 
     def _log_settings(self, record: Mapping[str, Any]) -> None:
         """Log the run as a row of TensorBoard's table of hyper-parameters."""

@@ -74,8 +74,14 @@ class ClassificationModule(EncoderModule):
         self.objective = objective
         self.max_tokens = max_tokens
         self.frozen_states = frozen_states
+        self._more_metrics = metrics
         self.val_metrics = split_metric_collection(task, layout.VAL, metrics)
         self.test_metrics = split_metric_collection(task, layout.TEST, metrics)
+
+    def test_with(self, task: Task) -> None:
+        """Test, and save, with this task instead of the one of training, as it was calibrated on validation rows."""
+        self.task = task
+        self.test_metrics = split_metric_collection(task, layout.TEST, self._more_metrics).to(self.device)
 
     @property
     def trained(self) -> Classifier:

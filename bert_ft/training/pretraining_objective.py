@@ -22,7 +22,7 @@ from bert_ft.nn.precision import at_least_float32
 
 Piece = TypeVar("Piece")
 Outputs = TypeVar("Outputs", bound=tuple[Tensor, ...])
-SameLabel = Callable[[Tensor, Tensor], Tensor]  # of targets and other targets, (num, num_others) bool
+SameLabel = Callable[[Tensor, Tensor], Tensor]  # of targets and other targets, (num, num_others)
 
 
 @dataclass(frozen=True)

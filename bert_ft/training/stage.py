@@ -37,6 +37,8 @@ RECORD = (
     "val",
     "val_before",
     "test",
+    "baseline",
+    "calibration",
     "weights",
     "objective",
     "checkpoint",

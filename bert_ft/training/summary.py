@@ -84,10 +84,12 @@ def print_result(
         console: console to print to.
     """
     console = console or Console()
+    baseline = record.get("baseline", {})
     splits = {"validation": record["val"], "test": record["test"] or {}}
+    splits |= {f"{layout.WITHOUT_TEXT} ({name})": values for name, values in baseline.items()}
     metrics = dict.fromkeys(name for values in splits.values() for name in values)
     rows = [
-        {"split": name} | {metric: f"{values[metric]:.4f}" for metric in metrics}
+        {"split": name} | {metric: f"{values[metric]:.4f}" if metric in values else "" for metric in metrics}
         for name, values in splits.items()
         if values
     ]

@@ -83,3 +83,13 @@ def test_the_standard_error_of_a_share():
     assert (
         standard_error(float("nan"), 30) == standard_error(-float("inf"), 30) == standard_error(0.5, 0) == 0.0
     )
+
+
+def test_the_standard_error_of_a_correlation():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(20000, 50, generator=generator)
+    y = 0.8 * x + 0.6 * torch.randn(20000, 50, generator=generator)
+    x, y = x - x.mean(1, keepdim=True), y - y.mean(1, keepdim=True)
+    drawn = (x * y).sum(1) / (x.norm(dim=1) * y.norm(dim=1))
+    assert standard_error(0.8, 50, "val/spearman") == pytest.approx(drawn.std().item(), rel=0.05)
+    assert standard_error(0.8, 50, "val/r2") == 0

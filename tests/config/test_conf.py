@@ -172,7 +172,10 @@ BUILT = ("averaging", "loss", "schedule", "unfreezing", "weight_decay_schedule")
 @pytest.mark.parametrize("choice", [choice for choice in CHOICES if choice.split("=")[0] in BUILT])
 def test_every_technique_is_built_with_its_defaults(choice):
     group = choice.split("=")[0]
-    config = compose(choice)
+    tasks = {"huber": "task=regression"} | dict.fromkeys(
+        ("bce", "binary_focal", "asymmetric"), "task=multi_label"
+    )
+    config = compose(*filter(None, [tasks.get(choice.removeprefix("loss="))]), choice)
     if config[group]:
         built = build_loss(config, build_task(config)) if group == "loss" else build(config[group])
         target = config[group]._target_ or "PlainLoss"

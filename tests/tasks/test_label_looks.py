@@ -1,6 +1,8 @@
+import re
+
 import pytest
 
-from bert_ft.tasks.label_looks import label_warnings, look_of
+from bert_ft.tasks.label_looks import label_warnings, look_of, refused_look
 
 
 @pytest.mark.parametrize(
@@ -8,7 +10,8 @@ from bert_ft.tasks.label_looks import label_warnings, look_of
     [
         (
             ["0.8", "3.6", "4.9"],
-            "3 different decimals from 0.8 to 4.9, which look like scores (regression)",
+            "3 different decimals from 0.8 to 4.9, which look like scores; here each of them is a class of its own. "
+            "For scores type task=regression",
         ),
         ([str(i) for i in range(1, 8)], "7 whole numbers from 1 to 7"),
         (["a;b", "a", "b", "c"], "labels such as 'a;b' look like several labels for one row"),
@@ -52,3 +55,33 @@ def test_few_validation_rows():
     )
     (given,) = label_warnings(counts, ())
     assert given.endswith("more rows of these classes would help")
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        (
+            {str(i): 2 for i in range(38)},
+            "38 different whole numbers in 76 rows, .*type task=regression .*task=ordinal",
+        ),
+        ({f"{i}.5": 5 for i in range(10)}, "10 different decimals in 50 rows"),
+        ({f"{i}.5": 500 for i in range(20)}, "20 different decimals"),
+        (
+            {'["a", "b"]': 5, '["a"]': 5, "b": 3},
+            r'labels such as \["a", "b"\] are lists of labels; type task=multi_label',
+        ),
+        ({str(i): 5 for i in range(77)}, None),  # numbers of classes
+        ({f"{i}.5": 50 for i in range(10)}, None),
+        ({"1.0": 12, "2.0": 12, "3.0": 12}, None),
+        ({"0": 1, "1": 1}, None),
+        ({"a;b": 1, "a": 1}, None),
+    ],
+)
+def test_what_stops_the_default_task(counts, said):
+    found = refused_look(counts)
+    assert found is None if said is None else re.search(said, found)
+    assert list(label_warnings({"train": counts}, (), accept=True)) == [
+        each
+        for each in label_warnings({"train": counts}, ())
+        if "type task" not in each and "task=multi_label" not in each
+    ]

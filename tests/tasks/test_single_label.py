@@ -92,3 +92,32 @@ def test_metrics_and_objectives_have_the_same_names():
     expected = log_loss(labels, logits.softmax(1), labels=[0, 1, 2])
     assert float(task.plain_loss(logits, labels)) == pytest.approx(expected)
     assert float(task.row_losses(logits, labels).mean()) == pytest.approx(expected)
+
+
+def flags(**columns):
+    rows = [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
+    return pa.chunked_array([pa.array(rows, pa.struct([(name, pa.float64()) for name in columns]))])
+
+
+def test_columns_with_one_1_each_are_classes():
+    labels = flags(a=[1, 0, 0], b=[0, 1, 0], c=[0, 0, 1])
+    task = SingleLabel().fitted(labels)
+    assert type(task) is SingleLabel
+    assert task.encode(labels).tolist() == [0, 1, 2]
+    several = flags(a=[1, 0, 1], b=[0, 0, 1])
+    with pytest.raises(
+        DataError, match=r"2 of 3 rows \(the first is row 2\).*task=multi_label 'data\.label_column=\[a,b\]'"
+    ):
+        SingleLabel().fitted(several)
+    assert SingleLabel(accept=True).fitted(several).names == ("a", "a+b", "none")
+
+
+def test_lists_and_scores_are_refused_unless_accepted():
+    with pytest.raises(DataError, match=r"row 1, column 'x': .* is a list of labels; type task=multi_label"):
+        SingleLabel().reader.read(["a", "b"], "row 1, column 'x'")
+    assert SingleLabel(accept=True).reader.read(["a", "b"], "") == '["a", "b"]'
+    scores = [f"{i / 7:.3f}" for i in range(30)]
+    with pytest.raises(DataError, match=r"t\.csv: the labels are 30 different decimals in 30 rows"):
+        SingleLabel().fitted(scores, "t.csv")
+    assert len(SingleLabel(accept=True).fitted(scores).names) == 30
+    assert SingleLabel(accept=True).settings() == {}

@@ -17,12 +17,20 @@ from bert_ft import layout
 from bert_ft.config.build.data import prepared_data
 from bert_ft.config.build.pretraining import PretrainingRecipe
 from bert_ft.config.build.stage import Recipe, build_run, build_stage
-from bert_ft.config.build.task import build_loss, build_metrics, build_objective, build_task, check_fitted
+from bert_ft.config.build.task import (
+    build_loss,
+    build_metrics,
+    build_objective,
+    build_task,
+    check_fitted,
+    check_objective,
+)
 from bert_ft.config.build.trainer import precision_of
 from bert_ft.config.check_encoder import check_encoder
 from bert_ft.config.instantiate import build, build_callback, entries
 from bert_ft.data.augmentation import Augmentation, AugmentedSplit
 from bert_ft.data.prepare import PreparedData
+from bert_ft.data.targets import label_names
 from bert_ft.kernels.used_embedding_rows import train_used_rows_only
 from bert_ft.models.classifier import Classifier
 from bert_ft.models.compilation import compile_encoder
@@ -107,6 +115,7 @@ class FineTuningRecipe(Recipe):
         config, train = self.config, self.data.splits["train"]
         task = cast(Task, self.data.task)
         check_fitted(task, train.known_labels, precision_of(config.trainer))
+        check_objective(config, task, self.data.splits["validation"].known_labels)
         objective = build_objective(config, task, train.known_labels)
         classifier = build(config.model)(
             self.inputs.encoder, task.config_entries(), trust=tuple(config.trust)
@@ -155,7 +164,7 @@ class FineTuningRecipe(Recipe):
             settings=_settings(config),
             pretraining=self.pretraining,
             reinit_layers=self.inputs.encoder.reinit_layers,
-            label_column=config.data.get("label_column") or "label",
+            label_column=label_names(config.data.get("label_column")) or "label",
             **parts,
         )
 

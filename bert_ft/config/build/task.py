@@ -18,7 +18,7 @@ from torchmetrics import Metric
 from bert_ft import layout
 from bert_ft.config.instantiate import build, build_kind, entries
 from bert_ft.errors import ConfigError
-from bert_ft.nn.losses import ClassificationLoss, RowLoss
+from bert_ft.nn.losses import RowLoss
 from bert_ft.nn.precision import at_least_float32
 from bert_ft.tasks.saved import described
 from bert_ft.tasks.task import Task
@@ -75,6 +75,21 @@ def check_fitted(task: Task, targets: np.ndarray, precision: Precision) -> None:
         )
 
 
+def check_objective(config: DictConfig, task: Task, targets: np.ndarray) -> None:
+    """Refuse, before training, an objective that isn't defined on the validation rows with these targets.
+
+    Raises:
+        ConfigError: names the objective.
+    """
+    metric = config.objective.metric
+    if metric.removeprefix(layout.VAL) in (undefined := task.undefined_metrics(targets)):
+        others = [name for name in task.objectives if name not in undefined]
+        raise ConfigError(
+            f"objective.metric={metric}: isn't defined on the validation rows, which all have {task.describe(targets[0])}; choose "
+            f"another, e.g. objective.metric={layout.VAL}{others[0]} objective.mode={task.objectives[others[0]]}"
+        )
+
+
 def build_objective(config: DictConfig, task: Task, targets: np.ndarray) -> Objective:
     """Return the objective that training minimizes.
 
@@ -111,9 +126,11 @@ def build_loss(config: DictConfig, task: Task, targets: np.ndarray | None = None
     elif weights == "balanced":
         node["class_weights"] = [1.0]
     loss = build_kind("loss", node, nn.Module)
-    if isinstance(loss, ClassificationLoss) and not task.has_classes:
+    kind = getattr(loss, "target_kind", task.target_kind)
+    if kind != task.target_kind:
         raise ConfigError(
-            f"loss._target_={node['_target_']}: needs one class per row, which task={task.name} doesn't have; use loss=plain"
+            f"loss._target_={node['_target_']}: is for {kind}, but task={task.name} has {task.target_kind}; use "
+            f"loss={task.default_loss}"
         )
     if any(parameter.requires_grad for parameter in loss.parameters()):
         raise ConfigError(f"loss._target_={node['_target_']}: has parameters, which would not be trained")
@@ -165,7 +182,7 @@ def _try_metric(key: str, metric: Metric, task: Task, targets: np.ndarray) -> No
     kind = type(metric).__name__
     other = (
         f"; use Multiclass{kind.removeprefix('Binary')}"
-        if kind.startswith("Binary") and task.has_classes
+        if kind.startswith("Binary") and task.target_kind == "classes"
         else ""
     )
     try:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from bert_ft.search.results.ranking import ranked
 from bert_ft.search.results.study_log import StudyLog, TrialLog
-from bert_ft.standard_error import standard_error
+from bert_ft.standard_error import WITHOUT, standard_error
 
 Z = 1.96  # 95% of a normal distribution are within so many standard errors
 
@@ -19,7 +19,9 @@ def error_of(log: StudyLog, trial: TrialLog) -> float | None:
     """
     rows = trial.validated_rows
     is_share = len(log.objectives) == 1 and log.maximize[0] and trial.values and 0 <= trial.values[0] <= 1
-    return standard_error(trial.values[0], rows) if rows and is_share and trial.values else None
+    if not rows or not is_share or not trial.values or log.objectives[0].rpartition("/")[2] in WITHOUT:
+        return None
+    return standard_error(trial.values[0], rows, log.objectives[0])
 
 
 def shown(log: StudyLog, trial: TrialLog) -> str:

@@ -24,7 +24,8 @@ class Scored(SingleLabel):
 
     scale: Any = 1.0
 
-    has_classes: ClassVar[bool] = False
+    target_kind: ClassVar[str] = "numbers"
+    default_loss: ClassVar[str] = "plain"
 
 
 class Silent(SingleLabel):
@@ -68,7 +69,9 @@ def test_targets_that_16_bits_would_round_are_refused(precision):
 def test_a_loss_of_classes_needs_classes():
     config = loss_config(_target_="bert_ft.nn.losses.Focal")
     assert build_loss(config, SingleLabel(("a", "b")))
-    with pytest.raises(ConfigError, match=r"loss\._target_=.*Focal: needs one class per row.*use loss=plain"):
+    with pytest.raises(
+        ConfigError, match=r"loss\._target_=.*Focal: is for classes, but .* has numbers; use loss=plain"
+    ):
         build_loss(config, Scored(("a", "b")))
 
 

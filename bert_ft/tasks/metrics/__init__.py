@@ -1,0 +1,1 @@
+"""Metrics of the tasks over whole splits; imported only where they are computed."""
