@@ -149,8 +149,8 @@ class ValidationMonitor(Callback, ABC):
 
 
 def _with_class(task: Task, seen: Arrays) -> Arrays:
-    """Return the rows with what monitors compare predictions with as ``labels``; see ``Task.class_ids``."""
-    labels = task.class_ids(seen["labels"])
+    """Return the rows with what monitors compare predictions with as ``labels``; see ``Task.majority_targets``."""
+    labels = task.majority_targets(seen["labels"])
     if labels is seen["labels"]:
         return seen
     seen = {**seen, "labels": labels}

@@ -120,7 +120,7 @@ class Task(ABC):
 
         return np.unique(targets, axis=0, return_inverse=True)[1].reshape(len(targets))
 
-    def class_ids(self, targets: np.ndarray) -> np.ndarray:
+    def majority_targets(self, targets: np.ndarray) -> np.ndarray:
         """Return what monitors compare predictions with, for classes ``(num_rows,)`` int64; -1: the row is left out."""
         return targets
 

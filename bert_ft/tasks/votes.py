@@ -64,12 +64,12 @@ class Votes(SingleLabel):
                 f"{origin}: soft labels; {found.pairs:.3f} of the pairs of votes for a row agree, Krippendorff's alpha "
                 f"{found.alpha:.4f}"
             )
-        rows = (np.flatnonzero(self.class_ids(self.encode(labels)) < 0) + 1).tolist()
+        rows = (np.flatnonzero(self.majority_targets(self.encode(labels)) < 0) + 1).tolist()
         if rows:
             listed = ", ".join(map(str, rows[:10])) + (", …" if len(rows) > 10 else "")
             yield f"{origin}: {len(rows):,} rows have no majority and count in the loss only: {listed}"
 
-    def class_ids(self, targets: np.ndarray) -> np.ndarray:
+    def majority_targets(self, targets: np.ndarray) -> np.ndarray:
         """Return the class with most votes, -1 for a tie."""
         import numpy as np
 
@@ -80,11 +80,11 @@ class Votes(SingleLabel):
         """Return the majority of each row; rows without one are a stratum of their own."""
         import numpy as np
 
-        return np.unique(self.class_ids(targets), return_inverse=True)[1]
+        return np.unique(self.majority_targets(targets), return_inverse=True)[1]
 
     def target_keys(self, targets: np.ndarray) -> np.ndarray:
         """Return the majority of each row: copies of a text with other shares of it aren't a conflict."""
-        return self.class_ids(targets)
+        return self.majority_targets(targets)
 
     def describe(self, target: Any) -> str:
         """Return the shares of a row, or the name of a class."""
@@ -96,7 +96,7 @@ class Votes(SingleLabel):
 
     def summary(self, targets: np.ndarray) -> dict[str, int | float]:
         """Return the rows of each majority, those without one, and the mean share of each class."""
-        ids = self.class_ids(targets)
+        ids = self.majority_targets(targets)
         shares = zip(self.names, targets.astype(float).mean(axis=0).tolist(), strict=True)
         return {
             **super().summary(ids[ids >= 0]),

@@ -26,7 +26,7 @@ def test_counts_and_shares_are_one_data_set():
     shares = VOTES / VOTES.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(task.encode(columns(VOTES)), shares, rtol=1e-6)
     np.testing.assert_allclose(task.encode(columns(shares * 0.99)), shares, rtol=1e-6)
-    assert task.class_ids(task.encode(columns(VOTES))).tolist() == [0, -1, 1, 2, 2, 0]
+    assert task.majority_targets(task.encode(columns(VOTES))).tolist() == [0, -1, 1, 2, 2, 0]
     summary = task.summary(task.encode(columns(VOTES)))
     assert [summary[name] for name in ("a", "b", "c", "(no majority)")] == [2, 1, 2, 1]
     notes = " ".join(task.notes(columns(VOTES), "t"))
