@@ -19,8 +19,7 @@ from bert_ft.config.composition import judged
 from bert_ft.config.resumed_command import check_extends, with_own_overrides
 from bert_ft.errors import ConfigError
 from bert_ft.training.resume import checkpoint_of, resume_command
-
-README = Path(__file__).parents[2] / "README.md"
+from tests.pages import ROOT, shown_commands
 
 
 @pytest.fixture
@@ -239,10 +238,13 @@ def words_of(tiny_encoder, reviews, folder) -> list[str]:
     ]
 
 
-def readme_lines(run: Path) -> list[list[str]]:
-    """The words of README's commands that resume a run, of this one."""
-    section = README.read_text("utf-8").split("### Interrupt and resume")[1].split("## ")[0]
-    lines = re.findall(r"^python -m bert_ft\.train (.*)$", section, re.MULTILINE)
+def shown_lines(run: Path) -> list[list[str]]:
+    """Return the words of the commands on the page of runs that resume a run, for this one."""
+    lines = [
+        command.removeprefix("train ")
+        for command in shown_commands(ROOT / "docs/runs.md")
+        if "resume_from" in command
+    ]
     return [
         [re.sub("^resume_from=.*", f"resume_from={run}", word) for word in line.split()] for line in lines
     ]
@@ -271,7 +273,7 @@ def test_commands_that_are_killed_and_pasted(tmp_path, tiny_encoder, reviews):
             pasted = shlex.split(shown.splitlines()[-1].split("; to continue: ")[1])
             assert pasted == ["python", "-m", "bert_ft.train", f"resume_from={run}"]
         line = [f"resume_from={run}"]
-    resume, further = readme_lines(run)
+    resume, further = shown_lines(run)
     last = command(tmp_path, *resume)
     shown = last.communicate(timeout=300)[0]
     assert last.returncode == 0, shown
