@@ -1,0 +1,70 @@
+"""The command ``bert_ft``: its verbs, and the module that runs each of them."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import sys
+from difflib import get_close_matches
+from typing import NamedTuple
+
+import bert_ft
+from bert_ft.signals import end_quietly_on_interrupt
+
+
+class Verb(NamedTuple):
+    """A verb's module, which has ``if __name__ == "__main__"``, and what it does in one line."""
+
+    module: str
+    does: str
+
+
+VERBS = {
+    "train": Verb("bert_ft.train", "fine-tune an encoder on labeled text, or search settings (--multirun)"),
+    "pretrain": Verb("bert_ft.pretrain", "adapt an encoder to texts, labeled or not"),
+    "predict": Verb("bert_ft.predict", "label the rows of a file with a saved model"),
+    "export": Verb("bert_ft.export", "write a saved model as one ONNX file"),
+    "report": Verb("bert_ft.report", "draw what a run or a search logged, as one page"),
+}
+
+
+def main() -> None:
+    """Run the verb in ``sys.argv`` as ``python -m bert_ft.<verb>`` does; nothing heavy is loaded before."""
+    end_quietly_on_interrupt()
+    verb, *rest = sys.argv[1:] or [""]
+    if verb in ("-h", "--help", "help", ""):
+        print(overview())
+        sys.exit(0 if verb else 2)
+    if verb == "--version":
+        print(f"bert_ft {bert_ft.__version__}")
+        return
+    if verb not in VERBS:
+        sys.exit(_unknown(verb))
+    if not sys.flags.safe_path and (folder := os.getcwd()) not in sys.path:
+        sys.path.insert(0, folder)  # as `python -m` does: the user's own classes may be there
+    sys.argv[1:] = rest
+    runpy.run_module(VERBS[verb].module, run_name="__main__", alter_sys=True)
+
+
+def overview() -> str:
+    """Return the help text of ``bert_ft`` itself."""
+    width = max(map(len, VERBS))
+    return "\n".join(
+        [
+            "Train text classifiers from BERT-like encoders.",
+            "",
+            "Usage: bert_ft VERB [group=choice] [key=value] ...",
+            "",
+            *(f"  {name:{width}}  {verb.does}" for name, verb in VERBS.items()),
+            "",
+            "bert_ft VERB --help explains every key, bert_ft VERB --help WORD those about a word.",
+            "`python -m bert_ft.VERB` is the same. bert_ft --version prints the version.",
+        ]
+    )
+
+
+def _unknown(verb: str) -> int:
+    close = get_close_matches(verb, VERBS, n=1)
+    hint = f"; did you mean {close[0]}?" if close else f"; choose one of {', '.join(VERBS)}"
+    print(f"bert_ft {verb}: there is no such verb{hint}", file=sys.stderr)
+    return 2
