@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 LATEST := .venv-latest
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help setup train test test-fast test-latest lint bench clean
+.PHONY: help setup train test test-fast test-latest lint reference bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -43,6 +43,9 @@ lint: $(INSTALLED) ## ruff (rules and format) and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+reference: $(INSTALLED) ## write docs/reference.md, the page of all keys, from the comments in conf/
+	$(BIN)/python -m bert_ft.config.reference > docs/reference.md
 
 bench: $(INSTALLED) ## measure against the Hugging Face Trainer, ONNX Runtime and the bare tokenizer (several hours; run nothing else)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'

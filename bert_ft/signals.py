@@ -175,3 +175,13 @@ def _is_free(handler: Any) -> bool:
     """Return whether a handler may be replaced: Python's own, or one of this package."""
     is_default = handler in (signal.SIG_DFL, signal.default_int_handler, _end_quietly)
     return is_default or isinstance(getattr(handler, "__self__", None), Signals)
+
+
+def end_if_unread(error: BrokenPipeError) -> None:
+    """End quietly if standard output has lost its reader, as in ``bert_ft train --help | head``."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
+        sys.exit(128 + signal.SIGPIPE)
+    raise error

@@ -26,6 +26,7 @@ VERBS = {
     "export": Verb("bert_ft.export", "write a saved model as one ONNX file"),
     "report": Verb("bert_ft.report", "draw what a run or a search logged, as one page"),
 }
+_COMPLETION = "bert_ft.config.completion"
 
 
 def main() -> None:
@@ -38,12 +39,11 @@ def main() -> None:
     if verb == "--version":
         print(f"bert_ft {bert_ft.__version__}")
         return
-    if verb not in VERBS:
-        sys.exit(_unknown(verb))
+    module = _COMPLETION if verb in ("-sc", "--shell-completion") else _module_of(verb)
     if not sys.flags.safe_path and (folder := os.getcwd()) not in sys.path:
         sys.path.insert(0, folder)  # as `python -m` does: the user's own classes may be there
     sys.argv[1:] = rest
-    runpy.run_module(VERBS[verb].module, run_name="__main__", alter_sys=True)
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 def overview() -> str:
@@ -63,8 +63,10 @@ def overview() -> str:
     )
 
 
-def _unknown(verb: str) -> int:
+def _module_of(verb: str) -> str:
+    if verb in VERBS:
+        return VERBS[verb].module
     close = get_close_matches(verb, VERBS, n=1)
     hint = f"; did you mean {close[0]}?" if close else f"; choose one of {', '.join(VERBS)}"
     print(f"bert_ft {verb}: there is no such verb{hint}", file=sys.stderr)
-    return 2
+    sys.exit(2)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, RangeSweep
-from hydra.errors import CompactHydraException, OverrideParseException
+from hydra.errors import CompactHydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
 from bert_ft.compat.hydra import quoted
@@ -60,6 +60,17 @@ def listed(found: Sequence[str]) -> str:
     if len(found) == 1:
         return found[0]
     return "\n".join([f"{len(found)} problems in the configuration:", *(f"  {line}" for line in found)])
+
+
+def missing(error: MissingConfigException) -> str:
+    """Return what Hydra says of a choice that a group doesn't have, with the choices that are a user's."""
+    group, _, choice = (error.missing_cfg_file or "").rpartition("/")
+    options = [name for name in error.options or () if not name.startswith("_")]
+    if not group or not options:
+        return " ".join(line.strip() for line in str(error).splitlines() if line.strip())
+    close = difflib.get_close_matches(choice, options, n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    return f"{group}={choice}: {group} has no such choice; {hint}it has {', '.join(options)}"
 
 
 def first_job(config_name: str, overrides: Sequence[str]) -> list[str]:
@@ -202,6 +213,8 @@ def _refused(override: str, error: Exception, config: DictConfig) -> str:
     launcher = override.partition("=")[2].split("_")[0]
     if key == "hydra/launcher" and launcher in LAUNCHERS:
         return f"{override}: isn't installed; pip install 'bert_ft[{launcher}]'"
+    if isinstance(error, MissingConfigException):
+        return missing(error)
     if "not in struct" not in str(error) and "Could not override" not in str(error):
         return f"{override}: {_one_line(error)}"
     if key.startswith("hydra.sweeper.") and config.hydra.runtime.choices.get("hydra/sweeper") != SEARCH:
@@ -230,4 +243,6 @@ def _unreadable(error: OverrideParseException, rules: Mapping[str, Rule] = RULES
 
 
 def _one_line(error: Exception) -> str:
+    if isinstance(error, MissingConfigException):
+        return missing(error)
     return " ".join(line.strip() for line in str(error).splitlines() if line.strip())
