@@ -30,6 +30,8 @@ FREE = re.compile(
 GROWING = re.compile(
     r"(pretrain\.)?(trainer\.(max_epochs|max_steps|max_time|min_train_steps)|callbacks\.early_stopping\.patience)"
 )
+# a run records what it decided for them, where they were null or auto
+DERIVED = ("optimizer.lr", "trainer.precision", "pretrain.trainer.precision")
 ALLOWED = (
     "more epochs, steps or time (trainer.max_epochs, trainer.max_steps, trainer.max_time, callbacks.early_stopping), "
     "logger, monitor, report, test, keep, the progress bar and data.num_workers"
@@ -59,10 +61,7 @@ def with_own_overrides(words: Sequence[str], config_name: str) -> list[str]:
     if job and job != config_name:
         command = f"python -m bert_ft.{job} {shlex.quote(f'{KEY}={value}')}"
         raise ConfigError(f"{KEY}={value}: this is a run of bert_ft.{job}; resume it with {command}")
-    own = with_new_names(_read(run / layout.OVERRIDES_FILE) or ())
-    lr = (_read(run / layout.CONFIG_FILE).get("optimizer") or {}).get("lr")
-    if lr is not None and not any(override_key(word) == "optimizer.lr" for word in own):
-        own.append(f"optimizer.lr={lr}")  # the default of the run may not be that of now
+    own = _with_derived(with_new_names(_read(run / layout.OVERRIDES_FILE) or ()), run)
     others = [word for word in words if override_key(word) not in (KEY, "hydra.run.dir")]
     _check_folder(words, run, value)
     _check_trust(own, others, value)
@@ -184,6 +183,21 @@ def _flags(hydra: dict[str, Any], words: Sequence[str]) -> list[str]:
         return []
     sources = hydra.get("runtime", {}).get("config_sources", [])
     return [f"--config-dir={each['path']}" for each in sources if each.get("provider") == "command-line"]
+
+
+def _with_derived(own: Sequence[str], run: Path) -> list[str]:
+    """Return the run's overrides with the values that it derived: its defaults may not be those of now, or of this machine."""
+    recorded = OmegaConf.create(_read(run / layout.CONFIG_FILE))
+    for key in DERIVED:
+        parent, _, name = key.rpartition(".")
+        node = OmegaConf.select(recorded, parent)
+        if not isinstance(node, DictConfig) or OmegaConf.is_interpolation(node, name):
+            continue
+        value = node.get(name)
+        typed = [text_of(word) for word in own if override_key(word) == key]
+        if value not in (None, "auto") and (not typed or typed[-1] in (None, "auto")):
+            own = [*(word for word in own if override_key(word) != key), f"{key}={value}"]
+    return list(own)
 
 
 def _merged(own: Sequence[str], given: Sequence[str]) -> list[str]:

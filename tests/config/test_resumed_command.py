@@ -108,6 +108,23 @@ def test_a_run_keeps_the_learning_rate_that_it_had_by_default(started):
     record.write_text(yaml.safe_dump(config))
     words = resumed("resume_from=run")
     assert judged("train", words).optimizer.lr == 2e-4
+
+
+@pytest.mark.parametrize("typed", [(), ("trainer.precision=auto", "optimizer.lr=null")])
+def test_a_resumed_run_keeps_what_it_decided(started, typed):
+    """Also where this machine would decide otherwise."""
+    run = started(*typed)
+    record = run / ".hydra/config.yaml"
+    config = yaml.safe_load(record.read_text())
+    config["trainer"]["precision"], config["optimizer"]["lr"] = "bf16-mixed", 5e-5
+    record.write_text(yaml.safe_dump(config))
+    extended(f"resume_from={run}")
+    resumed_config = judged("train", resumed(f"resume_from={run}"))
+    assert (resumed_config.trainer.precision, resumed_config.optimizer.lr) == ("bf16-mixed", 5e-5)
+    with pytest.raises(
+        ConfigError, match=r"trainer\.precision=32: the run has bf16-mixed, and its result depends on it"
+    ):
+        extended(f"resume_from={run}", "trainer.precision=32")
     extended("resume_from=run", "trainer.max_epochs=4")
 
 
