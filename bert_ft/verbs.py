@@ -25,6 +25,7 @@ VERBS = {
     "predict": Verb("bert_ft.predict", "label the rows of a file with a saved model"),
     "export": Verb("bert_ft.export", "write a saved model as one ONNX file"),
     "report": Verb("bert_ft.report", "draw what a run or a search logged, as one page"),
+    "doctor": Verb("bert_ft.doctor", "say what is installed and used here, and try a tiny training"),
 }
 _COMPLETION = "bert_ft.config.completion"
 
