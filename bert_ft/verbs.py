@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from typing import NamedTuple
 
 import bert_ft
-from bert_ft.signals import end_quietly_on_interrupt
+from bert_ft.signals import end_if_unread, end_quietly_on_interrupt
 
 
 class Verb(NamedTuple):
@@ -33,9 +33,17 @@ _COMPLETION = "bert_ft.config.completion"
 def main() -> None:
     """Run the verb in ``sys.argv`` as ``python -m bert_ft.<verb>`` does; nothing heavy is loaded before."""
     end_quietly_on_interrupt()
+    try:
+        _run()
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        end_if_unread(error)
+
+
+def _run() -> None:
     verb, *rest = sys.argv[1:] or [""]
     if verb in ("-h", "--help", "help", ""):
-        print(overview())
+        print(overview(), flush=True)
         sys.exit(0 if verb else 2)
     if verb == "--version":
         print(f"bert_ft {bert_ft.__version__}")

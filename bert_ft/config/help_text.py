@@ -47,7 +47,10 @@ def print_help(verb: str, words: Sequence[str]) -> None:
         hint = f"; did you mean {close[0]}?" if close else ""
         raise ConfigError(f"--help {' '.join(wanted)}: no key, value or comment has these words{hint}")
     for style, line in found:
-        console.print(Text(line, style), soft_wrap=True)
+        if console.is_terminal:
+            console.print(Text(line, style), soft_wrap=True)
+        else:
+            print(line)
     sys.stdout.flush()
 
 

@@ -2,7 +2,10 @@
 
 import contextlib
 import io
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -158,3 +161,15 @@ def test_the_reader_finds_what_hydra_composes(overrides):
                 assert OmegaConf.create(f"x: {ours[key].value}") == {"x": value}, key
 
     check(OmegaConf.to_container(config, resolve=False), "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", ["train --help", "predict --cfg job", "--help", "-sc install=bash"])
+def test_a_reader_that_stops_early_is_no_error(words):
+    """As with ``| head``; the pipe is closed before anything is written."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "bert_ft", *words.split()]
+    result = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert result.stderr == ""
