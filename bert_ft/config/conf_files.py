@@ -114,7 +114,7 @@ def compose(name: str, choices: Mapping[str, str] | None = None) -> Composed:
     given = dict(choices or {})
     for group, choice in _entries(read(name).defaults):
         chosen = given.get(group, choice)
-        for other, value in _overrides(read(f"{group}/{chosen}").defaults):
+        for other, value in overrides_of(f"{group}/{chosen}").items():
             given.setdefault(other, value)
     composed = Composed()
     _add(composed, name, "", "", given)
@@ -172,6 +172,11 @@ def _entries(defaults: Sequence[Any]) -> Iterator[tuple[str, str | None]]:
         if isinstance(entry, dict):
             ((word, choice),) = entry.items()
             yield word.removeprefix("optional ").strip("/"), choice
+
+
+def overrides_of(path: str) -> dict[str, str]:
+    """Return group → choice that a file sets for other groups."""
+    return dict(_overrides(read(path).defaults))
 
 
 def _overrides(defaults: Sequence[Any]) -> Iterator[tuple[str, str]]:

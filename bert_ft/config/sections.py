@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from bert_ft.config.check_pretraining import unread
-from bert_ft.config.conf_files import Composed, Group, Key, compose
+from bert_ft.config.conf_files import Composed, Group, Key, compose, overrides_of
 
 # plumbing inside a source, which takes its values from keys beside it
 _INTERNAL = ("data.source.", "hydra.output_subdir", "hydra.run.dir=.")
@@ -15,7 +15,7 @@ _REPEATED = 10  # keys of a choice that are explained again if another choice of
 
 @dataclass(frozen=True)
 class Choice:
-    """Another choice of a group: the keys that it adds, and those that it sets to another value."""
+    """Another choice of a group: the keys that it adds, and the groups and keys that it sets to another value."""
 
     name: str
     description: str
@@ -62,18 +62,20 @@ def choices_of(group: Group, verb: str) -> dict[str, str]:
 
 
 def _others(verb: str, base: Composed, group: Group, given: Mapping[str, str]) -> Iterator[Choice]:
-    known = dict(base.keys)
+    known: dict[str, Key] = {}
     for name, description in choices_of(group, verb).items():
         if name == group.choice:
             continue
-        other = compose(verb, {**given, group.name: name})
-        shown = list(_shown(verb, other, other.keys))
-        added = [key for key in shown if key.name not in base.keys]
-        before = base.keys if len(added) <= _REPEATED else known
+        chosen = overrides_of(f"{group.folder}/{name}")
+        shown = list(_shown(verb, other := compose(verb, {**given, group.name: name}), other.keys))
+        reference = compose(verb, {**chosen, **given}).keys if chosen else base.keys
+        added = [key for key in shown if key.name not in reference]
+        before = reference if len(added) <= _REPEATED else reference | known
         adds = tuple(key for key in added if key.name not in before)
-        sets = tuple(key for key in shown if key.name in before and key.value != before[key.name].value)
+        sets = [Key(other_group, choice) for other_group, choice in chosen.items()]
+        sets += [key for key in shown if key.name in before and key.value != before[key.name].value]
         known |= {key.name: key for key in adds}
-        yield Choice(name, description, adds, sets)
+        yield Choice(name, description, adds, tuple(sets))
 
 
 def _is_chosen(group: Group, verb: str) -> bool:
