@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
 
-from bert_ft.config.conf_files import Key, read
+from bert_ft.config.conf_files import SWEEPER, Key, read
 from bert_ft.config.help_text import sets_of
 from bert_ft.config.sections import Section, sections
 from bert_ft.verbs import VERBS
@@ -28,6 +28,9 @@ def _lines() -> Iterator[str]:
     printed: set[tuple[str, str]] = set()  # names and values, of verbs with groups
     for verb in VERBS:
         found = sections(verb)
+        if any(section.title == SWEEPER for section in found):  # its own groups exist only with a choice
+            searching = sections(verb, {SWEEPER: "optuna"})
+            found += [section for section in searching if section.title.startswith(f"{SWEEPER}/")]
         if not any(section.keys for section in found):
             continue
         yield f"## bert_ft {verb}\n"

@@ -18,6 +18,7 @@ from bert_ft.errors import ConfigError
 from bert_ft.verbs import VERBS
 from tests.pages import text_of
 
+SEARCHING = {"hydra/sweeper": "optuna"}  # which has groups of its own
 CONFIGURED = [verb for verb in VERBS if (conf_dir() / f"{verb}.yaml").is_file()]
 
 
@@ -27,18 +28,20 @@ def shown(verb: str, *words: str) -> str:
     return text.getvalue()
 
 
-def keys_of(verb: str):
-    for section in sections(verb):
+def keys_of(verb: str, choices=None):
+    for section in sections(verb, choices):
         for key in (*section.keys, *(key for other in section.others for key in other.adds)):
             yield section.title, key
 
 
-@pytest.mark.parametrize("verb", CONFIGURED)
-def test_every_key_has_a_comment_and_every_choice_a_description(verb):
-    without = {(title, key.name) for title, key in keys_of(verb) if not key.comment}
-    groups = compose(verb).groups
+@pytest.mark.parametrize(("verb", "choices"), [*((verb, {}) for verb in CONFIGURED), ("train", SEARCHING)])
+def test_every_key_has_a_comment_and_every_choice_a_description(verb, choices):
+    without = {(title, key.name) for title, key in keys_of(verb, choices) if not key.comment}
     without |= {
-        (group.name, name) for group in groups for name, text in choices_of(group, verb).items() if not text
+        (group.name, name)
+        for group in compose(verb, choices).groups
+        for name, text in choices_of(group, verb).items()
+        if not text
     }
     assert not without
 
