@@ -20,7 +20,7 @@ class Verb(NamedTuple):
 
 
 VERBS = {
-    "train": Verb("bert_ft.train", "fine-tune an encoder on labeled text, or search settings (--multirun)"),
+    "train": Verb("bert_ft.train", "fine-tune an encoder on labeled text, or search its settings"),
     "pretrain": Verb("bert_ft.pretrain", "adapt an encoder to texts, labeled or not"),
     "predict": Verb("bert_ft.predict", "label the rows of a file with a saved model"),
     "export": Verb("bert_ft.export", "write a saved model as one ONNX file"),
@@ -66,8 +66,8 @@ def overview() -> str:
             "",
             *(f"  {name:{width}}  {verb.does}" for name, verb in VERBS.items()),
             "",
-            "bert_ft VERB --help explains every key, bert_ft VERB --help WORD those about a word.",
-            "`python -m bert_ft.VERB` is the same. bert_ft --version prints the version.",
+            "bert_ft VERB --help explains every key, with a word only those about it.",
+            "`python -m bert_ft.VERB` is the same as `bert_ft VERB`.",
         ]
     )
 

@@ -15,7 +15,7 @@ def test_the_help_lists_every_verb(tmp_path):
     for name, verb in VERBS.items():
         assert f"  {name} " in shown.stdout
         assert verb.does in shown.stdout
-    assert all(len(line) <= 85 for line in shown.stdout.splitlines())
+    assert all(len(line) <= 80 for line in shown.stdout.splitlines())
     assert commands.run("bert_ft", cwd=tmp_path).stdout == shown.stdout
 
 
