@@ -24,7 +24,8 @@ from bert_ft.compat.lightning import set_max_epochs
 from bert_ft.config.build.data import TextInputs, text_inputs
 from bert_ft.config.build.folder import in_folder, record_setting, writing_to
 from bert_ft.config.build.optimizer import build_optimizer, with_default_lr
-from bert_ft.config.build.trainer import decide_precision, quieten, trainer_with
+from bert_ft.config.build.precision import decide_precision
+from bert_ft.config.build.trainer import quieten, trainer_with
 from bert_ft.config.instantiate import build, trusting
 from bert_ft.config.run_folder import check_folder
 from bert_ft.data.arrow_cache import cache_folder

@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import datasets
 import torch
@@ -17,11 +17,7 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
 from bert_ft.config.instantiate import build_named, entries
-from bert_ft.errors import ConfigError
 from bert_ft.training.precision import AUTO, Precision, automatic_precision, effective_precision
-
-if TYPE_CHECKING:
-    from bert_ft.config.build.data import TextInputs
 
 # keys of `trainer` that aren't passed on to Lightning as they are
 # no limit yet: the number of epochs depends on the data
@@ -68,28 +64,6 @@ def precision_of(settings: DictConfig) -> Precision:
     return effective_precision(
         automatic_precision([torch.cuda.get_device_capability(gpu) for gpu in gpus]), on_cpu=on_cpu
     )
-
-
-def decide_precision(settings: DictConfig, inputs: Callable[[], TextInputs]) -> tuple[Precision, str]:
-    """Return the precision, and a sentence on it if it was ``auto``, whose place in ``settings`` the decision then takes.
-
-    ``inputs`` returns the encoder, which is asked only if 16 bits would be used: some can't be trained in them.
-    """
-    precision = precision_of(settings)
-    if settings.precision != AUTO:
-        return precision, ""
-    decided, why = (
-        precision.requested,
-        "the default on this GPU" if "16" in precision.effective else "the default here",
-    )
-    if "16" in precision.effective:
-        try:
-            found = inputs()
-            found.encoder.check_half_precision(found.encoder_config, f"trainer.precision={decided}")
-        except ConfigError:
-            decided, why = "32", f"since {found.encoder_config.model_type} can't be trained in 16 bits"
-    settings.precision = int(decided) if decided.isdigit() else decided
-    return precision_of(settings), f"trainer.precision: {decided}, {why}"
 
 
 def _accelerator(settings: DictConfig) -> str:

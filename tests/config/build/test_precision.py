@@ -6,7 +6,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from bert_ft.config.build.trainer import decide_precision
+from bert_ft.config.build.precision import decide_precision
 from bert_ft.errors import ConfigError
 from bert_ft.training.precision import automatic_precision
 
