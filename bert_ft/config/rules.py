@@ -78,6 +78,7 @@ RULES: dict[str, Rule] = {
     "report": FLAG,
     "keep": Rule("text", choices=("resumable", "model", "all")),
     "test": FLAG,
+    "calibrate": FLAG,
     "trust": TEXTS,
     "objective.others": TEXTS,
     "objective.mode": Rule("text", choices=("max", "min")),

@@ -7,13 +7,15 @@ are loaded only by this module: see ``bert_ft.data.model_config``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import yaml
 from safetensors import SafetensorError
+from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModel,
@@ -86,8 +88,12 @@ def save_bundle(
     text_pair_column: str | None = None,
     training: dict[str, Any] | None = None,
     label_column: LabelNames = "label",
+    validation_scores: Mapping[str, np.ndarray] | None = None,
 ) -> Path:
-    """Write the folder and return it; files of an earlier bundle in it are overwritten."""
+    """Write the folder and return it; files of an earlier bundle in it are overwritten.
+
+    ``validation_scores`` are the ``logits`` and ``targets`` of the validation rows, for later choices of thresholds.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     linear = isinstance(classifier, LinearClassifier)
@@ -122,6 +128,8 @@ def save_bundle(
         "label_column": label_column if isinstance(label_column, str) else list(label_column),
         "training": training or {},
     }
+    if validation_scores:
+        save_arrays(dict(validation_scores), folder / layout.VALIDATION_SCORES_FILE)
     (folder / layout.SPECIFICATION_FILE).write_text(
         yaml.safe_dump(specification, sort_keys=False), encoding="utf-8"
     )

@@ -63,6 +63,7 @@ class MultiLabel(Task):
             "monitor.confidence",
         }
     )
+    has_temperature: ClassVar[bool] = True
     target_kind: ClassVar[str] = "label sets"
     default_loss: ClassVar[str] = "bce"
     report_sections: ClassVar[tuple[str, ...]] = ("Label sets",)

@@ -63,6 +63,7 @@ class SingleLabel(Task):
     problem_type: ClassVar[str] = "single_label_classification"
     prediction_columns: ClassVar[tuple[str, ...]] = ("prediction", "probability")
     supports: ClassVar[frozenset[str]] = frozenset(OPTIONAL_KEYS)
+    has_temperature: ClassVar[bool] = True
     target_kind: ClassVar[str] = "classes"
     default_loss: ClassVar[str] = "cross_entropy"
     report_sections: ClassVar[tuple[str, ...]] = ("Validation", "Representations")

@@ -97,8 +97,10 @@ def print_result(
     kept = record["checkpoint"]
     weights = "the last weights" if kept["path"] is None else f"kept by {record['objective']['metric']}"
     averaged = "" if record["weights"] == "raw" else f" ({record['weights']})"
+    calibration = record.get("calibration") or {}
     facts = {
         "weights": f"{weights}{averaged}, after {layout.counted(kept['epoch'], 'epoch')}, step {kept['step']}",
+        **({"calibrated": _calibrated(calibration)} if calibration.get("is_used") else {}),
         "training": _training(record),
         **_places(folder, "model"),
     }
@@ -135,6 +137,13 @@ def print_size(folder: Path, console: Console | None = None) -> None:
 
 def _training(record: Mapping[str, Any]) -> str:
     return f"{record['fit_seconds']:.0f} s in {record['precision']['effective']}; {record['stopped']}"
+
+
+def _calibrated(calibration: Mapping[str, Any]) -> str:
+    return (
+        f"logits divided by {calibration['temperature']:.2f}; validation loss {_number(calibration['loss_before'])} → "
+        f"{_number(calibration['loss'])}"
+    )
 
 
 def _places(folder: Path, name_of_model: str) -> dict[str, str]:

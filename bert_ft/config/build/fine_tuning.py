@@ -161,6 +161,7 @@ class FineTuningRecipe(Recipe):
             metric=config.objective.metric,
             max_length=self.inputs.max_length,
             tests=config.test,
+            calibrates=config.calibrate,
             settings=_settings(config),
             pretraining=self.pretraining,
             reinit_layers=self.inputs.encoder.reinit_layers,
