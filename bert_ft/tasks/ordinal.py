@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 from bert_ft.errors import ConfigError, DataError
 from bert_ft.limits import Rule
 from bert_ft.tasks.confidence import confidence_scores, confusion_counts
-from bert_ft.tasks.single_label import listed
+from bert_ft.tasks.label_looks import listed
 from bert_ft.tasks.task import Task
 
 if TYPE_CHECKING:

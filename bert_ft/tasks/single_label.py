@@ -2,50 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
-from itertools import compress
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
-from bert_ft.data.targets import LabelReader, LabelTexts
-from bert_ft.errors import ConfigError, DataError
+from bert_ft.data.targets import LabelReader
+from bert_ft.errors import DataError
+from bert_ft.tasks.class_column import ClassTexts, LabelColumn, as_strings, check_one_each, sorted_names
+from bert_ft.tasks.class_weights import given_weights
 from bert_ft.tasks.confidence import confidence_scores, confusion_counts
-from bert_ft.tasks.flags import Counts, are_flags, columns_of
-from bert_ft.tasks.label_looks import ACCEPT, label_warnings, look_of, refused_look
+from bert_ft.tasks.flags import are_flags, columns_of
+from bert_ft.tasks.label_looks import label_warnings, listed, refused_look
 from bert_ft.tasks.task import OPTIONAL_KEYS, Task
 
 if TYPE_CHECKING:
     import numpy as np
-    import pyarrow as pa
     from torch import Tensor
     from torchmetrics import Metric
-
-_INTEGER = re.compile(r"0|-?[1-9][0-9]*")
-
-_LISTED = 20  # names in a message
-_COMBINED = "+"  # between the labels of a combination
-
-LabelColumn: TypeAlias = "pa.Array | pa.ChunkedArray | Sequence[str | int]"
-
-
-class ClassTexts(LabelTexts):
-    """Reads a class as a text, or one of several columns of which a row has a 1 in one; refuses lists unless ``accept``."""
-
-    cell: ClassVar[LabelReader] = Counts()
-
-    def __init__(self, *, accept: bool = False) -> None:
-        self.accept = accept
-
-    def read(self, value: Any, place: str, class_names: Sequence[str] | None = None) -> str:
-        """See ``LabelReader.read``."""
-        if not isinstance(value, list | tuple):
-            return super().read(value, place, class_names)
-        if not self.accept:
-            raise DataError(f"{place}: {value} is a list of labels; type task=multi_label; {ACCEPT}")
-        return json.dumps(value, ensure_ascii=False)
 
 
 @dataclass(frozen=True)
@@ -88,8 +62,8 @@ class SingleLabel(Task):
         if are_flags(labels) and (soft := self._of_votes(labels, origin)) is not None:
             return soft
         if are_flags(labels) and not self.accept:
-            _check_one_each(labels, origin)
-        counted = pc.value_counts(_as_strings(labels)).to_pylist()
+            check_one_each(labels, origin)
+        counted = pc.value_counts(as_strings(labels)).to_pylist()
         names = [str(each["values"]) for each in counted]
         look = refused_look({str(each["values"]): each["counts"] for each in counted})
         if look is not None and not self.accept:
@@ -121,7 +95,7 @@ class SingleLabel(Task):
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        strings = _as_strings(labels)
+        strings = as_strings(labels)
         ids = pc.fill_null(pc.index_in(strings, pa.array(self.names, pa.string())), -1)
         ids = np.asarray(ids, dtype=np.int64)
         unknown = np.flatnonzero(ids < 0)
@@ -193,12 +167,7 @@ class SingleLabel(Task):
 
         if isinstance(given, str):
             return balanced_class_weights(np.bincount(targets, minlength=len(self.names)).tolist())
-        if len(given) != len(self.names):
-            raise ConfigError(
-                f"loss.class_weights={given}: {len(given)} weights for the {len(self.names)} labels "
-                f"{', '.join(self.names)}; give one for each, in this order"
-            )
-        return list(given)
+        return given_weights(given, self.names)
 
     def same_label(self, targets: Tensor, others: Tensor) -> Tensor:
         """Return which rows have the same class, ``(batch, num_others)`` bool."""
@@ -255,45 +224,3 @@ class SingleLabel(Task):
     def probability_columns(self, outputs: np.ndarray) -> dict[str, np.ndarray]:
         """Return ``probability_<label>`` → the probability of each row, for each class in their order."""
         return {f"probability_{name}": outputs[:, index] for index, name in enumerate(self.names)}
-
-
-def _check_one_each(labels: Any, origin: str) -> None:
-    """Refuse columns of which a row has none or several."""
-    import numpy as np
-
-    names, values = columns_of(labels)
-    others = np.flatnonzero(values.sum(axis=1) != 1)
-    if len(others):
-        columns = ",".join(names)
-        raise DataError(
-            f"{origin}: {len(others):,} of {len(values):,} rows (the first is row {others[0] + 1}) have none or several of the "
-            f"labels {', '.join(names)}; type task=multi_label 'data.label_column=[{columns}]'; task.accept=true takes each "
-            "combination as a class"
-        )
-
-
-def sorted_names(names: Iterable[str]) -> tuple[str, ...]:
-    """Return names sorted, as numbers if all are integers, else as texts."""
-    names = list(names)
-    as_numbers = all(_INTEGER.fullmatch(name) for name in names)
-    return tuple(sorted(names, key=int if as_numbers else None))
-
-
-def listed(names: Sequence[str]) -> str:
-    """Return known labels for a message; of many, the first."""
-    if len(names) <= _LISTED:
-        return ", ".join(names)
-    look = look_of(names)
-    also = f"; {look}" if look else ". Is that the label (data.label_column)?"
-    return f"{', '.join(names[:_LISTED])} and {len(names) - _LISTED} more{also}"
-
-
-def _as_strings(values: LabelColumn) -> pa.Array | pa.ChunkedArray:
-    import pyarrow as pa
-
-    if are_flags(values):
-        names, flags = columns_of(cast("pa.ChunkedArray", values))
-        return pa.array([_COMBINED.join(compress(names, row)) or "none" for row in flags.tolist()])
-    if not isinstance(values, pa.Array | pa.ChunkedArray):
-        values = pa.array(values)
-    return values.cast(pa.string())
