@@ -14,6 +14,7 @@ from bert_ft.reporting.table import Cell, Table, number, share
 from bert_ft.reporting.validation_pictures import class_f1_over_training
 from bert_ft.tasks.calibration import NUM_BINS, reliability_bins
 from bert_ft.tasks.set_scores import label_scores
+from bert_ft.tasks.thresholds import THRESHOLDS
 
 MAX_CONFUSIONS = 10
 
@@ -88,9 +89,11 @@ def scores_by_label(log: RunLog) -> Table:
 
 def thresholds(log: RunLog) -> Table:
     """Return the threshold of each label, and the validation rows that it rests on."""
-    found = ((log.metrics or {}).get("calibration") or {}).get("thresholds")
+    found = ((log.metrics or {}).get("calibration") or {}).get(THRESHOLDS)
     if not found:
-        raise NotLogged("a label is given from a probability of one half on (task.thresholds=null)")
+        raise NotLogged(
+            "none were chosen (task.thresholds=null): a label is given from a probability of one half on"
+        )
     rows = [[Cell(name), number(of["threshold"], 6), number(of["positives"])] for name, of in found.items()]
     reading = "Chosen on the validation rows after training; the other tables and pictures of this section have one half."
     return Table("Thresholds", reading, ["label", "threshold", "rows with the label"], rows)

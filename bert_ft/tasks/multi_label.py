@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from bert_ft.data.targets import LabelReader
-from bert_ft.errors import DataError
+from bert_ft.errors import ConfigError, DataError
 from bert_ft.limits import Rule
 from bert_ft.tasks.class_column import sorted_names
 from bert_ft.tasks.class_weights import balanced_label_weights, given_weights
@@ -15,7 +15,7 @@ from bert_ft.tasks.flags import are_flags, columns_of
 from bert_ft.tasks.label_looks import alike, few_rows
 from bert_ft.tasks.label_sets import LabelSets, encode_sets, find_delimiter, reading_notes, split_column
 from bert_ft.tasks.task import Task
-from bert_ft.tasks.thresholds import fit_thresholds, rule_of
+from bert_ft.tasks.thresholds import THRESHOLDS, fit_thresholds, rule_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,9 +78,14 @@ class MultiLabel(Task):
         return {name: value for name, value in super().settings().items() if name != "pairs"}
 
     def __post_init__(self) -> None:
-        """Check the rule of the thresholds."""
+        """Check the rule of the thresholds and the delimiter, in which ``\\t`` is a tab and ``\\n`` a line end."""
         super().__post_init__()
         rule_of(self.thresholds)
+        if self.delimiter == "":
+            raise ConfigError("task.delimiter='': must be at least one character, or null")
+        if self.delimiter is not None:
+            written = str(self.delimiter).replace("\\t", "\t").replace("\\n", "\n")
+            object.__setattr__(self, "delimiter", written)
 
     @property
     def is_calibrated(self) -> bool:
@@ -96,7 +101,7 @@ class MultiLabel(Task):
             name: {"threshold": value, "positives": count}
             for name, value, count in zip(self.names, found.values, found.positives, strict=True)
         }
-        return replace(self, cut_offs=found.values), {"thresholds": of_labels}, found.notes
+        return replace(self, cut_offs=found.values), {THRESHOLDS: of_labels}, found.notes
 
     def _probabilities(self, logits: np.ndarray) -> np.ndarray:
         """Return what ``outputs`` gives, with which files are predicted."""

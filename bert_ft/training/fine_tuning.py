@@ -19,6 +19,7 @@ from bert_ft.data.batching import SortedBatches
 from bert_ft.data.targets import LabelNames
 from bert_ft.models.bundle import save_bundle
 from bert_ft.models.weight_transfer import hand_over
+from bert_ft.tasks.thresholds import THRESHOLDS
 from bert_ft.training.data_module import TextDataModule
 from bert_ft.training.encoder_module import split_metrics
 from bert_ft.training.module import ClassificationModule
@@ -125,6 +126,9 @@ class FineTuning(Stage):
     def _calibrate(self) -> dict[str, Any]:
         """Let the task choose what it takes from validation rows, with the kept weights; return its record."""
         task, split = self.module.task, self.data.data.splits.get("validation")
+        config = self.module.classifier.config
+        if hasattr(config, THRESHOLDS):  # of the folder that the encoder came from
+            delattr(config, THRESHOLDS)
         if not task.is_calibrated or split is None:
             return {}
         module, precision = self.module.eval(), self.trainer.precision_plugin
@@ -136,7 +140,7 @@ class FineTuning(Stage):
         for note in notes if self.trainer.is_global_zero else ():
             log.warning("%s", note)
         module.test_with(task)
-        module.classifier.config.update(record)
+        config.update(record)
         return record
 
     def _baseline(self) -> dict[str, dict[str, float]]:
