@@ -58,10 +58,10 @@ def decisions_of(log: RunLog) -> Decisions:
 
 @plot(
     "Calibration of decisions",
-    "Each label of each row counts once. Bars below the dashed line: labels are given with more confidence than they are right.",
+    "Each label of each row counts once. Bars below the dashed line: labels have higher probabilities than they occur.",
 )
 def decision_reliability(log: RunLog) -> Figure:
-    """Draw the share of decisions that are right against their probability."""
+    """Draw how often a label occurs against its probability."""
     found = decisions_of(log)
     num_bins = log.setting("monitor.confidence.num_bins") or NUM_BINS
     bins = reliability_bins(found.probabilities.ravel(), found.labels.ravel(), num_bins)
@@ -69,7 +69,16 @@ def decision_reliability(log: RunLog) -> Figure:
         f"Mean probability {found.probabilities.mean():.3f}, share of labels {found.labels.mean():.3f}; "
         f"expected calibration error (ECE) {bins.ece:.3f}"
     )
-    return draw_reliability(bins.edges, bins.counts, bins.confidence, bins.accuracy, title)
+    return draw_reliability(
+        bins.edges,
+        bins.counts,
+        bins.confidence,
+        bins.accuracy,
+        title,
+        of="a label",
+        share="share that has it",
+        rows="decisions",
+    )
 
 
 def scores_by_label(log: RunLog) -> Table:
