@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torchmetrics import Metric
 
+_SHOWN = 10  # grades in a message
+
 
 @dataclass(frozen=True)
 class Ordinal(Task):
@@ -85,10 +87,12 @@ class Ordinal(Task):
             raise DataError(f"{origin}: all grades are {next(iter(found))!r}; there is nothing to learn")
         order = self.order
         if order is None:
-            if any(_number(grade) is None for grade in found):
-                example = ",".join(sorted(found)[:20])
+            if named := sorted(grade for grade in found if _number(grade) is None):
+                others = sorted(found - set(named), key=float)
+                example = ",".join([*named, *others][:_SHOWN]) + (",…" if len(found) > _SHOWN else "")
                 raise DataError(
-                    f"{origin}: the order of the grades is unknown; name all of them from the lowest: 'task.order=[{example}]'"
+                    f"{origin}: {named[0]!r} isn't a number, so the order of the grades is unknown; name all of them from the "
+                    f"lowest: 'task.order=[{example}]'"
                 )
             order = tuple(sorted(found, key=float))
         return replace(self, order=order, names=tuple(f"above {grade}" for grade in order[:-1]))
