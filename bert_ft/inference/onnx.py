@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import logging
 import warnings
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from bert_ft.models.families import FAMILIES, family_of, model_types
 from bert_ft.models.inputs import takes_token_types
 from bert_ft.models.padded import PaddedClassifier
 from bert_ft.nn.padded_pooling import PADDED_POOLINGS
+from bert_ft.tasks.thresholds import THRESHOLDS
 
 OPSET = 20  # the first with GELU as one operator
 MAX_BYTES = 2**31 - 2**20  # protobuf's limit of one file, less what the graph itself may take
@@ -38,6 +40,7 @@ def export_onnx(bundle: Bundle, path: Path | str, *, optimize: bool = False) -> 
     Inputs are int64 ``(batch, length)``, of any batch and any length up to the encoder's: ``input_ids``,
     ``attention_mask`` and, where the bundle's tokenizer gives them, ``token_type_ids``. Padding comes
     after the tokens. The output is ``logits``, float32 ``(batch, num_labels)``; of a regression, numbers in the file's unit.
+    The file's metadata has the ``task``, the names of its ``labels`` and, if some were chosen, the ``thresholds``, as JSON.
 
     Args:
         bundle: the model to export; it is not changed.
@@ -130,6 +133,7 @@ def _write(bundle: Bundle, path: Path, optimize: bool) -> None:
         verbose=False,
     )
     assert program is not None
+    program.model.metadata_props.update(_metadata(bundle))
     if not optimize:
         program.save(path, external_data=False)
         return
@@ -146,7 +150,19 @@ def _write(bundle: Bundle, path: Path, optimize: bool) -> None:
         hidden_size=config.hidden_size,
         optimization_options=options,
     )
+    optimized.model.ClearField("metadata_props")
+    optimized.model.metadata_props.extend(program.model_proto.metadata_props)
     optimized.save_model_to_file(str(path))
+
+
+def _metadata(bundle: Bundle) -> dict[str, str]:
+    """Return what the logits need to become predictions, each as JSON."""
+    of_labels = getattr(bundle.classifier.config, THRESHOLDS, None)
+    return {
+        "task": json.dumps(bundle.task.name),
+        "labels": json.dumps(bundle.task.names, ensure_ascii=False),
+        **({THRESHOLDS: json.dumps(of_labels, ensure_ascii=False)} if of_labels else {}),
+    }
 
 
 def _padded(bundle: Bundle, *, ort_attention: bool = False) -> PaddedClassifier:

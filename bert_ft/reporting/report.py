@@ -21,6 +21,7 @@ TABLES: dict[str, list[tuple[str, Callable[[RunLog], Table]]]] = {
     "Validation": [
         ("Most frequent mistakes", validation_tables.frequent_mistakes),
         ("Scores by class", validation_tables.scores_by_class),
+        ("Thresholds", label_set_report.thresholds),
         ("Highest losses", validation_tables.top_losses),
     ],
     "Label sets": [

@@ -17,6 +17,7 @@ from bert_ft import layout
 from bert_ft.data.targets import LabelNames
 from bert_ft.models.bundle import save_bundle
 from bert_ft.models.weight_transfer import hand_over
+from bert_ft.tasks.thresholds import THRESHOLDS
 from bert_ft.training.calibration import calibrate, logits_of
 from bert_ft.training.data_module import TextDataModule
 from bert_ft.training.encoder_module import split_metrics
@@ -127,12 +128,14 @@ class FineTuning(Stage):
 
     def _calibrate(self) -> dict[str, Any]:
         """Score the validation rows with the kept weights and calibrate the model by them; return the record."""
-        split = self.data.data.splits.get("validation")
-        wanted = self.calibrates or self.module.task.is_calibrated
-        if split is None or not wanted or self.trainer.limit_val_batches != 1.0:
+        module, split = self.module, self.data.data.splits.get("validation")
+        if hasattr(module.classifier.config, THRESHOLDS):  # of the folder that the encoder came from
+            delattr(module.classifier.config, THRESHOLDS)
+        with_temperature = self.calibrates and self.trainer.limit_val_batches == 1.0
+        if split is None or not (with_temperature or module.task.is_calibrated):
             return {}
-        logits = logits_of(self.module, self.trainer, split, self.data.eval_batch_size)
-        logits, record = calibrate(self.module, logits, split.known_labels, with_temperature=self.calibrates)
+        logits = logits_of(module, self.trainer, split, self.data.eval_batch_size)
+        logits, record = calibrate(module, logits, split.known_labels, with_temperature=with_temperature)
         self._validation_scores = {"logits": logits, "targets": split.known_labels}
         return record
 

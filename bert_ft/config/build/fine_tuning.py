@@ -108,7 +108,7 @@ class FineTuningRecipe(Recipe):
         """Build the pre-training stage, in a subfolder of the run's folder."""
         if self.config.get("pretrain"):
             inputs = replace(self.inputs, notes=(), warnings=())  # already printed, for both stages
-            recipe = PretrainingRecipe(self.config, inputs, self.data.splits)
+            recipe = PretrainingRecipe(self.config, inputs, self.data.splits, cast(Task, self.data.task))
             self.pretraining = build_stage(recipe, folder / layout.PRETRAINING_FOLDER)
 
     def module(self, trainer: Trainer, *, optimizer: Any, schedule: Any) -> ClassificationModule:

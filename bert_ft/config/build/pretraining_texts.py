@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 from omegaconf import DictConfig
 
@@ -17,6 +18,7 @@ from bert_ft.data.pretraining_texts import PretrainingTexts, pretraining_texts
 from bert_ft.data.raw_splits import RawSplit
 from bert_ft.data.sources import read_unlabelled
 from bert_ft.errors import ConfigError
+from bert_ft.tasks.task import Task
 
 Splits = Mapping[str, TokenizedSplit]
 
@@ -61,8 +63,8 @@ def dialect_settings(data: DictConfig) -> DialectSettings:
     return DialectSettings(**given, columns=None if columns is None else tuple(columns))
 
 
-def splits_without_fine_tuning(config: DictConfig, inputs: TextInputs) -> tuple[Splits, list[str]]:
-    """Return the splits that fine-tuning would have, and notes on them, so that its evaluation rows stay unseen.
+def splits_without_fine_tuning(config: DictConfig, inputs: TextInputs) -> tuple[Splits, list[str], Task]:
+    """Return the splits that fine-tuning would have, notes on them, and the task fitted to their labels, so that its evaluation rows stay unseen.
 
     Unlabeled texts are all used for training.
 
@@ -76,7 +78,7 @@ def splits_without_fine_tuning(config: DictConfig, inputs: TextInputs) -> tuple[
     loaded = loaded_splits(config, task)
     if not is_unlabelled and is_labelled(loaded.splits["train"]):
         data = prepare(loaded, tokenizer, **preparation(config, task, max_length))
-        return data.splits, data.notes
+        return data.splits, data.notes, cast(Task, data.task)
     if config.pretrain.supervised:
         raise ConfigError(
             f"pretrain.supervised=true: {loaded.splits['train'].origin} has no labels; set it to false"
@@ -84,4 +86,4 @@ def splits_without_fine_tuning(config: DictConfig, inputs: TextInputs) -> tuple[
     splits = {name: _whole(name, raw, inputs, config.data.cache_dir) for name, raw in loaded.splits.items()}
     if config.data.deduplicate:
         splits = {name: without_copies(split) for name, split in splits.items()}
-    return splits, loaded.notes
+    return splits, loaded.notes, task
