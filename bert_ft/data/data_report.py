@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from bert_ft.data.dataset import TokenizedSplit
 from bert_ft.data.leaks import NUM_EXAMPLES, Leaks, find_leaks, leaks_between
+from bert_ft.data.long_texts import WINDOWS, LongTexts
 from bert_ft.data.report_warnings import LONGEST_ADVISED, report_warnings
 from bert_ft.data.split_report import Conflict, LengthSummary, SplitReport
 from bert_ft.data.targets import Targets
@@ -30,6 +31,7 @@ class DataReport:
         num_conflicts: number of texts that have several labels, in the same or different splits.
         conflicts: the first few of them.
         task: facts about the task (``Targets.facts``).
+        long_texts: settings of windows; empty if longer texts are cut.
         warnings: one sentence per problem that may spoil training or its score, with an override that helps,
             if there is one.
         leaks: of every pair of splits that shares texts.
@@ -42,6 +44,7 @@ class DataReport:
     task: dict[str, Any]
     warnings: list[str]
     leaks: list[Leaks]
+    long_texts: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain values that JSON can hold."""
@@ -57,6 +60,7 @@ class DataReport:
                 "median": f"{split.lengths.p50:.0f}",
                 "95%": f"{split.lengths.p95:.0f}",
                 "longest": f"{split.lengths.max:,}",
+                **_windows(split),
                 "rows cut": f"{split.truncated_ratio:.1%}",
                 "tokens lost": f"{split.lost_ratio:.1%}",
                 "unknown tokens": f"{split.unknown_ratio:.1%}",
@@ -85,6 +89,7 @@ def make_report(
     *,
     tokenizer: FastTokenizer | None = None,
     set_aside: Collection[str] = (),
+    long_texts: LongTexts = LongTexts(),  # noqa: B008 (frozen)
 ) -> DataReport:
     """Return the report on labeled ``splits``, one of which is ``train``.
 
@@ -95,9 +100,11 @@ def make_report(
         max_length: the length limit in tokens.
         tokenizer: the tokenizer of their ids; without it unknown tokens and words are not reported.
         set_aside: names of the splits that were cut from the training rows.
+        long_texts: what became of longer rows.
     """
     reports = {
-        name: _split_report(splits[name], keys[name], keys["train"], task, tokenizer) for name in splits
+        name: _split_report(splits[name], keys[name], keys["train"], task, tokenizer, long_texts)
+        for name in splits
     }
     num_conflicts, conflicts = _conflicts(splits, keys, task)
     leaks = leaks_between(keys, {name: split.rows for name, split in splits.items()})
@@ -112,18 +119,24 @@ def make_report(
             report_warnings(reports, leaks, conflicts, num_conflicts, task, set_aside, max_length, limit)
         ),
         leaks=leaks,
+        long_texts=long_texts.described(),
     )
 
 
 def _split_report(
-    split: TokenizedSplit, keys: TextKeys, train: TextKeys, task: Targets, tokenizer: FastTokenizer | None
+    split: TokenizedSplit,
+    keys: TextKeys,
+    train: TextKeys,
+    task: Targets,
+    tokenizer: FastTokenizer | None,
+    long_texts: LongTexts,
 ) -> SplitReport:
     exact, near = find_leaks(keys, train)
     if split.name == "train":
         exact = near = np.zeros(len(split), dtype=bool)
     use = TokenUse(0.0, 0.0) if tokenizer is None else TokenUse.of(split, tokenizer)
-    lost = split.num_truncated
-    full_lengths = split.lengths + lost
+    lost, full_lengths = split.num_truncated, split.full_lengths
+    is_windowed = long_texts.mode == WINDOWS
     return SplitReport(
         num_rows=len(split),
         label_counts={
@@ -139,7 +152,15 @@ def _split_report(
         leak_rows=split.rows[exact | near][:NUM_EXAMPLES].tolist(),
         unknown_ratio=use.unknown_ratio,
         tokens_per_word=use.tokens_per_word,
+        num_windows=int(split.num_windows.sum()) if is_windowed else None,
+        most_windows=int(split.num_windows.max(initial=0)) if is_windowed else None,
     )
+
+
+def _windows(split: SplitReport) -> dict[str, str]:
+    if split.num_windows is None:
+        return {}
+    return {"windows": f"{split.num_windows:,}", "most windows": f"{split.most_windows:,}"}
 
 
 def _conflicts(

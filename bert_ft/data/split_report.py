@@ -38,6 +38,8 @@ class SplitReport:
         leak_rows: numbers of the first rows that are leaks of either kind.
         unknown_ratio: share of unknown tokens.
         tokens_per_word: mean number of tokens per word.
+        num_windows: number of windows of all rows, if long texts are windowed.
+        most_windows: number of windows of the longest row.
     """
 
     num_rows: int
@@ -51,6 +53,8 @@ class SplitReport:
     leak_rows: list[int]
     unknown_ratio: float = 0.0
     tokens_per_word: float = 0.0
+    num_windows: int | None = None
+    most_windows: int | None = None
 
 
 @dataclass(frozen=True)

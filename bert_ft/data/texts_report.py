@@ -40,8 +40,7 @@ def report_on_texts(
 
 
 def _of_split(split: TokenizedSplit, keys: TextKeys, tokenizer: FastTokenizer) -> SplitReport:
-    lost = split.num_truncated
-    full_lengths = split.lengths + lost
+    lost, full_lengths = split.num_truncated, split.full_lengths
     use = TokenUse.of(split, tokenizer)
     return SplitReport(
         num_rows=len(split),

@@ -28,6 +28,7 @@ from bert_ft import layout
 from bert_ft.atomic_file import follow_umask
 from bert_ft.compat.transformers import attention_of, class_of
 from bert_ft.data.git_lfs import refuse_pointers
+from bert_ft.data.long_texts import LongTexts
 from bert_ft.data.model_config import read_config, write_own_config
 from bert_ft.data.tokenization import load_tokenizer
 from bert_ft.errors import CheckpointError
@@ -38,7 +39,7 @@ from bert_ft.models.encoder import empty_encoder, empty_sequence_classifier
 from bert_ft.models.half_precision import mend_half_precision
 from bert_ft.models.inserted import insert_parts, inserted_in
 from bert_ft.models.own_attention import prepare_attention
-from bert_ft.models.specification import FORMAT, find_bundle, read_specification
+from bert_ft.models.specification import FORMAT, FORMAT_WITHOUT_WINDOWS, find_bundle, read_specification
 from bert_ft.tasks.saved import described, restored
 from bert_ft.tasks.task import Task
 
@@ -51,11 +52,12 @@ class Bundle:
         classifier: the model, in evaluation mode.
         task: that it was trained for.
         tokenizer: the tokenizer that it was trained with.
-        max_length: tokens that a text is cut at.
+        max_length: maximum number of tokens in a text, or in a window of it.
         text_column: the column of the training data that the text stood in.
         text_pair_column: that of the second text of a pair; ``None`` for single texts.
         training: what the run wrote about itself (free form, plain types).
         label_column: the column of the training data that the label was in.
+        long_texts: what becomes of longer texts.
     """
 
     classifier: Classifier
@@ -66,6 +68,7 @@ class Bundle:
     text_pair_column: str | None
     training: dict[str, Any]
     label_column: str = "label"
+    long_texts: LongTexts = LongTexts()  # noqa: RUF009 (frozen)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -84,6 +87,7 @@ def save_bundle(
     text_pair_column: str | None = None,
     training: dict[str, Any] | None = None,
     label_column: str = "label",
+    long_texts: LongTexts = LongTexts(),  # noqa: B008 (frozen)
 ) -> Path:
     """Write the folder and return it; files of an earlier bundle in it are overwritten."""
     folder = Path(folder)
@@ -91,6 +95,7 @@ def save_bundle(
     linear = isinstance(classifier, LinearClassifier)
     attention = attention_of(classifier.config)
     inserted = inserted_in(classifier.encoder)
+    described_long = long_texts.described()
     is_stock = linear and not inserted and not is_own(attention)
     auto = AutoModelForSequenceClassification if linear else AutoModel
     config = type(classifier.config).from_dict(classifier.config.to_dict())
@@ -103,7 +108,7 @@ def save_bundle(
     state = {name: value.detach().cpu().contiguous() for name, value in classifier.saved_state().items()}
     save_file(state, folder / layout.WEIGHTS_FILE, metadata={"format": "pt"})
     specification = {
-        "format": FORMAT,
+        "format": FORMAT if described_long else FORMAT_WITHOUT_WINDOWS,
         "bert_ft": bert_ft.__version__,
         "model": "bert_linear" if linear else "bert_residual",
         "architecture": classifier.architecture,
@@ -111,6 +116,7 @@ def save_bundle(
         **({"inserted": inserted} if inserted else {}),
         "task": described(task),
         "max_length": max_length,
+        **({"long_texts": described_long} if described_long else {}),
         "text_column": text_column,
         "text_pair_column": text_pair_column,
         "label_column": label_column,
@@ -164,6 +170,7 @@ def load_bundle(folder: Path | str, trust: Sequence[str] = ()) -> Bundle:
         text_pair_column=specification["text_pair_column"],
         training=specification["training"],
         label_column=specification["label_column"],
+        long_texts=LongTexts.restored(specification.get("long_texts", {})),
     )
 
 
@@ -176,7 +183,7 @@ def _empty_classifier(
     if specification["model"] == "bert_linear":
         model = empty_sequence_classifier(config, attention)
         insert_parts(cast(PreTrainedModel, model.base_model), inserted, trust)
-        return LinearClassifier(model)
+        return LinearClassifier(model, **specification["architecture"])
     encoder = empty_encoder(config, attention)
     insert_parts(encoder, inserted, trust)
     return ResidualClassifier(encoder, trust=trust, **specification["architecture"])

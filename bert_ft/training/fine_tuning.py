@@ -101,6 +101,7 @@ class FineTuning(Stage):
             text_column=self.data.data.text_column,
             text_pair_column=self.data.data.text_pair_column,
             label_column=self.label_column,
+            long_texts=self.data.data.long_texts,
             training={
                 name: record[name] for name in ("weights", "val", "test", "pretraining") if name in record
             },
