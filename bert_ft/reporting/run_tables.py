@@ -107,8 +107,10 @@ def splits(log: RunLog) -> Table:
         "leaks": ("num_leaks",),
         "near leaks": ("num_near_leaks",),
     }
-    rows = []
-    for name, split in _splits(log).items():
+    found, rows = _splits(log), []
+    if any(split.get("num_windows") for split in found.values()):
+        columns["windows"] = ("num_windows",)
+    for name, split in found.items():
         cells = [Cell(name)]
         for first, *rest in columns.values():
             value = split.get(first, {}).get(rest[0]) if rest else split.get(first)

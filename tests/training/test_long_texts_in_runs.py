@@ -15,7 +15,7 @@ from bert_ft.models.bundle import load_bundle
 from bert_ft.train import main
 from tests.conftest import NEUTRAL, make_rows, write_csv
 
-from .running import interrupted, small_run, train
+from .running import SMALL_STAGE, interrupted, small_run, train
 
 WINDOWS = ["data.long_texts=windows", "data.max_length=16", "data.stride=4", "data.max_windows=3"]
 ONE_EPOCH = ["trainer.max_epochs=1"]
@@ -155,3 +155,19 @@ def test_a_stride_that_is_too_large_is_refused_before_the_data_is_read(tmp_path,
     config = small_run(tmp_path / "run", tiny_encoder, missing, "data.long_texts=windows", "data.stride=30")
     with pytest.raises(ConfigError, match=r"data\.stride=30: .* at most 29;"):
         main(config)
+
+
+@pytest.mark.slow
+def test_a_stage_before_windows_reads_training_texts_in_pieces_with_their_labels(
+    tmp_path, tiny_encoder, long_reviews
+):
+    stage = [
+        "pretrain=contrastive",
+        "pretrain.supervised=true",
+        "pretrain.trainer.max_epochs=1",
+        *SMALL_STAGE,
+    ]
+    _, metrics = train(tmp_path, tiny_encoder, long_reviews, *WINDOWS, *stage, *ONE_EPOCH)
+    texts = metrics["pretraining"]["texts"]
+    assert texts["train"] + texts["held_out"] > 2 * 96
+    assert texts["lost_ratio"] == 0
