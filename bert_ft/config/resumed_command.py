@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from bert_ft import layout
 from bert_ft.config.text_values import text_of, text_override, with_quoted_texts
@@ -96,6 +97,8 @@ def check_extends(config: DictConfig, given: Sequence[str]) -> None:
     wrong, grows = [], False
     for key in sorted(before.keys() | now.keys()):
         old, new = before.get(key), now.get(key)
+        if old != new:  # an interpolation, or the value that an earlier version had written there
+            old, new = _resolved(recorded, key, old), _resolved(config, key, new)
         if old == new or _is_switched_off(key, now):
             continue
         is_given = any(key == name or key.startswith(f"{name}.") for name in touched)
@@ -135,6 +138,15 @@ def _finished(run: Path, config: DictConfig) -> str:
     else:
         remedy = f"a larger {prefix}trainer.max_epochs (or {prefix}trainer.max_steps)"
     return f"{KEY}={config.resume_from}: the run is finished ({stopped}); to train it longer, add {remedy}"
+
+
+def _resolved(config: DictConfig, key: str, value: Any) -> Any:
+    if not (isinstance(value, str) and "${" in value):
+        return value
+    try:
+        return OmegaConf.select(config, key)
+    except OmegaConfBaseException:  # only a job can resolve it
+        return value
 
 
 def _is_larger(key: str, old: Any, new: Any) -> bool:

@@ -126,7 +126,7 @@ def predict_file(
         if not read.reasons:
             raise DataError(f"{source}: there are no rows")
         usable = np.array([reason is None for reason in read.reasons])
-        columns = tokenize(read.texts, bundle.tokenizer, bundle.max_length, folder)
+        columns = tokenize(read.texts, bundle.tokenizer, bundle.max_length, folder, bundle.long_texts)
         split = TokenizedSplit.from_columns("input", columns, read.texts)
         outputs, logits = compute_outputs_and_logits(
             bundle.classifier, bundle.task, split, batch_size=batch_size, max_tokens=max_tokens, device=device

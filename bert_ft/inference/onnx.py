@@ -15,6 +15,7 @@ import torch
 
 from bert_ft.atomic_file import replaced
 from bert_ft.compat.transformers import attention_of
+from bert_ft.data.long_texts import WINDOWS
 from bert_ft.errors import ConfigError, DataError
 from bert_ft.models.attention import is_own
 from bert_ft.models.bundle import Bundle
@@ -50,7 +51,7 @@ def export_onnx(bundle: Bundle, path: Path | str, *, optimize: bool = False) -> 
 
     Raises:
         ConfigError: the packages of the extra ``onnx`` aren't installed, the encoder can't be optimized, or
-            the pooling or the attention is user-defined.
+            the pooling or the attention is user-defined, or long texts are windowed.
         DataError: ``path`` can't be written, or one ONNX file can't hold the weights.
     """
     path = Path(path)
@@ -61,6 +62,11 @@ def export_onnx(bundle: Bundle, path: Path | str, *, optimize: bool = False) -> 
         raise ConfigError(
             f"model.pooling={type(pooling).__name__}: your own class pools packed batches, but an ONNX graph "
             "takes padded ones; only a model with one of this package's poolings can be exported"
+        )
+    if bundle.long_texts.mode == WINDOWS:
+        raise ConfigError(
+            f"output={path}: the model was trained with data.long_texts=windows, and a graph takes a whole text: it can't "
+            "join the windows of a long one; predict with bert_ft.predict, or train with data.long_texts=cut"
         )
     config = bundle.classifier.config
     if is_own(attention_of(config)):

@@ -114,6 +114,7 @@ class FineTuning(Stage):
             text_column=self.data.data.text_column,
             text_pair_column=self.data.data.text_pair_column,
             label_column=self.label_column,
+            long_texts=self.data.data.long_texts,
             validation_scores=self._validation_scores,
             training={
                 name: record[name] for name in ("weights", "val", "test", "pretraining") if name in record

@@ -12,10 +12,9 @@ from bert_ft.config.build.data import TextInputs, loaded_splits, preparation
 from bert_ft.config.build.task import build_task
 from bert_ft.data.dataset import TokenizedSplit
 from bert_ft.data.dialect import DialectSettings
-from bert_ft.data.pieces import in_pieces
+from bert_ft.data.long_texts import CUT
 from bert_ft.data.prepare import is_labelled, prepare, tokenized, without_copies
 from bert_ft.data.pretraining_texts import PretrainingTexts, pretraining_texts
-from bert_ft.data.raw_splits import RawSplit
 from bert_ft.data.sources import read_unlabelled
 from bert_ft.errors import ConfigError
 from bert_ft.tasks.task import Task
@@ -27,11 +26,12 @@ def texts_of_stage(config: DictConfig, inputs: TextInputs, splits: Splits) -> Pr
     """Return the texts of ``data.unlabeled_file``, or the training texts, without those of evaluation splits."""
     data, tokenizer, max_length = config.data, inputs.tokenizer, inputs.max_length
     source = splits["train"]
+    loses_none = data.long_texts != CUT or data.unlabeled_file is not None or source.labels is None
     if data.unlabeled_file is not None:
         columns = (data.get("text_column") or "text", data.get("text_pair_column"))
         settings = dialect_settings(data).of_unlabeled(Path(data.unlabeled_file))
         raw = read_unlabelled(data.unlabeled_file, *columns, cache_dir=data.cache_dir, settings=settings)
-        source = _whole("unlabelled", raw, inputs, data.cache_dir)
+        source = tokenized("unlabelled", raw, tokenizer, max_length, data.cache_dir)
         if data.deduplicate:
             source = without_copies(source)
     return pretraining_texts(
@@ -43,17 +43,9 @@ def texts_of_stage(config: DictConfig, inputs: TextInputs, splits: Splits) -> Pr
         tokenizer=tokenizer,
         include_evaluation_texts=config.pretrain.include_evaluation_texts,
         compares=config.pretrain.contrastive_weight > 0,
+        cut_into_pieces=loses_none,
         cache_dir=data.cache_dir,
     )
-
-
-def _whole(name: str, raw: RawSplit, inputs: TextInputs, cache_dir: str | None) -> TokenizedSplit:
-    """Return unlabeled rows, with long texts cut into pieces so that no token is lost."""
-    rows = tokenized(name, raw, inputs.tokenizer, inputs.max_length, cache_dir)
-    if not rows.num_truncated.any() or "text_pair" in raw.dataset.column_names:
-        return rows
-    pieces = in_pieces(raw, inputs.tokenizer, inputs.max_length, cache_dir)
-    return tokenized(name, pieces, inputs.tokenizer, inputs.max_length, cache_dir)
 
 
 def dialect_settings(data: DictConfig) -> DialectSettings:
@@ -83,7 +75,10 @@ def splits_without_fine_tuning(config: DictConfig, inputs: TextInputs) -> tuple[
         raise ConfigError(
             f"pretrain.supervised=true: {loaded.splits['train'].origin} has no labels; set it to false"
         )
-    splits = {name: _whole(name, raw, inputs, config.data.cache_dir) for name, raw in loaded.splits.items()}
+    splits = {
+        name: tokenized(name, raw, tokenizer, max_length, config.data.cache_dir)
+        for name, raw in loaded.splits.items()
+    }
     if config.data.deduplicate:
         splits = {name: without_copies(split) for name, split in splits.items()}
     return splits, loaded.notes, task
