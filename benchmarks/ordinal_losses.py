@@ -34,7 +34,7 @@ PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 EPOCHS, BATCH_SIZE, LR, HEAD_LR = 5, 16, 2e-4, 1e-3
 TUNED = ("CORN", "CORN, biases set", "CORAL", "cumulative link")
 MAX_LENGTH = 64
-POOL = 4000  # rows that have vectors
+POOL = 2500  # rows that have vectors
 
 
 class Corn(nn.Linear):
