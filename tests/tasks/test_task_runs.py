@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import onnx
+import optuna
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -16,6 +17,7 @@ from bert_ft.models.bundle import load_bundle
 from bert_ft.reporting.report import write_report
 from bert_ft.train import main
 from bert_ft.training.module import ClassificationModule
+from tests import commands
 from tests.conftest import BAD, GOOD, NEUTRAL
 from tests.training.running import SMALL, compose_run
 
@@ -155,3 +157,22 @@ def test_it_is_reported_reloaded_predicted_and_exported(run, files, tmp_path):
     shown = [title for title in ("Validation", "Label sets", "Numbers") if f">{title}</h2>" in page]
     assert shown == [section]
     assert "couldn't be drawn" not in page
+
+
+def test_a_search_prunes_by_the_objective_of_the_task(files, tiny_encoder, tmp_path):
+    """Errors, which are above 1 and to be small."""
+    small = [each for each in SMALL if not each.startswith("optimizer.lr")]
+    done = commands.run(
+        "bert_ft.train", "--multirun", "hydra/sweeper=optuna", "hydra/sweeper/pruner=percentile",
+        "hydra.sweeper.pruner.percentile=1", "hydra.sweeper.pruner.n_startup_trials=2", "hydra.sweeper.n_trials=6",
+        "hydra.sweeper.sampler.seed=0", f"hydra.sweep.dir={tmp_path / 'search'}", "search=none",
+        "optimizer.lr=tag(log,interval(1e-5,1e-2))", *TASKS["regression"], "objective.metric=val/mae", "objective.mode=min",
+        *small, *(f"data.{split}_file={path}" for split, path in files.items()), f"encoder.name_or_path={tiny_encoder}",
+        f"data.cache_dir={tmp_path / 'cache'}", "logger=none", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    study = optuna.load_study(study_name="search", storage=f"sqlite:///{tmp_path / 'search' / 'study.db'}")
+    states = [trial.state.name for trial in study.trials]
+    assert len(states) == 6
+    assert set(states) == {"COMPLETE", "PRUNED"}, states
+    assert study.best_value == min(trial.value for trial in study.trials if trial.state.name == "COMPLETE")
