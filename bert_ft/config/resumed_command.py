@@ -31,7 +31,7 @@ FREE = re.compile(
     r"(pretrain\.)?trainer\.(log_every_n_steps|enable_progress_bar|enable_model_summary|profiler)"
     r"|(logger|monitor|callbacks\.(progress_bar|lr_monitor))(\..*)?"
     r"|callbacks\.early_stopping|pretrain\.callbacks\.early_stopping"  # turned off or on
-    r"|data\.(num_workers|cache_dir|max_cache_gb)|pretrain\.num_cached|optimizer\.show_groups|report|test|keep|trust|resume_from|output_dir"
+    r"|data\.(num_workers|cache_dir|max_cache_gb)|pretrain\.num_cached|optimizer\.show_groups|report|advice|test|keep|trust|resume_from|output_dir"
 )
 # may only increase; None and -1: no limit
 GROWING = re.compile(

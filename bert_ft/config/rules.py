@@ -76,6 +76,7 @@ RULES: dict[str, Rule] = {
     "metrics": Rule("mapping"),
     "encoder.insert": Rule("mapping"),
     "report": FLAG,
+    "advice": FLAG,
     "keep": Rule("text", choices=("resumable", "model", "all")),
     "test": FLAG,
     "trust": TEXTS,
