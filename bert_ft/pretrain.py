@@ -30,8 +30,8 @@ def main(config: "DictConfig") -> float:
 
             report = publish_if_possible(run.folder)
         print_pretraining(record, run.folder, report)
-        print_advice(advice)
         print_size(run.folder)
+        print_advice(advice)
     return record["objective"]["value"]
 
 

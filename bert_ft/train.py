@@ -45,8 +45,8 @@ def main(config: "DictConfig") -> float | list[float]:
 
             report = publish_if_possible(run.folder)
         print_result(record, run.folder, report)
-        print_advice(advice)
         print_size(run.folder)
+        print_advice(advice)
     objective = record["objective"]["value"]
     others = [reached(record, name) for name in config.objective.others]
     return [objective, *others] if others else objective

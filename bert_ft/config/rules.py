@@ -142,7 +142,6 @@ RULES: dict[str, Rule] = {
     "trainer.enable_progress_bar": FLAG,
     "trainer.enable_model_summary": FLAG,
     "trainer.compile": FLAG,
-    "callbacks.early_stopping.patience": replace(COUNT, also=("auto",)),
     "callbacks.early_stopping.min_delta": LIMIT,
 }
 
@@ -164,4 +163,5 @@ RULES |= {
     "pretrain.held_out_ratio": INNER_SHARE,
     "pretrain.batch_size": COUNT,
     "pretrain.num_cached": COUNT_OR_ZERO,
+    "pretrain.callbacks.early_stopping.patience": COUNT,
 }

@@ -34,11 +34,13 @@ class Rule:
         name: its name in ``metrics.json`` and docs/advice.md.
         find: returns what it found in a run.
         tasks: the tasks that it holds for; ``None`` = all, including pre-training.
+        unless: an earlier rule that makes this one pointless if it found something.
     """
 
     name: str
     find: Callable[[RunLog], Advice | None]
     tasks: tuple[str, ...] | None = None
+    unless: str | None = None
 
 
 RULES = (
@@ -50,9 +52,9 @@ RULES = (
     Rule("still_falling", curves.still_falling),
     Rule("few_validation_rows", classes.few_validation_rows, WITH_CLASSES),
     Rule("precision_for_recall", classes.precision_for_recall, WITH_CLASSES),
-    Rule("overconfident", curves.overconfident, WITH_CLASSES),
+    Rule("overconfident", curves.overconfident, WITH_CLASSES, unless="no_better_than_guessing"),
     Rule("clipped", curves.clipped),
-    Rule("within_one_standard_error", curves.within_one_standard_error),
+    Rule("within_one_standard_error", curves.within_one_standard_error, unless="no_better_than_guessing"),
 )
 
 
@@ -61,7 +63,8 @@ def advice_for(run: RunLog) -> dict[str, Advice]:
     task = None if run.is_stage else (run.task or {}).get("name", "single_label")
     found: dict[str, Advice] = {}
     for rule in RULES:
-        if (rule.tasks is None or task in rule.tasks) and (advice := rule.find(run)) is not None:
+        is_meant = (rule.tasks is None or task in rule.tasks) and rule.unless not in found
+        if is_meant and (advice := rule.find(run)) is not None:
             found[rule.name] = advice
     return dict(list(found.items())[:MOST])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from bert_ft import layout
 from bert_ft.reporting.advice_facts import Advice, class_counts, listed
 from bert_ft.reporting.run_log import RunLog
 from bert_ft.standard_error import standard_error
@@ -18,7 +19,7 @@ def no_better_than_guessing(run: RunLog) -> Advice | None:
     counts, value = class_counts(run), ((run.metrics or {}).get("val") or {}).get("accuracy")
     if counts is None or value is None or not (total := int(counts.support.sum())):
         return None
-    most = int(counts.support.argmax())
+    most = int(np.nanargmax(counts.support))
     guessing = counts.support[most] / total
     if np.count_nonzero(counts.support) < 2 or value > guessing + standard_error(guessing, total):
         return None
@@ -59,7 +60,7 @@ def few_validation_rows(run: RunLog) -> Advice | None:
     few = sorted((rows[name], name) for name in names if rows.get(name, FEW_ROWS + 1) <= FEW_ROWS)
     if not few:
         return None
-    shown = [f"{count} of {listed([name])}" for count, name in few]
+    shown = [f"{layout.counted(count, 'row')} of {listed([name])}" for count, name in few]
     ratio, file = run.setting("data.validation_ratio"), run.setting("data.validation_file")
     keys: tuple[str, ...]
     if file is not None:
@@ -69,8 +70,8 @@ def few_validation_rows(run: RunLog) -> Advice | None:
     else:
         remedy, keys = "add validation rows", ()
     return Advice(
-        f"The validation split has few rows of some classes ({listed(shown)}), so their scores, and their part in macro "
-        f"averages, are luck: {remedy}, or don't rely on them.",
+        f"The validation split has only {listed(shown)}, so {'its' if len(few) == 1 else 'their'} scores, and "
+        f"{'its' if len(few) == 1 else 'their'} part in macro averages, are mostly luck: {remedy}.",
         keys,
     )
 

@@ -23,6 +23,7 @@ FALL = 0.1  # of the training loss, from one part to the next
 RISE = 0.1  # of the validation loss
 LEAST_RISE = 0.02  # nats
 CLIPPED = 0.7
+LEAST_STEPS = 200  # at the start of any run most steps are clipped
 LONGEST_ADVISED = 512  # tokens
 
 
@@ -60,11 +61,11 @@ def _jump(run: RunLog) -> tuple[float, int, float, int] | None:
     lowest = np.minimum.accumulate(values)
     start = values[:3].mean()
     rise = values - lowest
-    peak = int(rise.argmax())
+    peak = int(np.nanargmax(rise))
     gained = start - lowest[peak]
     if gained < 0.2 * start or rise[peak] < JUMP * gained:
         return None
-    low = int(values[: peak + 1].argmin())
+    low = int(np.nanargmin(values[: peak + 1]))
     return float(values[low]), int(series.steps[low]), float(values[peak]), int(series.steps[peak])
 
 
@@ -165,7 +166,7 @@ def overconfident(run: RunLog) -> Advice | None:
     kept = run.kept_step
     if kept is None or kept not in losses.steps or kept not in scores.steps:
         return None
-    low = int(losses.values.argmin())
+    low = int(np.nanargmin(losses.values))
     step = int(losses.steps[low])
     lowest, loss = float(losses.values[low]), float(losses.values[losses.steps == kept][0])
     if step >= kept or loss < lowest * (1 + RISE) or loss - lowest < LEAST_RISE:
@@ -187,7 +188,13 @@ def clipped(run: RunLog) -> Advice | None:
         run.scalars.get(f"{layout.GRADIENTS}clipped_ratio"),
         run.setting(key(run, "trainer.gradient_clip_val")),
     )
-    if ratio is None or not limit or len(ratio.values) < 4 or ratio.values[-1] < CLIPPED:
+    if (
+        ratio is None
+        or not limit
+        or len(ratio.values) < 4
+        or ratio.values[-1] < CLIPPED
+        or ratio.steps[-1] < LEAST_STEPS
+    ):
         return None
     half = len(ratio.values) // 2
     steps, counts = ratio.steps, ratio.values * ratio.steps
@@ -213,7 +220,7 @@ def within_one_standard_error(run: RunLog) -> Advice | None:
     kept = np.flatnonzero(series.steps == run.kept_step)
     if not len(kept):
         return None
-    best = int(series.values.argmax())
+    best = int(np.nanargmax(series.values))
     value, highest = float(series.values[kept[0]]), float(series.values[best])
     error = _standard_error(run, highest, tag)
     if not error or not highest - error <= value < highest:
@@ -221,9 +228,9 @@ def within_one_standard_error(run: RunLog) -> Advice | None:
     below = np.flatnonzero(series.values < highest - error)
     since = int(series.steps[below[-1] + 1 if len(below) and below[-1] + 1 < len(series.steps) else 0])
     return Advice(
-        f"{tag} was within one standard error ({error:.3f}) of its best from step {since} on, so the weights of step {run.kept_step} "
-        f"({value:.3f}) were kept rather than the best ones of step {series.steps[best]} ({highest:.3f}), whose lead may be luck: "
-        "callbacks.best_checkpoint.standard_errors=0 keeps the best.",
+        f"{tag} was within one standard error ({error:.3f}) of its best from step {since} on, so the latest weights (step "
+        f"{run.kept_step}, {value:.3f}) were kept instead of the best (step {series.steps[best]}, {highest:.3f}), whose lead may "
+        "be luck; callbacks.best_checkpoint.standard_errors=0 keeps the best.",
         ("callbacks.best_checkpoint.standard_errors",),
     )
 

@@ -130,6 +130,8 @@ def print_resume(path: Path, step: int, console: Console | None = None) -> None:
 
 def print_advice(sentences: Sequence[str], console: Console | None = None) -> None:
     """Print what the run says about itself."""
+    if sentences:
+        (console or Console()).print("\nWhat stood out", style="bold")
     for sentence in sentences:
         (console or Console()).print(Text(f"• {sentence}", style="yellow"), soft_wrap=True)
 

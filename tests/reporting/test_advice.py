@@ -145,7 +145,7 @@ PLANTED = {
         ),
     ],
     "few_validation_rows": [
-        (run(report=FEW), "(3 of rare)"),
+        (run(report=FEW), "has only 3 rows of rare, so its scores"),
         (
             run(report=FEW, config={"data": {"validation_file": "validation.csv"}}),
             "add rows to data.validation_file",
@@ -168,7 +168,7 @@ PLANTED = {
             "78% of the steps were clipped to trainer.gradient_clip_val=1 (the median gradient norm was 3.2)",
         )
     ],
-    "within_one_standard_error": [(run(scalars=WOBBLY), "rather than the best ones of step 240 (0.960)")],
+    "within_one_standard_error": [(run(scalars=WOBBLY), "instead of the best (step 240, 0.960)")],
 }
 
 
@@ -240,7 +240,7 @@ def test_advice_is_on_the_page_and_in_the_record_of_a_run(tmp_path):
     assert advice[0]["rule"] == "texts_cut"
     assert advice[0]["keys"] == ["data.max_length"]
     page = write_page(read_run(folder)).read_text(encoding="utf-8")
-    assert page.index("Advice") < page.index("90.0% of the training texts") < page.index("<nav>")
+    assert page.index("What stood out") < page.index("90.0% of the training texts") < page.index("<nav>")
 
 
 def test_a_rule_that_fails_does_not_fail_the_run(tmp_path, caplog):
