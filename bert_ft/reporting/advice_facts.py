@@ -65,6 +65,15 @@ def with_value(run: RunLog, name: str) -> str:
     )
 
 
+def lower_lr(run: RunLog) -> str:
+    """Return the advice to halve the learning rate, as an override if its value is known."""
+    name = key(run, "optimizer.lr")
+    value = run.setting(name)
+    return (
+        f"try {name}={value / 2:.2g} (now {value:g})" if isinstance(value, float) else f"try a lower {name}"
+    )
+
+
 def training_loss(run: RunLog) -> Series | None:
     """Return the finite values of the most informative training loss that was logged."""
     for tag in (layout.TRAIN_LOSS_PLAIN, layout.TRAIN_LOSS):

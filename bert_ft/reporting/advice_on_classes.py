@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bert_ft import layout
-from bert_ft.reporting.advice_facts import Advice, class_counts, listed
+from bert_ft.reporting.advice_facts import Advice, class_counts, listed, lower_lr
 from bert_ft.reporting.run_log import RunLog
 from bert_ft.standard_error import standard_error
 
@@ -25,8 +25,8 @@ def no_better_than_guessing(run: RunLog) -> Advice | None:
         return None
     return Advice(
         f"Validation accuracy {value:.3f} is no better than always predicting {listed([counts.names[most]])} "
-        f"({guessing:.3f}), so the model has learned nothing useful: check that the labels belong to the texts, and try another "
-        f"optimizer.lr (now {run.setting('optimizer.lr'):g}).",
+        f"({guessing:.3f}), so the model has learned nothing useful: check that the labels belong to the texts, and "
+        f"{lower_lr(run)}.",
         ("optimizer.lr",),
     )
 

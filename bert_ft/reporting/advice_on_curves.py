@@ -8,7 +8,7 @@ import re
 import numpy as np
 
 from bert_ft import layout
-from bert_ft.reporting.advice_facts import Advice, finite, key, training_loss, with_value
+from bert_ft.reporting.advice_facts import Advice, finite, key, lower_lr, training_loss, with_value
 from bert_ft.reporting.objective import objective_of
 from bert_ft.reporting.run_log import RunLog
 from bert_ft.reporting.scalars import smoothed
@@ -29,9 +29,6 @@ LONGEST_ADVISED = 512  # tokens
 
 def unstable(run: RunLog) -> Advice | None:
     """Find a training loss that jumped back, or gradients that weren't finite."""
-    lr = run.setting(key(run, "optimizer.lr"))
-    if not isinstance(lr, float):
-        return None
     nonfinite = run.scalars.get(f"{layout.GRADIENTS}nonfinite_steps")
     is_scaled = (run.metrics or {}).get("precision", {}).get(
         "effective"
@@ -45,11 +42,8 @@ def unstable(run: RunLog) -> Advice | None:
         )
     else:
         return None
-    return Advice(
-        f"{evidence}: {with_value(run, 'optimizer.lr')} is at the edge of what is stable here; try "
-        f"{key(run, 'optimizer.lr')}={lr / 2:.2g}.",
-        (key(run, "optimizer.lr"),),
-    )
+    name = key(run, "optimizer.lr")
+    return Advice(f"{evidence}: {name} is at the edge of what is stable here; {lower_lr(run)}.", (name,))
 
 
 def _jump(run: RunLog) -> tuple[float, int, float, int] | None:
@@ -85,8 +79,8 @@ def dead_layer(run: RunLog) -> Advice | None:
     name, (step, ratio) = min(found.items(), key=lambda entry: entry[1][0])
     more = f" ({len(found) - 1} more died later)" if len(found) > 1 else ""
     return Advice(
-        f"{name} is dead since step {step}{more}: {ratio:.0%} of its values are near zero, so it passes nothing on; try a lower "
-        f"{key(run, 'optimizer.lr')} (now {run.setting(key(run, 'optimizer.lr'))}).",
+        f"{name} is dead since step {step}{more}: {ratio:.0%} of its values are near zero, so it passes nothing on; "
+        f"{lower_lr(run)}.",
         (key(run, "optimizer.lr"),),
     )
 
@@ -225,10 +219,11 @@ def within_one_standard_error(run: RunLog) -> Advice | None:
     error = _standard_error(run, highest, tag)
     if not error or not highest - error <= value < highest:
         return None
-    below = np.flatnonzero(series.values < highest - error)
-    since = int(series.steps[below[-1] + 1 if len(below) and below[-1] + 1 < len(series.steps) else 0])
+    below = np.flatnonzero(series.values[: kept[0]] < highest - error)
+    since = int(series.steps[below[-1] + 1 if len(below) else 0])
+    until = "on" if kept[0] == len(series.steps) - 1 else f"to step {run.kept_step}"
     return Advice(
-        f"{tag} was within one standard error ({error:.3f}) of its best from step {since} on, so the latest weights (step "
+        f"{tag} was within one standard error ({error:.3f}) of its best from step {since} {until}, so the latest of these weights (step "
         f"{run.kept_step}, {value:.3f}) were kept instead of the best (step {series.steps[best]}, {highest:.3f}), whose lead may "
         "be luck; callbacks.best_checkpoint.standard_errors=0 keeps the best.",
         ("callbacks.best_checkpoint.standard_errors",),

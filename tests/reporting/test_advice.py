@@ -92,6 +92,7 @@ FALLING = {
 }
 RISING = {"val/loss": series(VALIDATIONS, [0.5, 0.3, 0.25, *np.linspace(0.3, 0.42, 7)])}
 WOBBLY = {"val/accuracy": series(VALIDATIONS, [0.8, 0.9, 0.93, 0.96, 0.95, 0.94, 0.95, 0.94, 0.95, 0.95])}
+WORSE = {"val/accuracy": series(VALIDATIONS, [0.8, 0.9, 0.95, 0.96, 0.95, 0.95, 0.94, 0.94, 0.94, 0.94])}
 NORMS = {"train/grad_norm": series(STEPS, 3.2), "gradients/clipped_ratio": series(STEPS, 0.78)}
 
 PLANTED = {
@@ -168,7 +169,16 @@ PLANTED = {
             "78% of the steps were clipped to trainer.gradient_clip_val=1 (the median gradient norm was 3.2)",
         )
     ],
-    "within_one_standard_error": [(run(scalars=WOBBLY), "instead of the best (step 240, 0.960)")],
+    "within_one_standard_error": [
+        (
+            run(scalars=WOBBLY),
+            "from step 540 on, so the latest of these weights (step 600, 0.950) were kept instead of the best",
+        ),
+        (
+            run(scalars=WORSE, metrics={"checkpoint": {"step": 360}}),
+            "of its best from step 180 to step 360, so the latest",
+        ),
+    ],
 }
 
 
@@ -214,6 +224,23 @@ def test_nothing_is_said_of_a_healthy_run(task):
 )
 def test_what_is_no_cause(healthy):
     assert advice_for(healthy) == {}
+
+
+def test_a_pre_training_stage_is_told_its_own_keys():
+    stage = {"optimizer": {"lr": 3e-5}, "trainer": {"max_epochs": 2, "gradient_clip_val": 1.0}}
+    planted = replace(
+        run(scalars={**FALLING, **NORMS, "gradients/nonfinite_steps": series(STEPS, 2)}),
+        config={"pretrain": stage},
+        metrics={"stage": {}, "stopped": "all steps done"},
+        validation=None,
+    )
+    found = advice_for(planted)
+    assert [each.keys[0] for each in found.values()] == [
+        "pretrain.optimizer.lr",
+        "pretrain.trainer.max_epochs",
+        "pretrain.trainer.gradient_clip_val",
+    ]
+    assert "try pretrain.optimizer.lr=1.5e-05 (now 3e-05)" in found["unstable"].sentence
 
 
 def test_there_are_at_most_seven_and_the_most_urgent_first():

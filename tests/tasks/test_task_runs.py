@@ -48,7 +48,7 @@ def run(request, files, tiny_encoder, tmp_path_factory):
     from bert_ft.train import main
 
     folder = tmp_path_factory.mktemp(request.param)
-    small = [each for each in SMALL if not each.startswith("monitor=")]
+    small = [each for each in SMALL if not each.startswith(("monitor=", "advice="))]
     given = [f"data.{name}_file={path}" for name, path in files.items()]
     config = compose_run(
         folder, *small, *TASKS[request.param], *given, f"encoder.name_or_path={tiny_encoder}",
@@ -61,6 +61,7 @@ def run(request, files, tiny_encoder, tmp_path_factory):
 def test_it_is_reported_reloaded_predicted_and_exported(run, files, tmp_path):
     name, folder = run
     metrics = json.loads((folder / "metrics.json").read_text())
+    assert all(entry["sentence"].endswith(".") for entry in metrics["advice"])
     bundle = load_bundle(folder)
     target = tmp_path / "y.csv"
     probabilities = "top" if name == "regression" else "all"

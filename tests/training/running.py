@@ -30,6 +30,7 @@ SMALL = [
     "trainer.enable_progress_bar=false",
     "monitor=none",  # what is watched has tests of its own
     "report=false",
+    "advice=false",
     "keep=all",  # tests read the checkpoints
     "trainer.min_train_steps=0",  # three epochs
     "trainer.log_every_n_steps=1",
