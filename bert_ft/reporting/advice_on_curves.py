@@ -199,9 +199,9 @@ def clipped(run: RunLog) -> Advice | None:
     median = float(np.nanmedian(norms.values))
     return Advice(
         f"{ratio.values[-1]:.0%} of the steps were clipped to {with_value(run, 'trainer.gradient_clip_val')} (the median "
-        f"gradient norm was {median:.2g}), so the limit, not the gradient, set their size: raise it above {median:.2g}, or lower "
-        f"{key(run, 'optimizer.lr')}.",
-        (key(run, "trainer.gradient_clip_val"), key(run, "optimizer.lr")),
+        f"gradient norm was {median:.2g}), so that batches with larger gradients counted no more than others: raise it above "
+        f"{median:.2g} if it is meant for outliers only.",
+        (key(run, "trainer.gradient_clip_val"),),
     )
 
 
