@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bert_ft import layout
-from bert_ft.reporting.advice_facts import Advice, class_counts, listed, lower_lr
+from bert_ft.reporting.advice_facts import Advice, class_counts, listed
 from bert_ft.reporting.run_log import RunLog
 from bert_ft.standard_error import standard_error
 
@@ -23,10 +23,11 @@ def no_better_than_guessing(run: RunLog) -> Advice | None:
     guessing = counts.support[most] / total
     if np.count_nonzero(counts.support) < 2 or value > guessing + standard_error(guessing, total):
         return None
+    lr = run.setting("optimizer.lr")
     return Advice(
         f"Validation accuracy {value:.3f} is no better than always predicting {listed([counts.names[most]])} "
-        f"({guessing:.3f}), so the model has learned nothing useful: check that the labels belong to the texts, and "
-        f"{lower_lr(run)}.",
+        f"({guessing:.3f}), so the model has learned nothing useful: check that the labels belong to the texts, then "
+        f"try another optimizer.lr{f' (now {lr:g})' if isinstance(lr, float) else ''}.",
         ("optimizer.lr",),
     )
 
