@@ -34,7 +34,7 @@ from bert_ft.training.plan import LEAST_PATIENCE
 
 RESULTS = Path(__file__).with_suffix(".json")
 INTERVAL, TEST_ROWS = 42, 400
-RATIOS = (0.2, 0.3, 0.4, 0.5, 0.6)
+RATIOS = (0.3, 0.4, 0.5, 0.6)
 Curve = list[dict[str, Any]]  # validations of a run
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bert_ft import layout
-from bert_ft.reporting.advice_facts import Advice, class_counts, listed
+from bert_ft.reporting.advice_facts import MAX_NAMES, Advice, class_counts, listed
 from bert_ft.reporting.run_log import RunLog
 from bert_ft.standard_error import standard_error
 
@@ -61,7 +61,13 @@ def few_validation_rows(run: RunLog) -> Advice | None:
     few = sorted((rows[name], name) for name in names if rows.get(name, FEW_ROWS + 1) <= FEW_ROWS)
     if not few:
         return None
-    shown = [f"{layout.counted(count, 'row')} of {listed([name])}" for count, name in few]
+    its = "its" if len(few) == 1 else "their"
+    if len(few) <= MAX_NAMES:
+        shown = [f"{layout.counted(count, 'row')} of {listed([name])}" for count, name in few]
+        evidence = f"The validation split has only {listed(shown)}"
+    else:
+        shown = [f"{listed([name])} {count}" for count, name in few[:MAX_NAMES]]
+        evidence = f"{len(few)} of {len(names)} classes have at most {FEW_ROWS} validation rows ({', '.join(shown)}, …)"
     ratio, file = run.setting("data.validation_ratio"), run.setting("data.validation_file")
     keys: tuple[str, ...]
     if file is not None:
@@ -71,8 +77,7 @@ def few_validation_rows(run: RunLog) -> Advice | None:
     else:
         remedy, keys = "add validation rows", ()
     return Advice(
-        f"The validation split has only {listed(shown)}, so {'its' if len(few) == 1 else 'their'} scores, and "
-        f"{'its' if len(few) == 1 else 'their'} part in macro averages, are mostly luck: {remedy}.",
+        f"{evidence}, so {its} scores, and {its} part in macro averages, are mostly luck: {remedy}.",
         keys,
     )
 

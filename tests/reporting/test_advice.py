@@ -85,6 +85,7 @@ LABELS = {"label_counts": np.array([[70, 80, 85], [0, 12, 0]]), "names": np.arra
 LONG = {
     "train": {"truncated_ratio": 0.998, "lost_ratio": 0.74, "lengths": {"p95": 700.0}, "label_counts": {}}
 }
+MANY = {"validation": {"label_counts": {"a": 50, "b": 2, "c": 1, "d": 0, "e": 5}}}
 FEW = {"validation": {"label_counts": {"ham": 150, "spam": 47, "rare": 3}}}
 FALLING = {
     "train/loss": series(STEPS, np.linspace(1.5, 0.3, 60)),
@@ -146,6 +147,10 @@ PLANTED = {
         ),
     ],
     "few_validation_rows": [
+        (
+            run(report=MANY, metrics={"labels": list("abcde")}),
+            "4 of 5 classes have at most 5 validation rows (d 0, c 1, b 2, …)",
+        ),
         (run(report=FEW), "has only 3 rows of rare, so its scores"),
         (
             run(report=FEW, config={"data": {"validation_file": "validation.csv"}}),
