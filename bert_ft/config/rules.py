@@ -76,6 +76,7 @@ RULES: dict[str, Rule] = {
     "metrics": Rule("mapping"),
     "encoder.insert": Rule("mapping"),
     "report": FLAG,
+    "advice": FLAG,
     "keep": Rule("text", choices=("resumable", "model", "all")),
     "test": FLAG,
     "calibrate": FLAG,
@@ -134,7 +135,7 @@ RULES: dict[str, Rule] = {
     "trainer.accumulate_grad_batches": COUNT,
     "trainer.gradient_clip_val": NULL_OR_POSITIVE,
     "trainer.gradient_clip_algorithm": Rule("text", choices=("norm", "value")),
-    "trainer.val_check_interval": NULL_OR_POSITIVE,
+    "trainer.val_check_interval": replace(NULL_OR_POSITIVE, also=("auto",)),
     "trainer.check_val_every_n_epoch": NULL_OR_COUNT,
     "trainer.log_every_n_steps": COUNT,
     "trainer.num_sanity_val_steps": replace(COUNT_OR_ZERO, also=(-1,)),
@@ -147,7 +148,6 @@ RULES: dict[str, Rule] = {
     "trainer.enable_progress_bar": FLAG,
     "trainer.enable_model_summary": FLAG,
     "trainer.compile": FLAG,
-    "callbacks.early_stopping.patience": COUNT,
     "callbacks.early_stopping.min_delta": LIMIT,
 }
 
@@ -169,4 +169,5 @@ RULES |= {
     "pretrain.held_out_ratio": INNER_SHARE,
     "pretrain.batch_size": COUNT,
     "pretrain.num_cached": COUNT_OR_ZERO,
+    "pretrain.callbacks.early_stopping.patience": COUNT,
 }

@@ -80,7 +80,7 @@ def _mended(
         move(int(groups[best]), int(part))
     for _ in range(_MOST_MOVES):
         surplus = np.bincount(part_of, weights=sizes, minlength=num_parts) - shares * sizes.sum()
-        full, short = int(surplus.argmax()), int(surplus.argmin())
+        short, *_, full = surplus.argsort().tolist()
         groups = rng.permutation(np.flatnonzero(part_of == full))
         is_spare = ~(labels[groups] & (counts[full] == 1)).any(axis=1)
         groups = groups[is_spare & (sizes[groups] < surplus[full] - surplus[short])]

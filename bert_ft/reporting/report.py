@@ -7,6 +7,7 @@ import yaml
 
 from bert_ft import layout
 from bert_ft.reporting import html, label_set_report, number_report, run_tables, validation_tables
+from bert_ft.reporting.advice import advice_for
 from bert_ft.reporting.command import repeat_command, working_folder
 from bert_ft.reporting.html import Page, Section, table_or_reason
 from bert_ft.reporting.monitor_files import Snapshot
@@ -107,4 +108,5 @@ def _page(log: RunLog) -> Page:
         working_folder=working_folder(log),
         notes=[*report.get("notes", []), *report.get("warnings", [])],
         damaged=log.damaged,
+        advice=[each.sentence for each in advice_for(log).values()],
     )

@@ -134,6 +134,14 @@ def print_resume(path: Path, step: int, console: Console | None = None) -> None:
     (console or Console()).print(Text(f"resuming at step {step}, from {path}"), soft_wrap=True)
 
 
+def print_advice(sentences: Sequence[str], console: Console | None = None) -> None:
+    """Print what the run says about itself."""
+    if sentences:
+        (console or Console()).print("\nWhat stood out", style="bold")
+    for sentence in sentences:
+        (console or Console()).print(Text(f"• {sentence}", style="yellow"), soft_wrap=True)
+
+
 def print_size(folder: Path, console: Console | None = None) -> None:
     """Print the disk space of a finished run, and which parts of it may be deleted."""
     _print_facts(console or Console(), {"disk": size_line(folder)}, None)

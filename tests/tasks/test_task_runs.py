@@ -52,7 +52,7 @@ def files(tmp_path_factory):
 
 
 def start(name, folder, files, encoder, *more):
-    small = [each for each in SMALL if not each.startswith("monitor=")]
+    small = [each for each in SMALL if not each.startswith(("monitor=", "advice="))]
     given = [f"data.{split}_file={path}" for split, path in files.items()]
     config = compose_run(
         folder, *small, *TASKS[name], *given, f"encoder.name_or_path={encoder}",
@@ -90,6 +90,7 @@ def test_an_interrupted_run_continues_to_the_same_weights(run, files, tiny_encod
 def test_it_is_reported_reloaded_predicted_and_exported(run, files, tmp_path):
     name, folder = run
     metrics = json.loads((folder / "metrics.json").read_text())
+    assert all(entry["sentence"].endswith(".") for entry in metrics["advice"])
     bundle = load_bundle(folder)
     target = tmp_path / "y.csv"
     probabilities = "top" if name == "regression" else "all"

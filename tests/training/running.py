@@ -31,6 +31,7 @@ SMALL = [
     "monitor=none",  # what is watched has tests of its own
     "calibrate=false",  # likewise; tests compare the saved weights with the checkpoint's
     "report=false",
+    "advice=false",
     "keep=all",  # tests read the checkpoints
     "trainer.min_train_steps=0",  # three epochs
     "trainer.log_every_n_steps=1",
