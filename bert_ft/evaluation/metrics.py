@@ -6,7 +6,7 @@ unit of its own. ``of_weights`` gives the metric of many resamples at once from 
 
 from __future__ import annotations
 
-import warnings
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from bert_ft.evaluation.weighted import (
     kappa,
     macro_f1,
     mean,
+    mean_distance,
     pearson,
     r_squared,
     set_f1,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 OfWeights = Callable[["NDArray[np.float64]"], "NDArray[np.float64]"]
+ERRORS = ("mae", "rmse")  # metrics of numbers whose best value is 0
 _EQUAL = 1e-6  # shares that differ by less are equal
 
 
@@ -44,8 +46,8 @@ class Metric:
         of_weights: maps ``(resamples, units)`` counts to ``(resamples,)`` values, NaN where it isn't defined.
         num_classes: for metrics of pairs of truth and prediction, whose unit is ``truth * num_classes + prediction``; 0
             for others.
-        is_share: whether it is the share of rows for which ``hits`` is true, so that exact intervals exist.
-        hits: ``(rows,)`` for a share, else empty.
+        hits: ``(rows,)`` if it is the share of rows for which they are true, so that exact intervals exist; else ``None``.
+        highest: the best value that exists; infinite for errors, whose best is 0.
     """
 
     name: str
@@ -53,13 +55,21 @@ class Metric:
     units: NDArray[np.int64]
     of_weights: OfWeights
     num_classes: int = 0
-    is_share: bool = False
-    hits: NDArray[np.bool_] = np.empty(0, bool)
+    hits: NDArray[np.bool_] | None = None
+    highest: float = 1.0
+
+    @property
+    def lower_is_better(self) -> bool:
+        """Whether it is an error."""
+        return self.highest == math.inf
 
     @property
     def num_units(self) -> int:
         """Width of what ``of_weights`` takes."""
         return self.num_classes**2 if self.num_classes else len(self.units)
+
+    def __len__(self) -> int:
+        return len(self.units)
 
 
 def class_metrics(
@@ -87,11 +97,10 @@ def grade_metrics(
     if np.ptp(both) > 0:
         scale = np.arange(num_grades)
         agreement = cohen_kappa_score(truth, predicted, labels=scale, weights="quadratic")
-    distance = np.abs(truth - predicted).astype(np.float64)
-    error = float(mean_absolute_error(truth, predicted))
+    error = mean_absolute_error(truth, predicted)
     return {
         "quadratic_kappa": _of_pairs("quadratic_kappa", agreement, truth, predicted, num_grades, kappa),
-        "mae": _of_rows("mae", error, len(truth), lambda weights: mean(weights, distance)),
+        "mae": _of_pairs("mae", error, truth, predicted, num_grades, mean_distance, math.inf),
         "accuracy": share("accuracy", truth == predicted),
     }
 
@@ -140,7 +149,8 @@ def number_metrics(truth: NDArray[np.float64], predicted: NDArray[np.float64]) -
     }
     values = number_scores(predicted, truth)
     return {
-        name: _of_rows(name, values[name], len(truth), function) for name, function in of_weights.items()
+        name: _of_rows(name, values[name], len(truth), function, math.inf if name in ERRORS else 1.0)
+        for name, function in of_weights.items()
     }
 
 
@@ -155,27 +165,25 @@ def vote_metrics(
     decided = (shares >= shares.max(axis=1, keepdims=True) - _EQUAL).sum(axis=1) == 1
     found = {}
     if decided.any():
-        found = class_metrics(
-            _largest(shares[decided]), _largest(probabilities[decided]), shares.shape[1]
-        )
+        found = class_metrics(_largest(shares[decided]), _largest(probabilities[decided]), shares.shape[1])
     row_values = divergence(shares, probabilities)
     value = float(row_values.mean())
-    found["kl"] = _of_rows("kl", value, len(shares), lambda weights: mean(weights, row_values))
+    found["kl"] = _of_rows("kl", value, len(shares), lambda weights: mean(weights, row_values), math.inf)
     return found, decided
 
 
 def share(name: str, hits: NDArray[np.bool_]) -> Metric:
-    """Return the share of rows ``(rows,)`` that are hits, as a metric of two units: misses and hits."""
+    """Return the share of rows ``(rows,)`` that are hits, as a metric."""
     from sklearn.metrics import accuracy_score
 
     hits = np.asarray(hits, bool)
     value = float(accuracy_score(np.ones(len(hits), bool), hits))
     row_values = hits.astype(np.float64)
-    return Metric(name, value, np.arange(len(hits)), lambda weights: mean(weights, row_values), 0, True, hits)
+    return Metric(name, value, np.arange(len(hits)), lambda weights: mean(weights, row_values), hits=hits)
 
 
-def _of_rows(name: str, value: float, num_rows: int, of_weights: OfWeights) -> Metric:
-    return Metric(name, float(value), np.arange(num_rows), of_weights)
+def _of_rows(name: str, value: float, num_rows: int, of_weights: OfWeights, highest: float = 1.0) -> Metric:
+    return Metric(name, float(value), np.arange(num_rows), of_weights, highest=highest)
 
 
 def _of_pairs(
@@ -185,11 +193,14 @@ def _of_pairs(
     predicted: NDArray[np.int64],
     num_classes: int,
     of_counts: OfWeights,
+    highest: float = 1.0,
 ) -> Metric:
     def of_weights(weights: NDArray[np.float64]) -> NDArray[np.float64]:
         return of_counts(weights.reshape(-1, num_classes, num_classes))
 
-    return Metric(name, float(value), truth * num_classes + predicted, of_weights, num_classes)
+    return Metric(
+        name, float(value), truth * num_classes + predicted, of_weights, num_classes, highest=highest
+    )
 
 
 def _largest(values: NDArray[np.float64]) -> NDArray[np.int64]:

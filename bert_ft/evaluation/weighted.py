@@ -14,7 +14,6 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Floats = "NDArray[np.float64]"
 OfWeights = Callable[["NDArray[np.float64]"], "NDArray[np.float64]"]
 
 
@@ -45,6 +44,12 @@ def kappa(counts: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(by_chance > 0, 1 - ratio(observed, by_chance, 0.0), 0.0)
 
 
+def mean_distance(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean distance of truth and prediction in steps of the scale, from ``(resamples, truth, prediction)`` counts."""
+    steps = np.arange(counts.shape[1], dtype=np.float64)
+    return ratio((counts * np.abs(steps[:, None] - steps)).sum(axis=(1, 2)), counts.sum(axis=(1, 2)), np.nan)
+
+
 def set_f1(
     truth: NDArray[np.bool_], predicted: NDArray[np.bool_], average: Literal["micro", "macro", "samples"]
 ) -> OfWeights:
@@ -71,7 +76,9 @@ def average_precision(truth: NDArray[np.bool_], probabilities: NDArray[np.float6
     def of_label(weights: NDArray[np.float64], label: int) -> NDArray[np.float64]:
         order = orders[:, label]
         ordered = probabilities[order, label]
-        ends = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)  # last row of equal probabilities
+        ends = np.append(
+            np.flatnonzero(np.diff(ordered)), len(ordered) - 1
+        )  # last row of equal probabilities
         kept = weights[:, order].cumsum(axis=1)[:, ends]
         right = (weights[:, order] * truth[order, label]).cumsum(axis=1)[:, ends]
         recall = ratio(np.diff(right, axis=1, prepend=0.0), right[:, -1:], np.nan)
