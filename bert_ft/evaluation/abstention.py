@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 LEVEL = 0.95  # of the promise, one-sided
 
 
-class TooFewRows(ConfigError):
+class TooFewRowsError(ConfigError):
     """A promise that these rows can't prove.
 
     Attributes:
@@ -93,7 +93,7 @@ def abstention(
 
     Raises:
         ConfigError: the promise isn't between 0 and 1.
-        TooFewRows: there are too few rows, or the surest of them aren't right often enough.
+        TooFewRowsError: there are too few rows, or the surest of them aren't right often enough.
     """
     from scipy.stats import binom
 
@@ -104,7 +104,7 @@ def abstention(
     confidence, is_correct = np.asarray(confidence, np.float64), np.asarray(is_correct, bool)
     needed, rows = rows_needed(precision), len(confidence)
     if rows < needed:
-        raise TooFewRows(
+        raise TooFewRowsError(
             f"{key}: a precision of {precision:g} needs at least {needed:,} validation rows (one-sided {LEVEL:.0%}), found {rows:,}; "
             + _possible(rows),
             needed,
@@ -117,7 +117,7 @@ def abstention(
     num_passed = len(passes) if passes.all() else int(np.flatnonzero(~passes)[0])
     if not num_passed:
         first = int(ends[0])
-        raise TooFewRows(
+        raise TooFewRowsError(
             f"{key}: of the surest {first + 1:,} validation rows {int(wrong[first]):,} are wrong, too many for a precision of "
             f"{precision:g}; lower it, or add validation rows",
             needed,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bert_ft.errors import ConfigError
-from bert_ft.evaluation.abstention import TooFewRows
+from bert_ft.evaluation.abstention import TooFewRowsError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,7 +52,7 @@ def conformal_sets(
 
     Raises:
         ConfigError: ``coverage`` isn't between 0 and 1.
-        TooFewRows: only the set of all labels would keep the promise.
+        TooFewRowsError: only the set of all labels would keep the promise.
     """
     if not 0 < coverage < 1:
         raise ConfigError(
@@ -61,7 +61,7 @@ def conformal_sets(
     place = math.ceil((len(scores) + 1) * coverage - 1e-9)
     if place > len(scores):
         needed = rows_needed(coverage)
-        raise TooFewRows(
+        raise TooFewRowsError(
             f"{key}: {coverage:g} needs at least {needed:,} validation rows, found {len(scores):,}; with fewer only the set of "
             "all labels keeps the promise",
             needed,

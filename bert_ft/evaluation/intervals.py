@@ -48,7 +48,7 @@ class Interval:
     num_undefined: int = 0
 
     def __str__(self) -> str:
-        value = "–" if np.isnan(self.value) else f"{self.value:.4f}"
+        value = "not defined" if np.isnan(self.value) else f"{self.value:.4f}"
         return value if self.low is None else f"{value} [{self.low:.4f}, {self.high:.4f}]"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -50,37 +50,17 @@ def resampled(
         num_resamples: number of resamples.
         smooth: whether a metric of classes draws from ``smoothed`` counts; for a single metric without clusters.
     """
-    from scipy.sparse import csr_array
-
     first = metrics[0]
     of_pairs = first.num_classes > 0
     if smooth and of_pairs and clusters is None:
-        probabilities = smoothed(counts_of(first)).ravel()
-        maps = [csr_array(np.eye(len(probabilities)))]
-        num_rows = len(first)
+        probabilities, num_drawn = smoothed(counts_of(first)).ravel(), len(first)
+        maps: list[Any] = [None]
     else:
-        units = np.stack([metric.units for metric in metrics])
-        if clusters is None:
-            _, drawn = np.unique(units, axis=1, return_inverse=True)
-        else:
-            drawn = clusters
-        drawn = drawn.ravel()
-        num_drawn = int(drawn.max()) + 1
-        ones = np.ones(len(first))
-        maps = [
-            csr_array((ones, (drawn, metric.units)), shape=(num_drawn, metric.num_units))
-            for metric in metrics
-        ]
-        if clusters is None:  # each drawn row once: the map says where it belongs, not how many there are
-            counts = np.bincount(drawn, minlength=num_drawn)
-            maps = [csr_array(matrix.multiply(1 / counts[:, None])) for matrix in maps]
-            probabilities, num_rows = counts / counts.sum(), len(first)
-        else:
-            probabilities, num_rows = np.full(num_drawn, 1 / num_drawn), num_drawn
+        probabilities, num_drawn, maps = _what_is_drawn(metrics, clusters)
     found: list[NDArray[np.float64]] = []
     absent = np.zeros(first.num_classes, np.int64)
-    for weights in _weights(rng, num_rows, probabilities, num_resamples, max(m.num_units for m in metrics)):
-        totals = [weights @ matrix for matrix in maps]
+    for weights in _weights(rng, num_drawn, probabilities, num_resamples, max(m.num_units for m in metrics)):
+        totals = [weights if matrix is None else weights @ matrix for matrix in maps]
         found.append(
             np.stack([metric.of_weights(total) for metric, total in zip(metrics, totals, strict=True)])
         )
@@ -91,6 +71,33 @@ def resampled(
     present = np.unique(first.units // first.num_classes) if of_pairs else []
     without = {int(index): int(absent[index]) for index in present if absent[index]}
     return Resamples(np.concatenate(found, axis=1), without)
+
+
+def _what_is_drawn(
+    metrics: Sequence[Metric], clusters: NDArray[np.int64] | None
+) -> tuple[NDArray[np.float64], int, list[Any]]:
+    """Return the probability of each thing that is drawn, how many are, and what one adds to each metric's units.
+
+    The last are sparse, ``(things, units)``. A thing is a cluster, or all rows in the same units of every metric.
+    """
+    from scipy.sparse import csr_array
+
+    if clusters is None:
+        units = np.stack([metric.units for metric in metrics])
+        _, things = np.unique(units, axis=1, return_inverse=True)
+    else:
+        _, things = np.unique(clusters, return_inverse=True)
+    things = things.ravel()
+    counts = np.bincount(things)
+    # rows in the same units add one row each, a cluster all its rows
+    added = np.ones(len(things)) if clusters is not None else 1 / counts[things]
+    maps = [
+        csr_array((added, (things, metric.units)), shape=(len(counts), metric.num_units))
+        for metric in metrics
+    ]
+    if clusters is None:
+        return counts / len(things), len(things), maps
+    return np.full(len(counts), 1 / len(counts)), len(counts), maps
 
 
 def counts_of(metric: Metric) -> NDArray[np.float64]:
@@ -117,7 +124,7 @@ def smoothed(counts: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _weights(
     rng: np.random.Generator,
-    num_rows: int,
+    num_drawn: int,
     probabilities: NDArray[np.float64],
     num_resamples: int,
     width: int,
@@ -126,4 +133,4 @@ def _weights(
     at_once = max(1, _CELLS // max(width, len(probabilities)))
     for start in range(0, num_resamples, at_once):
         size = min(at_once, num_resamples - start)
-        yield rng.multinomial(num_rows, probabilities, size=size).astype(np.float64)
+        yield rng.multinomial(num_drawn, probabilities, size=size).astype(np.float64)
