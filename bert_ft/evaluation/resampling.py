@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 RESAMPLES = 1_000
-_CELLS = 4_000_000  # of the weights in memory at once
+_CELLS = 1_000_000  # of the weights in memory at once
 
 
 @dataclass(frozen=True)
@@ -133,4 +133,9 @@ def _weights(
     at_once = max(1, _CELLS // max(width, len(probabilities)))
     for start in range(0, num_resamples, at_once):
         size = min(at_once, num_resamples - start)
-        yield rng.multinomial(num_drawn, probabilities, size=size).astype(np.float64)
+        if np.ptp(probabilities) == 0 and len(probabilities) == num_drawn:  # much faster than the multinomial
+            places = rng.integers(num_drawn, size=(size, num_drawn)) + num_drawn * np.arange(size)[:, None]
+            counts = np.bincount(places.ravel(), minlength=size * num_drawn).reshape(size, num_drawn)
+        else:
+            counts = rng.multinomial(num_drawn, probabilities, size=size)
+        yield counts.astype(np.float64)
