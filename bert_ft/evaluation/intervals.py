@@ -6,7 +6,7 @@ Coverage is measured in ``benchmarks/interval_coverage.py``, with its table in `
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -100,11 +100,9 @@ def interval(
     Args:
         metric: see ``metrics``.
         rng: the source of randomness.
-        clusters: ``(rows,)`` cluster ids from 0, or ``None`` if the rows are independent.
+        clusters: ``(rows,)`` cluster ids, or ``None`` if the rows are independent.
         num_resamples: number of resamples.
     """
-    if not len(metric):
-        return Interval(np.nan, None, None, BY_ROWS, "no row")
     if clusters is None and metric.hits is not None:
         return proportion(int(metric.hits.sum()), len(metric.hits))
     method = BY_ROWS if clusters is None else BY_CLUSTERS
@@ -118,13 +116,9 @@ def interval(
     defined = values[np.isfinite(values)]
     undefined = len(values) - len(defined)
     if not len(defined) or np.ptp(defined) <= 1e-12 * abs(metric.value):
-        if (
-            metric.hits is not None and clusters is not None
-        ):  # all right or all wrong: each cluster counts as a row
+        if metric.hits is not None and metric.value in (0, 1):  # each cluster counts as a row
             groups = len(np.unique(clusters))
-            exact = proportion(round(metric.value * groups), groups)
-            if metric.value in (0.0, 1.0):
-                return Interval(metric.value, exact.low, exact.high, f"{EXACT}, of groups")
+            return replace(proportion(int(metric.value) * groups, groups), method=f"{EXACT}, of groups")
         reason = "too few rows, or rows too alike: resamples don't differ"
         return Interval(
             metric.value, None, None, method, reason, num_resamples, drawn.without_class, undefined
@@ -155,7 +149,8 @@ def label_intervals(counts: NDArray[np.int64], names: Sequence[str]) -> tuple[Cl
     """Return the same from ``(labels, 3)``: rows with label and prediction, with the label, with the prediction.
 
     F1 is ``2 J / (1 + J)`` of ``J``, the share of right rows among those that have the label or the prediction, so the exact
-    interval of ``J`` gives that of F1. All are for independent rows.
+    interval of ``J`` gives that of F1. All are for independent rows; for clusters, take ``interval`` of
+    ``metrics.label_metrics``.
     """
     return tuple(
         ClassIntervals(

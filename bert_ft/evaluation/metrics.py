@@ -1,7 +1,8 @@
 """Metrics of rows that a model predicted, from scikit-learn and scipy, in a form that can be resampled.
 
 The rows of a ``Metric`` fall into units: of classes and grades one for each pair of truth and prediction, else each row is a
-unit of its own. ``of_weights`` gives the metric of many resamples at once from how often each unit is in each of them.
+unit of its own. ``of_weights`` gives the metric of many resamples at once from how often each unit is in each of them. All
+functions need at least one row.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from bert_ft.evaluation.weighted import (
     mean_distance,
     pearson,
     r_squared,
+    ratio,
     set_f1,
     spearman,
 )
@@ -129,6 +131,27 @@ def label_set_metrics(
         average_precision(truth, probabilities),
     )
     return found | {"subset_accuracy": share("subset_accuracy", (truth == predicted).all(axis=1))}
+
+
+def label_metrics(truth: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> dict[str, Metric]:
+    """Return ``precision``, ``recall`` and ``f1`` of one class or label, from ``(rows,)`` each; NaN for 0 / 0.
+
+    For rows that belong together; of independent rows ``intervals.label_intervals`` gives exact intervals.
+    """
+    right = (truth & predicted).astype(np.float64)
+    parts = {
+        "precision": (right, predicted.astype(np.float64)),
+        "recall": (right, truth.astype(np.float64)),
+        "f1": (2 * right, truth.astype(np.float64) + predicted),
+    }
+
+    def of(part: NDArray[np.float64], whole: NDArray[np.float64]) -> OfWeights:
+        return lambda weights: ratio(weights @ part, weights @ whole, np.nan)
+
+    return {
+        name: _of_rows(name, of(*pair)(np.ones((1, len(truth))))[0], len(truth), of(*pair))
+        for name, pair in parts.items()
+    }
 
 
 def number_metrics(truth: NDArray[np.float64], predicted: NDArray[np.float64]) -> dict[str, Metric]:

@@ -46,7 +46,7 @@ def resampled(
     Args:
         metrics: of the same rows.
         rng: the source of randomness.
-        clusters: ``(rows,)`` cluster ids from 0; clusters are then drawn instead of rows.
+        clusters: ``(rows,)`` cluster ids; clusters are then drawn instead of rows.
         num_resamples: number of resamples.
         smooth: whether a metric of classes draws from ``smoothed`` counts; for a single metric without clusters.
     """

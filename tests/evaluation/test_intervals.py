@@ -31,9 +31,8 @@ def test_shares_of_few_rows(right, of, low, high, rng):
     assert str(found) == f"{right / of:.4f} [{found.low:.4f}, {found.high:.4f}]"
 
 
-def test_no_row_has_no_interval(rng):
+def test_no_row_has_no_interval():
     assert proportion(0, 0).reason == "no row"
-    assert interval(share("accuracy", np.array([], bool)), rng=rng).reason == "no row"
 
 
 ONE_CLASS_OF_TWO_ROWS = np.array([[36, 4, 0], [3, 15, 0], [1, 0, 1]])

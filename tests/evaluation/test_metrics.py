@@ -103,6 +103,20 @@ def test_label_sets(seed):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+def test_one_label(seed):
+    rng = np.random.default_rng(seed)
+    truth, predicted = rng.random((2, 30)) < 0.4
+    scores = {"precision": "precision_score", "recall": "recall_score", "f1": "f1_score"}
+    references = {
+        name: lambda rows, score=score: getattr(sklearn_metrics, score)(truth[rows], predicted[rows])
+        for name, score in scores.items()
+    }
+    check(metrics.label_metrics(truth, predicted), references, rng)
+    absent = np.zeros(30, bool)
+    assert np.isnan([metric.value for metric in metrics.label_metrics(absent, absent).values()]).all()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("offset", [0, 10_000_000])
 def test_numbers(seed, offset):
     rng = np.random.default_rng(seed)
