@@ -106,7 +106,7 @@ def interval(
     if clusters is None and metric.hits is not None:
         return proportion(int(metric.hits.sum()), len(metric.hits))
     method = BY_ROWS if clusters is None else BY_CLUSTERS
-    if np.isnan(metric.value):
+    if not np.isfinite(metric.value):
         return Interval(metric.value, None, None, method, "not defined on these rows")
     if clusters is not None and len(np.unique(clusters)) == 1:
         return Interval(metric.value, None, None, method, "all rows belong to one group")
@@ -140,7 +140,10 @@ def interval(
 
 
 def class_intervals(counts: NDArray[np.int64], names: Sequence[str]) -> tuple[ClassIntervals, ...]:
-    """Return precision, recall and F1 of each class with exact intervals, from ``(classes, classes)`` rows by truth and prediction."""
+    """Return precision, recall and F1 of each class with exact intervals.
+
+    ``counts`` are rows by truth and prediction, ``(classes, classes)``; see ``label_intervals``.
+    """
     right, rows, predicted = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
     return label_intervals(np.stack([right, rows, predicted], axis=1), names)
 

@@ -110,7 +110,10 @@ def r_squared(truth: NDArray[np.float64], errors: NDArray[np.float64]) -> OfWeig
 
 
 def pearson(truth: NDArray[np.float64], predicted: NDArray[np.float64]) -> OfWeights:
-    """Return the correlation of ``(rows,)`` numbers; NaN if all true numbers of a resample are equal, 0 if only the predictions are."""
+    """Return the correlation of ``(rows,)`` numbers.
+
+    NaN if all true numbers of a resample are equal, 0 if only the predictions are.
+    """
 
     def of_weights(weights: NDArray[np.float64]) -> NDArray[np.float64]:
         x, y = truth - truth.mean(), predicted - predicted.mean()
