@@ -98,3 +98,12 @@ def test_the_interval_of_a_difference_is_scipys(rng):
     differences = np.abs(second - truth) - np.abs(first - truth)
     scipys = bootstrap((differences,), np.mean, method="percentile", n_resamples=10_000, rng=rng)
     np.testing.assert_allclose([found.low, found.high], scipys.confidence_interval, atol=0.015)
+
+
+@pytest.mark.parametrize(("rows", "differs"), [(1, False), (5, False), (6, True), (50, True)])
+def test_the_same_difference_in_each_row(rows, differs, rng):
+    truth = np.arange(float(rows))
+    found = compare(*(number_metrics(truth, truth + error)["mae"] for error in (1.0, 0.5)), rng=rng)
+    assert (found.differs, found.better) == (differs, 2)
+    assert found.p >= 2.0 ** (1 - rows)
+    assert found.rows_needed == 6
