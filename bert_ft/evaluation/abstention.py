@@ -148,7 +148,8 @@ def _num_passed(wrong: NDArray[np.int64], rows: NDArray[np.int64], precision: fl
 
 def _best(wrong: NDArray[np.int64], confidence: NDArray[np.float64], precision: float) -> str:
     """Return the highest promise in hundredths that these rows can prove, for a message."""
-    for promise in np.arange(math.ceil(precision * 100) - 1, 0, -1) / 100:
+    for hundredths in range(math.ceil(precision * 100) - 1, 0, -1):
+        promise = hundredths / 100
         ends = _ends(confidence, rows_needed(promise))
         if len(ends) and _num_passed(wrong[ends], ends + 1, promise):
             return f"{promise:g} is possible with these rows"

@@ -68,8 +68,10 @@ def resampled(
             absent += (totals[0].reshape(-1, first.num_classes, first.num_classes).sum(axis=2) == 0).sum(
                 axis=0
             )
-    present = np.unique(first.units // first.num_classes) if of_pairs else []
-    without = {int(index): int(absent[index]) for index in present if absent[index]}
+    without: dict[int, int] = {}
+    if of_pairs:
+        present = np.unique(first.units // first.num_classes)
+        without = {int(index): int(absent[index]) for index in present if absent[index]}
     return Resamples(np.concatenate(found, axis=1), without)
 
 

@@ -7,7 +7,7 @@ would take a second for each thousand resamples of a thousand rows.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -50,10 +50,8 @@ def mean_distance(counts: NDArray[np.float64]) -> NDArray[np.float64]:
     return ratio((counts * np.abs(steps[:, None] - steps)).sum(axis=(1, 2)), counts.sum(axis=(1, 2)), np.nan)
 
 
-def set_f1(
-    truth: NDArray[np.bool_], predicted: NDArray[np.bool_], average: Literal["micro", "macro", "samples"]
-) -> OfWeights:
-    """Return F1 of label sets ``(rows, labels)``; see ``metrics.label_set_metrics`` for 0 / 0."""
+def set_f1(truth: NDArray[np.bool_], predicted: NDArray[np.bool_], average: str) -> OfWeights:
+    """Return ``micro``, ``macro`` or ``samples`` F1 of label sets ``(rows, labels)``; see ``metrics.label_set_metrics`` for 0 / 0."""
     right = (truth & predicted).astype(np.float64)
     either = truth.astype(np.float64) + predicted
     if average == "samples":
