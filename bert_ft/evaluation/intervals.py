@@ -21,6 +21,7 @@ LEVEL = 0.95
 EXACT = "Clopper-Pearson"
 BY_ROWS = "resampled rows"
 BY_CLUSTERS = "resampled groups"
+MOST_SMOOTHED = 40_000  # pairs of truth and prediction; of more, only those that occur are drawn: 200 classes take a second
 FEW_GROUPS = 20  # below, intervals hold the truth in clearly less than 93% of test sets
 
 
@@ -121,7 +122,8 @@ def interval(
     num_groups = 0 if clusters is None else len(np.unique(clusters))
     if num_groups == 1:
         return Interval(metric.value, None, None, method, "all rows belong to one group")
-    smooth = clusters is None and metric.num_classes > 0
+    by_counts = clusters is None and metric.num_classes > 0
+    smooth = by_counts and metric.num_units <= MOST_SMOOTHED
     drawn = resampled([metric], rng=rng, clusters=clusters, num_resamples=num_resamples, smooth=smooth)
     values = drawn.values[0]
     defined = values[np.isfinite(values)]
@@ -135,8 +137,10 @@ def interval(
             metric.value, None, None, method, reason, num_resamples, drawn.without_class, undefined
         )
     low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    if smooth:
-        source = metric.of_weights(smoothed(counts_of(metric)).reshape(1, -1))[0]
+    if by_counts:
+        source = metric.value
+        if smooth:
+            source = metric.of_weights(smoothed(counts_of(metric)).reshape(1, -1))[0]
         high = min(metric.highest, high + max(0.0, source - defined.mean()))
     low, high = min(low, metric.value), max(high, metric.value)
     return Interval(
