@@ -136,7 +136,7 @@ def of_abstention(promise: float, rows: int, splits: int, rng: np.random.Generat
         "keeps": round(100 * kept / splits, 1),
         "refused": round(100 * refused / splits, 1),
         "answered": round(100 * float(np.mean(answered)), 1) if answered else 0.0,
-        "observed_precision_keeps": round(100 * observed / splits, 1),
+        "observed_precision_keeps": round(100 * float(observed) / splits, 1),
     }
 
 

@@ -95,8 +95,6 @@ def abstention(
         ConfigError: the promise isn't between 0 and 1.
         TooFewRowsError: there are too few rows, or the surest of them aren't right often enough.
     """
-    from scipy.stats import binom
-
     if not 0 < precision < 1:
         raise ConfigError(
             f"{key}: the promised precision must be between 0 and 1, both excluded; found {precision:g}"
@@ -111,15 +109,13 @@ def abstention(
         )
     order = (-confidence).argsort(kind="stable")
     confidence, wrong = confidence[order], (~is_correct[order]).cumsum()
-    ends = np.append(np.flatnonzero(np.diff(confidence)), rows - 1)  # last row of each confidence
-    ends = ends[ends + 1 >= needed]
-    passes = binom.cdf(wrong[ends], ends + 1, 1 - precision) <= 1 - LEVEL
-    num_passed = len(passes) if passes.all() else int(np.flatnonzero(~passes)[0])
+    ends = _ends(confidence, needed)
+    num_passed = _num_passed(wrong[ends], ends + 1, precision)
     if not num_passed:
         first = int(ends[0])
         raise TooFewRowsError(
             f"{key}: of the surest {first + 1:,} validation rows {int(wrong[first]):,} are wrong, too many for a precision of "
-            f"{precision:g}; lower it, or add validation rows",
+            f"{precision:g}; {_best(wrong, confidence, precision)}",
             needed,
         )
     last = int(ends[num_passed - 1])
@@ -134,6 +130,30 @@ def precision_bound(right: int, of: int, level: float = LEVEL) -> float:
     from scipy.stats import binomtest
 
     return float(binomtest(right, of, alternative="greater").proportion_ci(level, "exact").low)
+
+
+def _ends(confidence: NDArray[np.float64], needed: int) -> NDArray[np.int64]:
+    """Return the last row of each confidence, of rows in falling order, from the first set of ``needed`` rows."""
+    ends = np.append(np.flatnonzero(np.diff(confidence)), len(confidence) - 1)
+    return ends[ends + 1 >= needed]
+
+
+def _num_passed(wrong: NDArray[np.int64], rows: NDArray[np.int64], precision: float) -> int:
+    """Return how many sets pass before the first that fails, from their wrong rows and their rows."""
+    from scipy.stats import binom
+
+    passes = binom.cdf(wrong, rows, 1 - precision) <= 1 - LEVEL
+    return len(passes) if passes.all() else int(np.flatnonzero(~passes)[0])
+
+
+def _best(wrong: NDArray[np.int64], confidence: NDArray[np.float64], precision: float) -> str:
+    """Return the highest promise in hundredths that these rows can prove, for a message."""
+    for hundredths in range(math.ceil(precision * 100) - 1, 0, -1):
+        promise = hundredths / 100
+        ends = _ends(confidence, rows_needed(promise))
+        if len(ends) and _num_passed(wrong[ends], ends + 1, promise):
+            return f"{promise:g} is possible with these rows"
+    return "no promise is possible with these rows"
 
 
 def _possible(rows: int) -> str:

@@ -31,10 +31,10 @@ class Calibration:
 def calibration(
     confidence: NDArray[np.float64], is_correct: NDArray[np.bool_], num_bins: int = NUM_BINS
 ) -> Calibration:
-    """Return the calibration of ``(rows,)`` confidences of the predicted classes.
+    """Return the calibration of ``(rows,)`` confidences of the predicted classes, or of a label's probabilities and truth.
 
     ``debiased`` is the root of the squared calibration error, minus in each bin the variance of its share of right rows,
-    ``p (1 - p) / (n - 1)`` (Kumar, Liang and Ma, "Verified Uncertainty Calibration", 2019, arXiv 1909.10155, section 4.1),
+    ``p (1 - p) / (n - 1)`` (Kumar, Liang and Ma, "Verified Uncertainty Calibration", 2019, arXiv 1909.10155),
     and 0 where chance explains all of it. A bin of one row has no variance and is left out of it. It is a root mean square,
     which is at least the mean of the same gaps, so it is shown where it is below the plain error.
     """

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 POWER = 0.8
+LEAST_ROWS = 6  # with fewer, nothing is beyond chance: all in favor of one model is 1 of 2 ** 4 for five rows
 MCNEMAR = "exact McNemar test"
 BOOTSTRAP = "paired bootstrap"
 
@@ -106,13 +107,13 @@ def compare(
     if not len(differences):
         return _comparison(first, second, None, None, BOOTSTRAP, "not defined in any resample")
     observed, spread = second.value - first.value, float(differences.std())
-    if spread <= 1e-12 and observed:
-        return _comparison(first, second, None, None, BOOTSTRAP, "resamples don't differ")
     tail = min((differences <= 0).sum(), (differences >= 0).sum())
-    p = min(1.0, 2 * (1 + int(tail)) / (len(differences) + 1))
+    # of few rows, no resample contradicts what may be luck; the sign test bounds p from below
+    num_drawn = len(first) if clusters is None else len(np.unique(clusters))
+    p = min(1.0, max(2 * (1 + int(tail)) / (len(differences) + 1), 2.0 ** (1 - num_drawn)))
     needed = None
     if observed:
-        needed = max(1, math.ceil(len(first) * ((_z(LEVEL) + _z_power()) * spread / observed) ** 2))
+        needed = max(LEAST_ROWS, math.ceil(len(first) * ((_z(LEVEL) + _z_power()) * spread / observed) ** 2))
     low, high = np.quantile(differences, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return _comparison(first, second, p, needed, BOOTSTRAP, "", float(low), float(high))
 

@@ -1,7 +1,8 @@
 """Metrics of rows that a model predicted, from scikit-learn and scipy, in a form that can be resampled.
 
 The rows of a ``Metric`` fall into units: of classes and grades one for each pair of truth and prediction, else each row is a
-unit of its own. ``of_weights`` gives the metric of many resamples at once from how often each unit is in each of them.
+unit of its own. ``of_weights`` gives the metric of many resamples at once from how often each unit is in each of them. All
+functions need at least one row.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from bert_ft.evaluation.weighted import (
     mean_distance,
     pearson,
     r_squared,
+    ratio,
     set_f1,
     spearman,
 )
@@ -78,6 +80,7 @@ def class_metrics(
     """Return ``accuracy`` and ``f1_macro``, over the classes that occur in truth or prediction, from ``(rows,)`` ids."""
     from sklearn.metrics import f1_score
 
+    _check_rows(truth)
     f1 = f1_score(truth, predicted, average="macro", zero_division=0)
     f1_macro = _of_pairs("f1_macro", f1, truth, predicted, num_classes, macro_f1)
     return {"accuracy": share("accuracy", truth == predicted), "f1_macro": f1_macro}
@@ -92,6 +95,7 @@ def grade_metrics(
     """
     from sklearn.metrics import cohen_kappa_score, mean_absolute_error
 
+    _check_rows(truth)
     both = np.concatenate([truth, predicted])
     agreement = 0.0
     if np.ptp(both) > 0:
@@ -113,13 +117,15 @@ def label_set_metrics(
     A label, or a row, with neither truth nor prediction has F1 0 and counts, as in scikit-learn with ``zero_division=0``.
     The average precision is the mean over the labels that have rows; NaN if none has.
     """
-    from sklearn.metrics import average_precision_score, f1_score
+    from sklearn.metrics import average_precision_score
 
+    _check_rows(truth)
     rows = len(truth)
     found = {}
     for average in ("micro", "macro", "samples"):
-        value = f1_score(truth.astype(int), predicted.astype(int), average=average, zero_division=0)
-        found[f"f1_{average}"] = _of_rows(f"f1_{average}", value, rows, set_f1(truth, predicted, average))
+        # scikit-learn takes a single label for two classes, and then means something else by micro and macro
+        f1 = set_f1(truth, predicted, average)
+        found[f"f1_{average}"] = _of_rows(f"f1_{average}", f1(np.ones((1, rows)))[0], rows, f1)
     positive = np.flatnonzero(truth.any(axis=0))
     precisions = [average_precision_score(truth[:, label], probabilities[:, label]) for label in positive]
     found["average_precision"] = _of_rows(
@@ -131,6 +137,27 @@ def label_set_metrics(
     return found | {"subset_accuracy": share("subset_accuracy", (truth == predicted).all(axis=1))}
 
 
+def label_metrics(truth: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> dict[str, Metric]:
+    """Return ``precision``, ``recall`` and ``f1`` of one class or label, from ``(rows,)`` each; NaN for 0 / 0.
+
+    For rows that belong together; of independent rows ``intervals.label_intervals`` gives exact intervals.
+    """
+    right = (truth & predicted).astype(np.float64)
+    parts = {
+        "precision": (right, predicted.astype(np.float64)),
+        "recall": (right, truth.astype(np.float64)),
+        "f1": (2 * right, truth.astype(np.float64) + predicted),
+    }
+
+    def of(part: NDArray[np.float64], whole: NDArray[np.float64]) -> OfWeights:
+        return lambda weights: ratio(weights @ part, weights @ whole, np.nan)
+
+    return {
+        name: _of_rows(name, of(*pair)(np.ones((1, len(truth))))[0], len(truth), of(*pair))
+        for name, pair in parts.items()
+    }
+
+
 def number_metrics(truth: NDArray[np.float64], predicted: NDArray[np.float64]) -> dict[str, Metric]:
     """Return ``pearson``, ``spearman``, ``mae``, ``rmse`` and ``r2`` of ``(rows,)`` numbers, in double precision.
 
@@ -138,6 +165,7 @@ def number_metrics(truth: NDArray[np.float64], predicted: NDArray[np.float64]) -
     """
     from bert_ft.tasks.metrics.number_scores import number_scores
 
+    _check_rows(truth)
     truth, predicted = truth.astype(np.float64), predicted.astype(np.float64)
     errors = predicted - truth
     of_weights: dict[str, OfWeights] = {
@@ -162,6 +190,7 @@ def vote_metrics(
     ``accuracy`` and ``f1_macro`` are those of the rows with a majority, against it, and missing if none has; ``kl`` is the
     mean divergence of the predictions from the shares of all rows, in nats.
     """
+    _check_rows(shares)
     decided = (shares >= shares.max(axis=1, keepdims=True) - _EQUAL).sum(axis=1) == 1
     found = {}
     if decided.any():
@@ -176,10 +205,16 @@ def share(name: str, hits: NDArray[np.bool_]) -> Metric:
     """Return the share of rows ``(rows,)`` that are hits, as a metric."""
     from sklearn.metrics import accuracy_score
 
+    _check_rows(hits)
     hits = np.asarray(hits, bool)
     value = float(accuracy_score(np.ones(len(hits), bool), hits))
     row_values = hits.astype(np.float64)
     return Metric(name, value, np.arange(len(hits)), lambda weights: mean(weights, row_values), hits=hits)
+
+
+def _check_rows(truth: NDArray[Any]) -> None:
+    if not len(truth):
+        raise ValueError("no row to measure on")
 
 
 def _of_rows(name: str, value: float, num_rows: int, of_weights: OfWeights, highest: float = 1.0) -> Metric:

@@ -46,7 +46,7 @@ def resampled(
     Args:
         metrics: of the same rows.
         rng: the source of randomness.
-        clusters: ``(rows,)`` cluster ids from 0; clusters are then drawn instead of rows.
+        clusters: ``(rows,)`` cluster ids; clusters are then drawn instead of rows.
         num_resamples: number of resamples.
         smooth: whether a metric of classes draws from ``smoothed`` counts; for a single metric without clusters.
     """
@@ -68,8 +68,10 @@ def resampled(
             absent += (totals[0].reshape(-1, first.num_classes, first.num_classes).sum(axis=2) == 0).sum(
                 axis=0
             )
-    present = np.unique(first.units // first.num_classes) if of_pairs else []
-    without = {int(index): int(absent[index]) for index in present if absent[index]}
+    without: dict[int, int] = {}
+    if of_pairs:
+        present = np.unique(first.units // first.num_classes)
+        without = {int(index): int(absent[index]) for index in present if absent[index]}
     return Resamples(np.concatenate(found, axis=1), without)
 
 

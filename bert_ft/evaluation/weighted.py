@@ -7,7 +7,7 @@ would take a second for each thousand resamples of a thousand rows.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -50,10 +50,8 @@ def mean_distance(counts: NDArray[np.float64]) -> NDArray[np.float64]:
     return ratio((counts * np.abs(steps[:, None] - steps)).sum(axis=(1, 2)), counts.sum(axis=(1, 2)), np.nan)
 
 
-def set_f1(
-    truth: NDArray[np.bool_], predicted: NDArray[np.bool_], average: Literal["micro", "macro", "samples"]
-) -> OfWeights:
-    """Return F1 of label sets ``(rows, labels)``; see ``metrics.label_set_metrics`` for 0 / 0."""
+def set_f1(truth: NDArray[np.bool_], predicted: NDArray[np.bool_], average: str) -> OfWeights:
+    """Return ``micro``, ``macro`` or ``samples`` F1 of label sets ``(rows, labels)``; see ``metrics.label_set_metrics`` for 0 / 0."""
     right = (truth & predicted).astype(np.float64)
     either = truth.astype(np.float64) + predicted
     if average == "samples":
@@ -110,7 +108,10 @@ def r_squared(truth: NDArray[np.float64], errors: NDArray[np.float64]) -> OfWeig
 
 
 def pearson(truth: NDArray[np.float64], predicted: NDArray[np.float64]) -> OfWeights:
-    """Return the correlation of ``(rows,)`` numbers; NaN if all true numbers of a resample are equal, 0 if only the predictions are."""
+    """Return the correlation of ``(rows,)`` numbers.
+
+    NaN if all true numbers of a resample are equal, 0 if only the predictions are.
+    """
 
     def of_weights(weights: NDArray[np.float64]) -> NDArray[np.float64]:
         x, y = truth - truth.mean(), predicted - predicted.mean()

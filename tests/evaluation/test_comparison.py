@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, bootstrap
 
 from bert_ft.evaluation.comparison import about, compare, mcnemar, rows_needed
 from bert_ft.evaluation.metrics import class_metrics, number_metrics, share
@@ -88,3 +88,22 @@ def test_groups_are_resampled_whole(rng):
 def test_other_rows_are_refused(rng):
     with pytest.raises(ValueError, match="60 and 50 rows"):
         compare(pair(60, 1, 1)[0], pair(50, 1, 1)[0], rng=rng)
+
+
+def test_the_interval_of_a_difference_is_scipys(rng):
+    truth = rng.normal(size=80)
+    first, second = (truth + rng.normal(size=80) * spread for spread in (1.0, 0.9))
+    metrics = [number_metrics(truth, predicted)["mae"] for predicted in (first, second)]
+    found = compare(*metrics, rng=rng, num_resamples=10_000)
+    differences = np.abs(second - truth) - np.abs(first - truth)
+    scipys = bootstrap((differences,), np.mean, method="percentile", n_resamples=10_000, rng=rng)
+    np.testing.assert_allclose([found.low, found.high], scipys.confidence_interval, atol=0.015)
+
+
+@pytest.mark.parametrize(("rows", "differs"), [(1, False), (5, False), (6, True), (50, True)])
+def test_the_same_difference_in_each_row(rows, differs, rng):
+    truth = np.arange(float(rows))
+    found = compare(*(number_metrics(truth, truth + error)["mae"] for error in (1.0, 0.5)), rng=rng)
+    assert (found.differs, found.better) == (differs, 2)
+    assert found.p >= 2.0 ** (1 - rows)
+    assert found.rows_needed == 6

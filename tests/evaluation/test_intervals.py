@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy.stats import bootstrap
+from sklearn.metrics import f1_score
 
 from bert_ft.evaluation.intervals import class_intervals, interval, label_intervals, proportion
 from bert_ft.evaluation.metrics import class_metrics, grade_metrics, label_set_metrics, number_metrics, share
@@ -31,9 +32,8 @@ def test_shares_of_few_rows(right, of, low, high, rng):
     assert str(found) == f"{right / of:.4f} [{found.low:.4f}, {found.high:.4f}]"
 
 
-def test_no_row_has_no_interval(rng):
+def test_no_row_has_no_interval():
     assert proportion(0, 0).reason == "no row"
-    assert interval(share("accuracy", np.array([], bool)), rng=rng).reason == "no row"
 
 
 ONE_CLASS_OF_TWO_ROWS = np.array([[36, 4, 0], [3, 15, 0], [1, 0, 1]])
@@ -77,6 +77,8 @@ def test_documents_of_ten_sentences(rng):
     documents = np.repeat(np.arange(6), 10)
     accuracy = share("accuracy", hits)
     by_documents, by_rows = interval(accuracy, rng=rng, clusters=documents), interval(accuracy, rng=rng)
+    assert by_documents.caution == "6 groups are few: the interval is too narrow"
+    assert by_rows.caution == ""
     assert by_documents.value == pytest.approx(0.6333, abs=1e-4)
     assert (by_documents.low, by_documents.high) == (
         pytest.approx(0.30, abs=0.03),
@@ -151,3 +153,13 @@ def test_ids_of_groups_are_only_names():
         for clusters in (ids, np.unique(ids, return_inverse=True)[1])
     ]
     assert found[0] == found[1]
+
+
+def test_resampled_counts_agree_with_resampled_rows(rng):
+    """Of scikit-learn's macro F1, where smoothing matters little."""
+    truth = rng.integers(3, size=300)
+    predicted = np.where(rng.random(300) < 0.8, truth, rng.integers(3, size=300))
+    found = interval(class_metrics(truth, predicted, 3)["f1_macro"], rng=rng)
+    drawn = [rng.integers(300, size=300) for _ in range(300)]
+    scores = [f1_score(truth[rows], predicted[rows], average="macro") for rows in drawn]
+    np.testing.assert_allclose([found.low, found.high], np.quantile(scores, [0.025, 0.975]), atol=0.015)

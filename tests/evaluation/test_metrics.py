@@ -102,6 +102,28 @@ def test_label_sets(seed):
     )
 
 
+def test_a_single_label_is_no_pair_of_classes():
+    truth, predicted = np.random.default_rng(0).random((2, 30, 1)) < 0.4
+    found = metrics.label_set_metrics(truth, predicted, predicted * 1.0)
+    expected = sklearn_metrics.f1_score(truth[:, 0], predicted[:, 0])
+    assert found["f1_micro"].value == found["f1_macro"].value == pytest.approx(expected)
+    assert found["f1_samples"].value == pytest.approx((truth & predicted).mean())
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_one_label(seed):
+    rng = np.random.default_rng(seed)
+    truth, predicted = rng.random((2, 30)) < 0.4
+    scores = {"precision": "precision_score", "recall": "recall_score", "f1": "f1_score"}
+    references = {
+        name: lambda rows, score=score: getattr(sklearn_metrics, score)(truth[rows], predicted[rows])
+        for name, score in scores.items()
+    }
+    check(metrics.label_metrics(truth, predicted), references, rng)
+    absent = np.zeros(30, bool)
+    assert np.isnan([metric.value for metric in metrics.label_metrics(absent, absent).values()]).all()
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("offset", [0, 10_000_000])
 def test_numbers(seed, offset):
@@ -148,3 +170,16 @@ def test_votes():
 def test_a_class_without_rows_is_left_out_of_the_macro_mean():
     truth, predicted = np.array([1, 2] * 10), np.array([1, 2] * 9 + [2, 1])
     assert metrics.class_metrics(truth, predicted, 3)["f1_macro"].value == pytest.approx(0.9)
+
+
+def test_no_row_is_refused():
+    ids, numbers, sets = np.array([], int), np.array([]), np.zeros((0, 3), bool)
+    for measure in (
+        lambda: metrics.class_metrics(ids, ids, 3),
+        lambda: metrics.grade_metrics(ids, ids, 3),
+        lambda: metrics.number_metrics(numbers, numbers),
+        lambda: metrics.label_set_metrics(sets, sets, sets * 1.0),
+        lambda: metrics.vote_metrics(sets * 1.0, sets * 1.0),
+    ):
+        with pytest.raises(ValueError, match="no row to measure on"):
+            measure()

@@ -49,8 +49,11 @@ def test_equal_confidences_are_answered_together():
     confidence = np.repeat([0.9, 0.8], [200, 100])
     right = np.arange(300) < 250
     assert abstention(confidence, right, 0.95).kept == 200
-    with pytest.raises(TooFewRowsError, match="of the surest 300 validation rows 50 are wrong"):
+    with pytest.raises(TooFewRowsError, match=r"of the surest 300 .* 50 are wrong.*; 0\.79 is possible"):
         abstention(np.ones(300), right, 0.95)
+    assert abstention(np.ones(300), right, 0.79).kept == 300
+    with pytest.raises(TooFewRowsError, match="no promise is possible"):
+        abstention(np.ones(300), np.zeros(300, bool), 0.95)
 
 
 @pytest.mark.parametrize("promise", [0, 1, 1.5])

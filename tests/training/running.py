@@ -29,7 +29,6 @@ SMALL = [
     "trainer.accelerator=cpu",  # a GPU has tests of its own
     "trainer.enable_progress_bar=false",
     "monitor=none",  # what is watched has tests of its own
-    "calibrate=false",  # likewise; tests compare the saved weights with the checkpoint's
     "report=false",
     "advice=false",
     "keep=all",  # tests read the checkpoints
@@ -67,6 +66,7 @@ def small_run(folder: Path, encoder: Path, files: dict[str, Path], *overrides: s
     return compose_run(
         folder,
         *SMALL,
+        "calibrate=false",  # has tests of its own; others compare the saved weights with the checkpoint's
         *file_overrides(files),
         f"encoder.name_or_path={encoder}",
         f"data.cache_dir={folder / 'cache'}",
