@@ -1,6 +1,6 @@
 """What was predicted for validation rows that have any number of labels: pictures and tables of the section "Label sets"."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -96,9 +96,18 @@ def scores_by_label(log: RunLog) -> Table:
     )
 
 
+def has_thresholds(log: RunLog) -> bool:
+    """Return whether thresholds were chosen on the validation rows."""
+    return bool(_thresholds(log))
+
+
+def _thresholds(log: RunLog) -> dict[str, Any]:
+    return ((log.metrics or {}).get("calibration") or {}).get(THRESHOLDS) or {}
+
+
 def thresholds(log: RunLog) -> Table:
     """Return the threshold of each label, and the validation rows that it rests on."""
-    found = ((log.metrics or {}).get("calibration") or {}).get(THRESHOLDS)
+    found = _thresholds(log)
     if not found:
         raise NotLogged(
             "none were chosen (task.thresholds=null): a label is given from a probability of one half on"

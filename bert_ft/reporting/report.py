@@ -68,8 +68,15 @@ def _sections(log: RunLog) -> Iterator[Section]:
         ):
             continue
         parts: list[Picture | Table | LeftOut] = [*draw(plots.get(title, []), log)]
-        parts += [table_or_reason(name, make, log) for name, make in TABLES.get(title, [])]
+        parts += [table_or_reason(name, make, log) for name, make in _tables(title, log)]
         yield Section(title, _note(title, log), parts)
+
+
+def _tables(title: str, log: RunLog) -> Iterator[tuple[str, Callable[[RunLog], Table]]]:
+    """Yield the tables of a section; for classes, thresholds are an option that few runs have."""
+    for name, make in TABLES.get(title, []):
+        if title != "Validation" or name != "Thresholds" or label_set_report.has_thresholds(log):
+            yield name, make
 
 
 def _note(title: str, log: RunLog) -> str:
