@@ -89,7 +89,7 @@ def pretraining_texts(
         tokenizer: the encoder's.
         include_evaluation_texts: include the texts of ``evaluation``, without their labels.
         compares: texts will be compared with each other, so both parts need two different ones.
-        cut_into_pieces: turn single texts that are too long into several rows, so that no token is lost; a pair is cut.
+        cut_into_pieces: turn texts and pairs that are too long into several rows, so that no token is lost.
         cache_dir: see ``arrow_cache.cache_folder``.
 
     Raises:
@@ -107,8 +107,7 @@ def pretraining_texts(
         num_left_out = int(is_copy.sum())
         if num_left_out:
             source = source.select(np.flatnonzero(~is_copy))
-    is_pair = "text_pair" in source.texts.column_names
-    if cut_into_pieces and not is_pair and (source.full_lengths > max_length).any():
+    if cut_into_pieces and (source.full_lengths > max_length).any():
         source = in_pieces(source, tokenizer, max_length, cache_dir)
     elif source.columns.row_offsets is not None:  # windows, which have tokens in common
         columns = tokenize(source.texts, tokenizer, max_length, cache_dir)

@@ -158,3 +158,20 @@ def test_a_long_copy_of_an_evaluation_text_is_left_out_before_it_is_cut_into_pie
 @pytest.mark.parametrize("text", ["漢字" * 60, "ababab" * 40, "a" * 99])
 def test_a_text_without_spaces_loses_nothing_in_pieces(chosen, text):
     assert chosen([*words(4), text], pieces=True).lost_ratio == 0
+
+
+@pytest.mark.parametrize("sizes", [(1, 10), (10, 1), (20, 45), (45, 20), (30, 30), (0, 30)])
+def test_a_long_pair_loses_nothing_in_pieces(chosen, sizes):
+    long = tuple(
+        " ".join(f"{side}{word[:2]}" for word in words(size)) for side, size in zip("xy", sizes, strict=True)
+    )
+    found = chosen([*[("a plot", word) for word in words(4)], long], pieces=True)
+    assert (found.lost_ratio, found.num_in_pieces) == (0, 1)
+    splits = [split for split in (found.train, found.held_out) if 5 in split.rows]
+    for name, whole, size in zip(("text", "text_pair"), long, sizes, strict=True):
+        pieces = [split.texts[name][row] for split in splits for row in np.flatnonzero(split.rows == 5)]
+        if size < 5:  # of three tokens each: less than half of the room
+            assert set(pieces) == {whole}
+        else:
+            assert set(" ".join(pieces).split()) == set(whole.split())
+            assert min(map(len, pieces)) > 0
