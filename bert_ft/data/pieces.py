@@ -79,9 +79,7 @@ def _of_row(
         for text, spans, limit in zip(texts, offsets, rooms, strict=True)
     ]
     num_rows = max(map(len, pieces))
-    return [
-        tuple(found[number * len(found) // num_rows] for found in pieces) for number in range(num_rows)
-    ]
+    return [tuple(found[number * len(found) // num_rows] for found in pieces) for number in range(num_rows)]
 
 
 def _fitting(text: str, offsets: Offsets, backend: Tokenizer, room: int) -> list[str]:
