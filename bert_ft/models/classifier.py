@@ -19,7 +19,14 @@ from bert_ft.models.families import family_of, model_types
 from bert_ft.models.family_heads import head_of
 from bert_ft.models.first_token import prepare_first_tokens
 from bert_ft.models.frozen import check_pooling_layers
-from bert_ft.models.kept_head import OFF, keep_residual_head, order_of_labels, reorder_labels, say_left_out
+from bert_ft.models.kept_head import (
+    OFF,
+    check_window_pooling,
+    keep_residual_head,
+    order_of_labels,
+    reorder_labels,
+    say_left_out,
+)
 from bert_ft.nn.head import ResidualHead
 from bert_ft.nn.pooling import (
     WITHOUT_WEIGHTS,
@@ -296,5 +303,6 @@ def build_linear(
         say_left_out(encoder)
     classifier = LinearClassifier(model, window_pooling)
     if keep_head:
+        check_window_pooling(classifier, encoder)
         reorder_labels(classifier.head, order)
     return classifier
