@@ -37,6 +37,14 @@ def test_windows_are_those_of_transformers(name, stride, request):
     assert not columns.num_truncated.any()
 
 
+def test_the_stride_is_the_overlap(minilm_tokenizer):
+    texts = rows(["dog " * length for length in (1, 126, 127, 236, 237, 1000)])
+    columns = tokenize(texts, minilm_tokenizer, 128, long_texts=LongTexts("windows", 16))
+    assert np.diff(columns.row_offsets).tolist() == [1, 1, 2, 2, 3, 9]
+    assert (columns.full_lengths[-1], columns.lengths[-1]) == (1002, 1146)
+    assert not columns.num_truncated.any()
+
+
 @pytest.mark.parametrize("windowed", ["first", "second"])
 @pytest.mark.parametrize("name", ["bert_tokenizer", "roberta_tokenizer"])
 def test_each_window_of_a_pair_has_the_whole_other_text(name, windowed, request):
