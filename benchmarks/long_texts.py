@@ -1,25 +1,31 @@
-"""``data.long_texts=windows`` beside ``cut``: what it finds at the end of long texts, and what it costs.
+"""``data.long_texts=windows`` beside ``cut``: what it finds at the end of long texts, what it loses, and what it costs.
 
-    python -m benchmarks.long_texts evidence [--seeds 5]     # texts whose evidence stands behind token 400
-    python -m benchmarks.long_texts plain [--seeds 5]        # BBC News as it is
+    python -m benchmarks.long_texts scores [--minutes 60]    # what is missing in long_texts.json, also after a break
+    python -m benchmarks.long_texts table                    # the scores as tables
     python -m benchmarks.long_texts speed [--rounds 3]       # tokens a second of long and of short texts
 
-MiniLM with windows and cuts of 128 tokens. A text of `evidence` is an article on sport, business, tech or entertainment, its
-label, behind as many articles on politics as it takes to fill 400 tokens: whatever reads only the beginning can but guess
-among four topics. Articles in front of training, validation and test rows are others. `speed` trains on texts of 1,000 tokens
-and on texts of 128 in turn, in batches of as many tokens, each in a process of its own on one thread; its seconds are the
-processor's.
+MiniLM with windows and cuts of 128 tokens, BBC News without copies. There are two sets:
+
+- `evidence`: an article of at most 600 tokens on sports, business, tech or entertainment, which is the label, behind an
+  article on politics of 400 to 600 tokens: what reads only the beginning can but guess. Training, validation and test rows
+  have different articles, also in front.
+- `plain`: articles as they are, 5 topics; scored as a whole, and on the articles of more than 400 tokens alone.
+
+`speed` trains on texts of 1,000 tokens and on texts of 128 in turn, in batches of as many tokens, each in a process of its own
+on one thread; its seconds are the processor's.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import csv
 import os
 import random
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from math import sqrt
 from pathlib import Path
@@ -27,21 +33,36 @@ from statistics import fmean, stdev
 from typing import Any
 
 from benchmarks.commands import finished
-from benchmarks.corpora import Rows
+from benchmarks.corpora import Rows, cache_folder
+from benchmarks.jobs import Results, Scores, work_warm
 from benchmarks.recipe_data import bbc_news, write_rows
 from benchmarks.trainers import OUR_CALLBACKS
 
 LENGTH = 128  # tokens of a window or a cut
-BEHIND = 400  # tokens in front of the evidence
+BEHIND, MOST = 400, 600  # tokens
 FRONT = "politics"
-SIZES = {"train": 320, "validation": 80, "test": 400}  # times --share
+SIZES = {
+    "evidence": {"train": 120, "validation": 40, "test": 120},
+    "plain": {"train": 120, "validation": 40, "test": 240},
+}
+SETTINGS = [
+    *("data.batch_size=8", "trainer.max_epochs=3", "trainer.val_check_interval=1.0"),
+    *(f"data.max_length={LENGTH}", "data.stride=16"),
+]
 SIDES = {
-    "cut, right": ["data.long_texts=cut"],
+    "cut": ["data.long_texts=cut"],
+    "cut, left": ["data.long_texts=cut", "data.truncation_side=left"],
     "cut, middle": ["data.long_texts=cut", "data.truncation_side=middle"],
-    "windows, mean": ["data.long_texts=windows", "model.window_pooling=mean"],
+    "windows": ["data.long_texts=windows"],
     "windows, max": ["data.long_texts=windows", "model.window_pooling=max"],
     "windows, attention": ["data.long_texts=windows", "model.window_pooling=attention"],
 }
+SEEDS = {  # of each side; first what is to be shown, then what is compared
+    ("evidence", "cut", "windows", "cut, left", "cut, middle"): range(5),
+    ("plain", "cut", "windows"): range(5),
+    ("evidence", "windows, max", "windows, attention"): range(3),
+}
+RESULTS = Results(Path(__file__).with_name("long_texts_scores.json"))
 SPEED_ROWS = 64  # texts of LONG tokens
 LONG = 1000
 
@@ -56,81 +77,121 @@ def num_tokens(texts: list[str]) -> list[int]:
     return list(map(len, tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]))
 
 
-def evidence(folder: Path, seed: int, share: float = 1.0) -> None:
-    """Write the three files of texts with their evidence behind ``BEHIND`` tokens."""
+@dataclass(frozen=True)
+class Training:
+    """One model: which rows, which side, which seed of both."""
+
+    what: str
+    side: str
+    seed: int
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return self.what, self.side, str(self.seed)
+
+    def folder(self) -> Path:
+        folder = cache_folder() / "long_texts" / f"{self.what}-{self.seed}-{sum(SIZES[self.what].values())}"
+        if not (folder / "test.csv").exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            rows = evidence(self.seed) if self.what == "evidence" else shuffled(self.seed)
+            first = 0
+            for name, size in SIZES[self.what].items():
+                write_rows(folder / f"{name}.csv", rows[first : first + size])
+                first += size
+        return folder
+
+
+def shuffled(seed: int) -> Rows:
     rows = list(dict(bbc_news()).items())
-    rng = random.Random(seed)
-    rng.shuffle(rows)
-    fronts = [text for text, label in rows if label == FRONT]
-    lengths = dict(zip(fronts, num_tokens(fronts), strict=True))
-    articles = iter([row for row in rows if row[1] != FRONT])
-    shares = {"train": 0.5, "validation": 0.1, "test": 0.4}
-    first = 0
-    for name, size in SIZES.items():
-        last = first + round(shares[name] * len(fronts))
-        pool, first = fronts[first:last], last
-        found: Rows = []
-        for _ in range(round(share * size)):
-            text, label = next(articles)
-            parts: list[str] = []
-            while sum(lengths[part] for part in parts) < BEHIND:
-                parts.append(rng.choice(pool))
-            found.append((" ".join([*parts, text]), label))
-        write_rows(folder / f"{name}.csv", found)
+    random.Random(seed).shuffle(rows)
+    return rows
 
 
-def trained(folder: Path, seed: int, *overrides: str) -> dict[str, float]:
-    """The scores of a run on the files in ``folder``, or on BBC News without any, and its processor time."""
-    files = [f"data.{path.stem}_file={path}" for path in folder.glob("*.csv")]
+def evidence(seed: int) -> Rows:
+    """Texts with their evidence behind ``BEHIND`` tokens; each has an article in front that no other set has."""
+    rows = [row for row, length in lengths_of(shuffled(seed)) if length <= MOST]
+    fronts = [text for (text, label), length in lengths_of(rows) if label == FRONT and length >= BEHIND]
+    articles = [row for row in rows if row[1] != FRONT]
+    num_rows, first, found = sum(SIZES["evidence"].values()), 0, []
+    for size in SIZES["evidence"].values():
+        pool = fronts[first * len(fronts) // num_rows : (first + size) * len(fronts) // num_rows]
+        for number, (text, label) in enumerate(articles[first : first + size]):
+            found.append((f"{pool[number % len(pool)]} {text}", label))
+        first += size
+    return found
+
+
+def lengths_of(rows: Rows) -> list[tuple[tuple[str, str], int]]:
+    return list(zip(rows, num_tokens([text for text, _ in rows]), strict=True))
+
+
+def trained(job: Training) -> Scores:
+    """Train, and predict the test rows: accuracy and macro F1, and accuracy on rows of more than ``BEHIND`` tokens."""
+    from sklearn.metrics import accuracy_score, f1_score
+
+    folder = job.folder()
     with tempfile.TemporaryDirectory() as run:
-        source = ["data=files", *files] if files else ["data=bbc_news", "trainer.max_epochs=1"]
-        settings = ["monitor=none", "report=false", "keep=model", "trainer.enable_progress_bar=false"]
-        settings += [
-            f"seed={seed}",
-            f"data.max_length={LENGTH}",
-            "data.stride=16",
+        settings = [
+            "data=files",
+            *(f"data.{name}_file={folder}/{name}.csv" for name in ("train", "validation")),
+            "data.test_ratio=0",
+            "test=false",
+            *(
+                "monitor=none",
+                "report=false",
+                "keep=model",
+                "trainer.enable_progress_bar=false",
+                "logger=none",
+            ),
+            f"seed={job.seed}",
             f"hydra.run.dir={run}/run",
+            *SETTINGS,
+            *SIDES[job.side],
         ]
-        command = [sys.executable, "-m", "bert_ft.train", *source, *settings, *overrides]
-        _, seconds = finished(command)
-        metrics = json.loads(Path(run, "run/metrics.json").read_text())
-    return {**metrics["test"], "processor_seconds": seconds}
+        _, seconds = finished([sys.executable, "-m", "bert_ft.train", *settings])
+        files = [f"bundle={run}/run", f"input={folder}/test.csv", f"output={run}/test.csv"]
+        finished([sys.executable, "-m", "bert_ft.predict", *files])
+        with Path(run, "test.csv").open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    labels, predictions = ([row[name] for row in rows] for name in ("label", "prediction"))
+    is_long = [length > BEHIND for length in num_tokens([row["text"] for row in rows])]
+    long = [pair for pair, each in zip(zip(labels, predictions, strict=True), is_long, strict=True) if each]
+    return {
+        "accuracy": accuracy_score(labels, predictions),
+        "f1_macro": f1_score(labels, predictions, average="macro"),
+        "accuracy_long": accuracy_score(*zip(*long, strict=True)),
+        "num_long": len(long),
+        "training_processor_seconds": seconds,
+    }
 
 
-def interval(values: list[float]) -> list[float | None]:
-    """Return the mean and the half width of its 95% interval (Student's t); one value has none."""
+def interval(values: Sequence[float]) -> str:
+    """The mean in percent, with the half width of its 95% interval (Student's t)."""
     from scipy.stats import t
 
+    mean = f"{100 * fmean(values):.1f}"
     if len(values) < 2:
-        return [round(values[0], 4), None]
-    half = t.ppf(0.975, len(values) - 1) * stdev(values) / sqrt(len(values))
-    return [round(fmean(values), 4), round(half, 4)]
+        return mean
+    return f"{mean} ± {100 * t.ppf(0.975, len(values) - 1) * stdev(values) / sqrt(len(values)):.1f}"
 
 
-def compared(
-    seeds: int, *, plain: bool, share: float, sides: list[str], overrides: list[str]
-) -> dict[str, Any]:
-    """Train each side on each seed; the scores, and the paired differences from the first side."""
-    scores: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
-    for seed in range(seeds):
-        with tempfile.TemporaryDirectory() as folder:
-            if not plain:
-                evidence(Path(folder), seed, share)
-            for side in sides:
-                scores[side].append(trained(Path(folder), seed, *SIDES[side], *overrides))
-                print(f"seed {seed}  {side:<20} {scores[side][-1]}", flush=True)
-    base = [score["accuracy"] for score in scores[sides[0]]]
-    return {
-        side: {
-            "accuracy": interval([each["accuracy"] for each in found]),
-            "f1_macro": interval([each["f1_macro"] for each in found]),
-            f"over {sides[0]}": interval(
-                [each["accuracy"] - other for each, other in zip(found, base, strict=True)]
-            ),
-            "processor_seconds": round(fmean(each["processor_seconds"] for each in found)),
-        }
-        for side, found in scores.items()
-    }
+def table() -> str:
+    """The scores in Markdown; differences from ``cut`` are paired by seed."""
+    lines = []
+    for what, sides in RESULTS.read().items():
+        names = ["accuracy", "f1_macro", *(["accuracy_long"] if what == "plain" else [])]
+        heads = [what, "seeds", *names, *(f"{name} over cut" for name in names if name != "f1_macro")]
+        lines += ["", f"| {' | '.join(heads)} | seconds |", "|---" * (len(heads) + 1) + "|"]
+        for side in filter(sides.get, SIDES):
+            scores, cut = sides[side], sides["cut"]
+            cells = [interval([each[name] for each in scores.values()]) for name in names]
+            for name in names:
+                if name != "f1_macro":
+                    differences = [scores[seed][name] - cut[seed][name] for seed in scores if seed in cut]
+                    cells.append("" if side == "cut" else interval(differences))
+            seconds = fmean(each["training_processor_seconds"] for each in scores.values())
+            lines.append(f"| {' | '.join([side, str(len(scores)), *cells])} | {seconds:.0f} |")
+    return "\n".join(lines[1:])
 
 
 def speed(kind: str) -> float:
@@ -196,21 +257,19 @@ def speed(kind: str) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["evidence", "plain", "speed", "long", "short"])
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--share", type=float, default=1.0, help="of the rows of `evidence`")
+    parser.add_argument("what", choices=["scores", "table", "speed", "long", "short"])
+    parser.add_argument(
+        "--minutes", type=float, default=60, help="no training is begun, or awaited, after these"
+    )
+    parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--sides", nargs="+", choices=list(SIDES))
-    parser.add_argument("--overrides", nargs="+", default=[], help="of bert_ft.train")
     options = parser.parse_args()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     if options.what in ("long", "short"):
         print(speed(options.what))
-        return
+    elif options.what == "speed":
+        from benchmarks.measure import alternate, medians, ratios, record
 
-    from benchmarks.measure import alternate, medians, ratios, record
-
-    if options.what == "speed":
         command = [sys.executable, "-m", "benchmarks.long_texts"]
         sides = {
             kind: partial(lambda kind, _: float(finished([*command, kind])[0].split()[-1]), kind)
@@ -219,14 +278,16 @@ def main() -> None:
         figures = alternate(sides, options.rounds)
         content = {"tokens_per_second": medians(figures), "long_over": ratios(figures, "long")}
         record(__file__, "speed", {"rounds": options.rounds, **content})
-        return
-    plain = options.what == "plain"
-    sides_of = options.sides or (["cut, right", "windows, mean"] if plain else list(SIDES))
-    content = compared(
-        options.seeds, plain=plain, share=options.share, sides=sides_of, overrides=options.overrides
-    )
-    settings = {"seeds": options.seeds, "share": options.share, "overrides": options.overrides}
-    record(__file__, options.what, {**settings, "sides": content})
+    else:
+        if options.what == "scores":
+            jobs = [
+                Training(what, side, seed)
+                for (what, *sides), seeds in SEEDS.items()
+                for seed in seeds
+                for side in sides
+            ]
+            work_warm(RESULTS.missing(jobs), trained, RESULTS, options.workers, options.minutes)
+        print(table())
 
 
 if __name__ == "__main__":
