@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping as LightningsEarlyStopping
 
+from bert_ft.callbacks.monitored import waits_for_average
 from bert_ft.limits import Rule, within_limits
 from bert_ft.training.plan import patience_for
 
@@ -50,8 +51,7 @@ class EarlyStopping(LightningsEarlyStopping):
         super().on_validation_end(trainer, pl_module)
         if self.best_score is not best:
             self.step_of_best = trainer.global_step
-        averaging = getattr(pl_module, "averaging", None)
-        if self.is_auto and averaging is not None and not averaging.num_averaged:
+        if self.is_auto and waits_for_average(pl_module):
             self.wait_count = 0
 
     def state_dict(self) -> dict[str, Any]:

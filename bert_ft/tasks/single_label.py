@@ -84,7 +84,7 @@ class SingleLabel(Task):
         if are_flags(labels) and (voted := vote_columns(labels, origin)):
             # by name, since that module derives its class from this one
             votes = import_module("bert_ft.tasks.votes").Votes
-            return votes(thresholds=self.thresholds, positive=self.positive)._named(voted, origin)
+            return votes(thresholds=self.thresholds, positive=self.positive).with_names(voted, origin)
         if are_flags(labels) and not self.accept:
             check_one_each(labels, origin)
         counted = pc.value_counts(as_strings(labels)).to_pylist()
@@ -94,9 +94,9 @@ class SingleLabel(Task):
             raise DataError(f"{origin}: {look}")
         if len(names) < 2:
             raise DataError(f"{origin}: all labels are {names[0]!r}; a classifier needs two classes or more")
-        return self._named(sorted_names(names), origin)
+        return self.with_names(sorted_names(names), origin)
 
-    def _named(self, names: tuple[str, ...], origin: str) -> Self:
+    def with_names(self, names: tuple[str, ...], origin: str) -> Self:
         """Return the task with its names, and which of two classes is positive if a threshold is for one."""
         if self.thresholds is None:
             return replace(self, names=names)
