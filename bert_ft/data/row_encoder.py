@@ -59,7 +59,7 @@ class RowEncoder:
         self._is_pair = is_pair
         self._room = max_length - self.num_special_tokens
         self._long_texts = long_texts
-        # Copies: on the tokenizer itself these settings would stay behind for whoever uses it next.
+        # Copies: on the tokenizer itself these settings would remain for its next user.
         serialized = tokenizer.backend_tokenizer.to_str()
         self._full = Tokenizer.from_str(serialized)
         self._full.no_padding()

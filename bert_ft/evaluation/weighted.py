@@ -122,7 +122,7 @@ def pearson(truth: NDArray[np.float64], predicted: NDArray[np.float64]) -> OfWei
 
 
 def spearman(truth: NDArray[np.float64], predicted: NDArray[np.float64]) -> OfWeights:
-    """Return the rank correlation of ``(rows,)`` numbers, ranked anew in each resample; limits as in ``pearson``."""
+    """Return the rank correlation of ``(rows,)`` numbers, ranked within each resample; limits as in ``pearson``."""
 
     def of_weights(weights: NDArray[np.float64]) -> NDArray[np.float64]:
         half = weights.sum(axis=1, keepdims=True) / 2
