@@ -26,10 +26,10 @@ from bert_ft.data.tokenization import tokenize
 from bert_ft.errors import DataError, UserError
 from bert_ft.inference.input_rows import LABEL, PLAIN, TEXT, InputRows, open_rows
 from bert_ft.inference.output_file import SUFFIXES, unique_names, write_output
-from bert_ft.inference.outputs import compute_outputs_and_logits
 from bert_ft.inference.scores import Scores, score
 from bert_ft.layout import counted
 from bert_ft.models.bundle import Bundle
+from bert_ft.models.outputs import compute_outputs_and_logits
 
 REASON = "reason"
 EMPTY, MISSING, NO_TEXT, UNDECODABLE = "empty", "missing", "not a text", "undecodable"

@@ -10,14 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from bert_ft.data.batching import SortedBatches
 from bert_ft.models.last_layer import divide_logits, ends_linear
 from bert_ft.tasks.task import Task
 
 if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
-
-    from bert_ft.data.dataset import TokenizedSplit
     from bert_ft.training.module import ClassificationModule
 
 log = logging.getLogger(__name__)
@@ -58,19 +54,6 @@ def fit_temperature(task: Task, logits: np.ndarray, targets: np.ndarray) -> Temp
     inside = low + 1e-3 < found.x < high - 1e-3
     is_used = inside and 2 * len(scores) * (before - after) > _CHANCE
     return Temperature(math.exp(found.x), before, after, bool(is_used))
-
-
-@torch.inference_mode()
-def logits_of(
-    module: ClassificationModule, trainer: Trainer, split: TokenizedSplit, batch_size: int
-) -> np.ndarray:
-    """Return the logits of all rows, ``(rows, outputs)`` float32, in the run's precision and without dropout."""
-    module.eval()
-    logits = np.empty((len(split), len(module.task.names)), dtype=np.float32)
-    with trainer.precision_plugin.forward_context():
-        for rows in SortedBatches(split.lengths, batch_size, module.max_tokens):
-            logits[rows] = module(split[rows].to(module.device)).float().cpu().numpy()
-    return logits
 
 
 def calibrate(

@@ -16,9 +16,10 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from bert_ft import layout
 from bert_ft.data.targets import LabelNames
 from bert_ft.models.bundle import save_bundle
+from bert_ft.models.outputs import compute_outputs_and_logits
 from bert_ft.models.weight_transfer import hand_over
 from bert_ft.tasks.thresholds import THRESHOLDS
-from bert_ft.training.calibration import calibrate, logits_of
+from bert_ft.training.calibration import calibrate
 from bert_ft.training.data_module import TextDataModule
 from bert_ft.training.encoder_module import split_metrics
 from bert_ft.training.module import ClassificationModule
@@ -135,7 +136,15 @@ class FineTuning(Stage):
         with_temperature = self.calibrates and self.trainer.limit_val_batches == 1.0
         if split is None or not (with_temperature or module.task.is_calibrated):
             return {}
-        logits = logits_of(module, self.trainer, split, self.data.eval_batch_size)
+        with self.trainer.precision_plugin.forward_context():
+            _, logits = compute_outputs_and_logits(
+                module.classifier,
+                module.task,
+                split,
+                batch_size=self.data.eval_batch_size,
+                max_tokens=module.max_tokens,
+                device=module.device,
+            )
         logits, record = calibrate(module, logits, split.known_labels, with_temperature=with_temperature)
         self._validation_scores = {"logits": logits, "targets": split.known_labels}
         return record

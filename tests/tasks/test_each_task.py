@@ -13,10 +13,10 @@ from bert_ft.config.build.task import build_objective
 from bert_ft.data.dataset import TokenizedSplit
 from bert_ft.data.packing import pack
 from bert_ft.data.tokenization import load_tokenizer, tokenize
-from bert_ft.inference.outputs import compute_outputs
 from bert_ft.models.bundle import load_bundle, save_bundle
 from bert_ft.models.classifier import LinearClassifier, ResidualClassifier, build_linear
 from bert_ft.models.encoder import EncoderSpec, empty_encoder, empty_sequence_classifier
+from bert_ft.models.outputs import compute_outputs
 from bert_ft.models.padded import PaddedClassifier
 from bert_ft.tasks.label_sets import LabelSets
 from bert_ft.tasks.multi_label import MultiLabel
