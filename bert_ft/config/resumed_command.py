@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from bert_ft import layout
 from bert_ft.config.text_values import text_of, text_override, with_quoted_texts
@@ -19,19 +20,26 @@ from bert_ft.renamed_keys import move_renamed, override_key, with_new_names
 from bert_ft.training.resume import check_has_checkpoint, run_of
 
 KEY = "resume_from"
+# defaults that may have been others when the run was started, or that it derived; it is resumed with its own
+DEFAULTS = {
+    "optimizer.lr": None,
+    "trainer.precision": "auto",
+    "pretrain.trainer.precision": "auto",
+    "trainer.val_check_interval": "auto",
+    "callbacks.early_stopping._target_": "bert_ft.callbacks.early_stopping.EarlyStopping",
+    "callbacks.early_stopping.patience": "auto",
+}
 # may change in a resumed run, since the weights don't depend on them
 FREE = re.compile(
     r"(pretrain\.)?trainer\.(log_every_n_steps|enable_progress_bar|enable_model_summary|profiler)"
     r"|(logger|monitor|callbacks\.(progress_bar|lr_monitor))(\..*)?"
     r"|callbacks\.early_stopping|pretrain\.callbacks\.early_stopping"  # turned off or on
-    r"|data\.(num_workers|cache_dir|max_cache_gb)|pretrain\.num_cached|optimizer\.show_groups|report|test|keep|trust|resume_from|output_dir"
+    r"|data\.(num_workers|cache_dir|max_cache_gb)|pretrain\.num_cached|optimizer\.show_groups|report|advice|test|keep|trust|resume_from|output_dir"
 )
 # may only increase; None and -1: no limit
 GROWING = re.compile(
     r"(pretrain\.)?(trainer\.(max_epochs|max_steps|max_time|min_train_steps)|callbacks\.early_stopping\.patience)"
 )
-# a run records what it decided for them, where they were null or auto
-DERIVED = ("optimizer.lr", "trainer.precision", "pretrain.trainer.precision")
 ALLOWED = (
     "more epochs, steps or time (trainer.max_epochs, trainer.max_steps, trainer.max_time, callbacks.early_stopping), "
     "logger, monitor, report, test, keep, the progress bar and data.num_workers"
@@ -61,7 +69,8 @@ def with_own_overrides(words: Sequence[str], config_name: str) -> list[str]:
     if job and job != config_name:
         command = f"python -m bert_ft.{job} {shlex.quote(f'{KEY}={value}')}"
         raise ConfigError(f"{KEY}={value}: this is a run of bert_ft.{job}; resume it with {command}")
-    own = _with_derived(with_new_names(_read(run / layout.OVERRIDES_FILE) or ()), run)
+    own = with_new_names(_read(run / layout.OVERRIDES_FILE) or ())
+    own = _with_own_values(own, _read(run / layout.CONFIG_FILE))
     others = [word for word in words if override_key(word) not in (KEY, "hydra.run.dir")]
     _check_folder(words, run, value)
     _check_trust(own, others, value)
@@ -71,6 +80,20 @@ def with_own_overrides(words: Sequence[str], config_name: str) -> list[str]:
     if cwd and Path(cwd).is_dir():
         os.chdir(cwd)
     return with_quoted_texts(found)
+
+
+def _with_own_values(own: Sequence[str], recorded: dict[str, Any]) -> list[str]:
+    """Return the run's overrides, with one for each of its settings that isn't the default of now, or of this machine."""
+    words = list(own)
+    for key, default in DEFAULTS.items():
+        parent, _, name = key.rpartition(".")
+        node = OmegaConf.select(OmegaConf.create(recorded), parent)
+        if not isinstance(node, DictConfig) or name not in node or OmegaConf.is_interpolation(node, name):
+            continue
+        typed = [word for word in words if override_key(word) == key]
+        if node[name] != default and all(text_of(word) in (None, default) for word in typed):
+            words = [*(word for word in words if word not in typed), f"{key}={_shown(node[name])}"]
+    return words
 
 
 def check_extends(config: DictConfig, given: Sequence[str]) -> None:
@@ -95,6 +118,8 @@ def check_extends(config: DictConfig, given: Sequence[str]) -> None:
     wrong, grows = [], False
     for key in sorted(before.keys() | now.keys()):
         old, new = before.get(key), now.get(key)
+        if old != new:  # an interpolation, or the value that an earlier version had written there
+            old, new = _resolved(recorded, key, old), _resolved(config, key, new)
         if old == new or _is_switched_off(key, now):
             continue
         is_given = any(key == name or key.startswith(f"{name}.") for name in touched)
@@ -136,12 +161,21 @@ def _finished(run: Path, config: DictConfig) -> str:
     return f"{KEY}={config.resume_from}: the run is finished ({stopped}); to train it longer, add {remedy}"
 
 
+def _resolved(config: DictConfig, key: str, value: Any) -> Any:
+    if not (isinstance(value, str) and "${" in value):
+        return value
+    try:
+        return OmegaConf.select(config, key)
+    except OmegaConfBaseException:  # only a job can resolve it
+        return value
+
+
 def _is_larger(key: str, old: Any, new: Any) -> bool:
     if old in (None, -1) or new in (None, -1):
         # the progress so far is known only when its checkpoint is read
         return key.endswith(("max_epochs", "max_steps")) or new is None
-    if key.endswith("max_time"):
-        return True  # it has several formats, and only the time left counts
+    if key.endswith("max_time") or "auto" in (old, new):
+        return True  # a time has several formats, and only the time left counts
     return bool(new > old)
 
 
@@ -183,21 +217,6 @@ def _flags(hydra: dict[str, Any], words: Sequence[str]) -> list[str]:
         return []
     sources = hydra.get("runtime", {}).get("config_sources", [])
     return [f"--config-dir={each['path']}" for each in sources if each.get("provider") == "command-line"]
-
-
-def _with_derived(own: Sequence[str], run: Path) -> list[str]:
-    """Return the run's overrides with the values that it derived: its defaults may not be those of now, or of this machine."""
-    recorded = OmegaConf.create(_read(run / layout.CONFIG_FILE))
-    for key in DERIVED:
-        parent, _, name = key.rpartition(".")
-        node = OmegaConf.select(recorded, parent)
-        if not isinstance(node, DictConfig) or OmegaConf.is_interpolation(node, name):
-            continue
-        value = node.get(name)
-        typed = [text_of(word) for word in own if override_key(word) == key]
-        if value not in (None, "auto") and (not typed or typed[-1] in (None, "auto")):
-            own = [*(word for word in own if override_key(word) != key), f"{key}={value}"]
-    return list(own)
 
 
 def _merged(own: Sequence[str], given: Sequence[str]) -> list[str]:

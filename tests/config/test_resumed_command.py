@@ -100,14 +100,22 @@ def test_what_the_command_gives_replaces_what_the_run_had(started):
     ]
 
 
-def test_a_run_keeps_the_learning_rate_that_it_had_by_default(started):
+def test_a_run_keeps_the_defaults_that_it_had(started):
     run = started("seed=1")
     record = run / ".hydra/config.yaml"
     config = yaml.safe_load(record.read_text())
     config["optimizer"]["lr"] = 2e-4  # derived by the run, or the default of an earlier version
+    config["trainer"]["val_check_interval"] = None
+    lightnings = "lightning.pytorch.callbacks.EarlyStopping"
+    config["callbacks"]["early_stopping"] |= {"_target_": lightnings, "patience": 10}
     record.write_text(yaml.safe_dump(config))
-    words = resumed("resume_from=run")
-    assert judged("train", words).optimizer.lr == 2e-4
+    found = judged("train", resumed("resume_from=run"))
+    assert found.optimizer.lr == 2e-4
+    assert found.trainer.val_check_interval is None
+    assert found.callbacks.early_stopping["_target_"] == lightnings
+    assert found.callbacks.early_stopping.patience == 10
+    extended("resume_from=run", "trainer.max_epochs=4")
+    extended("resume_from=run", "callbacks.early_stopping=null")
 
 
 @pytest.mark.parametrize("typed", [(), ("trainer.precision=auto", "optimizer.lr=null")])
@@ -119,13 +127,11 @@ def test_a_resumed_run_keeps_what_it_decided(started, typed):
     config["trainer"]["precision"], config["optimizer"]["lr"] = "bf16-mixed", 5e-5
     record.write_text(yaml.safe_dump(config))
     extended(f"resume_from={run}")
-    resumed_config = judged("train", resumed(f"resume_from={run}"))
-    assert (resumed_config.trainer.precision, resumed_config.optimizer.lr) == ("bf16-mixed", 5e-5)
-    with pytest.raises(
-        ConfigError, match=r"trainer\.precision=32: the run has bf16-mixed, and its result depends on it"
-    ):
+    found = judged("train", resumed(f"resume_from={run}"))
+    assert (found.trainer.precision, found.optimizer.lr) == ("bf16-mixed", 5e-5)
+    different = r"trainer\.precision=32: the run has bf16-mixed, and its result depends on it"
+    with pytest.raises(ConfigError, match=different):
         extended(f"resume_from={run}", "trainer.precision=32")
-    extended("resume_from=run", "trainer.max_epochs=4")
 
 
 @pytest.mark.parametrize(
@@ -156,7 +162,7 @@ def test_what_extends_a_run(started, words):
         ("optimizer.lr=1e-3", r"optimizer\.lr=0\.001: the run has .*, and its result depends on it"),
         ("seed=2", r"seed=2: the run has 1, and its result depends on it"),
         ("trainer.max_epochs=1", r"trainer\.max_epochs=1: the run has 2; it can only be raised"),
-        ("callbacks.early_stopping.patience=2", r"patience=2: the run has 10; it can only be raised"),
+        ("trainer.val_check_interval=0.5", r"val_check_interval=0\.5: the run has auto"),
         (
             "+callbacks.mine._target_=bert_ft.callbacks.health.Health",
             r"callbacks\.mine\._target_=.*: the run has null",
