@@ -5,8 +5,13 @@ import sys
 
 import pytest
 
+from bert_ft.config.paths import conf_dir
 from bert_ft.verbs import VERBS
 from tests import commands
+
+
+def test_every_command_is_a_verb():
+    assert {path.stem for path in conf_dir().glob("*.yaml")} <= VERBS.keys()
 
 
 def test_the_help_lists_every_verb(tmp_path):

@@ -232,7 +232,7 @@ def _joined(lines: Iterable[str]) -> str:
 
 def _spelled(text: str, node: yaml.Node) -> str:
     """Return a value as the file has it; of a table or a list in several lines the keys or entries."""
-    if isinstance(node, yaml.ScalarNode) or node.flow_style:
+    if not isinstance(node, yaml.CollectionNode) or node.flow_style:
         return text[node.start_mark.index : node.end_mark.index].strip()
     entries = _plain(node)
     return f"{{{', '.join(entries)}}}" if isinstance(entries, dict) else f"[{', '.join(map(str, entries))}]"

@@ -23,6 +23,7 @@ from bert_ft.config.rules import RULES, rules_for
 from bert_ft.errors import ConfigError
 from bert_ft.tasks.single_label import SingleLabel
 from bert_ft.training.objective import LossTerms
+from bert_ft.verbs import VERBS
 from tests.pages import PAGES, shown_commands
 
 GROUPS = {
@@ -30,7 +31,9 @@ GROUPS = {
     for path in conf_dir().iterdir()
     if path.is_dir() and path.name not in ("hydra", "search")  # of a sweep: tests/search
 }
-COMMANDS = ("predict", "export", "report")  # with keys of their own
+COMMANDS = tuple(  # with keys of their own
+    verb for verb in VERBS if verb not in ("train", "pretrain") and (conf_dir() / f"{verb}.yaml").is_file()
+)
 CHOICES = [f"{group}={choice}" for group, choices in GROUPS.items() for choice in choices]
 # groups inside of another, chosen by its place
 CHOICES += [f"schedule@pretrain.schedule={choice}" for choice in GROUPS["schedule"]]
