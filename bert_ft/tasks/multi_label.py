@@ -204,7 +204,7 @@ class MultiLabel(Task):
             )
         yield from alike(counts["train"])
         if "validation" in counts:
-            yield from few_rows(counts, "validation" in set_aside)
+            yield from few_rows(counts, set_aside)
 
     def _of_all_rows(self, summary: Mapping[str, int | float]) -> list[str]:
         total = sum(summary[name] for name in self.names)
