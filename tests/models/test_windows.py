@@ -1,14 +1,18 @@
 """Long texts in windows: each window is the encoder's own pass, and a text's vector is pooled from its windows."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from transformers import AutoModel
 
-from bert_ft.data.packing import pack
+from bert_ft.data.packing import pack, padding_mask
 from bert_ft.errors import ConfigError
 from bert_ft.models.classifier import LinearClassifier
 from bert_ft.models.encoder import empty_sequence_classifier
+from bert_ft.models.encoder_config import without_pooler
 from bert_ft.nn.losses import CrossEntropy
 from bert_ft.nn.pooling import AttentionPooling, MaxPooling, MeanPooling, build_window_pooling
 from bert_ft.training.objective import LossTerms, Objective
@@ -16,6 +20,7 @@ from tests.autograd import kept_bytes
 from tests.training.minimizing import assert_close, backward, classifier, gradients, minimized
 
 from .families import VOCAB_SIZE, tiny_config
+from .references import padded_reference
 
 TEXTS = [[9, 9, 3], [5], [9, 9, 9, 9, 1], [2], [9, 7]]  # lengths of the windows of each
 PIECES = 20
@@ -63,6 +68,29 @@ def test_features_are_pooled_from_windows_computed_alone(family, of_tokens, pool
         found, expected = model.features(batch, max_tokens), by_hand(model, windows)
         torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
         assert torch.equal(model(batch, max_tokens), model.logits(found))
+
+
+@pytest.mark.parametrize("family", ["bert", "modernbert"])
+def test_loss_and_gradients_are_those_of_padded_windows(family):
+    """transformers' own encoder on a padded row for each window, pooled by hand, and torch's loss."""
+    model = with_windows("attention", family)
+    reference = copy.deepcopy(model)
+    config = type(model.config).from_dict(model.config.to_dict())
+    reference.encoder = AutoModel.from_config(config, attn_implementation="sdpa", **without_pooler(config))
+    reference.double().train()
+    reference.encoder.load_state_dict(model.encoder.state_dict())
+    batch, windows = windowed_batch()
+    hidden = padded_reference(reference.encoder, batch).last_hidden_state
+    mask = padding_mask(batch)[..., None]
+    means = (hidden * mask).sum(1) / mask.sum(1)
+    vectors = means[batch.window_order].split([len(text) for text in windows])
+    features = [(reference.window_pooling.query(text).softmax(0) * text).sum(0) for text in vectors]
+    labels = torch.arange(len(windows)) % 3
+    expected = nn.functional.cross_entropy(reference.logits(torch.stack(features)), labels)
+    expected_gradients = backward(reference, expected)
+    found, _ = minimized(model, batch=batch, max_tokens=PIECES)
+    torch.testing.assert_close(found, expected.detach(), rtol=1e-10, atol=1e-10)
+    assert_close(gradients(model), expected_gradients)
 
 
 TERMS = [
