@@ -28,6 +28,11 @@ VERBS = {
     "doctor": Verb("bert_ft.doctor", "say what is installed and used here, and try a tiny training"),
 }
 _COMPLETION = "bert_ft.config.completion"
+# words that are tried as verbs → what to type
+_OTHERS = {
+    "search": "bert_ft train --multirun hydra/sweeper=optuna",
+    "resume": "bert_ft train resume_from=RUN",
+}
 
 
 def main() -> None:
@@ -42,6 +47,8 @@ def main() -> None:
 
 def _run() -> None:
     verb, *rest = sys.argv[1:] or [""]
+    if verb == "help" and rest:
+        verb, rest = rest[0], ["--help", *rest[1:]]
     if verb in ("-h", "--help", "help", ""):
         print(overview(), flush=True)
         sys.exit(0 if verb else 2)
@@ -75,7 +82,12 @@ def overview() -> str:
 def _module_of(verb: str) -> str:
     if verb in VERBS:
         return VERBS[verb].module
-    close = get_close_matches(verb, VERBS, n=1)
-    hint = f"; did you mean {close[0]}?" if close else f"; choose one of {', '.join(VERBS)}"
-    print(f"bert_ft {verb}: there is no such verb{hint}", file=sys.stderr)
+    close = get_close_matches(verb, (*VERBS, "--help", "--version"), n=1)
+    if verb in _OTHERS:
+        hint = f"type {_OTHERS[verb]}"
+    elif "=" in verb:
+        hint = f"a verb comes first, e.g. bert_ft train {verb}"
+    else:
+        hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(VERBS)}"
+    print(f"bert_ft {verb}: there is no such verb; {hint}", file=sys.stderr)
     sys.exit(2)

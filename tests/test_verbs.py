@@ -29,9 +29,14 @@ def test_the_help_lists_every_verb(tmp_path):
     [
         ("trian", "bert_ft trian: there is no such verb; did you mean train?\n"),
         ("xyz", f"bert_ft xyz: there is no such verb; choose one of {', '.join(VERBS)}\n"),
+        ("--verison", "bert_ft --verison: there is no such verb; did you mean --version?\n"),
         (
             "data=files",
-            f"bert_ft data=files: there is no such verb; choose one of {', '.join(VERBS)}\n",
+            "bert_ft data=files: there is no such verb; a verb comes first, e.g. bert_ft train data=files\n",
+        ),
+        (
+            "search",
+            "bert_ft search: there is no such verb; type bert_ft train --multirun hydra/sweeper=optuna\n",
         ),
     ],
 )
