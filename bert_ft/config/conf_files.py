@@ -220,13 +220,19 @@ def _comment(lines: Sequence[str], top: int, key: yaml.Node, value: yaml.Node) -
 
 
 def _joined(lines: Iterable[str]) -> str:
-    """Return the text of comment lines: those that are indented stay lines, the others are joined."""
-    text, is_list = "", False
+    """Return the text of comment lines: those that are indented stay lines, the others are joined.
+
+    A line that is indented further than the one above belongs to it.
+    """
+    text, indent = "", 0
     for line in lines:
-        content = line.strip().removeprefix("#").removeprefix(" ")
-        was_list, is_list = is_list, content.startswith(" ")
-        separator = "\n" if was_list or is_list else " "
-        text += f"{separator}{content.rstrip()}" if text else content.rstrip()
+        content = line.strip().removeprefix("#").removeprefix(" ").rstrip()
+        before, indent = indent, len(content) - len(content.lstrip())
+        if before == indent == 0 or indent > before > 0:
+            text += f" {content.lstrip()}" if text else content
+            indent = before
+        else:
+            text += f"\n{content}" if text else content
     return text
 
 

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 
 from rich.console import Console
 from rich.text import Text
 
-from bert_ft.config.conf_files import Key, compose, read
+from bert_ft.config.conf_files import Key, compose, overrides_of, read
 from bert_ft.config.sections import Choice, Section, sections
 from bert_ft.errors import ConfigError
 
 _WIDEST = 100  # columns
+_ITEM = re.compile(r" +\S+ {2,}(?=\S)")  # of a list: a value, and behind it what it does
 _FLAGS = """\
 Flags:
-  --help WORD...     only what is about these words, e.g. --help class weights
+  --help WORD...     only what is about these words, e.g. --help class weights,
+                     or what a choice changes, e.g. --help averaging=swa
   --cfg job          print the composed configuration and stop
   --multirun         run once for each combination of key=value1,value2
   --config-dir DIR   also read configuration files of your own
@@ -31,8 +35,8 @@ def print_help(verb: str, words: Sequence[str]) -> None:
 
     Args:
         verb: the verb.
-        words: choices of groups (``model=bert_linear``), which are shown instead of the default ones; other words leave
-            only the keys and choices that have all of them in their name, value or comment.
+        words: choices of groups (``model=bert_linear``), which are shown with all that they change; other words leave only
+            the keys and choices that have all of them in their name, value or comment.
 
     Raises:
         ConfigError: a group has no such choice, or nothing has the words.
@@ -73,28 +77,53 @@ def _read_words(verb: str, words: Sequence[str]) -> tuple[dict[str, str], list[s
 
 def _lines(verb: str, chosen: dict[str, str], wanted: Sequence[str], width: int) -> Iterator[tuple[str, str]]:
     """Yield style and text of each line."""
-    if not wanted:
+    found = sections(verb, chosen)
+    has_groups = len(found) > 1
+    if wanted:  # names are what most look for
+        found.sort(key=lambda section: not any(_has(key.name, wanted) for key in section.keys))
+    elif chosen:
+        found = list(_changed(verb, chosen, found))
+    else:
         yield from _wrapped(read(verb).description, 0, width)
         yield "", ""
-        yield "", f"Usage: bert_ft {verb} [group=choice] [key=value] ..."
-    found = sections(verb, chosen)
+        yield "", f"Usage: bert_ft {verb}{' [group=choice]' * has_groups} [key=value] ..."
     for section in found:
         lines = list(_section(section, wanted, width))
         if lines:
             yield "", ""
-            yield "bold", section.title or ("Keys" if len(found) == 1 else "Keys outside of groups")
+            yield "bold", section.title or ("Keys outside of groups" if has_groups else "Keys")
             yield from lines
-    if not wanted:
+    if not (wanted or chosen):
         yield "", ""
         for line in _FLAGS.splitlines():
-            if len(found) > 1 or "--multirun" not in line:  # of groups and their keys
+            if has_groups or "--multirun" not in line:  # of groups and their keys
                 yield "", line
+
+
+def _changed(verb: str, chosen: Mapping[str, str], found: Sequence[Section]) -> Iterator[Section]:
+    """Yield the sections of the chosen groups, and of the others the keys that aren't as by default."""
+    sets: dict[str, str] = {}  # groups that the choices set
+    for name, choice in chosen.items():
+        sets |= overrides_of(f"{name.partition('@')[0]}/{choice}")
+    before = compose(verb, sets).keys
+    for section in found:
+        name = section.title.partition("=")[0]
+        if name in chosen:
+            also = overrides_of(f"{name.partition('@')[0]}/{chosen[name]}")
+            lines = [section.description, *(f"sets {group}={choice}" for group, choice in also.items())]
+            yield replace(section, description="\n".join(lines), others=())
+        elif keys := tuple(
+            key
+            for key in section.keys
+            if (was := before.get(key.name)) is None or (was.value, was.reason) != (key.value, key.reason)
+        ):
+            yield replace(section, keys=keys, others=())
 
 
 def _section(section: Section, wanted: Sequence[str], width: int) -> Iterator[tuple[str, str]]:
     if section.description and not wanted:
         yield from _wrapped(section.description, 2, width)
-    for key in section.keys:
+    for key in sorted(section.keys, key=lambda key: key.value != "???"):  # first what must be given
         yield from _key(key, wanted, 2, width)
     group = section.title.partition("=")[0]
     for other in section.others:
@@ -125,8 +154,14 @@ def _key(key: Key, wanted: Sequence[str], indent: int, width: int) -> Iterator[t
 def _wrapped(text: str, indent: int, width: int) -> Iterator[tuple[str, str]]:
     for paragraph in text.splitlines():
         margin = " " * (indent + len(paragraph) - len(paragraph.lstrip()))
+        item = _ITEM.match(paragraph)
         for line in textwrap.wrap(
-            paragraph.strip(), width, initial_indent=margin, subsequent_indent=margin, break_on_hyphens=False
+            paragraph.strip(),
+            width,
+            initial_indent=margin,
+            subsequent_indent=" " * (indent + item.end()) if item else margin,
+            break_on_hyphens=False,
+            break_long_words=False,
         ):
             yield "", line
 
