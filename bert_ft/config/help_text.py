@@ -20,8 +20,8 @@ _WIDEST = 100  # columns
 _ITEM = re.compile(r" +\S+ {2,}(?=\S)")  # of a list: a value, and behind it what it does
 _FLAGS = """\
 Flags:
-  --help WORD...     only what is about these words, e.g. --help class weights,
-                     or what a choice changes, e.g. --help averaging=swa
+  --help WORD...     only what is about these words, e.g. --help class weights
+  --help loss=focal  only what this choice changes
   --cfg job          print the composed configuration and stop
   --multirun         run once for each combination of key=value1,value2
   --config-dir DIR   also read configuration files of your own
@@ -96,7 +96,7 @@ def _lines(verb: str, chosen: dict[str, str], wanted: Sequence[str], width: int)
     if not (wanted or chosen):
         yield "", ""
         for line in _FLAGS.splitlines():
-            if has_groups or "--multirun" not in line:  # of groups and their keys
+            if has_groups or not line.strip().startswith(("--multirun", "--help loss")):
                 yield "", line
 
 
