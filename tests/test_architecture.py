@@ -39,7 +39,7 @@ BELOW: dict[str, set[str]] = {
     "evaluation": {"tasks"},
     "reporting": {"drawing", "tasks"},
     "models": {"compat", "trust", "data", "nn", "optim", "kernels", "tasks"},
-    "inference": {"compat", "data", "nn", "optim", "tasks", "models"},
+    "inference": {"compat", "data", "nn", "optim", "tasks", "models", "evaluation"},
     "training": {"compat", "data", "nn", "optim", "kernels", "tasks", "models"},
     "search": {"compat", "drawing", "reporting"},  # the pictures and the page of a study
     "callbacks": {"compat", "data", "nn", "optim", "kernels", "tasks", "models", "training", "search"},
