@@ -46,6 +46,7 @@ from bert_ft.search.study.opened_study import OpenedStudy, open_study
 from bert_ft.search.study.storage import close, open_storage
 from bert_ft.search.study.trial_queue import TrialQueue, queue_as_configured
 from bert_ft.search.trials.batches import run_in_batches
+from bert_ft.search.trials.confirming import confirm, forked, launched
 from bert_ft.search.trials.fork_server import ForkServer, Send
 from bert_ft.search.trials.interruption import interruptible
 from bert_ft.search.trials.kept_configuration import read_choices
@@ -137,7 +138,8 @@ def search(
             log.info(f"Running {num_failed} failed trials again (hydra.sweeper.retry_failed)")
         announce(opened, queue)
         with interruptible(lambda: say_interrupted(opened, settings)):
-            _run(settings, opened, queue, server, launcher, sweep, space, callbacks)
+            seed = OmegaConf.select(composed, "seed", default=None)
+            _run(settings, opened, queue, server, launcher, sweep, space, callbacks, seed)
         close(opened.storage)
     finally:
         if server is not None:
@@ -219,6 +221,7 @@ def _run(
     sweep: Sweep,
     space: Space,
     callbacks: Sequence[Callback],
+    seed: int | None,
 ) -> None:
     own = [text_key(each).lstrip("+") for each in settings.trial_overrides]
 
@@ -236,9 +239,12 @@ def _run(
     try:
         if server is None:
             run_in_batches(launcher, sweep.compose, opened, queue, overrides, settings, trial_ended)
+            runner = launched(launcher, settings.n_jobs, queue)
+            confirm(opened, settings, queue, overrides, seed, runner)
         else:
             slots = divide(settings.n_jobs, usable_threads(), visible_gpus())
             Workers(server, opened, queue, slots, overrides, settings, trial_ended).run()
+            confirm(opened, settings, queue, overrides, seed, forked(server, slots, queue))
             server.stop()  # it may still be drawing an older report
     except (KeyboardInterrupt, Interrupted):
         conclude_if_possible(opened, settings)
