@@ -94,7 +94,8 @@ SEARCH_ROOMS = {
     "spelling": set(),
     "processes": set(),
     "announcements": {"settings", "study", "results"},
-    "search": {"announcements", "settings", "spelling", "space", "study", "trials", "results"},
+    "confirming": {"settings", "study", "trials", "results"},
+    "search": {"announcements", "confirming", "settings", "spelling", "space", "study", "trials", "results"},
     "sweeper": {"search", "settings"},
 }
 FOUR_ROOMS = {"space", "study", "trials", "results"}

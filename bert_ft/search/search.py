@@ -35,6 +35,7 @@ from bert_ft.search.announcements import (
     say_interrupted,
     say_time_is_up,
 )
+from bert_ft.search.confirming import confirm, forked, launched
 from bert_ft.search.results import outputs
 from bert_ft.search.settings import SearchSettings
 from bert_ft.search.space.first_trial import configured, left_null
@@ -46,7 +47,6 @@ from bert_ft.search.study.opened_study import OpenedStudy, open_study
 from bert_ft.search.study.storage import close, open_storage
 from bert_ft.search.study.trial_queue import TrialQueue, queue_as_configured
 from bert_ft.search.trials.batches import run_in_batches
-from bert_ft.search.trials.confirming import confirm, forked, launched
 from bert_ft.search.trials.fork_server import ForkServer, Send
 from bert_ft.search.trials.interruption import interruptible
 from bert_ft.search.trials.kept_configuration import read_choices

@@ -64,11 +64,14 @@ def confirm(
     ``overrides`` returns the stored and the complete overrides of a trial from its values, and ``seed`` is the configured one.
     A killed run is repeated at most ``settings.retry`` times, and again when the search is resumed.
     """
-    if settings.confirm == "false" or not _is_finished(queue):
+    if settings.confirm == "false":
         return
     study = opened.study
     known = read_study(study)
-    reason = "the task has no key `seed`" if seed is None else why_not(known, settings.confirm)
+    if not _is_finished(queue):
+        reason: str | None = "not all trials have ended"
+    else:
+        reason = "the task has no key `seed`" if seed is None else why_not(known, settings.confirm)
     study.set_user_attr(NOT_CONFIRMED, reason)
     if reason is not None or seed is None:
         return
