@@ -64,7 +64,7 @@ def confirm(
     ``overrides`` returns the stored and the complete overrides of a trial from its values, and ``seed`` is the configured one.
     A killed run is repeated at most ``settings.retry`` times, and again when the search is resumed.
     """
-    if settings.confirm == "false":
+    if settings.confirm == "false" or (settings.confirm == "auto" and seed is None):
         return
     study = opened.study
     known = read_study(study)
