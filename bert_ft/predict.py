@@ -25,6 +25,7 @@ class Keys:
     columns: list[str] | None
     probabilities: Annotated[str, one_of(("all", "top", "none"))]
     overwrite: bool
+    abstain: Annotated[dict[str, Any], Rule("mapping")]
     batch_size: Count
     max_tokens: Count
     accelerator: Annotated[str, one_of(("auto", "cpu", "cuda"))]
@@ -42,13 +43,17 @@ def main(config: "DictConfig") -> None:
 
         from bert_ft.data.dialect import DialectSettings
         from bert_ft.data.targets import label_names
+        from bert_ft.inference.abstaining import Promises, abstaining
         from bert_ft.inference.device import choose_device
         from bert_ft.inference.files import check_target, predict_file
         from bert_ft.models.bundle import load_bundle
+        from bert_ft.models.specification import find_bundle
 
     datasets.disable_progress_bars()
     check_target(Path(config.input), Path(config.output), overwrite=config.overwrite)
+    promises = Promises(**config.abstain)
     bundle = load_bundle(config.bundle, config.trust)
+    refusing = abstaining(find_bundle(config.bundle), bundle.task, promises)
     labeled = predict_file(
         bundle,
         config.input,
@@ -65,6 +70,7 @@ def main(config: "DictConfig") -> None:
             prefix="",
         ),
         probabilities=config.probabilities,
+        refusing=refusing,
         overwrite=config.overwrite,
         batch_size=config.batch_size,
         max_tokens=config.max_tokens,

@@ -40,7 +40,7 @@ BELOW: dict[str, set[str]] = {
     "evaluation": {"tasks"},
     "reporting": {"drawing", "tasks"},
     "models": {"compat", "trust", "data", "nn", "optim", "kernels", "tasks"},
-    "inference": {"compat", "data", "nn", "optim", "tasks", "models"},
+    "inference": {"compat", "data", "nn", "optim", "tasks", "models", "evaluation"},
     "training": {"compat", "data", "nn", "optim", "kernels", "tasks", "models"},
     "search": {"compat", "drawing", "reporting"},  # the pictures and the page of a study
     "callbacks": {"compat", "data", "nn", "optim", "kernels", "tasks", "models", "training", "search"},
@@ -95,7 +95,8 @@ SEARCH_ROOMS = {
     "spelling": set(),
     "processes": set(),
     "announcements": {"settings", "study", "results"},
-    "search": {"announcements", "settings", "spelling", "space", "study", "trials", "results"},
+    "confirming": {"settings", "study", "trials", "results"},
+    "search": {"announcements", "confirming", "settings", "spelling", "space", "study", "trials", "results"},
     "sweeper": {"search", "settings"},
 }
 FOUR_ROOMS = {"space", "study", "trials", "results"}

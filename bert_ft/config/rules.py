@@ -35,6 +35,7 @@ TAKERS = (
     ("pretrain.optimizer", "bert_ft.optim.layerwise.LayerwiseOptimizer"),
     ("pretrain", "bert_ft.training.pretraining_objective.PretrainingObjective"),
     ("pretrain", "bert_ft.models.pretrainer.Pretrainer"),
+    ("abstain", "bert_ft.inference.abstaining.Promises"),
 )
 
 

@@ -62,9 +62,9 @@ class Abstention:
     def sentence(self) -> str:
         """Return what is promised, in words."""
         return (
-            f"answers rows with a confidence of at least {self.threshold:.4g}: {self.kept:,} of {self.rows:,} validation rows "
-            f"({self.coverage:.0%}), {self.wrong:,} of them wrong; a precision of {self.promised:g} or more "
-            f"holds with {LEVEL:.0%} confidence"
+            f"answers {self.coverage:.0%} of the validation rows ({self.kept:,} of {self.rows:,}, those with a confidence of at "
+            f"least {self.threshold:.4g}; {self.wrong:,} of them wrong); of new rows like them that are answered, at least "
+            f"{100 * self.promised:.6g}% are right, with {LEVEL:.0%} confidence"
         )
 
 
@@ -114,7 +114,7 @@ def abstention(
     if not num_passed:
         first = int(ends[0])
         raise TooFewRowsError(
-            f"{key}: of the surest {first + 1:,} validation rows {int(wrong[first]):,} are wrong, too many for a precision of "
+            f"{key}: of the surest {first + 1:,} validation rows {_are(int(wrong[first]))} wrong, too many for a precision of "
             f"{precision:g}; {_best(wrong, confidence, precision)}",
             needed,
         )
@@ -130,6 +130,10 @@ def precision_bound(right: int, of: int, level: float = LEVEL) -> float:
     from scipy.stats import binomtest
 
     return float(binomtest(right, of, alternative="greater").proportion_ci(level, "exact").low)
+
+
+def _are(number: int) -> str:
+    return f"{number:,} {'is' if number == 1 else 'are'}"
 
 
 def _ends(confidence: NDArray[np.float64], needed: int) -> NDArray[np.int64]:

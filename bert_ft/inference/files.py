@@ -24,50 +24,21 @@ from bert_ft.data.targets import LabelNames, first_label
 from bert_ft.data.text_file import PACKED, check_is_file, check_name, unpacked_suffix
 from bert_ft.data.tokenization import tokenize
 from bert_ft.errors import DataError, UserError
+from bert_ft.evaluation.conformal import EMPTY_REASON
+from bert_ft.inference.abstaining import Abstaining
 from bert_ft.inference.input_rows import LABEL, PLAIN, TEXT, InputRows, open_rows
+from bert_ft.inference.labeled import REASON, UNDECODABLE, Labeled
 from bert_ft.inference.output_file import SUFFIXES, unique_names, write_output
-from bert_ft.inference.scores import Scores, score
-from bert_ft.layout import counted
+from bert_ft.inference.scores import score
 from bert_ft.models.bundle import Bundle
 from bert_ft.models.outputs import compute_outputs_and_logits
 
-REASON = "reason"
-EMPTY, MISSING, NO_TEXT, UNDECODABLE = "empty", "missing", "not a text", "undecodable"
+EMPTY, MISSING, NO_TEXT = "empty", "missing", "not a text"
+UNSURE = "unsure"
 PROBABILITY = "probability"
 _DATA_KEYS = re.compile(
     r"\bdata\.(?=(text|text_pair|label)_column\b|(encoding|delimiter|quoting|header|columns)\b)"
 )
-
-
-@dataclass(frozen=True)
-class Labeled:
-    """The result of labeling a file.
-
-    Attributes:
-        num_rows: number of rows in the file.
-        reasons: why rows have no prediction → number of rows.
-        scores: scores on the file's labels, if it has any.
-        notes: sentences on things that a user might not expect.
-    """
-
-    num_rows: int
-    reasons: Counter[str]
-    scores: Scores | None
-    notes: list[str]
-
-    def lines(self, target: Path | str) -> Iterator[str]:
-        """Yield the lines to print about this result."""
-        yield from self.notes
-        num_without = self.reasons.total()
-        if num_without:
-            why = ", ".join(f"{reason}: {count}" for reason, count in self.reasons.most_common())
-            has = "has" if num_without == 1 else "have"
-            yield f"{counted(num_without, 'row')} {has} no prediction ({why}); the column {REASON!r} says which"
-        if self.reasons[UNDECODABLE]:
-            yield "undecodable: the file isn't in the encoding that it was read in; set encoding, e.g. encoding=cp1252"
-        if self.scores is not None:
-            yield str(self.scores)
-        yield f"{counted(self.num_rows - num_without, 'row')} labeled: {target}"
 
 
 def predict_file(
@@ -80,6 +51,7 @@ def predict_file(
     label_column: LabelNames | None = None,
     settings: DialectSettings | None = None,
     probabilities: str = "top",
+    refusing: Abstaining | None = None,
     overwrite: bool = False,
     batch_size: int = 128,
     max_tokens: int = 2048,
@@ -99,6 +71,7 @@ def predict_file(
         label_column: column of the labels, or several; if the file has them, the predictions are scored.
         settings: dialect of delimited files, if it shouldn't be detected.
         probabilities: ``all`` (of each label), ``top`` (of the prediction) or ``none``.
+        refusing: which rows are refused, with reason ``unsure``, and the sets of labels; see ``abstaining``.
         overwrite: replace a ``target`` that exists.
         batch_size: maximum number of sequences in a batch.
         max_tokens: maximum number of tokens in a batch.
@@ -136,15 +109,30 @@ def predict_file(
             decoded.pop(PROBABILITY, None)
         if probabilities == "all":
             decoded |= bundle.task.probability_columns(outputs)
-        added = {name: _spread(values, usable) for name, values in decoded.items()}
-        added[REASON] = pa.array(read.reasons, pa.string())
+        reasons = np.array(read.reasons, object)
+        answered, empty_sets = usable.copy(), np.zeros_like(usable)
+        if refusing is not None:
+            answered[usable] = refusing.answers(logits)
+            reasons[usable & ~answered] = UNSURE
+            empty_sets[usable] = refusing.has_empty_set(logits)
+            empty_sets &= answered
+            reasons[empty_sets] = EMPTY_REASON
+            decoded |= refusing.columns(logits)
+        first = bundle.task.prediction_columns[0]
+        added = {
+            name: _spread(values, usable, answered if name == first else usable)
+            for name, values in decoded.items()
+        }
+        added[REASON] = pa.array(reasons, pa.string())
         added, notes = _without_clashes(added, rows)
         write_output(rows, added, target)
     return Labeled(
-        len(read.reasons),
-        Counter(reason for reason in read.reasons if reason is not None),
-        None if label is None else score(bundle.task, read.labels, logits),
+        len(reasons),
+        Counter(reasons[~answered]),
+        None if label is None else score(bundle.task, read.labels, logits, refusing),
         [*rows.notes, *notes],
+        int(empty_sets.sum()),
+        () if refusing is None else tuple(refusing.lines()),
     )
 
 
@@ -268,11 +256,11 @@ def _reason(texts: Sequence[Any]) -> str | None:
     return MISSING if all(text is None for text in texts) else EMPTY
 
 
-def _spread(values: Any, usable: np.ndarray) -> pa.Array:
-    """Return one value per row, null for unusable rows."""
+def _spread(values: Any, usable: np.ndarray, shown: np.ndarray) -> pa.Array:
+    """Return one value per row from those of the usable rows, null for rows that aren't ``shown``."""
     positions = np.where(usable, np.cumsum(usable) - 1, 0)
     array = values if isinstance(values, pa.Array) else pa.array(values)
-    return array.take(pa.array(positions, mask=~usable))
+    return array.take(pa.array(positions, mask=~shown))
 
 
 def _without_clashes(added: dict[str, pa.Array], rows: InputRows) -> tuple[dict[str, pa.Array], list[str]]:

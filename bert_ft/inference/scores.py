@@ -15,6 +15,7 @@ from bert_ft.data.raw_splits import boolean_name
 from bert_ft.data.row_validation import Columns
 from bert_ft.data.targets import cell_reader, is_missing
 from bert_ft.errors import DataError
+from bert_ft.inference.abstaining import Abstaining
 from bert_ft.tasks.task import Task
 
 _MOST_SHOWN = 5
@@ -29,17 +30,24 @@ class Scores:
         num_rows: number of those rows.
         unknown: label → number of rows, for labels that the task doesn't know.
         num_unlabeled: number of rows without a label.
+        promises: sentences on how far promises are kept.
+        only_answered: whether some rows may be refused, which don't count.
     """
 
     values: dict[str, float]
     num_rows: int
     unknown: Counter[str] = field(default_factory=Counter)
     num_unlabeled: int = 0
+    promises: tuple[str, ...] = ()
+    only_answered: bool = False
 
     def __str__(self) -> str:
         if self.values:
             shown = ", ".join(f"{name} {value:.4f}" for name, value in self.values.items())
-            text = f"{shown} on the {self.num_rows} labeled rows"
+            kind = "labeled rows that are answered" if self.only_answered else "labeled rows"
+            text = f"{shown} on the {self.num_rows} {kind}"
+        elif self.only_answered and self.promises:
+            text = "no scores: no labeled row is answered"
         else:
             text = "no scores: no row has a label that the model knows"
         if self.unknown:
@@ -48,16 +56,19 @@ class Scores:
             text += f"; {self.unknown.total()} have a label that the model doesn't know: {shown}{more}"
         if self.num_unlabeled:
             text += f"; {self.num_unlabeled} have none"
-        return text
+        return "\n".join([*self.promises, text])
 
 
-def score(task: Task, labels: Sequence[Any], logits: np.ndarray) -> Scores:
+def score(
+    task: Task, labels: Sequence[Any], logits: np.ndarray, refusing: Abstaining | None = None
+) -> Scores:
     """Return the task's metrics.
 
     Args:
         task: the fitted task.
         labels: each row's label as in the file; of several columns, a mapping of their names.
         logits: ``(num_rows, num_labels)``.
+        refusing: which rows have no prediction and don't count.
     """
     targets: dict[str, np.ndarray | None] = {}  # None: an unknown label
     known: list[int] = []
@@ -77,9 +88,16 @@ def score(task: Task, labels: Sequence[Any], logits: np.ndarray) -> Scores:
     if not known:
         return Scores({}, 0, unknown, num_unlabeled)
     keys = (f"{type(labels[row]).__name__} {labels[row]!r}" for row in known)
-    encoded = torch.from_numpy(np.concatenate([found for key in keys if (found := targets[key]) is not None]))
-    values = task.scores(torch.from_numpy(logits[known]), encoded)
-    return Scores(values, len(known), unknown, num_unlabeled)
+    encoded = np.concatenate([found for key in keys if (found := targets[key]) is not None])
+    kept = logits[known]
+    promises: tuple[str, ...] = ()
+    if refusing is not None:
+        promises = tuple(refusing.kept(kept, encoded))
+        answered = refusing.answers(kept)
+        kept, encoded = kept[answered], encoded[answered]
+    values = task.scores(torch.from_numpy(kept), torch.from_numpy(encoded)) if len(kept) else {}
+    refuses = refusing is not None and refusing.refusal is not None
+    return Scores(values, len(kept), unknown, num_unlabeled, promises, refuses)
 
 
 def _is_missing(label: Any) -> bool:

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import torch
 import yaml
 from safetensors import SafetensorError
+from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 from transformers import (
@@ -34,7 +36,7 @@ from bert_ft.data.long_texts import LongTexts
 from bert_ft.data.model_config import read_config, write_own_config
 from bert_ft.data.targets import LabelNames, label_names
 from bert_ft.data.tokenization import load_tokenizer
-from bert_ft.errors import CheckpointError
+from bert_ft.errors import CheckpointError, in_one_line
 from bert_ft.kernels.linear import replace_linear
 from bert_ft.models.attention import is_own
 from bert_ft.models.classifier import Classifier, LinearClassifier, ResidualClassifier
@@ -134,6 +136,7 @@ def save_bundle(
         "label_column": label_column if isinstance(label_column, str) else list(label_column),
         "training": training or {},
     }
+    (folder / layout.VALIDATION_SCORES_FILE).unlink(missing_ok=True)  # an earlier model's
     if validation_scores:
         save_arrays(dict(validation_scores), folder / layout.VALIDATION_SCORES_FILE)
     (folder / layout.SPECIFICATION_FILE).write_text(
@@ -191,6 +194,38 @@ def load_bundle(folder: Path | str, trust: Sequence[str] = ()) -> Bundle:
         label_column=label_names(specification["label_column"]) or "label",
         long_texts=LongTexts.restored(specification.get("long_texts", {})),
     )
+
+
+def read_validation_scores(folder: Path, task: Task, *, needed_by: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the logits and targets of the validation rows, which a run saved with its model.
+
+    Args:
+        folder: the saved folder.
+        task: its task.
+        needed_by: the key that needs them, for messages.
+
+    Raises:
+        CheckpointError: there are none, or they are damaged.
+    """
+    path = folder / layout.VALIDATION_SCORES_FILE
+    if not path.is_file():
+        raise CheckpointError(
+            f"{needed_by}: bundle={folder} has no {path.name}, from which the promise is proved: it is of an earlier version, or "
+            "was trained without calibrate=true; train it again with calibrate=true and validation rows"
+        )
+    refuse_pointers(f"bundle={folder}", folder)
+    try:
+        found = load_arrays(path)
+        logits, targets = found["logits"], found["targets"]
+        task.outputs(torch.from_numpy(logits[:0]))
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(f"{needed_by}: {path} is damaged: {in_one_line(error)}") from error
+    if len(logits) != len(targets) or logits.shape[1:] != (len(task.names),):
+        raise CheckpointError(
+            f"{needed_by}: {path} has logits {logits.shape} and targets {targets.shape}, which don't fit the model's "
+            f"{len(task.names)} outputs: it is another model's; train it again"
+        )
+    return logits, targets
 
 
 def _empty_classifier(

@@ -35,6 +35,7 @@ from bert_ft.search.announcements import (
     say_interrupted,
     say_time_is_up,
 )
+from bert_ft.search.confirming import confirm, forked, launched
 from bert_ft.search.results import outputs
 from bert_ft.search.settings import SearchSettings
 from bert_ft.search.space.first_trial import configured, left_null
@@ -137,7 +138,8 @@ def search(
             log.info(f"Running {num_failed} failed trials again (hydra.sweeper.retry_failed)")
         announce(opened, queue)
         with interruptible(lambda: say_interrupted(opened, settings)):
-            _run(settings, opened, queue, server, launcher, sweep, space, callbacks)
+            seed = OmegaConf.select(composed, "seed", default=None)
+            _run(settings, opened, queue, server, launcher, sweep, space, callbacks, seed)
         close(opened.storage)
     finally:
         if server is not None:
@@ -219,6 +221,7 @@ def _run(
     sweep: Sweep,
     space: Space,
     callbacks: Sequence[Callback],
+    seed: int | None,
 ) -> None:
     own = [text_key(each).lstrip("+") for each in settings.trial_overrides]
 
@@ -236,9 +239,12 @@ def _run(
     try:
         if server is None:
             run_in_batches(launcher, sweep.compose, opened, queue, overrides, settings, trial_ended)
+            runner = launched(launcher, settings.n_jobs, queue)
+            confirm(opened, settings, queue, overrides, seed, runner)
         else:
             slots = divide(settings.n_jobs, usable_threads(), visible_gpus())
             Workers(server, opened, queue, slots, overrides, settings, trial_ended).run()
+            confirm(opened, settings, queue, overrides, seed, forked(server, slots, queue))
             server.stop()  # it may still be drawing an older report
     except (KeyboardInterrupt, Interrupted):
         conclude_if_possible(opened, settings)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from omegaconf import DictConfig, OmegaConf
 
 from bert_ft.errors import ConfigError
-from bert_ft.limits import Count, CountOrZero, Positive, Ratio, Rule, hints_of, problems_of
+from bert_ft.limits import Count, CountOrZero, Positive, Ratio, Rule, hints_of, one_of, problems_of
 
 DIRECTIONS = ("minimize", "maximize")
 # attribute of the trial with the configured values: the parameters that are null there, which stay null
@@ -38,6 +38,7 @@ class SearchSettings:
     retry_failed: bool = False
     keep_top_k: Count | None = 3
     begin_as_configured: bool = False
+    confirm: Annotated[str, one_of(("auto", "true", "false"))] = "auto"
     report: bool = True
     callbacks: Mapping[str, Any] = field(default_factory=dict)
     conditions: Mapping[str, Any] = field(default_factory=dict)
@@ -49,6 +50,8 @@ class SearchSettings:
     def of(cls, given: Mapping[str, Any]) -> SearchSettings:
         """Return the settings from Hydra's values: nodes, members of enumerations, null for an empty mapping."""
         values = {name: plain_values(value) for name, value in given.items()}
+        if isinstance(confirm := values.get("confirm"), bool):
+            values["confirm"] = str(confirm).lower()
         values["direction"] = direction_names(values.get("direction"))
         values |= {name: values.get(name) or {} for name in ("params", "callbacks", "conditions")}
         return cls(**values)

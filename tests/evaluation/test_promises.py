@@ -41,7 +41,7 @@ def test_the_sequence_ends_before_the_first_set_that_fails():
     assert (found.kept, found.wrong) == (150, 0)
     assert found.threshold == confidence[149]
     assert (confidence >= found.threshold).sum() == 150
-    assert "150 of 600 validation rows (25%)" in found.sentence()
+    assert "answers 25% of the validation rows (150 of 600, " in found.sentence()
     assert precision_bound(150, 150) == pytest.approx(0.05 ** (1 / 150))
 
 

@@ -10,6 +10,7 @@ from bert_ft import layout
 from bert_ft.reporting.table import duration
 from bert_ft.search.results.best_settings import overrides_of, read_record
 from bert_ft.search.results.certainty import differ, equals_of_best, error_of, shown
+from bert_ft.search.results.confirmation import confirmation, failed
 from bert_ft.search.results.importance import NO_SPREAD, RESAMPLES, Importances
 from bert_ft.search.results.next_space import NAME, sentence, widened
 from bert_ft.search.results.ranking import ranked
@@ -25,6 +26,7 @@ def answers(
     """Return question → answer, for the questions that the study can answer."""
     lines = {
         "how sure": how_sure(log),
+        "confirmed": confirmed(log),
         "what mattered": _what_mattered(log, importances),
         "what next": _what_next(log, next_file),
         "what it cost": _what_it_cost(found),
@@ -58,6 +60,18 @@ def how_sure(log: StudyLog) -> str:
     if first is None:
         return f"{text}."
     return f"{text}. The configured settings (trial {first.number}) have {shown(log, first)}, {_compared(log, best, first)}."
+
+
+def confirmed(log: StudyLog) -> str:
+    """Return what further seeds say about the best settings, or why they weren't trained with any."""
+    found = confirmation(log)
+    runs = failed(log)
+    parts = [] if found is None else [found.sentence()]
+    if runs:
+        parts.append(f"{len(runs)} of the runs with further seeds failed ({runs[0]})")
+    if not parts and log.not_confirmed:
+        parts.append(f"not measured with further seeds: {log.not_confirmed}")
+    return "; ".join(parts)
 
 
 def _compared(log: StudyLog, best: TrialLog, first: TrialLog) -> str:

@@ -64,7 +64,7 @@ def write(study: Study, folder: Path | str, *, is_running: bool = False) -> Path
 
 def verdict(study: Study) -> str:
     """Return a search's last message: how certain its best trial is, what isn't measured, how to run it again."""
-    from bert_ft.search.results.answers import NOT_MEASURED, how_sure  # loads scipy
+    from bert_ft.search.results.answers import NOT_MEASURED, confirmed, how_sure  # loads scipy
 
     log = read_study(study)
     best = ranked(log)[:1]
@@ -79,6 +79,8 @@ def verdict(study: Study) -> str:
         parts = [
             f"{len(front(log))} trials are dominated by no other; one of them is trial {best[0].number}: {shown}."
         ]
+    if said := confirmed(log):
+        parts.append(f"{said[0].upper()}{said[1:]}.")
     if log.objectives[0].startswith(layout.VAL):
         parts.append(f"Not measured: {NOT_MEASURED}\n  {best_settings.repeat_command(best[0], record)}")
     else:  # a task from outside this package

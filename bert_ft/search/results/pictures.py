@@ -13,6 +13,7 @@ from bert_ft.drawing.importance_bars import ImportancePanel, draw_importances
 from bert_ft.drawing.parallel_coordinates import draw_parallel_coordinates
 from bert_ft.drawing.pareto_front import draw_fronts
 from bert_ft.drawing.rank_pairs import draw_rank_pairs
+from bert_ft.drawing.seed_pairs import draw_seed_pairs
 from bert_ft.drawing.trial_curves import draw_trial_curves
 from bert_ft.drawing.trial_history import draw_history
 from bert_ft.drawing.trial_slices import draw_slices
@@ -20,6 +21,7 @@ from bert_ft.drawing.worker_timeline import draw_timeline
 from bert_ft.reporting.not_logged import NotLogged
 from bert_ft.reporting.plot_spec import PlotSpec
 from bert_ft.search.results import plot_data
+from bert_ft.search.results.confirmation import confirmation
 from bert_ft.search.results.importance import Importances
 from bert_ft.search.results.parameters import Parameter
 from bert_ft.search.results.ranking import front, ranked
@@ -61,7 +63,7 @@ def plots(view: StudyView) -> dict[str, list[PlotSpec[StudyView]]]:
         for place, name in enumerate(view.log.objectives)
     ]
     return {
-        "Progress": [HISTORY, *([FRONT] if several else []), CURVES],
+        "Progress": [HISTORY, *([FRONT] if several else []), *([] if several else [SEEDS]), CURVES],
         "Parameters": [IMPORTANCE, *slices_of, PAIRS, COORDINATES],
         "Workers": [TIMELINE],
     }
@@ -111,6 +113,17 @@ def curves(view: StudyView) -> Figure:
         best = [each for each in found[:-MAX_CURVES] if each.is_best]
         found, title = [*best, *found[-MAX_CURVES:]], f"{title}; the last {MAX_CURVES} are drawn"
     return draw_trial_curves(found, view.log.objectives[0], title, limits)
+
+
+def further_seeds(view: StudyView) -> Figure:
+    """Draw the best and the configured settings with further seeds."""
+    found = confirmation(view.log)
+    if found is None:
+        raise NotLogged(view.log.not_confirmed or "no further seeds were trained yet")
+    interval = None if found.low is None or found.high is None else (found.low, found.gain, found.high)
+    names = ("configured", f"trial {found.trial}")
+    metric, title = view.log.objectives[0], f"Further seeds: {found.verdict}"
+    return draw_seed_pairs(found.seeds, found.configured, found.best, names, metric, title, interval)
 
 
 def importance(view: StudyView) -> Figure:
@@ -199,6 +212,13 @@ FRONT = PlotSpec(
     "Objectives against each other",
     "The diamonds are the trials that no other trial beats in all objectives; choose among them.",
     pareto_fronts,
+)
+SEEDS = PlotSpec(
+    "further_seeds",
+    "The best and the configured settings with further seeds",
+    "The value of the best trial was chosen for being high; these weren't. If the interval holds 0, the search may have gained "
+    "nothing.",
+    further_seeds,
 )
 CURVES = PlotSpec(
     "intermediate_values",

@@ -17,6 +17,8 @@ from bert_ft.compat.optuna import url_of
 from bert_ft.search.processes import start_of
 
 KEEP_TOP_K = 3
+# attributes of a study: runs with further seeds begin with the first; the second says why there are none
+CONFIRMED, NOT_CONFIRMED = "confirmed ", "not confirmed"
 STATES = {
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "pruned",
@@ -84,6 +86,9 @@ class StudyLog:
     folder: str | None = None
     storage: str | None = None  # its URL; None in memory
     keep_top_k: int | None = KEEP_TOP_K  # None: all
+    # runs with further seeds, and why there are none: see ``confirmation``
+    confirming: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    not_confirmed: str | None = None
 
     def of_state(self, *states: str) -> list[TrialLog]:
         """Return the trials in one of these states."""
@@ -112,6 +117,8 @@ def read_study(study: Study, now: datetime | None = None) -> StudyLog:
         command=" ".join(command) if isinstance(command, list) else command,
         folder=noted.get("folder"),
         storage=url_of(study),
+        confirming={name: run for name, run in noted.items() if name.startswith(CONFIRMED)},
+        not_confirmed=noted.get(NOT_CONFIRMED),
         keep_top_k=noted.get("keep_top_k", noted.get("keep_best", KEEP_TOP_K)),  # keep_best: its earlier name
     )
 

@@ -86,6 +86,7 @@ def write_study_report(study: Study, folder: Path, *, is_running: bool = False) 
 def _sections(view: StudyView, found: Statistics) -> list[Section]:
     log = view.log
     behind: dict[str, list[tuple[str, Callable[[], Table]]]] = {
+        "Progress": [("With further seeds", lambda: tables.further_seeds(log))],
         "Parameters": [
             ("Importance as numbers", lambda: tables.importance(log, view.importances)),
             ("At the edge", lambda: tables.at_the_edge(log)),

@@ -12,6 +12,7 @@ from bert_ft.drawing.style import capitalized
 from bert_ft.reporting.not_logged import NotLogged
 from bert_ft.reporting.table import Cell, Table, duration, number, share
 from bert_ft.search.results.certainty import error_of
+from bert_ft.search.results.confirmation import confirmation
 from bert_ft.search.results.importance import RESAMPLES, Importances
 from bert_ft.search.results.range_edges import Edge, edges
 from bert_ft.search.results.ranking import front, ranked
@@ -88,6 +89,17 @@ def best_trials(log: StudyLog) -> Table:
     rows.append([Cell("folder"), *(Cell(_place(trial, log), is_number=True) for trial in best)])
     reading = "" if len(log.objectives) == 1 else "Trials that no other trial dominates come first."
     return Table("Best trials", reading, ["", *(f"trial {trial.number}" for trial in best)], rows)
+
+
+def further_seeds(log: StudyLog) -> Table:
+    """Return the values of the best and of the configured settings with further seeds."""
+    found = confirmation(log)
+    if found is None:
+        raise NotLogged(log.not_confirmed or "no further seeds were trained yet")
+    pairs = zip(found.seeds, found.best, found.configured, strict=True)
+    rows = [[number(seed), number(best), number(ours), number(best - ours)] for seed, best, ours in pairs]
+    columns = ["seed", f"trial {found.trial}", "configured", "difference"]
+    return Table("With further seeds", f"{capitalized(found.sentence())}.", columns, rows)
 
 
 def at_the_edge(log: StudyLog) -> Table:

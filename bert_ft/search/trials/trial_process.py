@@ -46,13 +46,17 @@ class Sweep:
         return self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
 
     def run_trial(
-        self, *, number: int, overrides: Sequence[str], address: str, slot: dict[str, Any], send: Send
+        self, *, number: int, overrides: Sequence[str], address: str | None, slot: dict[str, Any], send: Send
     ) -> None:
-        """Run a trial in this process, which was forked for it, and send ``folder``, then one of ``OUTCOMES``."""
+        """Run a trial in this process, which was forked for it, and send ``folder``, then one of ``OUTCOMES``.
+
+        Without ``address`` it is a run beside the study, which is never pruned.
+        """
         Slot(**slot).take()
         try:
             config = self.compose(overrides)
-            os.environ[VARIABLE] = TrialAddress.from_text(address).with_pruner_of(config).to_text()
+            if address is not None:
+                os.environ[VARIABLE] = TrialAddress.from_text(address).with_pruner_of(config).to_text()
             with read_write(config.hydra), open_dict(config.hydra):
                 config.hydra.job.id = str(number)
                 config.hydra.job.num = number

@@ -11,17 +11,19 @@ from bert_ft.config.paths import conf_dir
 from bert_ft.search.space.conditions import Conditions
 
 RATES = {"optimizer.lr", "optimizer.weight_decay"}
-LOGARITHMIC = RATES | {f"pretrain.{name}" for name in RATES}
+LOGARITHMIC = RATES | {"optimizer.head_lr"} | {f"pretrain.{name}" for name in RATES}
 IN_STEPS = {
     "model.head.dropout": (0.0, 0.5),
     "encoder.hidden_dropout": (0.0, 0.2),
     "encoder.attention_dropout": (0.05, 0.2),
     "schedule.warmup_ratio": (0.0, 0.3),
     "loss.label_smoothing": (0.0, 0.2),
+    "averaging.start_ratio": (0.0, 0.7),
     "pretrain.masking.mlm_probability": (0.1, 0.4),
     "pretrain.schedule.warmup_ratio": (0.0, 0.2),
 }
 CHOICES = {"data.batch_size", "model.head.hidden_sizes", "model.pooling", "optimizer.layer_decay"}
+CHOICES |= {"weight_decay_schedule", "averaging", "averaging.decay"}
 CHOICES |= {"loss.contrastive_weight", "loss.contrastive_temperature"}
 CHOICES |= {f"pretrain.{name}" for name in ("batch_size", "temperature", "contrastive_weight")}
 
@@ -44,7 +46,7 @@ def test_the_whole_space():
     for name, ends in IN_STEPS.items():
         assert isinstance(found[name], FloatDistribution)
         assert (found[name].low, found[name].high) == pytest.approx(ends)
-        assert found[name].step == pytest.approx(0.05)
+        assert found[name].step == pytest.approx(0.1 if name == "averaging.start_ratio" else 0.05)
     for name in CHOICES:
         assert isinstance(found[name], CategoricalDistribution)
     widths = found["model.head.hidden_sizes"].choices
@@ -73,10 +75,13 @@ def test_every_parameter_is_a_key_and_each_of_its_values_is_allowed(name):
         assert conditions.left_out() == []
         assert all({key, other} <= set(found) for key, other in needed.items())
         for position in range(5):
-            values = {
-                key: values_of(each)[min(position, len(values_of(each)) - 1)] for key, each in found.items()
-            }
-            assert problems(compose([*stage, *(f"{key}={value}" for key, value in values.items())])) == []
+            drawn: dict = {}
+            while names := conditions.next(drawn):
+                for key in names:
+                    values = values_of(found[key])
+                    drawn[key] = values[min(position, len(values) - 1)]
+            assert ("averaging.decay" in drawn) == (drawn.get("averaging") == "ema")
+            assert problems(compose([*stage, *(f"{key}={value}" for key, value in drawn.items())])) == []
 
 
 def values_of(distribution):

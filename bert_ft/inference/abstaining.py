@@ -1,0 +1,123 @@
+"""What a saved model refuses to predict, and the sets of labels that it gives, from the scores of its validation rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bert_ft.errors import ConfigError
+from bert_ft.evaluation.abstention import Abstention, abstention
+from bert_ft.inference.conformal_columns import ConformalColumns, conformal_columns
+from bert_ft.limits import BetweenZeroAndOne, check_limits
+from bert_ft.models.bundle import read_validation_scores
+from bert_ft.tasks.judgment import confidence_of, correct_rows
+from bert_ft.tasks.task import Task
+
+
+@dataclass(frozen=True)
+class Promises:
+    """The keys of ``abstain``; by default nothing is promised.
+
+    Attributes:
+        precision: least share of the answered rows that is right.
+        risk: the same as 1 minus ``precision``.
+        sets: probability that a set of labels holds the true one.
+
+    Raises:
+        ConfigError: a value is outside its limits, or both of the first two are given.
+    """
+
+    precision: BetweenZeroAndOne | None = None
+    risk: BetweenZeroAndOne | None = None
+    sets: BetweenZeroAndOne | None = None
+
+    def __post_init__(self) -> None:
+        check_limits("abstain", self)
+        if self.precision is not None and self.risk is not None:
+            raise ConfigError(
+                f"abstain.precision={self.precision:g} abstain.risk={self.risk:g}: they mean the same, a risk being 1 minus a "
+                "precision; give one of them"
+            )
+
+    @property
+    def are_made(self) -> bool:
+        """Whether anything is promised."""
+        return (self.precision, self.risk, self.sets) != (None, None, None)
+
+
+@dataclass(frozen=True)
+class Abstaining:
+    """What keeps the promises for the rows of a file.
+
+    Attributes:
+        task: the task of the model.
+        key: the key and value that ``refusal`` comes from.
+        refusal: which rows are answered; ``None``: all.
+        sets: the columns of label sets or intervals; ``None``: none.
+    """
+
+    task: Task
+    key: str
+    refusal: Abstention | None
+    sets: ConformalColumns | None
+
+    def answers(self, logits: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Return which rows are answered, ``(rows,)``."""
+        if self.refusal is None:
+            return np.ones(len(logits), bool)
+        return confidence_of(self.task, logits, self.key) >= self.refusal.threshold
+
+    def columns(self, logits: NDArray[np.float32]) -> dict[str, Any]:
+        """Return the additional columns of these rows."""
+        return {} if self.sets is None else self.sets.columns(logits)
+
+    def has_empty_set(self, logits: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Return the rows for which no label is likely enough, ``(rows,)``."""
+        return np.zeros(len(logits), bool) if self.sets is None else self.sets.has_none(logits)
+
+    def lines(self) -> Iterator[str]:
+        """Yield what is promised."""
+        if self.refusal is not None:
+            yield f"{self.key}: {self.refusal.sentence()}"
+        if self.sets is not None:
+            yield self.sets.sentence()
+
+    def kept(self, logits: NDArray[np.float32], targets: NDArray[Any]) -> Iterator[str]:
+        """Yield how far the promises are kept on labeled rows."""
+        if self.refusal is not None:
+            counted, right = correct_rows(self.task, logits, targets, self.key)
+            answered = self.answers(logits) & counted
+            shown = f" ({answered.sum() / counted.sum():.0%})" if counted.any() else ""
+            text = f"answered {answered.sum():,} of {counted.sum():,} labeled rows{shown}"
+            yield text + (f", {right[answered].mean():.4f} of them right" if answered.any() else "")
+        if self.sets is not None and (found := self.sets.kept(logits, targets)):
+            yield found
+
+
+def abstaining(folder: Path, task: Task, promises: Promises) -> Abstaining | None:
+    """Return what keeps the promises, from the validation scores in a saved folder; ``None`` if nothing is promised.
+
+    Raises:
+        CheckpointError: the folder has no scores, or they are damaged.
+        ConfigError: the task has no predictions of this kind, or the rows can't prove the promise.
+    """
+    if not promises.are_made:
+        return None
+    name = next(name for name, value in vars(promises).items() if value is not None)
+    logits, targets = read_validation_scores(folder, task, needed_by=f"abstain.{name}")
+    refusal, key = None, ""
+    for name, value in (("precision", promises.precision), ("risk", promises.risk)):
+        if value is None:
+            continue
+        key = f"abstain.{name}={value:g}"
+        counted, right = correct_rows(task, logits, targets, key)
+        confidence = confidence_of(task, logits, key)
+        precision = value if name == "precision" else 1 - value
+        refusal = abstention(confidence[counted], right[counted], precision, key=f"abstain.{name}")
+    sets = None if promises.sets is None else conformal_columns(task, logits, targets, promises.sets)
+    return Abstaining(task, key, refusal, sets)
