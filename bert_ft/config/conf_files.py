@@ -200,8 +200,8 @@ def _keys(text: str, lines: Sequence[str], top: int, node: yaml.MappingNode, pre
 
 
 def _is_table(node: yaml.MappingNode) -> bool:
-    """Return whether the entries are data, such as the ranges of a search: keys with dots."""
-    return all("." in key.value for key, _ in node.value)
+    """Return whether the entries are data, such as the ranges of a search: there are keys with dots."""
+    return any("." in key.value for key, _ in node.value)
 
 
 def _comment(lines: Sequence[str], top: int, key: yaml.Node, value: yaml.Node) -> str:
