@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from datasets import Dataset
 
 from bert_ft.data.packing import TextBatch, pack
 from bert_ft.data.tokenization import TokenizedColumns
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 USED_TOKENS_ROWS = 10_000  # that are looked at together: bounds the memory that this takes
 

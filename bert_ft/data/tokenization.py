@@ -11,11 +11,10 @@ from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-from datasets import Dataset
 from tokenizers import Encoding, Tokenizer
 from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerFast
 from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
@@ -27,6 +26,9 @@ from bert_ft.data.git_lfs import refuse_pointers
 from bert_ft.data.model_config import read_config
 from bert_ft.data.texts import iterate_texts, text_columns, texts_digest
 from bert_ft.errors import CheckpointError, ConfigError, DataError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 FastTokenizer = PreTrainedTokenizerFast  # by this name for modules that are to import no transformers
 
@@ -172,6 +174,34 @@ def tokenize(
     return tokens
 
 
+class TextsInMemory:
+    """Tokenize texts without files; calls from several threads don't disturb each other.
+
+    Args:
+        tokenizer: a fast one.
+        max_length: maximum number of tokens in a row, including special tokens.
+        is_pair: whether a row is a pair of texts.
+    """
+
+    def __init__(self, tokenizer: FastTokenizer, max_length: int, *, is_pair: bool) -> None:
+        self._encoder = _RowEncoder(tokenizer, max_length, is_pair)
+
+    def tokenize(self, texts: Sequence[list[str]]) -> TokenizedColumns:
+        """Return what ``tokenize`` gives for rows whose texts are these columns, one or two."""
+        encodings, num_truncated = self._encoder.encode(texts)
+        lengths = _lengths(encodings)
+        count = int(lengths.sum())
+        types = None
+        if self._encoder.with_token_types:
+            types = _flat((row.type_ids for row in encodings), np.int8, count)
+        return TokenizedColumns(
+            _flat((row.ids for row in encodings), np.int32, count),
+            np.concatenate([[0], np.cumsum(lengths)]),
+            num_truncated,
+            types,
+        )
+
+
 class _RowEncoder:
     """A private copy of a tokenizer that also counts what truncation removes."""
 
@@ -228,9 +258,9 @@ def _write_tokens(dataset: Dataset, encoder: _RowEncoder, path: Path) -> None:
             lengths.append(_lengths(encodings))
             losses.append(num_truncated)
             num_tokens = int(lengths[-1].sum())
-            ids.write(_flat((row.ids for row in encodings), np.int32, num_tokens))
+            ids.write(_flat((row.ids for row in encodings), np.int32, num_tokens).data)
             if encoder.with_token_types:
-                types.write(_flat((row.type_ids for row in encodings), np.int8, num_tokens))
+                types.write(_flat((row.type_ids for row in encodings), np.int8, num_tokens).data)
         offsets = np.concatenate([[0], np.cumsum(np.concatenate(lengths))])
         columns = {
             "input_ids": _list_array(offsets, _mapped(ids, np.int32)),
@@ -242,8 +272,8 @@ def _write_tokens(dataset: Dataset, encoder: _RowEncoder, path: Path) -> None:
         write_stream(path, batch.schema, [batch])
 
 
-def _flat(rows: Iterable[list[int]], dtype: type[np.integer], count: int) -> memoryview:
-    return np.fromiter(chain.from_iterable(rows), dtype=dtype, count=count).data
+def _flat(rows: Iterable[list[int]], dtype: type[np.integer], count: int) -> np.ndarray:
+    return np.fromiter(chain.from_iterable(rows), dtype=dtype, count=count)
 
 
 def _mapped(file: IO[bytes], dtype: type[np.integer]) -> np.ndarray:
