@@ -7,11 +7,13 @@ are loaded only by this module: see ``bert_ft.data.model_config``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
+import torch
 import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -41,6 +43,7 @@ from bert_ft.models.inserted import insert_parts, inserted_in
 from bert_ft.models.output_scale import scaled, unscaled
 from bert_ft.models.own_attention import prepare_attention
 from bert_ft.models.specification import FORMAT, find_bundle, read_specification
+from bert_ft.tasks.label_values import TEXTS
 from bert_ft.tasks.saved import described, restored
 from bert_ft.tasks.task import Task
 
@@ -58,6 +61,7 @@ class Bundle:
         text_pair_column: the column of the second text of a pair; ``None`` for single texts.
         training: the run's own record (free form, plain types).
         label_column: the label column of the training data, or several columns.
+        label_type: what the labels were where training got them from Python; see ``bert_ft.tasks.label_values``.
     """
 
     classifier: Classifier
@@ -68,6 +72,7 @@ class Bundle:
     text_pair_column: str | None
     training: dict[str, Any]
     label_column: LabelNames = "label"
+    label_type: str = TEXTS
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -86,6 +91,8 @@ def save_bundle(
     text_pair_column: str | None = None,
     training: dict[str, Any] | None = None,
     label_column: LabelNames = "label",
+    label_type: str = TEXTS,
+    with_weights: bool = True,
 ) -> Path:
     """Write the folder and return it; files of an earlier bundle in it are overwritten."""
     folder = Path(folder)
@@ -102,11 +109,12 @@ def save_bundle(
     else:
         write_own_config(folder, config, type(classifier).__name__)
     tokenizer.save_pretrained(str(folder))
-    state = {name: value.detach().cpu().contiguous() for name, value in classifier.saved_state().items()}
     scale = task.output_scale() if is_stock else None
-    if scale is not None:
-        state = scaled(state, cast(LinearClassifier, classifier), scale)
-    save_file(state, folder / layout.WEIGHTS_FILE, metadata={"format": "pt"})
+    if with_weights:
+        state = {name: value.detach().cpu().contiguous() for name, value in classifier.saved_state().items()}
+        if scale is not None:
+            state = scaled(state, cast(LinearClassifier, classifier), scale)
+        save_file(state, folder / layout.WEIGHTS_FILE, metadata={"format": "pt"})
     specification = {
         "format": FORMAT,
         "bert_ft": bert_ft.__version__,
@@ -120,6 +128,7 @@ def save_bundle(
         "text_column": text_column,
         "text_pair_column": text_pair_column,
         "label_column": label_column if isinstance(label_column, str) else list(label_column),
+        **({} if label_type == TEXTS else {"label_type": label_type}),
         "training": training or {},
     }
     (folder / layout.SPECIFICATION_FILE).write_text(
@@ -142,11 +151,14 @@ def load_bundle(folder: Path | str, trust: Sequence[str] = ()) -> Bundle:
         CheckpointError: the folder isn't a bundle, is of another format, or is damaged.
         ConfigError: it names a class, or an attention function, that isn't trusted.
     """
-    folder = find_bundle(folder)
+    return _load(find_bundle(folder), trust, with_weights=True)
+
+
+def _load(folder: Path, trust: Sequence[str], *, with_weights: bool) -> Bundle:
     specification = read_specification(folder)
     refuse_pointers(f"bundle={folder}", folder)
     try:
-        state = load_file(folder / layout.WEIGHTS_FILE)
+        state = load_file(folder / layout.WEIGHTS_FILE) if with_weights else {}
         config: Any = read_config(folder)
     except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"bundle={folder} is damaged: {error}") from error
@@ -155,11 +167,17 @@ def load_bundle(folder: Path | str, trust: Sequence[str] = ()) -> Bundle:
         task = restored(specification["task"], names, trust)
     except CheckpointError as error:
         raise CheckpointError(f"bundle={folder}: {error}") from error
-    classifier = _empty_classifier(specification, config, trust)
+    with torch.random.fork_rng(devices=[]):  # new weights are drawn, which the saved ones replace
+        classifier = _empty_classifier(specification, config, trust)
     try:
-        if specification.get("scaled_outputs") and (scale := task.output_scale()) is not None:
+        if (
+            specification.get("scaled_outputs")
+            and (scale := task.output_scale()) is not None
+            and with_weights
+        ):
             state = unscaled(state, cast(LinearClassifier, classifier), scale)
-        classifier.load_saved_state(state)
+        if with_weights:
+            classifier.load_saved_state(state)
     except (RuntimeError, KeyError) as error:
         raise CheckpointError(
             f"bundle={folder}: {layout.WEIGHTS_FILE} doesn't fit {layout.SPECIFICATION_FILE}: {error}"
@@ -175,7 +193,24 @@ def load_bundle(folder: Path | str, trust: Sequence[str] = ()) -> Bundle:
         text_pair_column=specification["text_pair_column"],
         training=specification["training"],
         label_column=label_names(specification["label_column"]) or "label",
+        label_type=specification.get("label_type", TEXTS),
     )
+
+
+def bundle_files(bundle: Bundle, *, with_weights: bool = True) -> dict[str, bytes]:
+    """Return the files of the bundle's saved folder by name, from which ``bundle_of_files`` makes an equal bundle."""
+    parts = {field.name: getattr(bundle, field.name) for field in fields(bundle)}
+    with TemporaryDirectory(prefix="bert_ft_") as folder:
+        save_bundle(folder, **parts, with_weights=with_weights)
+        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+
+
+def bundle_of_files(files: Mapping[str, bytes], trust: Sequence[str] = ()) -> Bundle:
+    """Return the bundle of a saved folder with these files; without the weights' file, its weights are arbitrary."""
+    with TemporaryDirectory(prefix="bert_ft_") as folder:
+        for name, content in files.items():
+            Path(folder, name).write_bytes(content)
+        return _load(Path(folder), trust, with_weights=layout.WEIGHTS_FILE in files)
 
 
 def _empty_classifier(

@@ -19,6 +19,7 @@ from bert_ft.data.batching import SortedBatches
 from bert_ft.data.targets import LabelNames
 from bert_ft.models.bundle import save_bundle
 from bert_ft.models.weight_transfer import hand_over
+from bert_ft.tasks.label_values import TEXTS
 from bert_ft.training.data_module import TextDataModule
 from bert_ft.training.encoder_module import split_metrics
 from bert_ft.training.module import ClassificationModule
@@ -39,6 +40,7 @@ class FineTuning(Stage):
         settings: the run's settings, for TensorBoard's table of hyper-parameters.
         pretraining: the stage before it.
         label_column: name of the source's label column, or of several.
+        label_type: what the labels are; see ``bert_ft.tasks.label_values``.
         reinit_layers: number of top layers of the pre-trained encoder to reinitialize.
     """
 
@@ -50,6 +52,7 @@ class FineTuning(Stage):
     pretraining: Pretraining | None = None
     reinit_layers: int = 0
     label_column: LabelNames = "label"
+    label_type: str = TEXTS
     _pretraining: dict[str, Any] | None = field(default=None, init=False)
 
     def run(self) -> dict[str, Any]:
@@ -111,6 +114,7 @@ class FineTuning(Stage):
             text_column=self.data.data.text_column,
             text_pair_column=self.data.data.text_pair_column,
             label_column=self.label_column,
+            label_type=self.label_type,
             training={
                 name: record[name] for name in ("weights", "val", "test", "pretraining") if name in record
             },
