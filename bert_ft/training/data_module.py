@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Self
 
 from torch.utils.data import DataLoader
 
@@ -11,7 +12,11 @@ from bert_ft.data.augmentation import AugmentedSplit
 from bert_ft.data.batching import NumberedBatches, RandomBatches, SortedBatches
 from bert_ft.data.prepare import PreparedData
 from bert_ft.data.tokenization import FastTokenizer
+from bert_ft.tasks.task import Task
+from bert_ft.training.frame_data import PREDICT, prepare_frames, with_labels_of
 from bert_ft.training.resumable_data import ResumableDataModule
+
+_MAX_TOKENS = 16384  # of an evaluation batch, as data.max_tokens
 
 
 class TextDataModule(ResumableDataModule):
@@ -26,7 +31,14 @@ class TextDataModule(ResumableDataModule):
         num_workers: processes that make batches; 0 = the training process does.
         augmented: the training split with augmented texts; ``None`` = no augmentation.
         tokenizer: tokenizer of the ids, for callbacks that show tokens.
+
+    Example:
+        >>> data = bert_ft.TextDataModule.from_frame(frame, tokenizer, batch_size=8)
+        >>> next(iter(data.train_dataloader())).num_sequences
+        8
     """
+
+    _is_of_frame = False
 
     def __init__(
         self,
@@ -47,6 +59,82 @@ class TextDataModule(ResumableDataModule):
         self.max_tokens = max_tokens
         self.augmented = augmented
         self.tokenizer = tokenizer
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: Any,
+        tokenizer: FastTokenizer,
+        batch_size: int = 32,
+        *,
+        text: str | Sequence[str] = "text",
+        label: str = "label",
+        validation: Any = None,
+        task: Task | None = None,
+        max_length: int | None = None,
+        eval_batch_size: int = 128,
+        validation_ratio: float = 0.1,
+        seed: int = 0,
+        num_workers: int = 0,
+        cache_dir: Path | str | None = None,
+    ) -> Self:
+        """Return the data module of a frame: its rows to train on, some of them set aside for validation.
+
+        ``trainer.predict`` gets all rows of the frame, in order; it needs no labels. Class ids are those of the module
+        that is trained.
+
+        Args:
+            frame: a frame of pandas or polars, a ``datasets.Dataset``, or a mapping of columns; it isn't changed.
+            tokenizer: ``module.tokenizer``.
+            batch_size: number of texts in a training batch.
+            text: column of the texts; two columns for pairs.
+            label: column of the labels.
+            validation: a frame of validation rows; ``None``: some of the training rows.
+            task: what turns labels into targets; ``None``: one class for each text.
+            max_length: maximum number of tokens of a text; ``None``: the tokenizer's ``model_max_length``.
+            eval_batch_size: maximum number of texts in a batch of validation or prediction.
+            validation_ratio: share of the rows to set aside.
+            seed: determines the order of training and the rows that are set aside.
+            num_workers: processes that make batches.
+            cache_dir: folder of the tokenized texts; ``None``: ``$BERT_FT_CACHE``, else ``~/.cache/bert_ft``.
+
+        Raises:
+            ValueError: a column or row can't be used.
+
+        Example:
+            >>> data = bert_ft.TextDataModule.from_frame(frame, tokenizer)
+            >>> len(data.data.splits["predict"]) == len(frame)
+            True
+        """
+        data = prepare_frames(
+            frame,
+            tokenizer,
+            text=text,
+            label=label,
+            validation=validation,
+            task=task,
+            max_length=max_length,
+            validation_ratio=validation_ratio,
+            seed=seed,
+            cache_dir=cache_dir,
+        )
+        module = cls(
+            data,
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            max_tokens=_MAX_TOKENS,
+            seed=seed,
+            num_workers=num_workers,
+            tokenizer=tokenizer,
+        )
+        module._is_of_frame = True
+        return module
+
+    def setup(self, stage: str) -> None:
+        """Take the class ids of the module that is trained, if the labels come from a frame."""
+        task = getattr(getattr(self.trainer, "lightning_module", None), "task", None)
+        if self._is_of_frame and task is not None:
+            self.data = with_labels_of(self.data, task)
 
     def texts(self, split: str, rows: Sequence[int]) -> list[str]:
         """Return the original texts of these rows of a split; the texts of a pair are joined by `` | ``."""
@@ -73,6 +161,14 @@ class TextDataModule(ResumableDataModule):
 
     def test_dataloader(self) -> DataLoader:
         return self._evaluation_loader("test")
+
+    def predict_dataloader(self) -> DataLoader:
+        """Return a loader of all rows of the frame, in order."""
+        split = self.data.splits[PREDICT]
+        starts = range(0, len(split), self.eval_batch_size)
+        batches = [list(range(start, min(start + self.eval_batch_size, len(split)))) for start in starts]
+        num_replicas, rank = self.replicas()
+        return self.loader(split, batches[rank::num_replicas])
 
     def _evaluation_loader(self, name: str) -> DataLoader:
         split = self.data.splits[name]
