@@ -99,6 +99,17 @@ def tiny_encoder(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture
+def workplace(tmp_path, tiny_encoder, monkeypatch):
+    """The current folder, with ``reviews.csv`` and two names for the encoder."""
+    write_csv(tmp_path / "reviews.csv", make_rows(240, seed=3))
+    for name in ("tiny_encoder", "my_encoder"):
+        os.symlink(tiny_encoder, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BERT_FT_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
 def pytest_terminal_summary(terminalreporter):
     """Print how exactly runs were compared with the golden record: it depends on the machine."""
     for outcome in ("passed", "failed"):
