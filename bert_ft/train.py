@@ -32,7 +32,8 @@ def main(config: "DictConfig") -> float | list[float]:
         from bert_ft.config.build.fine_tuning import build_fine_tuning
         from bert_ft.training.stage import reached
 
-    record = run_stage(build_fine_tuning(config, job_folder()), report=config.report)
+    run = build_fine_tuning(config, job_folder())
+    record = run_stage(run, report=config.report, advice=config.advice)
     objective = record["objective"]["value"]
     others = [reached(record, name) for name in config.objective.others]
     return [objective, *others] if others else objective

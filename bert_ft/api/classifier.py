@@ -20,6 +20,7 @@ _FITTED = "_"  # what attributes of a fitted estimator end with
 _QUIET = (
     "test=false",
     "report=false",
+    "advice=false",
     "logger=none",
     "monitor=none",
     "keep=model",
@@ -158,7 +159,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
             raise ConfigError(
                 f"task={settings['task']}: isn't a task of one class per text; use bert_ft.fine_tune"
             )
-        columns = {
+        columns: dict[str, Any] = {
             "text_column": rows.text_column,
             "text_pair_column": rows.text_pair_column,
             "label_column": rows.label_column,

@@ -22,7 +22,7 @@ from bert_ft.config.text_values import text_override, with_quoted_texts
 from bert_ft.errors import UserError
 from bert_ft.renamed_keys import with_new_names
 from bert_ft.signals import ending_the_call
-from bert_ft.training.summary import print_result, print_size, quiet
+from bert_ft.training.summary import print_advice, print_result, print_size, quiet
 
 if TYPE_CHECKING:
     from bert_ft.training.fine_tuning import FineTuning
@@ -46,17 +46,22 @@ class Trained:
     trust: tuple[str, ...]
 
 
-def run_stage(run: FineTuning, *, report: bool) -> dict[str, Any]:
-    """Run a stage that was built, write its report, print the results, and return the record."""
+def run_stage(run: FineTuning, *, report: bool, advice: bool) -> dict[str, Any]:
+    """Run a stage that was built, write its advice and report, print the results; return the content of ``metrics.json``."""
     record = run.run()
     if run.trainer.is_global_zero:
         page = None
+        if advice:
+            from bert_ft.reporting.advice import give_advice_if_possible
+
+            record["advice"] = give_advice_if_possible(run.folder)
         if report and run.trainer.loggers:
             from bert_ft.reporting.board import publish_if_possible
 
             page = publish_if_possible(run.folder)
         print_result(record, run.folder, page)
         print_size(run.folder)
+        print_advice(record.get("advice", []))
     return record
 
 
@@ -90,7 +95,9 @@ def train(
         except UserError:
             claimed.give_back()
             raise
-        return Trained(run_stage(run, report=config.report), claimed.path, tuple(config.trust))
+        return Trained(
+            run_stage(run, report=config.report, advice=config.advice), claimed.path, tuple(config.trust)
+        )
 
 
 def _composed(
@@ -115,7 +122,10 @@ def _record(config: DictConfig, folder: Path, *, is_repeatable: bool) -> None:
         hydra.runtime.cwd, hydra.runtime.output_dir = os.getcwd(), str(folder)
         hydra.job.config_name = _JOB
     plain = OmegaConf.masked_copy(config, [str(name) for name in config if name != "hydra"])
-    files = {layout.CONFIG_FILE: plain, layout.HYDRA_FILE: OmegaConf.masked_copy(config, ["hydra"])}
+    files: dict[str, Any] = {
+        layout.CONFIG_FILE: plain,
+        layout.HYDRA_FILE: OmegaConf.masked_copy(config, ["hydra"]),
+    }
     if is_repeatable:
         own = [
             word for word in hydra.overrides.task if word != _NO_BAR and not str(word).startswith("hydra.")

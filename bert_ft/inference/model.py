@@ -15,7 +15,7 @@ from bert_ft.data.packing import TextBatch
 from bert_ft.errors import ConfigError, DataError
 from bert_ft.inference.device import choose_device
 from bert_ft.inference.scores import score
-from bert_ft.inference.text_runner import TextRunner
+from bert_ft.inference.text_runner import MAX_TOKENS, TextRunner
 from bert_ft.models.bundle import Bundle, bundle_files, bundle_of_files, load_bundle, save_bundle
 from bert_ft.tasks.label_values import label_values
 from bert_ft.warn import warn_caller
@@ -47,8 +47,8 @@ class Model:
 
     ``predict``, ``predict_proba`` and ``embed`` take a list of texts (of pairs: tuples), a column of pandas, polars, numpy or
     ``datasets``, a frame with the text columns of the training data, or a generator, which is read in blocks. They return one row
-    for each text, in order. Texts of more than ``max_length`` tokens are cut as in training, with a warning once. Several threads
-    may call them at the same time; nothing is printed.
+    for each text, in order. Texts of more than ``max_length`` tokens are cut, with a warning once, or read in windows, as in
+    training. Several threads may call them at the same time; nothing is printed.
 
     Example:
         >>> model = bert_ft.load("outputs/reviews")
@@ -148,7 +148,7 @@ class Model:
         """
 
         def features(batch: TextBatch) -> torch.Tensor:
-            return batch.as_given(self._classifier.features(batch)).float()
+            return batch.as_given(self._classifier.features(batch, MAX_TOKENS)).float()
 
         width = int(self._classifier.config.hidden_size)
         return self._runner.run(texts, batch_size, features, torch.empty(0, width))
@@ -181,7 +181,9 @@ class Model:
             for row in zip(*columns, strict=True)
         ]
         empty = torch.empty(0, self._classifier.num_labels)
-        logits = self._runner.run(frame, 128, lambda batch: self._classifier(batch).float(), empty)
+        logits = self._runner.run(
+            frame, 128, lambda batch: self._classifier(batch, MAX_TOKENS).float(), empty
+        )
         found = score(self._bundle.task, labels, logits)
         if not found.values:
             raise DataError(f"evaluate: {found}")
@@ -234,7 +236,9 @@ class Model:
     def _outputs(self, texts: Any, batch_size: int) -> np.ndarray:
         task, width = self._bundle.task, self._classifier.num_labels
         empty = task.outputs(torch.empty(0, width))
-        return self._runner.run(texts, batch_size, lambda batch: task.outputs(self._classifier(batch)), empty)
+        return self._runner.run(
+            texts, batch_size, lambda batch: task.outputs(self._classifier(batch, MAX_TOKENS)), empty
+        )
 
 
 def _restored(files: Mapping[str, bytes], device: str, trust: Sequence[str]) -> Model:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,8 +12,9 @@ import numpy as np
 import torch
 
 from bert_ft.data.batching import SortedBatches
-from bert_ft.data.packing import TextBatch, pack
-from bert_ft.data.tokenization import TextsInMemory, TokenizedColumns
+from bert_ft.data.dataset import TokenizedRows
+from bert_ft.data.packing import TextBatch
+from bert_ft.data.tokenization import TextsInMemory
 from bert_ft.errors import ConfigError
 from bert_ft.inference.given_texts import blocks_of
 from bert_ft.models.bundle import Bundle
@@ -35,7 +36,10 @@ class TextRunner:
         self._bundle = bundle
         self._device = device
         self._texts = TextsInMemory(
-            bundle.tokenizer, bundle.max_length, is_pair=bundle.text_pair_column is not None
+            bundle.tokenizer,
+            bundle.max_length,
+            is_pair=bundle.text_pair_column is not None,
+            long_texts=bundle.long_texts,
         )
         self._process = os.getpid()
         self._has_warned = False
@@ -63,12 +67,12 @@ class TextRunner:
         num_rows = num_cut = 0
         with torch.inference_mode(), self._usable_threads():
             for block in blocks_of(texts, bundle.text_column, bundle.text_pair_column):
-                rows = self._texts.tokenize(block)
-                results = np.empty((len(rows.lengths), *found[0].shape[1:]), dtype=found[0].dtype)
+                rows = TokenizedRows(columns=self._texts.tokenize(block), index=np.arange(len(block[0])))
+                results = np.empty((len(rows), *found[0].shape[1:]), dtype=found[0].dtype)
                 for batch in SortedBatches(rows.lengths, batch_size, MAX_TOKENS):
-                    results[batch] = compute(_packed(rows, batch).to(self._device)).cpu().numpy()
+                    results[batch] = compute(rows[batch].to(self._device)).cpu().numpy()
                 found.append(results)
-                num_rows += len(results)
+                num_rows += len(rows)
                 num_cut += int((rows.num_truncated > 0).sum())
         if num_cut:
             self._warn_of_cut(num_cut, num_rows)
@@ -98,13 +102,3 @@ class TextRunner:
             yield
         finally:
             torch.set_num_threads(num_threads)
-
-
-def _packed(rows: TokenizedColumns, batch: Sequence[int]) -> TextBatch:
-    spans = [slice(rows.offsets[row], rows.offsets[row + 1]) for row in batch]
-    types = rows.token_type_ids
-    return pack(
-        [rows.input_ids[span] for span in spans],
-        batch,
-        token_type_ids=None if types is None else [types[span] for span in spans],
-    )

@@ -10,8 +10,11 @@ from torch.utils.data import DataLoader
 
 from bert_ft.data.augmentation import AugmentedSplit
 from bert_ft.data.batching import NumberedBatches, RandomBatches, SortedBatches
+from bert_ft.data.dataset import SampledWindows
+from bert_ft.data.long_texts import LongTexts
 from bert_ft.data.prepare import PreparedData
 from bert_ft.data.tokenization import FastTokenizer
+from bert_ft.errors import ConfigError
 from bert_ft.tasks.task import Task
 from bert_ft.training.frame_data import PREDICT, prepare_frames, with_labels_of
 from bert_ft.training.resumable_data import ResumableDataModule
@@ -30,6 +33,7 @@ class TextDataModule(ResumableDataModule):
         seed: determines the training order.
         num_workers: processes that make batches; 0 = the training process does.
         augmented: the training split with augmented texts; ``None`` = no augmentation.
+        sampled: the training split without some windows of its long texts; ``None`` = it has all.
         tokenizer: tokenizer of the ids, for callbacks that show tokens.
 
     Example:
@@ -50,6 +54,7 @@ class TextDataModule(ResumableDataModule):
         seed: int,
         num_workers: int = 0,
         augmented: AugmentedSplit | None = None,
+        sampled: SampledWindows | None = None,
         tokenizer: FastTokenizer | None = None,
     ) -> None:
         super().__init__(seed=seed, num_workers=num_workers)
@@ -58,6 +63,7 @@ class TextDataModule(ResumableDataModule):
         self.eval_batch_size = eval_batch_size
         self.max_tokens = max_tokens
         self.augmented = augmented
+        self.sampled = sampled
         self.tokenizer = tokenizer
 
     @classmethod
@@ -72,6 +78,7 @@ class TextDataModule(ResumableDataModule):
         validation: Any = None,
         task: Task | None = None,
         max_length: int | None = None,
+        long_texts: LongTexts = LongTexts(),  # noqa: B008 (frozen)
         eval_batch_size: int = 128,
         validation_ratio: float = 0.1,
         seed: int = 0,
@@ -92,6 +99,7 @@ class TextDataModule(ResumableDataModule):
             validation: a frame of validation rows; ``None``: some of the training rows.
             task: what turns labels into targets; ``None``: one class for each text.
             max_length: maximum number of tokens of a text; ``None``: the tokenizer's ``model_max_length``.
+            long_texts: what becomes of longer texts; ``module.long_texts`` if it isn't a cut at the end.
             eval_batch_size: maximum number of texts in a batch of validation or prediction.
             validation_ratio: share of the rows to set aside.
             seed: determines the order of training and the rows that are set aside.
@@ -117,6 +125,7 @@ class TextDataModule(ResumableDataModule):
             validation_ratio=validation_ratio,
             seed=seed,
             cache_dir=cache_dir,
+            long_texts=long_texts,
         )
         module = cls(
             data,
@@ -131,10 +140,20 @@ class TextDataModule(ResumableDataModule):
         return module
 
     def setup(self, stage: str) -> None:
-        """Take the class ids of the module that is trained, if the labels come from a frame."""
-        task = getattr(getattr(self.trainer, "lightning_module", None), "task", None)
-        if self._is_of_frame and task is not None:
-            self.data = with_labels_of(self.data, task)
+        """Take the class ids of the module that is trained, if the labels come from a frame.
+
+        Raises:
+            ConfigError: long texts are cut otherwise than for the module.
+        """
+        module: Any = getattr(self.trainer, "lightning_module", None)
+        if not self._is_of_frame or (task := getattr(module, "task", None)) is None:
+            return
+        if getattr(module, "long_texts", self.data.long_texts) != self.data.long_texts:
+            raise ConfigError(
+                f"long_texts={self.data.long_texts}: differs from the module's, {module.long_texts}; give from_frame "
+                "long_texts=module.long_texts"
+            )
+        self.data = with_labels_of(self.data, task)
 
     def texts(self, split: str, rows: Sequence[int]) -> list[str]:
         """Return the original texts of these rows of a split; the texts of a pair are joined by `` | ``."""
@@ -152,9 +171,10 @@ class TextDataModule(ResumableDataModule):
     def train_dataloader(self) -> DataLoader:
         split = self.data.splits["train"]
         num_replicas, rank = self.replicas()
-        kind = RandomBatches if self.augmented is None else NumberedBatches
+        changing = self.augmented or self.sampled
+        kind = RandomBatches if changing is None else NumberedBatches
         batches = kind(len(split), self.batch_size, self.seed, num_replicas=num_replicas, rank=rank)
-        return self.training_loader(split if self.augmented is None else self.augmented, batches)
+        return self.training_loader(split if changing is None else changing, batches)
 
     def val_dataloader(self) -> DataLoader:
         return self._evaluation_loader("validation")

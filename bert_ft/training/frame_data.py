@@ -11,6 +11,7 @@ import numpy as np
 
 from bert_ft.data.data_report import DataReport
 from bert_ft.data.frames import Frames, column_names
+from bert_ft.data.long_texts import AUTO, LongTexts
 from bert_ft.data.prepare import PreparedData, prepare, tokenized
 from bert_ft.data.tokenization import FastTokenizer, length_limit
 from bert_ft.errors import ConfigError, DataError
@@ -33,6 +34,7 @@ def prepare_frames(
     validation_ratio: float,
     seed: int,
     cache_dir: Path | str | None,
+    long_texts: LongTexts,
 ) -> PreparedData:
     """Return ``train`` and ``validation``, and all rows of the frame as ``predict``; without labels only that.
 
@@ -49,11 +51,12 @@ def prepare_frames(
     max_length = length_limit(tokenizer, max_length)
     task = task or SingleLabel()
     texts = Frames(frame, **names, label_column=None).load(cache_dir).splits["train"]
-    rows = tokenized(PREDICT, texts, tokenizer, max_length, cache_dir)
+    if long_texts.mode == AUTO:
+        raise ConfigError("long_texts=auto: choose cut or windows")
+    rows = tokenized(PREDICT, texts, tokenizer, max_length, cache_dir, long_texts=long_texts)
     if label not in column_names(frame):
-        return PreparedData(
-            {PREDICT: rows}, task, DataReport(max_length, {}, 0, [], {}, [], []), [], max_length
-        )
+        report = DataReport(max_length, {}, 0, [], {}, [], [])
+        return PreparedData({PREDICT: rows}, task, report, [], max_length, long_texts=long_texts)
     loaded = Frames(frame, validation, **names, label_column=label).load(cache_dir, labels=task.reader)
     data = prepare(
         loaded,
@@ -64,6 +67,7 @@ def prepare_frames(
         validation_ratio=validation_ratio,
         test_ratio=0,
         cache_dir=cache_dir,
+        long_texts=long_texts,
     )
     for sentence in data.report.warnings:
         warn_caller(sentence)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
 from bert_ft import layout
+from bert_ft.data.long_texts import LongTexts
 from bert_ft.data.packing import TextBatch
 from bert_ft.data.tokenization import FastTokenizer
 from bert_ft.errors import CheckpointError
@@ -102,6 +103,7 @@ class ClassificationModule(EncoderModule):
         optimizer: LayerwiseOptimizer | float | None = None,
         schedule: MultiplierSchedule | None = None,
         max_length: int | None = None,
+        long_texts: LongTexts | None = None,
         trust: Sequence[str] = (),
     ) -> Self:
         """Return a module for a Lightning script of your own, with the defaults of ``conf/``.
@@ -114,7 +116,9 @@ class ClassificationModule(EncoderModule):
             optimizer: a ``bert_ft.optim.layerwise.LayerwiseOptimizer``, or the learning rate of the default one; ``None``: the
                 rate by the encoder's size.
             schedule: of ``bert_ft.optim.schedules``; ``None``: a warm-up over a tenth of the steps, then a linear decay.
-            max_length: maximum number of tokens of a text; ``None``: 128, or what the encoder takes.
+            max_length: maximum number of tokens of a text; ``None``: 128, or what the encoder takes; of a saved model, its own.
+            long_texts: what becomes of longer texts, e.g. ``LongTexts("windows", stride=16)`` of ``bert_ft.data.long_texts``;
+                ``None``: they are cut; of a saved model, its own.
             trust: patterns of the names of your own classes that a saved model may name.
 
         Raises:
@@ -125,7 +129,7 @@ class ClassificationModule(EncoderModule):
             >>> module.labels, module.optimizer.lr
             (('no', 'yes'), 0.0001)
         """
-        found = pretrained(name_or_path, labels, max_length, trust)
+        found = pretrained(name_or_path, labels, max_length, trust, long_texts)
         module = cls(**parts_of(found, optimizer, schedule))
         module.pretrained = found
         return module
@@ -164,6 +168,11 @@ class ClassificationModule(EncoderModule):
         return self.pretrained.tokenizer
 
     @property
+    def long_texts(self) -> LongTexts:
+        """What becomes of texts that are longer than the limit; pass it to ``TextDataModule.from_frame``."""
+        return LongTexts() if self.pretrained is None else self.pretrained.long_texts
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """Names of the outputs."""
         return self.task.names
@@ -183,12 +192,15 @@ class ClassificationModule(EncoderModule):
         return self.classifier
 
     def forward(self, batch: TextBatch) -> Tensor:
-        return self.classifier(batch)
+        return self.classifier(batch, self.max_tokens)
 
     def training_step(self, batch: TextBatch, batch_index: int) -> Tensor:
         batch = self._with_states(batch, "train")
         assert batch.labels is not None
         loss, terms = self.objective(self.classifier, batch, self.max_tokens)
+        if batch.cu_windows is None and self.trainer.world_size > 1:
+            for parameter in self.classifier.window_pooling.parameters():
+                loss = loss + 0 * parameter.sum()  # processes wait for the gradient of every parameter
         plain = self.objective.plain_loss
         self.log(layout.TRAIN_LOSS, loss.detach(), batch_size=len(batch), prog_bar=plain is None)
         if plain is not None:
@@ -219,7 +231,7 @@ class ClassificationModule(EncoderModule):
 
     def _evaluate(self, batch: TextBatch, loss_name: str, metrics: MetricCollection) -> dict[str, Any]:
         assert batch.labels is not None
-        features = self.classifier.features(batch)
+        features = self.classifier.features(batch, self.max_tokens)
         logits = self.classifier.logits(features).float()
         loss = self.task.plain_loss(logits, batch.labels)
         self.log(loss_name, loss, batch_size=len(batch), on_epoch=True, sync_dist=True)

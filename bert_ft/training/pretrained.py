@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from bert_ft import layout
+from bert_ft.data.long_texts import LongTexts
 from bert_ft.data.tokenization import FastTokenizer, load_tokenizer
 from bert_ft.errors import CheckpointError, ConfigError
 from bert_ft.models.bundle import Bundle, bundle_files, bundle_of_files, load_bundle
@@ -36,17 +37,20 @@ class Pretrained:
     """A classifier to train, with its task and tokenizer.
 
     Attributes:
-        max_length: maximum number of tokens of a text.
+        max_length: maximum number of tokens of a text, or of a window of it.
+        long_texts: how longer texts are cut or divided into windows.
     """
 
     classifier: Classifier
     task: Task
     tokenizer: FastTokenizer
     max_length: int
+    long_texts: LongTexts = LongTexts()  # noqa: RUF009 (frozen)
 
     def files(self) -> dict[str, str]:
         """Return the files of the saved folder except the weights, as texts that a checkpoint can hold."""
-        bundle = Bundle(self.classifier, self.task, self.tokenizer, self.max_length, "text", None, {})
+        parts = self.classifier, self.task, self.tokenizer, self.max_length
+        bundle = Bundle(*parts, "text", None, {}, long_texts=self.long_texts)
         return {
             name: content.decode("latin-1")
             for name, content in bundle_files(bundle, with_weights=False).items()
@@ -61,7 +65,11 @@ class Pretrained:
 
 
 def pretrained(
-    name_or_path: str | Path, labels: Sequence[Any] | None, max_length: int | None, trust: Sequence[str]
+    name_or_path: str | Path,
+    labels: Sequence[Any] | None,
+    max_length: int | None,
+    trust: Sequence[str],
+    long_texts: LongTexts | None = None,
 ) -> Pretrained:
     """Return a saved model with its own head, or an encoder with a new one for ``labels``.
 
@@ -70,6 +78,8 @@ def pretrained(
         CheckpointError: the encoder or the saved model can't be read.
     """
     if labels is None:
+        if max_length is not None or long_texts is not None:
+            raise ConfigError("max_length, long_texts: a saved model has its own; leave them out")
         return _saved(name_or_path, trust)
     names = tuple(str(label).lower() if isinstance(label, bool) else str(label) for label in labels)
     if isinstance(labels, str) or len(names) < 2 or len(set(names)) < len(names):
@@ -88,7 +98,7 @@ def pretrained(
     )
     tokenizer = load_tokenizer(spec.resolve())
     tokenizer.model_max_length = max_length
-    return Pretrained(classifier, task, tokenizer, max_length)
+    return Pretrained(classifier, task, tokenizer, max_length, long_texts or LongTexts())
 
 
 def _saved(folder: str | Path, trust: Sequence[str]) -> Pretrained:
@@ -103,7 +113,8 @@ def _saved(folder: str | Path, trust: Sequence[str]) -> Pretrained:
 
 def _of_bundle(bundle: Bundle) -> Pretrained:
     bundle.tokenizer.model_max_length = bundle.max_length
-    return Pretrained(bundle.classifier.train(), bundle.task, bundle.tokenizer, bundle.max_length)
+    parts = bundle.classifier.train(), bundle.task, bundle.tokenizer, bundle.max_length
+    return Pretrained(*parts, bundle.long_texts)
 
 
 def parts_of(

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from bert_ft.data.batching import SortedBatches
-from bert_ft.data.dataset import TokenizedSplit
+from bert_ft.data.dataset import TokenizedRows
 from bert_ft.models.classifier import Classifier
 from bert_ft.tasks.task import Task
 
@@ -14,7 +14,7 @@ from bert_ft.tasks.task import Task
 def compute_outputs(
     classifier: Classifier,
     task: Task,
-    split: TokenizedSplit,
+    split: TokenizedRows,
     *,
     batch_size: int = 128,
     max_tokens: int = 2048,
@@ -27,7 +27,8 @@ def compute_outputs(
         task: the task of the model; for classes the outputs are probabilities.
         split: tokenized rows; they are processed in order of length.
         batch_size: maximum number of sequences in a batch.
-        max_tokens: maximum number of tokens in a batch (a longer row is a batch of its own).
+        max_tokens: maximum number of tokens in a batch; a longer row is a batch of its own, of which as many windows are
+            computed at once.
         device: device to compute on.
     """
     return compute_outputs_and_logits(
@@ -38,7 +39,7 @@ def compute_outputs(
 def compute_outputs_and_logits(
     classifier: Classifier,
     task: Task,
-    split: TokenizedSplit,
+    split: TokenizedRows,
     *,
     batch_size: int = 128,
     max_tokens: int = 2048,
@@ -51,7 +52,7 @@ def compute_outputs_and_logits(
     outputs = np.empty((len(split), *outputs.shape[1:]), dtype=outputs.dtype)
     with torch.inference_mode():
         for rows in SortedBatches(split.lengths, batch_size, max_tokens):
-            logits = classifier(split[rows].to(device))
+            logits = classifier(split[rows].to(device), max_tokens)
             outputs[rows] = task.outputs(logits).cpu().numpy()
             all_logits[rows] = logits.float().cpu().numpy()
     return outputs, all_logits
