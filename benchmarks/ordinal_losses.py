@@ -32,7 +32,7 @@ EDGES = {5: (-2.0, -0.7, 0.7, 2.0), 9: (-2.6, -2.0, -1.4, -0.5, 0.5, 1.4, 2.0, 2
 TRAIN_ROWS, VALIDATION_ROWS, TEST_ROWS = 300, 150, 1000
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 EPOCHS, BATCH_SIZE, LR, HEAD_LR = 5, 16, 2e-4, 1e-3
-TUNED = ("CORN", "CORN, biases set", "CORAL", "cumulative link")
+TUNED = ("CORN", "CORN, one score", "CORAL", "cumulative link")
 MAX_LENGTH = 64
 POOL = 2500  # rows that have vectors
 
@@ -61,6 +61,17 @@ class CornWithBiases(Corn):
         above = ((train[:, None] > steps).sum(0) / reached).clamp(0.01, 0.99)
         with torch.no_grad():
             self.bias.copy_(above.logit())
+
+
+class CornOfOneScore(CornWithBiases):
+    """All outputs have the same weights and differ by their biases."""
+
+    def __init__(self, width: int, train: Tensor, num_grades: int) -> None:
+        super().__init__(width, train, num_grades)
+        self.weight = nn.Parameter(self.weight[:1].detach())
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features @ self.weight.T + self.bias
 
 
 class Coral(nn.Module):
@@ -137,6 +148,7 @@ class Squared(nn.Linear):
 LOSSES: dict[str, Callable[..., nn.Module]] = {
     "CORN": Corn,
     "CORN, biases set": CornWithBiases,
+    "CORN, one score": CornOfOneScore,
     "CORAL": Coral,
     "cumulative link": CumulativeLink,
     "cross entropy": Classes,

@@ -78,7 +78,8 @@ def pretraining_texts(
 ) -> PretrainingTexts:
     """Return the texts of ``source`` without copies of evaluation texts, some of them held out.
 
-    Copies are texts that differ only in case, white space or Unicode form; copies are held out together.
+    Copies are texts that differ only in case, white space or Unicode form; copies are held out
+    together, and so are the pieces of a text where there are enough texts.
 
     Args:
         source: training texts, or unlabeled ones.
@@ -123,7 +124,7 @@ def pretraining_texts(
             f"{source.origin}: pre-training needs {needs}; there {'is' if num_different == 1 else 'are'} "
             f"{num_different}{left_out}"
         )
-    held_out = _held_out(keys, held_out_ratio, seed, num_kept=2 if compares else 1)
+    held_out = _held_out(keys, source.rows, held_out_ratio, seed, num_kept=2 if compares else 1)
     return PretrainingTexts(
         train=source.select(np.flatnonzero(~held_out), "train"),
         held_out=source.select(np.flatnonzero(held_out), "held_out"),
@@ -145,12 +146,27 @@ def _forbidden(texts: Dataset, evaluation: Sequence[TokenizedSplit]) -> np.ndarr
     return np.concatenate(keys)
 
 
-def _held_out(keys: np.ndarray, ratio: float, seed: int, num_kept: int) -> np.ndarray:
-    """Return ``(num_rows,)`` bool; rows of one key stay together, and ``num_kept`` keys or more aren't held out."""
-    unique, group_of = np.unique(keys, return_inverse=True)
+def _held_out(keys: np.ndarray, rows: np.ndarray, ratio: float, seed: int, num_kept: int) -> np.ndarray:
+    """Return ``(num_rows,)`` bool: whole texts where some are in pieces (several with one number in ``rows``).
+
+    Pieces that are trained on as part of another text as well are not held out. Of few long texts both parts have pieces.
+    """
+    if len(np.unique(rows)) == len(rows):
+        return _held_out_groups(keys, ratio, seed, num_kept)
+    if len(np.unique(rows)) >= LEAST_HELD_OUT + num_kept:
+        held_out = _held_out_groups(rows, ratio, seed, num_kept)
+        held_out &= ~np.isin(keys, keys[~held_out])
+        if len(np.unique(keys[held_out])) >= LEAST_HELD_OUT:
+            return held_out
+    return _held_out_groups(keys, ratio, seed, num_kept)
+
+
+def _held_out_groups(groups: np.ndarray, ratio: float, seed: int, num_kept: int) -> np.ndarray:
+    """Return ``(num_rows,)`` bool; a group's rows stay together, and ``num_kept`` groups or more aren't held out."""
+    unique, group_of = np.unique(groups, return_inverse=True)
     order = np.random.default_rng(seed).permutation(len(unique))
     sizes = np.bincount(group_of)[order]
     # as many groups as reach the wanted number
-    num_groups = int(np.searchsorted(np.cumsum(sizes), round(ratio * len(keys)))) + 1
+    num_groups = int(np.searchsorted(np.cumsum(sizes), round(ratio * len(groups)))) + 1
     num_groups = min(max(num_groups, LEAST_HELD_OUT), len(unique) - num_kept)
     return np.isin(group_of, order[:num_groups])

@@ -11,11 +11,12 @@ from bert_ft.standard_error import standard_error
 
 FEW_ROWS = 5  # up to here one row changes a recall by 20 points or more
 RARE = 0.5  # times the rows that a class would have if all had as many
+ASSOCIATED = 0.01  # p-value
 GAP = 0.3  # between precision and recall
 
 
 def no_better_than_guessing(run: RunLog) -> Advice | None:
-    """Find an accuracy within a standard error of what predicting the most frequent class would give."""
+    """Find predictions that say nothing about the classes: no accuracy above that of the most frequent one, no association."""
     counts, value = class_counts(run), ((run.metrics or {}).get("val") or {}).get("accuracy")
     if counts is None or value is None or not (total := int(counts.support.sum())):
         return None
@@ -23,6 +24,8 @@ def no_better_than_guessing(run: RunLog) -> Advice | None:
     guessing = counts.support[most] / total
     if np.count_nonzero(counts.support) < 2 or value > guessing + standard_error(guessing, total):
         return None
+    if run.validation is not None and _are_associated(run.validation.content.get("confusion", np.zeros((0, 0)))):
+        return None  # grades that are near, or rare classes that are found at the cost of the frequent one
     lr = run.setting("optimizer.lr")
     return Advice(
         f"Validation accuracy {value:.3f} is no better than always predicting {listed([counts.names[most]])} "
@@ -30,6 +33,14 @@ def no_better_than_guessing(run: RunLog) -> Advice | None:
         f"try another optimizer.lr{f' (now {lr:g})' if isinstance(lr, float) else ''}.",
         ("optimizer.lr",),
     )
+
+
+def _are_associated(confusion: np.ndarray) -> bool:
+    """Return whether predictions ``(classes, classes)`` depend on the class by more than chance (chi-squared test, 1%)."""
+    from scipy.stats import chi2_contingency
+
+    found = confusion[confusion.any(axis=1)][:, confusion.any(axis=0)]
+    return found.shape[1] > 1 and bool(chi2_contingency(found).pvalue < ASSOCIATED)
 
 
 def never_predicted(run: RunLog) -> Advice | None:

@@ -98,7 +98,7 @@ def label_warnings(
     yield from alike(train)
     yield from _rare(train, total)
     if "validation" in counts:
-        yield from few_rows(counts, "validation" in set_aside)
+        yield from few_rows(counts, set_aside)
 
 
 def _numbers(names: Sequence[str]) -> list[float] | None:
@@ -146,16 +146,17 @@ def _rare(train: Counts, total: float) -> Iterator[str]:
         )
 
 
-def few_rows(counts: Mapping[str, Counts], is_set_aside: bool) -> Iterator[str]:
-    """Yield a warning for labels that have few validation rows."""
+def few_rows(counts: Mapping[str, Counts], set_aside: Collection[str]) -> Iterator[str]:
+    """Yield a warning for labels that have few validation rows; see ``Task.report_warnings`` for ``set_aside``."""
     few = [name for name, count in counts["validation"].items() if 0 < count < LEAST_VALIDATION_ROWS]
     if not few:
         return
     listed = ", ".join(f"{name!r} {counts['validation'][name]}" for name in few[:_SHOWN])
     said = f"classes with fewer than {LEAST_VALIDATION_ROWS} validation rows: {listed}{_more(few)}; their score is uncertain"
-    fewest = min(sum(each[name] for each in counts.values()) for name in few)
+    divided = {"train", *set_aside}  # the splits that were cut from the training rows
+    fewest = min(sum(counts[split][name] for split in divided) for name in few)
     ratio = math.ceil(20 * LEAST_VALIDATION_ROWS / fewest) / 20
-    if is_set_aside and ratio <= 0.4:
+    if "validation" in set_aside and ratio <= 0.4:
         yield f"{said}: data.validation_ratio={ratio:g}"
     else:
         yield f"{said}; more rows of these classes would help"

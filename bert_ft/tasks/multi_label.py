@@ -10,6 +10,7 @@ from bert_ft.data.targets import LabelReader
 from bert_ft.errors import ConfigError, DataError
 from bert_ft.limits import Rule
 from bert_ft.tasks.class_column import sorted_names
+from bert_ft.tasks.class_counts import without_rows
 from bert_ft.tasks.class_weights import balanced_label_weights, given_weights
 from bert_ft.tasks.flags import are_flags, columns_of
 from bert_ft.tasks.label_looks import alike, few_rows
@@ -184,9 +185,7 @@ class MultiLabel(Task):
 
     def summary_warnings(self, summary: Mapping[str, int | float]) -> Iterator[str]:
         """Yield a warning that names the labels without rows."""
-        missing = [name for name in self.names if summary[name] == 0]
-        if missing:
-            yield f"no row of {', '.join(missing)}"
+        return without_rows(summary, self.names)
 
     def report_warnings(
         self, summaries: Mapping[str, Mapping[str, int | float]], set_aside: Collection[str]
@@ -205,7 +204,7 @@ class MultiLabel(Task):
             )
         yield from alike(counts["train"])
         if "validation" in counts:
-            yield from few_rows(counts, "validation" in set_aside)
+            yield from few_rows(counts, set_aside)
 
     def _of_all_rows(self, summary: Mapping[str, int | float]) -> list[str]:
         total = sum(summary[name] for name in self.names)

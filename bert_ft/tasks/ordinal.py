@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from bert_ft.errors import ConfigError, DataError
 from bert_ft.limits import Rule
+from bert_ft.tasks.class_counts import class_counts, without_rows
 from bert_ft.tasks.confidence import confidence_scores, confusion_counts
 from bert_ft.tasks.label_looks import listed
 from bert_ft.tasks.task import Task
@@ -133,15 +134,11 @@ class Ordinal(Task):
 
     def summary(self, targets: np.ndarray) -> dict[str, int | float]:
         """Return the number of rows of each grade, in their order."""
-        import numpy as np
-
-        counts = np.bincount(targets, minlength=len(self.class_names)).tolist()
-        return dict(zip(self.class_names, counts, strict=True))
+        return class_counts(targets, self.class_names)
 
     def summary_warnings(self, summary: Mapping[str, int | float]) -> Iterator[str]:
         """Yield a warning that names the grades without rows."""
-        if missing := [name for name, count in summary.items() if count == 0]:
-            yield f"no row of {', '.join(missing)}"
+        return without_rows(summary, self.class_names)
 
     def settings(self) -> dict[str, Any]:
         """Return the order."""

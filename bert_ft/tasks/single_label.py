@@ -11,6 +11,7 @@ from bert_ft.data.targets import LabelReader
 from bert_ft.errors import ConfigError, DataError
 from bert_ft.limits import Rule
 from bert_ft.tasks.class_column import ClassTexts, LabelColumn, as_strings, check_one_each, sorted_names
+from bert_ft.tasks.class_counts import class_counts, without_rows
 from bert_ft.tasks.class_weights import given_weights
 from bert_ft.tasks.confidence import confidence_scores, confusion_counts
 from bert_ft.tasks.flags import are_flags, vote_columns
@@ -145,16 +146,11 @@ class SingleLabel(Task):
 
     def summary(self, targets: np.ndarray) -> dict[str, int | float]:
         """Return the number of rows of each class."""
-        import numpy as np
-
-        counts = np.bincount(targets, minlength=len(self.names)).tolist()
-        return dict(zip(self.names, counts, strict=True))
+        return class_counts(targets, self.names)
 
     def summary_warnings(self, summary: Mapping[str, int | float]) -> Iterator[str]:
         """Yield a warning that names the classes without rows."""
-        missing = [name for name, count in summary.items() if count == 0]
-        if missing:
-            yield f"no row of {', '.join(missing)}"
+        return without_rows(summary, self.names)
 
     def report_warnings(
         self, summaries: Mapping[str, Mapping[str, int | float]], set_aside: Collection[str]

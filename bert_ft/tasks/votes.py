@@ -104,10 +104,6 @@ class Votes(SingleLabel):
             **{f"(mean share of {name})": share for name, share in shares},
         }
 
-    def summary_warnings(self, summary: Mapping[str, int | float]) -> Iterator[str]:
-        """Yield a warning that names the classes that are no row's majority."""
-        return super().summary_warnings({name: summary[name] for name in self.names})
-
     def report_warnings(
         self, summaries: Mapping[str, Mapping[str, int | float]], set_aside: Collection[str]
     ) -> Iterator[str]:

@@ -155,6 +155,24 @@ def test_a_long_copy_of_an_evaluation_text_is_left_out_before_it_is_cut_into_pie
     assert found.lost_ratio == 0
 
 
+def test_pieces_of_a_text_are_held_out_together_and_none_is_trained_on(chosen):
+    long = [" ".join(words(100)[first : first + 20]) for first in range(0, 100, 20)]
+    found = chosen([*long, f"{long[0]} {long[1]}".upper()], ratio=0.5, pieces=True)
+    train, held_out = (
+        {normalized(text) for text in split.texts["text"]} for split in (found.train, found.held_out)
+    )
+    assert train
+    assert held_out
+    assert not train & held_out
+    assert not set(found.train.rows.tolist()) & set(found.held_out.rows.tolist()) - {1, 2, 6}
+
+
+def test_of_one_long_text_some_pieces_are_held_out(chosen):
+    found = chosen([" ".join(words(60))], pieces=True)
+    assert len(found.train)
+    assert len(found.held_out)
+
+
 @pytest.mark.parametrize("text", ["漢字" * 60, "ababab" * 40, "a" * 99])
 def test_a_text_without_spaces_loses_nothing_in_pieces(chosen, text):
     assert chosen([*words(4), text], pieces=True).lost_ratio == 0

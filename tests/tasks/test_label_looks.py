@@ -49,7 +49,8 @@ def test_balanced_classes_give_none():
 
 def test_few_validation_rows():
     counts = {"train": {"x": 90, "y": 40}, "validation": {"x": 10, "y": 5}}
-    (cut,) = label_warnings(counts, ("validation",))
+    test = {"test": {"x": 900, "y": 900}}  # a file of its own, from which none can be set aside
+    (cut,) = label_warnings(counts | test, ("validation",))
     assert cut.endswith(
         "fewer than 10 validation rows: 'y' 5; their score is uncertain: data.validation_ratio=0.25"
     )
