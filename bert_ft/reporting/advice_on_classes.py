@@ -24,7 +24,9 @@ def no_better_than_guessing(run: RunLog) -> Advice | None:
     guessing = counts.support[most] / total
     if np.count_nonzero(counts.support) < 2 or value > guessing + standard_error(guessing, total):
         return None
-    if run.validation is not None and _are_associated(run.validation.content.get("confusion", np.zeros((0, 0)))):
+    if run.validation is not None and _are_associated(
+        run.validation.content.get("confusion", np.zeros((0, 0)))
+    ):
         return None  # grades that are near, or rare classes that are found at the cost of the frequent one
     lr = run.setting("optimizer.lr")
     return Advice(
