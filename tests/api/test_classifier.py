@@ -1,6 +1,7 @@
 """``bert_ft.Classifier``: scikit-learn's contract, and what a caller sees of a training."""
 
 import copy
+import json
 import os
 import pickle
 import subprocess
@@ -123,13 +124,16 @@ def test_labels_are_those_that_were_given(classifier, rows, values, tmp_path):
 
 @pytest.mark.slow
 def test_a_frame_is_a_source_like_a_file(classifier, rows, workplace):
-    """The same data report, rows and weights."""
-    words = [f"{key}={'null' if value is None else value}" for key, value in SETTINGS.items()]
+    """The same data report, rows, windows, weights and thresholds."""
+    settings = {**SETTINGS, "data.max_length": 8, "data.long_texts": "windows", "task.thresholds": "f1"}
+    words = [f"{key}={'null' if value is None else value}" for key, value in settings.items()]
     same = ["data.test_ratio=0", "logger=none", "monitor=none", "report=false", "test=false"]
     files = ["data=files", "data.train_file=reviews.csv", "encoder=any", "encoder.name_or_path=tiny_encoder"]
     run = bert_ft.fine_tune([*files, *words, *same], folder="a")
-    classifier.set_params(encoder="tiny_encoder", folder="b").fit(*rows)
+    classifier.set_params(encoder="tiny_encoder", folder="b", **settings).fit(*rows)
     assert classifier.metrics_["val"] == run.metrics["val"]
+    assert classifier.metrics_["calibration"] == run.metrics["calibration"]
+    assert run.metrics == json.loads((workplace / "a/metrics.json").read_text())
     assert (workplace / "a/data_report.json").read_text().replace("reviews.csv", "the training rows") == (
         workplace / "b/data_report.json"
     ).read_text()

@@ -12,6 +12,8 @@ from omegaconf import OmegaConf
 
 import bert_ft
 from bert_ft.config.paths import conf_dir
+from bert_ft.data.long_texts import LongTexts
+from bert_ft.models.bundle import save_bundle
 from bert_ft.training.pretrained import MAX_LENGTH
 from tests.conftest import make_rows
 from tests.inference.saved import make_bundle
@@ -119,6 +121,25 @@ def test_a_saved_model_is_trained_further(tiny_encoder, frame, tmp_path):
         assert (value == bundle.classifier.state_dict()[name]).all()
 
 
+def test_windows_of_long_texts_are_those_of_the_saved_model(tiny_encoder, frame, tmp_path):
+    long = frame.assign(text=[f"{text} " * (1 + row % 4) for row, text in enumerate(frame["text"])])
+    bundle = make_bundle(tiny_encoder, tmp_path / "first", ("negative", "positive"))
+    settings = {**vars(bundle), "max_length": 16, "long_texts": LongTexts("windows", stride=2)}
+    module = bert_ft.ClassificationModule.from_pretrained(save_bundle(tmp_path / "saved", **settings))
+    trainer = lightning.Trainer(max_steps=0, logger=False, default_root_dir=tmp_path, **QUIET)
+    given = {"frame": long, "tokenizer": module.tokenizer, "cache_dir": tmp_path / "cache"}
+    with pytest.raises(ValueError, match=r"long_texts=module\.long_texts"):
+        trainer.predict(module, bert_ft.TextDataModule.from_frame(**given))
+    data = bert_ft.TextDataModule.from_frame(**given, long_texts=module.long_texts)
+    expected = bert_ft.load(tmp_path / "saved").predict_proba(long)
+    found = torch.cat([batch["outputs"] for batch in trainer.predict(module, data)])
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    trainer.fit(module, data)
+    trainer.save_checkpoint(tmp_path / "own.ckpt")
+    loaded = bert_ft.ClassificationModule.load_from_checkpoint(tmp_path / "own.ckpt")
+    assert loaded.long_texts == module.long_texts
+
+
 def test_mistakes_are_named(tiny_encoder, module, make_data, frame, tmp_path):
     load = bert_ft.ClassificationModule.from_pretrained
     with pytest.raises(ValueError, match=r"give labels=\[...\]"):
@@ -127,6 +148,8 @@ def test_mistakes_are_named(tiny_encoder, module, make_data, frame, tmp_path):
         load(tiny_encoder, labels=["a", "a"])
     with pytest.raises(ValueError, match=r"max_length=99: .*64"):
         load(tiny_encoder, labels=["a", "b"], max_length=99)
+    with pytest.raises(ValueError, match="a saved model has its own"):
+        load(tiny_encoder, max_length=16)
     other = make_data(frame.assign(label=np.where(frame["label"] == "negative", "x", "y")))
     trainer = lightning.Trainer(max_steps=1, logger=False, default_root_dir=tmp_path, **QUIET)
     with pytest.raises(ValueError, match="labels 'x', 'y' of the data are none of the module's"):
