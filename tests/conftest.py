@@ -58,6 +58,9 @@ def own_log_handlers():
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
+    for handler in root.handlers:
+        if handler not in handlers and isinstance(handler, logging.FileHandler):
+            handler.close()
     root.handlers[:], root.level = handlers, level
 
 

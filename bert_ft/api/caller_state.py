@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import signal
 import sys
 import threading
@@ -14,8 +15,8 @@ from functools import partial
 from typing import Any
 
 import datasets
+import numpy as np
 import torch
-from lightning.pytorch.utilities.seed import isolate_rng
 
 # whose levels training changes
 _LOGGERS = (
@@ -41,7 +42,10 @@ def unchanged_process() -> Iterator[None]:
     arguments of the command line, the hooks for errors and, in the main thread, the signal handlers.
     """
     with ExitStack() as restored:
-        restored.enter_context(isolate_rng(include_cuda=torch.cuda.is_available()))
+        # Lightning's isolate_rng restores nothing after an error
+        restored.enter_context(torch.random.fork_rng(range(torch.cuda.device_count())))
+        restored.callback(random.setstate, random.getstate())
+        restored.callback(np.random.set_state, np.random.get_state())
         restored.enter_context(warnings.catch_warnings())
         for restore in _restorers():
             restored.callback(restore)

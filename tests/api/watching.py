@@ -48,4 +48,4 @@ def unchanged():
     yield
     after = state()
     changed = {name: (before[name], after[name]) for name in before if before[name] != after[name]}
-    assert not changed
+    assert not changed, list(changed)
