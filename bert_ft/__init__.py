@@ -4,9 +4,10 @@ What ``__all__`` names is promised to stay; everything else may change. Each nam
 ``import bert_ft`` takes a moment.
 """
 
-import gc
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from bert_ft.garbage import without_collections
 
 if TYPE_CHECKING:
     from bert_ft import callbacks
@@ -48,14 +49,8 @@ def __getattr__(name: str) -> Any:
         return import_module("bert_ft.callbacks")
     if name not in _MODULES:
         raise AttributeError(f"module 'bert_ft' has no attribute {name!r}; it has {', '.join(__all__)}")
-    # imports create a million permanent objects, which the garbage collector would scan again and again
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
+    with without_collections():
         found = globals()[name] = getattr(import_module(_MODULES[name]), name)
-    finally:
-        if was_enabled:
-            gc.enable()
     return found
 
 

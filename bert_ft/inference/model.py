@@ -13,6 +13,7 @@ import torch
 from bert_ft.data.frames import column_names, values_of
 from bert_ft.data.packing import TextBatch
 from bert_ft.errors import ConfigError, DataError
+from bert_ft.garbage import without_collections
 from bert_ft.inference.device import choose_device
 from bert_ft.inference.scores import score
 from bert_ft.inference.text_runner import MAX_TOKENS, TextRunner
@@ -39,7 +40,8 @@ def load(folder: Path | str, *, device: str = "auto", trust: Sequence[str] = ())
         >>> model.predict(["a lovely film", "a dull plot"]).tolist()
         ['positive', 'negative']
     """
-    return Model(load_bundle(folder, trust), device=device, trust=trust)
+    with without_collections():  # the encoder's modules are imported
+        return Model(load_bundle(folder, trust), device=device, trust=trust)
 
 
 class Model:
