@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 LATEST := .venv-latest
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help setup train test test-fast test-latest lint docs bench clean
+.PHONY: help setup train test test-fast test-latest lint reference docs bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -43,6 +43,9 @@ lint: $(INSTALLED) ## ruff (rules and format) and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+reference: $(INSTALLED) ## write docs/reference.md, the page of all keys, from the comments in conf/
+	$(BIN)/python -m bert_ft.config.reference > docs/reference.md
 
 docs: $(INSTALLED) ## build the pages of docs/ as a site in site/; a warning is an error
 	$(BIN)/zensical build --strict

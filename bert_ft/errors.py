@@ -6,6 +6,9 @@ The command line prints their message without a traceback and exits with code 2.
 
 import errno
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 # errors of a file system that is full, read-only or gone
 UNWRITABLE = {
@@ -87,3 +90,22 @@ def in_one_line(error: BaseException) -> str:
     said = getattr(error, "orig", None) or error
     lines = [line.strip() for line in str(said).splitlines() if line.strip()]
     return " ".join(lines) or type(error).__name__
+
+
+@contextmanager
+def noting_unwritten() -> Iterator[None]:
+    """Record write errors of threads instead of printing a traceback; TensorBoard's thread raises its error again later."""
+    unwritten.clear()
+    before = threading.excepthook
+
+    def note(failed: threading.ExceptHookArgs) -> None:
+        if isinstance(failed.exc_value, OSError) and is_unwritable(failed.exc_value):
+            unwritten.append(failed.exc_value)
+        else:
+            before(failed)
+
+    threading.excepthook = note
+    try:
+        yield
+    finally:
+        threading.excepthook = before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 import threading
@@ -200,3 +201,20 @@ def _is_free(handler: Any) -> bool:
     """Return whether a handler may be replaced: Python's own, or one of this package."""
     is_default = handler in (signal.SIG_DFL, signal.default_int_handler, _end_quietly)
     return is_default or isinstance(getattr(handler, "__self__", None), Signals)
+
+
+def end_if_unread(error: BrokenPipeError) -> None:
+    """End quietly if standard output has lost its reader, as in ``bert_ft train --help | head``; otherwise raise the error."""
+    if not _has_lost_reader():
+        raise error
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
+    sys.exit(128 + signal.SIGPIPE)
+
+
+def _has_lost_reader() -> bool:
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+    except (AttributeError, OSError, ValueError):  # Windows, or a stream without a file
+        return False
+    return any(event & select.POLLERR for _, event in poll.poll(0))

@@ -17,8 +17,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import bert_ft
+from bert_ft.verbs import VERBS
 
-_COMMANDS = {"train", "pretrain", "predict", "export", "report"}
+_COMMANDS = {*VERBS, "__main__"}
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     [

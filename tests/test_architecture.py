@@ -25,6 +25,7 @@ FOUNDATION = {
     "signals",
     "split_columns",
     "standard_error",
+    "verbs",
     "warn",
 }
 # layer → the layers that it may import besides
@@ -229,6 +230,7 @@ def test_entry_points_import_nothing_heavy_at_the_top(path):
         "bert_ft.config.entry",
         "bert_ft.garbage",
         "bert_ft.limits",
+        "bert_ft.verbs",
         "omegaconf",
         "hydra",
         "typing",

@@ -1,5 +1,6 @@
 """The wheel, installed without the checkout, includes its configuration and templates."""
 
+import os
 import subprocess
 import sys
 import sysconfig
@@ -27,14 +28,23 @@ def test_the_installed_wheel_finds_its_configuration(tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     python = environment / "bin/python"
+    without_checkout = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
     def run(*arguments):
         return subprocess.run(
-            [python, *arguments], cwd=elsewhere, capture_output=True, text=True, timeout=60, check=True
+            [python, *arguments],
+            cwd=elsewhere,
+            env=without_checkout,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
         ).stdout
 
     assert run("-c", "import bert_ft; print(bert_ft.__file__)").startswith(str(site))
     assert "name_or_path: embedded/all-MiniLM-L6-v2" in run("-m", "bert_ft.train", "--cfg", "job")
+    script = run(site / "bin/bert_ft", "report", "--cfg", "job")
+    assert script == run("-m", "bert_ft.report", "--cfg", "job")
     for name in ("py.typed", "reporting/report.html.j2"):
         assert (site / "bert_ft" / name).is_file()
     shipped = {str(path.relative_to(site / "bert_ft/conf")) for path in site.glob("bert_ft/conf/**/*.yaml")}

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from bert_ft.compat.hydra import quoted
-from bert_ft.config.paths import choices, conf_dir
+from bert_ft.config.paths import conf_dir
 from bert_ft.config.text_values import text_override
 
 
 def encoder_words(encoder: str) -> list[str]:
     """Return the overrides that select an encoder: a choice of the group ``encoder``, a hub name or a folder."""
-    if encoder in choices("encoder").split(", "):
+    if encoder in {path.stem for path in (conf_dir() / "encoder").glob("[!_]*.yaml")}:
         return [f"encoder={encoder}"]
     return ["encoder=any", text_override("encoder.name_or_path", str(encoder))]
 

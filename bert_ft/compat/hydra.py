@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import copy
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository, IConfigRepository
@@ -28,7 +29,14 @@ from omegaconf import DictConfig, OmegaConf
 def command_line() -> argparse.Namespace:
     """Read the command line as ``hydra.main`` will."""
     # no public API: ``hydra.main`` reads it and acts at once, before a command can be checked.
-    return get_args_parser().parse_intermixed_args()
+    parser = get_args_parser()
+    parser.error = _refuse  # type: ignore[method-assign]  # otherwise it prints the usage of Hydra's flags
+    return parser.parse_intermixed_args()
+
+
+def _refuse(message: str) -> NoReturn:
+    print(f"{message}; --help lists the flags", file=sys.stderr)
+    sys.exit(2)
 
 
 def quoted(text: str) -> str:

@@ -6,12 +6,12 @@ import difflib
 import math
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, RangeSweep
-from hydra.errors import CompactHydraException, OverrideParseException
+from hydra.errors import CompactHydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
 from bert_ft.compat.hydra import quoted
@@ -47,6 +47,8 @@ def judged(
         found = [*unread(config_name, first), *_composition_problems(config, config_name, others, keys)]
         raise ConfigError(listed(found))
     found = [*unread(config_name, overrides), *problems(config, keys)]
+    for job in (first, *rest):
+        found += _partial_choices(job)
     for job in rest:
         other = _compose(config_name, job)
         found += problems(other, keys) if isinstance(other, DictConfig) else [_one_line(other)]
@@ -60,6 +62,30 @@ def listed(found: Sequence[str]) -> str:
     if len(found) == 1:
         return found[0]
     return "\n".join([f"{len(found)} problems in the configuration:", *(f"  {line}" for line in found)])
+
+
+def missing(error: MissingConfigException) -> str:
+    """Return what Hydra says of a choice that a group doesn't have, with the choices that are a user's."""
+    group, _, choice = (error.missing_cfg_file or "").rpartition("/")
+    if not group or not error.options:
+        return " ".join(line.strip() for line in str(error).splitlines() if line.strip())
+    return _no_such_choice(group, choice, error.options)
+
+
+def _no_such_choice(group: str, choice: str, names: Iterable[str]) -> str:
+    options = [name for name in names if not name.startswith("_")]
+    close = difflib.get_close_matches(choice, options, n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    return f"{group}={choice}: {group} has no such choice; {hint}it has {', '.join(options)}"
+
+
+def _partial_choices(overrides: Iterable[str]) -> Iterator[str]:
+    """Yield a problem for each override that chooses a file which is only a part of others."""
+    for override in overrides:
+        name, _, choice = override.partition("=")
+        folder = conf_dir() / name.partition("@")[0]
+        if choice.startswith("_") and (folder / f"{choice}.yaml").is_file():
+            yield _no_such_choice(name, choice, sorted(path.stem for path in folder.glob("*.yaml")))
 
 
 def first_job(config_name: str, overrides: Sequence[str]) -> list[str]:
@@ -202,6 +228,8 @@ def _refused(override: str, error: Exception, config: DictConfig) -> str:
     launcher = override.partition("=")[2].split("_")[0]
     if key == "hydra/launcher" and launcher in LAUNCHERS:
         return f"{override}: isn't installed; pip install 'bert_ft[{launcher}]'"
+    if isinstance(error, MissingConfigException):
+        return missing(error)
     if "not in struct" not in str(error) and "Could not override" not in str(error):
         return f"{override}: {_one_line(error)}"
     if key.startswith("hydra.sweeper.") and config.hydra.runtime.choices.get("hydra/sweeper") != SEARCH:
@@ -217,7 +245,9 @@ def _refused(override: str, error: Exception, config: DictConfig) -> str:
 
 def _unreadable(error: OverrideParseException, rules: Mapping[str, Rule] = RULES) -> str:
     """Return a message for a word that Hydra's grammar can't parse; for a text key, with an example that works."""
-    key, _, value = error.override.partition("=")
+    key, equals, value = error.override.partition("=")
+    if not equals:
+        return f"{error.override}: isn't key=value; --help explains the keys"
     found = f"{error.override}: Hydra's grammar can't parse it"
     choices = re.fullmatch(r"choice\((.*\bnull\b.*)\)", value)
     if choices:
@@ -230,4 +260,6 @@ def _unreadable(error: OverrideParseException, rules: Mapping[str, Rule] = RULES
 
 
 def _one_line(error: Exception) -> str:
+    if isinstance(error, MissingConfigException):
+        return missing(error)
     return " ".join(line.strip() for line in str(error).splitlines() if line.strip())

@@ -9,22 +9,21 @@ import logging
 import os
 import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import CompactHydraException
+from hydra.errors import CompactHydraException, MissingConfigException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 import bert_ft
 from bert_ft.atomic_file import write
 from bert_ft.compat.hydra import command_line, quoted, whole_records
-from bert_ft.config.paths import choices, conf_dir
+from bert_ft.config.paths import conf_dir
 from bert_ft.config.ranks import command_of_the_job
 from bert_ft.config.resumed_command import check_extends, with_own_overrides
 from bert_ft.config.run_folder import RunFolder, claim, interrupted
@@ -36,11 +35,12 @@ from bert_ft.errors import (
     in_one_line,
     is_of_a_library,
     is_unwritable,
+    noting_unwritten,
     unwritten,
     what_is_unwritable,
 )
 from bert_ft.renamed_keys import move_renamed, old_names, with_new_names
-from bert_ft.signals import Signals, raise_on_interrupt, say
+from bert_ft.signals import Signals, end_if_unread, raise_on_interrupt, say
 from bert_ft.trust import IN_HYDRA
 
 Task = Callable[[DictConfig], Any]
@@ -117,7 +117,6 @@ def _run(task: Task, config_name: str, keys: type | None) -> None:
     if "--version" in sys.argv[1:]:
         print(f"bert_ft {bert_ft.__version__}")
         return
-    OmegaConf.register_resolver("choices", choices, replace=True)  # of help texts
     words = [_as_choice(word) for word in sys.argv[1:]]
     sys.argv[1:] = with_new_names(words)
     for line in old_names(words, sys.argv[1:]):
@@ -129,7 +128,9 @@ def _run(task: Task, config_name: str, keys: type | None) -> None:
     if is_sweep:
         raise_on_interrupt()  # the sweeper reports what is unfinished then
     try:
-        with nullcontext() if is_sweep else signals.taken(), whole_records(write), _noting_unwritten():
+        if _is_answered(config_name, command_line()):
+            return
+        with nullcontext() if is_sweep else signals.taken(), whole_records(write), noting_unwritten():
             if is_sweep and ((arguments := command_line()).cfg or arguments.info):
                 sys.argv[1:] = _without_multirun(config_name, arguments)
             given = sys.argv[1:]
@@ -146,10 +147,13 @@ def _run(task: Task, config_name: str, keys: type | None) -> None:
                 config_path=str(conf_dir()), config_name=config_name, execution_whitelist=IN_HYDRA
             )
             wrapped(_stopping(task, folder))()
+            sys.stdout.flush()
             if unwritten:
                 raise unwritten[-1]  # the latest is the most specific
     except (UserError, CompactHydraException) as error:
         _stop(error)
+    except BrokenPipeError as error:
+        end_if_unread(error)
     except OSError as error:
         _stop_unwritten(error, folder)
     except KeyboardInterrupt:
@@ -168,6 +172,20 @@ def _run(task: Task, config_name: str, keys: type | None) -> None:
         if whole_errors or not is_of_a_library(error):
             raise
         _stop(f"{in_one_line(error)} (HYDRA_FULL_ERROR=1 shows where)")
+
+
+def _is_answered(config_name: str, arguments: argparse.Namespace) -> bool:
+    """Answer ``--help`` and ``-sc``, which Hydra would answer with its own texts; return whether it was one of them."""
+    if arguments.help:
+        from bert_ft.config.help_text import print_help
+
+        print_help(config_name, arguments.overrides)
+    elif arguments.shell_completion:
+        from bert_ft.config.completion import run
+
+        run(arguments.overrides)
+        sys.stdout.flush()
+    return bool(arguments.help or arguments.shell_completion)
 
 
 def _is_sweep() -> bool:
@@ -197,10 +215,10 @@ def _before(
 
     ``given`` are the typed words, without the overrides of a resumed run.
     """
-    only_shows = arguments.cfg or arguments.help or arguments.hydra_help or arguments.info
+    only_shows = arguments.cfg or arguments.hydra_help or arguments.info
     # with other configuration files than ours, the job checks its configuration itself
     elsewhere = arguments.config_path or arguments.config_name
-    if only_shows or elsewhere or arguments.shell_completion or arguments.experimental_rerun:
+    if only_shows or elsewhere or arguments.experimental_rerun:
         return None
     overrides = list(arguments.overrides)
     if arguments.config_dir is not None:
@@ -256,6 +274,10 @@ def _stopping(task: Task, folder: RunFolder | None) -> Task:
 
 
 def _stop(error: Exception | str) -> None:
+    if isinstance(error, MissingConfigException):
+        from bert_ft.config.composition import missing
+
+        error = missing(error)
     print(error, file=sys.stderr)
     sys.exit(2)
 
@@ -266,22 +288,3 @@ def _stop_unwritten(error: OSError, folder: RunFolder | None = None) -> None:
         raise error
     print(what_is_unwritable(error, None if folder is None else folder.path), file=sys.stderr)
     sys.exit(1)
-
-
-@contextmanager
-def _noting_unwritten() -> Iterator[None]:
-    """Record write errors of threads instead of printing a traceback; TensorBoard's thread raises its error again later."""
-    unwritten.clear()
-    before = threading.excepthook
-
-    def note(failed: threading.ExceptHookArgs) -> None:
-        if isinstance(failed.exc_value, OSError) and is_unwritable(failed.exc_value):
-            unwritten.append(failed.exc_value)
-        else:
-            before(failed)
-
-    threading.excepthook = note
-    try:
-        yield
-    finally:
-        threading.excepthook = before

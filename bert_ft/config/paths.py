@@ -10,9 +10,3 @@ def conf_dir() -> Path:
     package = Path(bert_ft.__file__).parent
     installed = package / "conf"
     return installed if installed.is_dir() else package.parent / "conf"
-
-
-def choices(group: str, without: str = "") -> str:
-    """Return the names of a group's files for a help text."""
-    names = sorted(path.stem for path in (conf_dir() / group).glob("[!_]*.yaml"))
-    return ", ".join(name for name in names if name != without)

@@ -23,6 +23,8 @@ KEY = "resume_from"
 # defaults that may have been others when the run was started, or that it derived; it is resumed with its own
 DEFAULTS = {
     "optimizer.lr": None,
+    "trainer.precision": "auto",
+    "pretrain.trainer.precision": "auto",
     "trainer.val_check_interval": "auto",
     "callbacks.early_stopping._target_": "bert_ft.callbacks.early_stopping.EarlyStopping",
     "callbacks.early_stopping.patience": "auto",
@@ -68,7 +70,7 @@ def with_own_overrides(words: Sequence[str], config_name: str) -> list[str]:
         command = f"python -m bert_ft.{job} {shlex.quote(f'{KEY}={value}')}"
         raise ConfigError(f"{KEY}={value}: this is a run of bert_ft.{job}; resume it with {command}")
     own = with_new_names(_read(run / layout.OVERRIDES_FILE) or ())
-    own += _own_defaults(_read(run / layout.CONFIG_FILE), tuple(override_key(word) for word in own))
+    own = _with_own_values(own, _read(run / layout.CONFIG_FILE))
     others = [word for word in words if override_key(word) not in (KEY, "hydra.run.dir")]
     _check_folder(words, run, value)
     _check_trust(own, others, value)
@@ -80,15 +82,18 @@ def with_own_overrides(words: Sequence[str], config_name: str) -> list[str]:
     return with_quoted_texts(found)
 
 
-def _own_defaults(recorded: dict[str, Any], overridden: tuple[str, ...]) -> Iterator[str]:
-    """Yield an override for each of the run's settings that isn't the default of now."""
+def _with_own_values(own: Sequence[str], recorded: dict[str, Any]) -> list[str]:
+    """Return the run's overrides, with one for each of its settings that isn't the default of now, or of this machine."""
+    words = list(own)
     for key, default in DEFAULTS.items():
         parent, _, name = key.rpartition(".")
         node = OmegaConf.select(OmegaConf.create(recorded), parent)
-        if not isinstance(node, DictConfig) or name not in node or node[name] == default:
+        if not isinstance(node, DictConfig) or name not in node or OmegaConf.is_interpolation(node, name):
             continue
-        if not any(key == word or key.startswith(f"{word}.") for word in overridden):
-            yield f"{key}={_shown(node[name])}"
+        typed = [word for word in words if override_key(word) == key]
+        if node[name] != default and all(text_of(word) in (None, default) for word in typed):
+            words = [*(word for word in words if word not in typed), f"{key}={_shown(node[name])}"]
+    return words
 
 
 def check_extends(config: DictConfig, given: Sequence[str]) -> None:

@@ -66,7 +66,7 @@ NULL_OR_COUNT, NULL_OR_TEXT, TEXTS = map(_rule, (Count | None, str | None, list[
 SHARE, LIMIT, POSITIVE, INNER_SHARE = map(_rule, (BelowOne, NotNegative, Positive, BetweenZeroAndOne))
 NULL_OR_POSITIVE, CLASS_WEIGHTS = map(_rule, (Positive | None, list[Positive] | None))
 
-PRECISIONS: tuple[int | str, ...] = (16, 32, 64, "16", "32", "64", "bf16", "16-mixed", "bf16-mixed")
+PRECISIONS: tuple[int | str, ...] = ("auto", 16, 32, 64, "16", "32", "64", "bf16", "16-mixed", "bf16-mixed")
 PRECISIONS += ("16-true", "bf16-true", "32-true", "64-true")
 
 RULES: dict[str, Rule] = {

@@ -13,11 +13,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-try:
-    import fcntl
-except ImportError:  # Windows, which itself keeps open files from being removed
-    fcntl = None  # type: ignore[assignment]
-
 _NEW_SECONDS = 60  # an unfinished file may be younger than its lock
 
 log = logging.getLogger(__name__)
@@ -30,9 +25,8 @@ def hold(path: Path) -> IO[bytes] | None:
     except OSError:
         return None
     try:
-        if fcntl is not None:
-            with suppress(OSError):  # some network drives have no locks
-                fcntl.flock(file, fcntl.LOCK_SH)
+        with suppress(OSError):  # some network drives have no locks
+            _lock(file, shared=True)
         if not os.path.samestat(os.fstat(file.fileno()), path.stat()):
             raise FileNotFoundError
     except OSError:  # removed before it was locked
@@ -79,11 +73,25 @@ def _used_and_size(path: Path) -> tuple[float, int]:
 def _remove_if_unused(path: Path) -> bool:
     try:
         with path.open("rb+") as file:  # over a network a lock of one's own needs the right to write
-            if fcntl is not None:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locked = _lock(file, shared=False)
+            if locked:
                 path.unlink()
-        if fcntl is None:
+        if not locked:
             path.unlink()
     except OSError:  # in use, removed by another process, or another user's
         return False
+    return True
+
+
+def _lock(file: IO[bytes], *, shared: bool) -> bool:
+    """Lock an open file until it is closed, and return ``True``; ``False`` on Windows, which keeps open files from being removed.
+
+    Raises:
+        OSError: the file has another process's lock, or is on a drive without locks.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return False
+    fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX | fcntl.LOCK_NB)
     return True

@@ -67,7 +67,10 @@ def _longer(split: SplitReport, max_length: int, limit: int) -> str:
     advised = min(32 * math.ceil(split.lengths.p95 / 32), limit)
     if advised <= max_length:
         advised = min(32 * math.ceil(split.lengths.max / 32), limit)
-    return f": data.max_length={advised}" if advised > max_length else ": data.long_texts=windows keeps them"
+    windows = "data.long_texts=windows keeps them"
+    if advised <= max_length:
+        return f": {windows}"
+    return f": data.max_length={advised}" + (f"; {windows} all" if split.lengths.p95 > limit else "")
 
 
 def _leak(leaks: Leaks) -> str:

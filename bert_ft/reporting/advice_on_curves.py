@@ -93,16 +93,16 @@ def texts_cut(run: RunLog) -> Advice | None:
         return None
     length, p95 = report.get("max_length", 0), train["lengths"]["p95"]
     longer = min(32 * math.ceil(p95 / 32), LONGEST_ADVISED)
+    fits = max(length, p95) <= longer
     remedy = (
-        f"raise data.max_length, e.g. to {longer}"
-        + (", which 95% of the texts fit into" if longer >= p95 else "")
-        if longer > length
-        else "data.truncation_side=left keeps their ends instead"
+        f"raise data.max_length, e.g. to {longer}, which 95% of the texts fit into"
+        if fits
+        else "data.long_texts=windows reads all of them"
     )
     return Advice(
         f"{train['truncated_ratio']:.1%} of the training texts are cut to data.max_length={length}, which loses "
         f"{train['lost_ratio']:.0%} of their tokens: {remedy}.",
-        ("data.max_length",) if longer > length else ("data.truncation_side",),
+        ("data.max_length" if fits else "data.long_texts",),
     )
 
 

@@ -25,7 +25,7 @@ def environment(trainer: Trainer, precision: Precision, seed: int) -> dict[str, 
     device = trainer.strategy.root_device
     found: dict[str, Any] = {
         "system": platform.platform(),
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "processes": trainer.world_size,
@@ -40,7 +40,7 @@ def environment(trainer: Trainer, precision: Precision, seed: int) -> dict[str, 
     }
 
 
-def _processor() -> str:
+def processor() -> str:
     """Return the processor's name, or the architecture if the system doesn't have the name."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:

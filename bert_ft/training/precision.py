@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 SHORT = {"16": "16-mixed", "bf16": "bf16-mixed", "32": "32-true", "64": "64-true"}
 ON_CPU = {"16-mixed": "bf16-mixed", "16-true": "bf16-true"}
+
+
+AUTO = "auto"
+# compute capability of CUDA → precision: bfloat16 from Ampere on, float16 on the tensor cores of Volta and Turing
+_HALF = (((8, 0), "bf16-mixed"), ((7, 0), "16-mixed"))
 
 
 @dataclass(frozen=True)
@@ -15,6 +21,17 @@ class Precision:
     requested: str
     effective: str
     notice: str | None = None
+
+
+def automatic_precision(capabilities: Sequence[tuple[int, int]]) -> int | str:
+    """Return the value of ``trainer.precision=auto``: 16-bit mixed if all GPUs have it, otherwise 32.
+
+    ``capabilities`` has a CUDA compute capability for each GPU; it is empty on a CPU.
+    """
+    for least, name in _HALF:
+        if capabilities and min(capabilities) >= least:
+            return name
+    return 32
 
 
 def effective_precision(requested: int | str, *, on_cpu: bool) -> Precision:

@@ -29,7 +29,7 @@ CACHED = ["encoder.freeze_layers=1", "encoder.cache_frozen=true"]
         (["model.head.hidden_sizes=[384,0]"], "hidden_sizes=[384, 0]: must be a list of integers ≥ 1"),
         (["model.head.hidden_sizes=384"], "model.head.hidden_sizes=384: must be a list of integers ≥ 1"),
         (["model.head.dropout=1"], "model.head.dropout=1: must be a number ≥ 0 and < 1"),
-        (["trainer.precision=8"], "trainer.precision=8: must be one of 16, 32"),
+        (["trainer.precision=8"], "trainer.precision=8: must be one of auto, 16, 32"),
         (["data=files"], "data.train_file: required; give a text"),
         (["data=files", "data.train_file=nowhere.csv"], "data.train_file=nowhere.csv: no such file"),
         (["encoder=any"], "encoder.name_or_path: required; give a text"),

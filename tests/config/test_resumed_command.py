@@ -118,6 +118,22 @@ def test_a_run_keeps_the_defaults_that_it_had(started):
     extended("resume_from=run", "callbacks.early_stopping=null")
 
 
+@pytest.mark.parametrize("typed", [(), ("trainer.precision=auto", "optimizer.lr=null")])
+def test_a_resumed_run_keeps_what_it_decided(started, typed):
+    """Also where this machine would decide otherwise."""
+    run = started(*typed)
+    record = run / ".hydra/config.yaml"
+    config = yaml.safe_load(record.read_text())
+    config["trainer"]["precision"], config["optimizer"]["lr"] = "bf16-mixed", 5e-5
+    record.write_text(yaml.safe_dump(config))
+    extended(f"resume_from={run}")
+    found = judged("train", resumed(f"resume_from={run}"))
+    assert (found.trainer.precision, found.optimizer.lr) == ("bf16-mixed", 5e-5)
+    different = r"trainer\.precision=32: the run has bf16-mixed, and its result depends on it"
+    with pytest.raises(ConfigError, match=different):
+        extended(f"resume_from={run}", "trainer.precision=32")
+
+
 @pytest.mark.parametrize(
     "words",
     [

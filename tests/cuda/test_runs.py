@@ -15,7 +15,7 @@ STILL = ["encoder.hidden_dropout=0.0", "encoder.attention_dropout=0.0", "model.h
 
 
 def train(*arguments):
-    return running.train(*arguments[:3], "trainer.accelerator=cuda", *arguments[3:])
+    return running.train(*arguments[:3], "trainer.accelerator=cuda", "trainer.precision=32", *arguments[3:])
 
 
 def weights_of(folder):
@@ -47,6 +47,12 @@ def test_it_learns_in_every_precision(tmp_path, tiny_encoder, reviews, precision
     assert (logits.argmax(1) == labels).float().mean().item() == pytest.approx(
         metrics["test"]["accuracy"], abs=0.03
     )
+
+
+def test_the_default_is_16_bits_where_the_gpu_has_them(tmp_path, tiny_encoder, reviews):
+    name = "bf16-mixed" if torch.cuda.get_device_capability() >= (8, 0) else "16-mixed"
+    _, metrics = train(tmp_path, tiny_encoder, reviews, "trainer.precision=auto", "trainer.max_epochs=1")
+    assert metrics["precision"] == {"requested": name, "effective": name}
 
 
 def test_float16_throughout(tmp_path, tiny_encoder, reviews):

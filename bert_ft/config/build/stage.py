@@ -27,7 +27,8 @@ from bert_ft.compat.lightning import set_max_epochs
 from bert_ft.config.build.data import TextInputs, text_inputs
 from bert_ft.config.build.folder import in_folder, record_setting, writing_to
 from bert_ft.config.build.optimizer import build_optimizer, with_default_lr
-from bert_ft.config.build.trainer import AUTO, precision_of, quieten, trainer_with
+from bert_ft.config.build.precision import decide_precision
+from bert_ft.config.build.trainer import quieten, trainer_with
 from bert_ft.config.instantiate import build, trusting
 from bert_ft.config.run_folder import check_folder
 from bert_ft.data.arrow_cache import cache_folder
@@ -38,6 +39,7 @@ from bert_ft.training.encoder_module import EncoderModule
 from bert_ft.training.environment import environment
 from bert_ft.training.json_file import write_json
 from bert_ft.training.plan import Plan, check_plan, num_validations, plan_of, validation_steps
+from bert_ft.training.precision import AUTO
 from bert_ft.training.resume import check_has_checkpoint, check_length, checkpoint_of
 from bert_ft.training.summary import print_groups
 
@@ -138,7 +140,7 @@ def build_stage(recipe: Recipe, folder: Path) -> Any:
     with keys_under(recipe.prefix):
         schedule, optimizer = build(settings.schedule), build_optimizer(settings.optimizer)
     schedule = recipe.adjusted(schedule)
-    precision = precision_of(settings.trainer)
+    precision, decision = decide_precision(settings.trainer, lambda: recipe.inputs)
     loggers = [
         in_folder(f"logger.{name}", node, folder, config)
         for name, node in config.logger.items()
@@ -151,6 +153,11 @@ def build_stage(recipe: Recipe, folder: Path) -> Any:
         )
     inputs = recipe.inputs
     if trainer.is_global_zero:
+        if decision:
+            log.info("%s%s", recipe.prefix, decision)
+            record_setting(
+                Path(config.output_dir), f"{recipe.prefix}trainer.precision", settings.trainer.precision
+            )
         for level, texts in ((logging.INFO, inputs.notes), (logging.WARNING, inputs.warnings)):
             for text in texts:
                 log.log(level, text)

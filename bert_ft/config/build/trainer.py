@@ -17,12 +17,11 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
 from bert_ft.config.instantiate import build_named, entries
-from bert_ft.training.precision import Precision, effective_precision
+from bert_ft.training.precision import AUTO, Precision, automatic_precision, effective_precision
 
 # keys of `trainer` that aren't passed on to Lightning as they are
 # no limit yet: the number of epochs depends on the data
 OWN_TRAINER_KEYS = ("accelerator", "max_epochs", "min_train_steps", "compile", "val_check_interval")
-AUTO = "auto"
 
 
 def trainer_with(
@@ -58,7 +57,14 @@ def trainer_with(
 
 def precision_of(settings: DictConfig) -> Precision:
     """Return the precision that is used with the settings of a Trainer."""
-    return effective_precision(settings.precision, on_cpu=_accelerator(settings) == "cpu")
+    on_cpu = _accelerator(settings) == "cpu"
+    if settings.precision != AUTO:
+        return effective_precision(settings.precision, on_cpu=on_cpu)
+    # asked only here: it starts CUDA, which a process that forks must not do
+    gpus = range(torch.cuda.device_count()) if torch.cuda.is_available() and not on_cpu else ()
+    return effective_precision(
+        automatic_precision([torch.cuda.get_device_capability(gpu) for gpu in gpus]), on_cpu=on_cpu
+    )
 
 
 def _accelerator(settings: DictConfig) -> str:

@@ -19,7 +19,11 @@ def test_a_run_prints_records_and_uses_the_default_of_its_encoder(tmp_path, tiny
     assert config.optimizer.lr is None  # the caller's is left as it was
     assert run.module.optimizer.lr == run.settings["optimizer"]["lr"] == 3e-4
     assert "optimizer.lr: 0.0003, the default for an encoder of 2 layers, 32 wide" in caplog.text
-    assert yaml.safe_load(record.read_text()) == {"seed": 0, "optimizer": {"lr": 3e-4, "layer_decay": 1.0}}
+    assert yaml.safe_load(record.read_text()) == {
+        "seed": 0,
+        "optimizer": {"lr": 3e-4, "layer_decay": 1.0},
+        "trainer": {"precision": 32},
+    }
 
 
 def test_the_rate_is_that_of_the_architecture_by_any_name(tmp_path, tiny_encoder, reviews):
