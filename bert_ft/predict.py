@@ -47,13 +47,12 @@ def main(config: "DictConfig") -> None:
         from bert_ft.inference.device import choose_device
         from bert_ft.inference.files import check_target, predict_file
         from bert_ft.models.bundle import load_bundle
-        from bert_ft.models.specification import find_bundle
 
     datasets.disable_progress_bars()
     check_target(Path(config.input), Path(config.output), overwrite=config.overwrite)
     promises = Promises(**config.abstain)
     bundle = load_bundle(config.bundle, config.trust)
-    refusing = abstaining(find_bundle(config.bundle), bundle.task, promises)
+    refusing = abstaining(bundle.task, bundle.validation_scores, promises)
     labeled = predict_file(
         bundle,
         config.input,

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from types import FrameType
 from typing import Any
 
@@ -18,6 +19,8 @@ from bert_ft.errors import Interrupted
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # a terminal, and a launcher that passes signals on, send the same Ctrl-C within a moment: that isn't a second one
 SAME_SECONDS = 0.2
+# whether a caller in Python runs the work: a signal then ends the call, and never the process at once
+_in_a_call: ContextVar[bool] = ContextVar("in_a_call", default=False)
 _WAIT = "interrupted: finishing and saving this step first; interrupt again to end at once"
 
 
@@ -31,12 +34,14 @@ class Signals:
         received: the first signal; ``None`` if there was none.
         waits: whether the first signal is only recorded.
         ends_process: whether the first signal ends the process immediately.
+        in_a_call: whether the second signal raises ``KeyboardInterrupt`` instead of ending the process; see ``ending_the_call``.
     """
 
     def __init__(self, last_words: Callable[[], None] = lambda: None) -> None:
         self.received: signal.Signals | None = None
         self.waits = False
         self.ends_process = False
+        self.in_a_call = _in_a_call.get()
         self._last_words = last_words
         self._taken: list[signal.Signals] = []
         self._process = os.getpid()
@@ -69,6 +74,8 @@ class Signals:
             return
         if self.received is not None:
             if time.monotonic() - self._since > SAME_SECONDS:
+                if self.in_a_call:
+                    raise KeyboardInterrupt
                 os._exit(128 + number)
             return
         self.received, self._since = signal.Signals(number), time.monotonic()
@@ -101,6 +108,24 @@ class Signals:
             for number in self._taken:
                 signal.signal(number, before[number])
             self._taken = []
+
+
+@contextmanager
+def ending_the_call() -> Iterator[None]:
+    """Inside the context, Ctrl-C (in a notebook the stop button) ends as ``KeyboardInterrupt``; nothing ends the process at once.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was received.
+    """
+    token = _in_a_call.set(True)
+    try:
+        yield
+    except Interrupted as error:
+        if error.code == 128 + signal.SIGINT:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        _in_a_call.reset(token)
 
 
 @contextmanager

@@ -58,6 +58,9 @@ def own_log_handlers():
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
+    for handler in root.handlers:
+        if handler not in handlers and isinstance(handler, logging.FileHandler):
+            handler.close()
     root.handlers[:], root.level = handlers, level
 
 
@@ -97,6 +100,17 @@ def tiny_encoder(tmp_path_factory) -> Path:
     )
     BertModel(config).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def workplace(tmp_path, tiny_encoder, monkeypatch):
+    """The current folder, with ``reviews.csv`` and two names for the encoder."""
+    write_csv(tmp_path / "reviews.csv", make_rows(240, seed=3))
+    for name in ("tiny_encoder", "my_encoder"):
+        os.symlink(tiny_encoder, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BERT_FT_CACHE", str(tmp_path / "cache"))
+    return tmp_path
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -40,7 +40,7 @@ class ActivationMonitor(Monitor):
     def __init__(
         self,
         *,
-        every_n_steps: Count,
+        every_n_steps: Count = 25,
         histogram_every_n_steps: Count | None = None,
         near_zero: NotNegative = 1e-3,
     ) -> None:

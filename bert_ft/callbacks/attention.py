@@ -44,6 +44,7 @@ class AttentionMonitor(Callback):
     before training.
 
     Args:
+        folder: folder of its files; ``None``: ``monitor`` in the trainer's ``default_root_dir``.
         num_texts: number of texts to look at.
         num_pictured: save the whole attention of this many of them.
         sentences: save the attention of these texts instead, which needs a ``tokenizer``.
@@ -53,19 +54,24 @@ class AttentionMonitor(Callback):
     @within_limits("monitor.attention")
     def __init__(
         self,
-        folder: Path | str,
+        folder: Path | str | None = None,
         *,
         num_texts: Count = 8,
         num_pictured: CountOrZero = 2,
         sentences: Sequence[str] | None = None,
         max_tokens: TwoOrMore = 48,
     ) -> None:
-        self.folder = Path(folder)
+        self.folder = Path(folder or layout.MONITOR_FOLDER)
+        self._has_folder = folder is not None
         self.num_texts = num_texts
         self.num_pictured = num_pictured
         self.sentences = sentences
         self.max_tokens = max_tokens
         self._has_warned = False
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if not self._has_folder:
+            self.folder = Path(trainer.default_root_dir, layout.MONITOR_FOLDER)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:

@@ -47,7 +47,7 @@ class ConfidenceMonitor(ValidationMonitor):
     @within_limits("monitor.confidence")
     def __init__(
         self,
-        folder: Path | str,
+        folder: Path | str | None = None,
         *,
         num_top_losses: Count = 20,
         max_rows: Count = 10_000,

@@ -40,7 +40,11 @@ class GradientMonitor(Monitor):
 
     @within_limits("monitor.gradients")
     def __init__(
-        self, *, every_n_steps: Count, histogram_every_n_steps: Count | None = None, noise_scale: bool = False
+        self,
+        *,
+        every_n_steps: Count = 25,
+        histogram_every_n_steps: Count | None = None,
+        noise_scale: bool = False,
     ) -> None:
         super().__init__(every_n_steps=every_n_steps, histogram_every_n_steps=histogram_every_n_steps)
         self.noise_scale = noise_scale

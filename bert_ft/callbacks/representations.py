@@ -38,7 +38,9 @@ class RepresentationMonitor(ValidationMonitor):
     kinds: ClassVar[tuple[str, ...]] = (layout.VECTORS,)
 
     @within_limits("monitor.representations")
-    def __init__(self, folder: Path | str, *, num_texts: Count = 500, projector: bool = True) -> None:
+    def __init__(
+        self, folder: Path | str | None = None, *, num_texts: Count = 500, projector: bool = True
+    ) -> None:
         super().__init__(folder, max_rows=num_texts)
         self.projector = projector
         self._last: tuple[int, Arrays] | None = None

@@ -38,7 +38,7 @@ class TrainingCurves(Monitor):
     """
 
     @within_limits("monitor.curves")
-    def __init__(self, *, every_n_steps: Count, smoothing: BelowOne = 0.95) -> None:
+    def __init__(self, *, every_n_steps: Count = 10, smoothing: BelowOne = 0.95) -> None:
         super().__init__(every_n_steps=every_n_steps)
         self.smoothing = smoothing
         self._loss: Tensor | None = None  # weighted sum of the losses, and sum of the weights

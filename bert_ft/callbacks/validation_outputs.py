@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from bert_ft import layout
 from bert_ft.callbacks.monitor_files import drop_later
 from bert_ft.callbacks.monitored import task_of
 from bert_ft.compat.lightning import is_fitting
@@ -30,7 +31,7 @@ class ValidationMonitor(Callback, ABC):
     all but the first validation loader, and validations outside of training, such as the sanity check.
 
     Args:
-        folder: folder of its files.
+        folder: folder of its files; ``None``: ``monitor`` in the trainer's ``default_root_dir``.
         max_rows: keep this many rows from all over the split, the same each time; ``None`` = all.
 
     Attributes:
@@ -42,8 +43,9 @@ class ValidationMonitor(Callback, ABC):
     reads: ClassVar[tuple[str, ...]] = ("logits", "labels")
     kinds: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, folder: Path | str, max_rows: int | None = None) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: Path | str | None = None, max_rows: int | None = None) -> None:
+        self.folder = Path(folder or layout.MONITOR_FOLDER)
+        self._has_folder = folder is not None
         self.rows_known = False
         self._max_rows = max_rows
         self._batches: list[dict[str, Tensor]] | None = None
@@ -52,6 +54,10 @@ class ValidationMonitor(Callback, ABC):
     @abstractmethod
     def look(self, trainer: Trainer, pl_module: LightningModule, seen: Arrays) -> None:
         """Report on ``reads`` and ``rows`` of the validation, sorted by row; called on the first process only."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if not self._has_folder:
+            self.folder = Path(trainer.default_root_dir, layout.MONITOR_FOLDER)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:

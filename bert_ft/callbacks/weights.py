@@ -35,7 +35,11 @@ class WeightMonitor(Monitor):
 
     @within_limits("monitor.weights")
     def __init__(
-        self, *, every_n_steps: Count, distance: bool = False, histogram_every_n_steps: Count | None = None
+        self,
+        *,
+        every_n_steps: Count = 25,
+        distance: bool = False,
+        histogram_every_n_steps: Count | None = None,
     ) -> None:
         super().__init__(every_n_steps=every_n_steps, histogram_every_n_steps=histogram_every_n_steps)
         self.distance = distance

@@ -16,6 +16,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core import utils
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString, Transformer
@@ -86,6 +87,18 @@ def set_hydra_config(config: Any) -> None:
     """Let ``${hydra:...}`` and ``HydraConfig.get`` answer from the configuration of a job that isn't running yet."""
     # no public API: only ``run_job`` sets it, after it has read the name of the job's folder.
     HydraConfig.instance().set_config(config)
+
+
+@contextmanager
+def beside_the_callers_hydra() -> Iterator[None]:
+    """Compose inside the context although the caller is a Hydra application, which is as before afterwards."""
+    # no public API: ``initialize_config_dir`` refuses to work inside an application, and clearing it loses it.
+    found = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().hydra = found
 
 
 @contextmanager

@@ -8,13 +8,16 @@ import weakref
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-from datasets import Dataset
 
 from bert_ft.atomic_file import put_in_place, temporary_file
 from bert_ft.data.cache_entries import hold
 from bert_ft.errors import DataError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 # What an Arrow stream ends with: a file cut short (a full disk, an interrupted copy) lacks it.
 _END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
@@ -88,6 +91,8 @@ def stored_dataset(
     The source is read and checked in each run, so that a stale copy is never used; this is cheap compared
     with tokenization. So the batches are written before their name is known.
     """
+    from datasets import Dataset  # takes a second to import, and predictions in memory need none
+
     folder = cache_folder(cache_dir)
     check_writable(folder)
     with temporary_file(folder) as unfinished, ExitStack() as held:

@@ -5,56 +5,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-from datasets import Dataset
 
 from bert_ft.data.long_texts import sampled_windows
 from bert_ft.data.packing import TextBatch, pack
 from bert_ft.data.tokenization import TokenizedColumns
 
+if TYPE_CHECKING:
+    from datasets import Dataset
+
 USED_TOKENS_ROWS = 10_000  # that are looked at together: bounds the memory that this takes
 
 
-@dataclass(frozen=True)
-class TokenizedSplit:
-    """Rows of a source as ids.
+@dataclass(frozen=True, kw_only=True)
+class TokenizedRows:
+    """Rows as ids, from which batches are cut.
 
     Attributes:
-        name: ``train``, ``validation`` or ``test``, or any other name for unlabeled rows.
         columns: the ids of the whole source, shared by the splits that are cut from it.
-        index: ``(num_rows,)`` int64, which rows of ``columns`` are in this split.
-        texts: the split's rows as they were read.
-        rows: ``(num_rows,)`` int64, the number of each row in its source, from 1.
+        index: ``(num_rows,)`` int64, which rows of ``columns`` these are.
         labels: the rows' targets, ``(num_rows, ...)`` as the task encodes them, or ``None``.
-        origin: the source, as messages name it.
     """
 
-    name: str
     columns: TokenizedColumns
     index: np.ndarray
-    texts: Dataset
-    rows: np.ndarray
     labels: np.ndarray | None = None
-    origin: str = ""
-
-    @classmethod
-    def from_columns(cls, name: str, columns: TokenizedColumns, texts: Dataset) -> TokenizedSplit:
-        """Return all rows of ``texts``, unlabeled."""
-        index = np.arange(len(texts))
-        return cls(name, columns, index, texts, rows=index + 1, origin=name)
-
-    def select(self, positions: np.ndarray, name: str | None = None) -> TokenizedSplit:
-        """Return the rows at ``positions`` as a new split."""
-        return TokenizedSplit(
-            name=name or self.name,
-            columns=self.columns,
-            index=self.index[positions],
-            texts=self.texts.select(positions),
-            rows=self.rows[positions],
-            labels=None if self.labels is None else self.labels[positions],
-            origin=self.origin,
-        )
 
     @property
     def known_labels(self) -> np.ndarray:
@@ -167,6 +144,41 @@ class TokenizedSplit:
         return [
             values[start:stop] for start, stop in zip(offsets[sequences], offsets[sequences + 1], strict=True)
         ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizedSplit(TokenizedRows):
+    """Rows of a source as ids.
+
+    Attributes:
+        name: ``train``, ``validation`` or ``test``, or any other name for unlabeled rows.
+        texts: the split's rows as they were read.
+        rows: ``(num_rows,)`` int64, the number of each row in its source, from 1.
+        origin: the source, as messages name it.
+    """
+
+    name: str
+    texts: Dataset
+    rows: np.ndarray
+    origin: str = ""
+
+    @classmethod
+    def from_columns(cls, name: str, columns: TokenizedColumns, texts: Dataset) -> TokenizedSplit:
+        """Return all rows of ``texts``, unlabeled."""
+        index = np.arange(len(texts))
+        return cls(name=name, columns=columns, index=index, texts=texts, rows=index + 1, origin=name)
+
+    def select(self, positions: np.ndarray, name: str | None = None) -> TokenizedSplit:
+        """Return the rows at ``positions`` as a new split."""
+        return TokenizedSplit(
+            name=name or self.name,
+            columns=self.columns,
+            index=self.index[positions],
+            texts=self.texts.select(positions),
+            rows=self.rows[positions],
+            labels=None if self.labels is None else self.labels[positions],
+            origin=self.origin,
+        )
 
 
 @dataclass(frozen=True)

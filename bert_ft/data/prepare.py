@@ -128,7 +128,7 @@ def prepare(
         task,
         max_length,
         tokenizer=tokenizer,
-        set_aside=missing,
+        set_aside=missing.keys() & splits.keys(),  # a share may be 0
         long_texts=long_texts,
     )
     columns_of_texts = loaded.text_column, loaded.text_pair_column

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-from datasets import Dataset
 
 from bert_ft.data.arrow_cache import stored_dataset
 from bert_ft.data.row_validation import Columns, checked_rows
 from bert_ft.data.targets import LabelNames, LabelReader, LabelTexts
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 CacheDir = Path | str | None
 Batches = Iterable[dict[str, list[Any]]]

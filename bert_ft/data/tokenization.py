@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import sha256
@@ -11,11 +11,10 @@ from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-from datasets import Dataset
 from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerFast
 from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
@@ -28,6 +27,9 @@ from bert_ft.data.model_config import read_config
 from bert_ft.data.row_encoder import Ids, RowEncoder, lengths_of
 from bert_ft.data.texts import iterate_texts, text_columns, texts_digest
 from bert_ft.errors import CheckpointError, DataError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 FastTokenizer = PreTrainedTokenizerFast  # by this name for modules that are to import no transformers
 
@@ -196,6 +198,36 @@ def tokenize(
     return tokens
 
 
+class TextsInMemory:
+    """Tokenize texts without files; calls from several threads don't disturb each other.
+
+    Args:
+        tokenizer: a fast one.
+        max_length: maximum number of tokens in a row, or in a window of it, including special tokens.
+        is_pair: whether a row is a pair of texts.
+        long_texts: what becomes of longer rows; not ``auto``.
+    """
+
+    def __init__(
+        self, tokenizer: FastTokenizer, max_length: int, *, is_pair: bool, long_texts: LongTexts
+    ) -> None:
+        self._encoder = RowEncoder(tokenizer, max_length, is_pair, long_texts)
+
+    def tokenize(self, texts: Sequence[list[str]]) -> TokenizedColumns:
+        """Return what ``tokenize`` gives for rows whose texts are these columns, one or two."""
+        rows = self._encoder.encode(texts)
+        lengths = lengths_of(rows.ids)
+        num_tokens, has_windows = int(lengths.sum()), len(rows.ids) > len(rows.num_windows)
+        return TokenizedColumns(
+            _flat(rows.ids, np.int32, num_tokens),
+            _offsets(lengths),
+            rows.num_truncated,
+            _flat(rows.type_ids, np.int8, num_tokens) if self._encoder.with_token_types else None,
+            _offsets(rows.num_windows) if has_windows else None,
+            rows.full_lengths if has_windows else None,
+        )
+
+
 def _write_tokens(dataset: Dataset, encoder: RowEncoder, path: Path) -> None:
     """Write one record batch, so that the memory-mapped columns are flat.
 
@@ -210,11 +242,11 @@ def _write_tokens(dataset: Dataset, encoder: RowEncoder, path: Path) -> None:
             full_lengths.append(rows.full_lengths)
             losses.append(rows.num_truncated)
             num_tokens = int(lengths[-1].sum())
-            ids.write(_flat(rows.ids, np.int32, num_tokens))
+            ids.write(_flat(rows.ids, np.int32, num_tokens).data)
             if encoder.with_token_types:
-                types.write(_flat(rows.type_ids, np.int8, num_tokens))
-        offsets = np.concatenate([[0], np.cumsum(np.concatenate(lengths))])
-        row_offsets = np.concatenate([[0], np.cumsum(np.concatenate(num_windows))])
+                types.write(_flat(rows.type_ids, np.int8, num_tokens).data)
+        offsets = _offsets(np.concatenate(lengths))
+        row_offsets = _offsets(np.concatenate(num_windows))
         sequences = {"input_ids": _list_array(offsets, _mapped(ids, np.int32))}
         if encoder.with_token_types:
             sequences["token_type_ids"] = _list_array(offsets, _mapped(types, np.int8))
@@ -226,8 +258,12 @@ def _write_tokens(dataset: Dataset, encoder: RowEncoder, path: Path) -> None:
         write_stream(path, batch.schema, [batch])
 
 
-def _flat(rows: Iterable[Ids], dtype: type[np.integer], count: int) -> memoryview:
-    return np.fromiter(chain.from_iterable(rows), dtype=dtype, count=count).data
+def _offsets(lengths: np.ndarray) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(lengths)])
+
+
+def _flat(rows: Iterable[Ids], dtype: type[np.integer], count: int) -> np.ndarray:
+    return np.fromiter(chain.from_iterable(rows), dtype=dtype, count=count)
 
 
 def _mapped(file: IO[bytes], dtype: type[np.integer]) -> np.ndarray:

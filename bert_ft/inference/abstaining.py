@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bert_ft.errors import ConfigError
+from bert_ft import layout
+from bert_ft.errors import CheckpointError, ConfigError
 from bert_ft.evaluation.abstention import Abstention, abstention
 from bert_ft.inference.conformal_columns import ConformalColumns, conformal_columns
 from bert_ft.limits import BetweenZeroAndOne, check_limits
-from bert_ft.models.bundle import read_validation_scores
 from bert_ft.tasks.judgment import confidence_of, correct_rows
 from bert_ft.tasks.task import Task
 
@@ -99,17 +98,17 @@ class Abstaining:
             yield found
 
 
-def abstaining(folder: Path, task: Task, promises: Promises) -> Abstaining | None:
-    """Return what keeps the promises, from the validation scores in a saved folder; ``None`` if nothing is promised.
+def abstaining(task: Task, scores: Mapping[str, NDArray[Any]], promises: Promises) -> Abstaining | None:
+    """Return what keeps the promises, from a saved model's ``validation_scores``; ``None`` if nothing is promised.
 
     Raises:
-        CheckpointError: the folder has no scores, or they are damaged.
+        CheckpointError: the saved model has no scores, or those of another one.
         ConfigError: the task has no predictions of this kind, or the rows can't prove the promise.
     """
     if not promises.are_made:
         return None
     name = next(name for name, value in vars(promises).items() if value is not None)
-    logits, targets = read_validation_scores(folder, task, needed_by=f"abstain.{name}")
+    logits, targets = _validation_rows(task, scores, needed_by=f"abstain.{name}")
     refusal, key = None, ""
     for name, value in (("precision", promises.precision), ("risk", promises.risk)):
         if value is None:
@@ -121,3 +120,21 @@ def abstaining(folder: Path, task: Task, promises: Promises) -> Abstaining | Non
         refusal = abstention(confidence[counted], right[counted], precision, key=f"abstain.{name}")
     sets = None if promises.sets is None else conformal_columns(task, logits, targets, promises.sets)
     return Abstaining(task, key, refusal, sets)
+
+
+def _validation_rows(
+    task: Task, scores: Mapping[str, NDArray[Any]], *, needed_by: str
+) -> tuple[NDArray[np.float32], NDArray[Any]]:
+    """Return the logits and targets of the validation rows."""
+    if not scores:
+        raise CheckpointError(
+            f"{needed_by}: the model has no {layout.VALIDATION_SCORES_FILE}, from which the promise is proved: it is of an earlier "
+            "version, or was trained without calibrate=true; train it again with calibrate=true and validation rows"
+        )
+    logits, targets = (scores.get(name, np.empty(0)) for name in ("logits", "targets"))
+    if len(logits) != len(targets) or logits.shape[1:] != (len(task.names),):
+        raise CheckpointError(
+            f"{needed_by}: {layout.VALIDATION_SCORES_FILE} has logits {logits.shape} and targets {targets.shape}, which don't fit "
+            f"the model's {len(task.names)} outputs: it is another model's; train it again"
+        )
+    return logits, targets

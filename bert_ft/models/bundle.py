@@ -8,8 +8,9 @@ are loaded only by this module: see ``bert_ft.data.model_config``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import numpy as np
@@ -36,7 +37,7 @@ from bert_ft.data.long_texts import LongTexts
 from bert_ft.data.model_config import read_config, write_own_config
 from bert_ft.data.targets import LabelNames, label_names
 from bert_ft.data.tokenization import load_tokenizer
-from bert_ft.errors import CheckpointError, in_one_line
+from bert_ft.errors import CheckpointError
 from bert_ft.kernels.linear import replace_linear
 from bert_ft.models.attention import is_own
 from bert_ft.models.classifier import Classifier, LinearClassifier, ResidualClassifier
@@ -46,6 +47,7 @@ from bert_ft.models.inserted import insert_parts, inserted_in
 from bert_ft.models.output_scale import scaled, unscaled
 from bert_ft.models.own_attention import prepare_attention
 from bert_ft.models.specification import FORMAT, FORMAT_WITHOUT_WINDOWS, find_bundle, read_specification
+from bert_ft.tasks.label_values import TEXTS
 from bert_ft.tasks.saved import described, restored
 from bert_ft.tasks.task import Task
 
@@ -63,7 +65,9 @@ class Bundle:
         text_pair_column: the column of the second text of a pair; ``None`` for single texts.
         training: the run's own record (free form, plain types).
         label_column: the label column of the training data, or several columns.
+        label_type: what the labels were where training got them from Python; see ``bert_ft.tasks.label_values``.
         long_texts: how longer texts are cut or divided into windows.
+        validation_scores: the ``logits`` and ``targets`` of the validation rows, for later choices of thresholds.
     """
 
     classifier: Classifier
@@ -74,7 +78,9 @@ class Bundle:
     text_pair_column: str | None
     training: dict[str, Any]
     label_column: LabelNames = "label"
+    label_type: str = TEXTS
     long_texts: LongTexts = LongTexts()  # noqa: RUF009 (frozen)
+    validation_scores: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -93,13 +99,12 @@ def save_bundle(
     text_pair_column: str | None = None,
     training: dict[str, Any] | None = None,
     label_column: LabelNames = "label",
+    label_type: str = TEXTS,
+    with_weights: bool = True,
     long_texts: LongTexts = LongTexts(),  # noqa: B008 (frozen)
     validation_scores: Mapping[str, np.ndarray] | None = None,
 ) -> Path:
-    """Write the folder and return it; files of an earlier bundle in it are overwritten.
-
-    ``validation_scores`` are the ``logits`` and ``targets`` of the validation rows, for later choices of thresholds.
-    """
+    """Write a ``Bundle`` of these parts into the folder and return it; files of an earlier one are overwritten."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     linear = isinstance(classifier, LinearClassifier)
@@ -115,11 +120,12 @@ def save_bundle(
     else:
         write_own_config(folder, config, type(classifier).__name__)
     tokenizer.save_pretrained(str(folder))
-    state = {name: value.detach().cpu().contiguous() for name, value in classifier.saved_state().items()}
     scale = task.output_scale() if is_stock else None
-    if scale is not None:
-        state = scaled(state, cast(LinearClassifier, classifier), scale)
-    save_file(state, folder / layout.WEIGHTS_FILE, metadata={"format": "pt"})
+    if with_weights:
+        state = {name: value.detach().cpu().contiguous() for name, value in classifier.saved_state().items()}
+        if scale is not None:
+            state = scaled(state, cast(LinearClassifier, classifier), scale)
+        save_file(state, folder / layout.WEIGHTS_FILE, metadata={"format": "pt"})
     specification = {
         "format": FORMAT if described_long else FORMAT_WITHOUT_WINDOWS,
         "bert_ft": bert_ft.__version__,
@@ -134,6 +140,7 @@ def save_bundle(
         "text_column": text_column,
         "text_pair_column": text_pair_column,
         "label_column": label_column if isinstance(label_column, str) else list(label_column),
+        **({} if label_type == TEXTS else {"label_type": label_type}),
         "training": training or {},
     }
     (folder / layout.VALIDATION_SCORES_FILE).unlink(missing_ok=True)  # an earlier model's
@@ -159,11 +166,16 @@ def load_bundle(folder: Path | str, trust: Sequence[str] = ()) -> Bundle:
         CheckpointError: the folder isn't a bundle, is of another format, or is damaged.
         ConfigError: it names a class, or an attention function, that isn't trusted.
     """
-    folder = find_bundle(folder)
+    return _load(find_bundle(folder), trust, with_weights=True)
+
+
+def _load(folder: Path, trust: Sequence[str], *, with_weights: bool) -> Bundle:
     specification = read_specification(folder)
     refuse_pointers(f"bundle={folder}", folder)
     try:
-        state = load_file(folder / layout.WEIGHTS_FILE)
+        state = load_file(folder / layout.WEIGHTS_FILE) if with_weights else {}
+        scores_file = folder / layout.VALIDATION_SCORES_FILE
+        scores = load_arrays(scores_file) if scores_file.is_file() else {}
         config: Any = read_config(folder)
     except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"bundle={folder} is damaged: {error}") from error
@@ -172,11 +184,17 @@ def load_bundle(folder: Path | str, trust: Sequence[str] = ()) -> Bundle:
         task = restored(specification["task"], names, trust)
     except CheckpointError as error:
         raise CheckpointError(f"bundle={folder}: {error}") from error
-    classifier = _empty_classifier(specification, config, trust)
+    with torch.random.fork_rng(devices=[]):  # new weights are drawn, which the saved ones replace
+        classifier = _empty_classifier(specification, config, trust)
     try:
-        if specification.get("scaled_outputs") and (scale := task.output_scale()) is not None:
+        if (
+            specification.get("scaled_outputs")
+            and (scale := task.output_scale()) is not None
+            and with_weights
+        ):
             state = unscaled(state, cast(LinearClassifier, classifier), scale)
-        classifier.load_saved_state(state)
+        if with_weights:
+            classifier.load_saved_state(state)
     except (RuntimeError, KeyError) as error:
         raise CheckpointError(
             f"bundle={folder}: {layout.WEIGHTS_FILE} doesn't fit {layout.SPECIFICATION_FILE}: {error}"
@@ -192,40 +210,26 @@ def load_bundle(folder: Path | str, trust: Sequence[str] = ()) -> Bundle:
         text_pair_column=specification["text_pair_column"],
         training=specification["training"],
         label_column=label_names(specification["label_column"]) or "label",
+        label_type=specification.get("label_type", TEXTS),
         long_texts=LongTexts.restored(specification.get("long_texts", {})),
+        validation_scores=scores,
     )
 
 
-def read_validation_scores(folder: Path, task: Task, *, needed_by: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the logits and targets of the validation rows, which a run saved with its model.
+def bundle_files(bundle: Bundle, *, with_weights: bool = True) -> dict[str, bytes]:
+    """Return the files of the bundle's saved folder by name, from which ``bundle_of_files`` makes an equal bundle."""
+    parts = {field.name: getattr(bundle, field.name) for field in fields(bundle)}
+    with TemporaryDirectory(prefix="bert_ft_") as folder:
+        save_bundle(folder, **parts, with_weights=with_weights)
+        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
-    Args:
-        folder: the saved folder.
-        task: its task.
-        needed_by: the key that needs them, for messages.
 
-    Raises:
-        CheckpointError: there are none, or they are damaged.
-    """
-    path = folder / layout.VALIDATION_SCORES_FILE
-    if not path.is_file():
-        raise CheckpointError(
-            f"{needed_by}: bundle={folder} has no {path.name}, from which the promise is proved: it is of an earlier version, or "
-            "was trained without calibrate=true; train it again with calibrate=true and validation rows"
-        )
-    refuse_pointers(f"bundle={folder}", folder)
-    try:
-        found = load_arrays(path)
-        logits, targets = found["logits"], found["targets"]
-        task.outputs(torch.from_numpy(logits[:0]))
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise CheckpointError(f"{needed_by}: {path} is damaged: {in_one_line(error)}") from error
-    if len(logits) != len(targets) or logits.shape[1:] != (len(task.names),):
-        raise CheckpointError(
-            f"{needed_by}: {path} has logits {logits.shape} and targets {targets.shape}, which don't fit the model's "
-            f"{len(task.names)} outputs: it is another model's; train it again"
-        )
-    return logits, targets
+def bundle_of_files(files: Mapping[str, bytes], trust: Sequence[str] = ()) -> Bundle:
+    """Return the bundle of a saved folder with these files; without the weights' file, its weights are arbitrary."""
+    with TemporaryDirectory(prefix="bert_ft_") as folder:
+        for name, content in files.items():
+            Path(folder, name).write_bytes(content)
+        return _load(Path(folder), trust, with_weights=layout.WEIGHTS_FILE in files)
 
 
 def _empty_classifier(

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from bert_ft.data.batching import SortedBatches
-from bert_ft.data.dataset import TokenizedSplit
+from bert_ft.data.dataset import TokenizedRows
 from bert_ft.models.classifier import Classifier
 from bert_ft.tasks.task import Task
 
@@ -14,7 +14,7 @@ from bert_ft.tasks.task import Task
 def compute_outputs(
     classifier: Classifier,
     task: Task,
-    split: TokenizedSplit,
+    split: TokenizedRows,
     *,
     batch_size: int = 128,
     max_tokens: int = 2048,
@@ -39,7 +39,7 @@ def compute_outputs(
 def compute_outputs_and_logits(
     classifier: Classifier,
     task: Task,
-    split: TokenizedSplit,
+    split: TokenizedRows,
     *,
     batch_size: int = 128,
     max_tokens: int = 2048,

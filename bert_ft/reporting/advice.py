@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bert_ft import layout
 from bert_ft.atomic_file import write
@@ -69,19 +70,19 @@ def advice_for(run: RunLog) -> dict[str, Advice]:
     return dict(list(found.items())[:MOST])
 
 
-def give_advice_if_possible(folder: Path) -> list[str]:
-    """Add the advice to ``metrics.json`` of a finished run, and return its sentences.
+def give_advice_if_possible(folder: Path) -> list[dict[str, Any]]:
+    """Add the advice to ``metrics.json`` of a finished run, and return it: the rule, its sentence and its evidence.
 
     A failure is logged, since the run itself is complete.
     """
     try:
         run = read_run(folder)
         advice = advice_for(run)
+        entries = [{"rule": name, **vars(each), "keys": list(each.keys)} for name, each in advice.items()]
         if run.metrics is not None:
-            entries = [{"rule": name, **vars(each)} for name, each in advice.items()]
             text = json.dumps({**run.metrics, "advice": entries}, indent=2, ensure_ascii=False)
             write(folder / layout.METRICS_FILE, f"{text}\n".encode())
-        return [each.sentence for each in advice.values()]
+        return entries
     except Exception:
         log.exception("no advice could be given on the run")
         return []

@@ -18,6 +18,7 @@ from bert_ft.data.targets import LabelNames
 from bert_ft.models.bundle import save_bundle
 from bert_ft.models.outputs import compute_outputs_and_logits
 from bert_ft.models.weight_transfer import hand_over
+from bert_ft.tasks.label_values import TEXTS
 from bert_ft.tasks.thresholds import THRESHOLDS
 from bert_ft.training.calibration import calibrate
 from bert_ft.training.data_module import TextDataModule
@@ -41,6 +42,7 @@ class FineTuning(Stage):
         settings: the run's settings, for TensorBoard's table of hyper-parameters.
         pretraining: the stage before it.
         label_column: name of the source's label column, or of several.
+        label_type: what the labels are; see ``bert_ft.tasks.label_values``.
         reinit_layers: number of top layers of the pre-trained encoder to reinitialize.
     """
 
@@ -53,6 +55,7 @@ class FineTuning(Stage):
     pretraining: Pretraining | None = None
     reinit_layers: int = 0
     label_column: LabelNames = "label"
+    label_type: str = TEXTS
     _pretraining: dict[str, Any] | None = field(default=None, init=False)
     _validation_scores: dict[str, np.ndarray] = field(default_factory=dict, init=False)
 
@@ -115,6 +118,7 @@ class FineTuning(Stage):
             text_column=self.data.data.text_column,
             text_pair_column=self.data.data.text_pair_column,
             label_column=self.label_column,
+            label_type=self.label_type,
             long_texts=self.data.data.long_texts,
             validation_scores=self._validation_scores,
             training={

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol, Self
 
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
 from bert_ft import layout
+from bert_ft.data.long_texts import LongTexts
 from bert_ft.data.packing import TextBatch
+from bert_ft.data.tokenization import FastTokenizer
+from bert_ft.errors import CheckpointError
 from bert_ft.kernels.used_embedding_rows import trained_rows
 from bert_ft.models.classifier import Classifier
 from bert_ft.optim.layerwise import LayerwiseOptimizer
@@ -18,7 +22,9 @@ from bert_ft.tasks.task import Task
 from bert_ft.training.encoder_module import EncoderModule, MultiplierSchedule
 from bert_ft.training.frozen_cache import FrozenStates
 from bert_ft.training.objective import Objective
+from bert_ft.training.pretrained import CHECKPOINT_KEY, Pretrained, parts_of, pretrained
 from bert_ft.training.resume import TRAINED_ROWS_KEY, check_same_training
+from bert_ft.training.shared_weights import read_checkpoint
 
 
 class AveragedWeights(Protocol):
@@ -51,9 +57,19 @@ class ClassificationModule(EncoderModule):
 
     Attributes:
         averaging: set by a callback that averages the weights.
+        pretrained: what ``from_pretrained`` loaded, which its checkpoints describe.
+
+    Example:
+        >>> module = bert_ft.ClassificationModule.from_pretrained("tiny_encoder", labels=["negative", "positive"])
+        >>> data = bert_ft.TextDataModule.from_frame(frame, module.tokenizer, batch_size=8)
+        >>> trainer = lightning.Trainer(max_steps=2, logger=False, enable_checkpointing=False, **quiet)
+        >>> trainer.fit(module, data)
+        >>> trainer.global_step
+        2
     """
 
     averaging: AveragedWeights | None = None
+    pretrained: Pretrained | None = None
 
     def __init__(
         self,
@@ -78,17 +94,105 @@ class ClassificationModule(EncoderModule):
         self.val_metrics = split_metric_collection(task, layout.VAL, metrics)
         self.test_metrics = split_metric_collection(task, layout.TEST, metrics)
 
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | Path,
+        labels: Sequence[Any] | None = None,
+        *,
+        optimizer: LayerwiseOptimizer | float | None = None,
+        schedule: MultiplierSchedule | None = None,
+        max_length: int | None = None,
+        long_texts: LongTexts | None = None,
+        trust: Sequence[str] = (),
+    ) -> Self:
+        """Return a module for a Lightning script of your own, with the defaults of ``conf/``.
+
+        Its checkpoints hold labels and tokenizer, so that ``load_from_checkpoint`` needs only their path.
+
+        Args:
+            name_or_path: an encoder, as a name on the hub or a folder; or a saved model.
+            labels: names of the classes, for a new head; ``None``: a saved model is trained further with its own.
+            optimizer: a ``bert_ft.optim.layerwise.LayerwiseOptimizer``, or the learning rate of the default one; ``None``: the
+                rate by the encoder's size.
+            schedule: of ``bert_ft.optim.schedules``; ``None``: a warm-up over a tenth of the steps, then a linear decay.
+            max_length: maximum number of tokens of a text; ``None``: 128, or what the encoder takes; of a saved model, its own.
+            long_texts: what becomes of longer texts, e.g. ``LongTexts("windows", stride=16)`` of ``bert_ft.data.long_texts``;
+                ``None``: they are cut; of a saved model, its own.
+            trust: patterns of the names of your own classes that a saved model may name.
+
+        Raises:
+            ValueError: the encoder can't be used, or labels are needed.
+
+        Example:
+            >>> module = bert_ft.ClassificationModule.from_pretrained("tiny_encoder", labels=["no", "yes"], optimizer=1e-4)
+            >>> module.labels, module.optimizer.lr
+            (('no', 'yes'), 0.0001)
+        """
+        found = pretrained(name_or_path, labels, max_length, trust, long_texts)
+        module = cls(**parts_of(found, optimizer, schedule))
+        module.pretrained = found
+        return module
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]  # Lightning passes hyper-parameters, of which there are none
+        cls,
+        checkpoint_path: str | Path,
+        *,
+        optimizer: LayerwiseOptimizer | float | None = None,
+        schedule: MultiplierSchedule | None = None,
+        trust: Sequence[str] = (),
+    ) -> Self:
+        """Return the module that a trainer saved, if ``from_pretrained`` had made it; the arguments are as there.
+
+        Raises:
+            ValueError: the file is no such checkpoint.
+        """
+        checkpoint = read_checkpoint(checkpoint_path)
+        if CHECKPOINT_KEY not in checkpoint:
+            raise CheckpointError(
+                f"{checkpoint_path}: isn't a checkpoint of a module that from_pretrained made; load the run's folder with "
+                "bert_ft.load, or resume it with resume_from"
+            )
+        found = Pretrained.of_files(checkpoint[CHECKPOINT_KEY], trust)
+        module = cls(**parts_of(found, optimizer, schedule))
+        module.pretrained = found
+        module.load_state_dict(checkpoint["state_dict"])
+        return module
+
+    @property
+    def tokenizer(self) -> FastTokenizer:
+        """Tokenizer of a module of ``from_pretrained``; others have theirs in the data module."""
+        if self.pretrained is None:
+            raise AttributeError("this module has no tokenizer; the data module has it")
+        return self.pretrained.tokenizer
+
+    @property
+    def long_texts(self) -> LongTexts:
+        """What becomes of texts that are longer than the limit; pass it to ``TextDataModule.from_frame``."""
+        return LongTexts() if self.pretrained is None else self.pretrained.long_texts
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the outputs."""
+        return self.task.names
+
     def test_with(self, task: Task) -> None:
         """Test, and save, with this task instead of the one of training, as it was calibrated on validation rows."""
         self.task = task
         self.test_metrics = split_metric_collection(task, layout.TEST, self._more_metrics).to(self.device)
+
+    def setup(self, stage: str) -> None:
+        """Forget the averaging of an earlier trainer."""
+        if self.averaging not in self.trainer.callbacks:  # type: ignore[attr-defined]  # Lightning sets it late
+            self.averaging = None
 
     @property
     def trained(self) -> Classifier:
         return self.classifier
 
     def forward(self, batch: TextBatch) -> Tensor:
-        return self.classifier(batch)
+        return self.classifier(batch, self.max_tokens)
 
     def training_step(self, batch: TextBatch, batch_index: int) -> Tensor:
         batch = self._with_states(batch, "train")
@@ -112,6 +216,11 @@ class ClassificationModule(EncoderModule):
 
     def test_step(self, batch: TextBatch, batch_index: int) -> dict[str, Any]:
         return self._evaluate(self._with_states(batch, "test"), layout.TEST_LOSS, self.test_metrics)
+
+    def predict_step(self, batch: TextBatch, batch_index: int) -> dict[str, Tensor]:
+        """Return ``logits``, ``outputs`` (of classes: probabilities) and ``rows`` of the batch, in the order of its rows."""
+        logits = self(batch).float()
+        return {"logits": logits, "outputs": self.task.outputs(logits), "rows": batch.as_given(batch.rows)}
 
     def _with_states(self, batch: TextBatch, split: str) -> TextBatch:
         if (
@@ -139,6 +248,8 @@ class ClassificationModule(EncoderModule):
             # callbacks don't see a checkpoint that has only weights
             checkpoint["state_dict"] = self.averaging.averaged_weights()
         checkpoint[TRAINED_ROWS_KEY] = trained_rows(self.classifier)
+        if self.pretrained is not None:
+            checkpoint[CHECKPOINT_KEY] = self.pretrained.files()
 
     @property
     def weights_name(self) -> str:

@@ -55,6 +55,19 @@ class _Pass:
     embeddings: list[Tensor]
 
 
+class PlainLoss(nn.Module):
+    """Train with the task's plain loss, the one that validation and test report (``loss=plain``)."""
+
+    is_plain = True
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.task = task
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return self.task.plain_loss(at_least_float32(logits), targets)
+
+
 class Objective(nn.Module):
     """The loss of a batch, with its terms by name.
 

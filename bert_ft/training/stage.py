@@ -107,7 +107,7 @@ class Stage(ABC):
             with signals.taken():
                 return self._train(place, signals)
         except Interrupted:
-            if signals.received is not None and self.trainer.is_global_zero:
+            if signals.received is not None and self.trainer.is_global_zero and not signals.in_a_call:
                 step, path = self.trainer.global_step, checkpoint_path(self.trainer)
                 report(signals, step, path, partial(resume_command, self.folder))
             raise

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +19,36 @@ from bert_ft.data.pretraining_texts import PretrainingTexts
 from bert_ft.optim.groups import GroupRow
 from bert_ft.tasks.thresholds import THRESHOLDS
 from bert_ft.training.kept_files import size_line
+from bert_ft.warn import warn_caller
 
 MAX_LABEL_ROWS = 20
 MAX_METRICS = 4  # headings beside each other in a terminal of 80 columns
 MAX_THRESHOLDS = 5
+# whether nothing is printed, for callers in Python
+_is_quiet: ContextVar[bool] = ContextVar("is_quiet", default=False)
+
+
+@contextmanager
+def quiet(is_quiet: bool = True) -> Iterator[None]:
+    """Print nothing inside the context; the caller of ``print_data_report`` is warned instead."""
+    token = _is_quiet.set(is_quiet)
+    try:
+        yield
+    finally:
+        _is_quiet.reset(token)
+
+
+def _console() -> Console:
+    return Console(quiet=_is_quiet.get())
 
 
 def print_data_report(report: DataReport, notes: Sequence[str], console: Console | None = None) -> None:
-    """Print tables of the splits and labels, then all warnings and notes."""
-    console = console or Console()
+    """Print tables of the splits and labels, then all warnings and notes; in ``quiet``, warn of the warnings."""
+    if _is_quiet.get():
+        for sentence in report.warnings:
+            warn_caller(sentence)
+        return
+    console = console or _console()
     console.print(_table("Data", _transposed(report.rows())))
     labels = report.label_rows()
     console.print(_table("Labels", labels[:MAX_LABEL_ROWS]))
@@ -42,7 +65,7 @@ def print_texts_report(
 ) -> None:
     """Print all warnings and notes on unlabeled texts."""
     for sentence in (*notes, *report["warnings"]):
-        (console or Console()).print(Text(f"• {sentence}", style="yellow"), soft_wrap=True)
+        (console or _console()).print(Text(f"• {sentence}", style="yellow"), soft_wrap=True)
 
 
 def print_groups(rows: Sequence[GroupRow], console: Console | None = None) -> None:
@@ -56,7 +79,7 @@ def print_groups(rows: Sequence[GroupRow], console: Console | None = None) -> No
         }
         for row in rows
     ]
-    (console or Console()).print(_table("Parameter groups", table))
+    (console or _console()).print(_table("Parameter groups", table))
 
 
 def print_texts(texts: PretrainingTexts, console: Console | None = None) -> None:
@@ -72,7 +95,7 @@ def print_texts(texts: PretrainingTexts, console: Console | None = None) -> None
         said += f"; {texts.num_in_pieces:,} texts are longer than data.max_length and were cut into pieces"
     if texts.lost_ratio:
         said += f"; {texts.lost_ratio:.1%} of their tokens are cut off by data.max_length"
-    (console or Console()).print(Text(said), soft_wrap=True)
+    (console or _console()).print(Text(said), soft_wrap=True)
 
 
 def print_result(
@@ -86,7 +109,7 @@ def print_result(
         report: the report's page.
         console: console to print to.
     """
-    console = console or Console()
+    console = console or _console()
     baseline = record.get("baseline", {})
     splits = {"validation": record["val"], "test": record["test"] or {}}
     splits |= {f"{layout.WITHOUT_TEXT} ({name})": values for name, values in baseline.items()}
@@ -115,7 +138,7 @@ def print_pretraining(
     record: Mapping[str, Any], folder: Path, report: Path | None = None, console: Console | None = None
 ) -> None:
     """Print the results of pre-training on held-out texts, and the paths of its files; see ``print_result``."""
-    console = console or Console()
+    console = console or _console()
     before, after = record["val_before"], record["val"]
     rows = [
         {"": name} | ({"before": _number(before.get(name))} if before else {}) | {"after": _number(value)}
@@ -131,20 +154,21 @@ def print_pretraining(
 
 def print_resume(path: Path, step: int, console: Console | None = None) -> None:
     """Print where a run is resumed."""
-    (console or Console()).print(Text(f"resuming at step {step}, from {path}"), soft_wrap=True)
+    (console or _console()).print(Text(f"resuming at step {step}, from {path}"), soft_wrap=True)
 
 
-def print_advice(sentences: Sequence[str], console: Console | None = None) -> None:
-    """Print what the run says about itself."""
-    if sentences:
-        (console or Console()).print("\nWhat stood out", style="bold")
-    for sentence in sentences:
-        (console or Console()).print(Text(f"• {sentence}", style="yellow"), soft_wrap=True)
+def print_advice(advice: Sequence[Mapping[str, Any]], console: Console | None = None) -> None:
+    """Print what the run says about itself, as ``metrics.json`` has it."""
+    console = console or _console()
+    if advice:
+        console.print("\nWhat stood out", style="bold")
+    for each in advice:
+        console.print(Text(f"• {each['sentence']}", style="yellow"), soft_wrap=True)
 
 
 def print_size(folder: Path, console: Console | None = None) -> None:
     """Print the disk space of a finished run, and which parts of it may be deleted."""
-    _print_facts(console or Console(), {"disk": size_line(folder)}, None)
+    _print_facts(console or _console(), {"disk": size_line(folder)}, None)
 
 
 def _thresholds(calibration: Mapping[str, Any]) -> dict[str, str]:

@@ -34,7 +34,9 @@ def split_of(rows, *, types=None, labels=None):
     columns = TokenizedColumns(joined, offsets, np.zeros(len(rows), np.int32), joined_types)
     texts = Dataset.from_dict({"text": [""] * len(rows)})
     index = np.arange(len(rows))
-    return TokenizedSplit("train", columns, index, texts, rows=index + 1, labels=labels)
+    return TokenizedSplit(
+        name="train", columns=columns, index=index, texts=texts, rows=index + 1, labels=labels
+    )
 
 
 def augmented(split, augmentation=HEAVY, seed=0, mask_id=MASK):

@@ -18,10 +18,10 @@ def split(bert_tokenizer):
     texts = Dataset.from_dict({"text": TEXTS, "text_pair": PAIRS})
     whole = TokenizedSplit.from_columns("input", tokenize(texts, bert_tokenizer, 16), texts)
     return TokenizedSplit(
-        "train",
-        whole.columns,
-        whole.index,
-        texts,
+        name="train",
+        columns=whole.columns,
+        index=whole.index,
+        texts=texts,
         rows=whole.rows + 100,
         labels=np.arange(5) * 2,
         origin="x.csv",

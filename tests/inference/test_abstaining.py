@@ -7,7 +7,6 @@ import re
 import numpy as np
 import pyarrow.parquet as parquet
 import pytest
-from safetensors.numpy import save_file
 from scipy.special import expit, softmax
 from scipy.stats import binomtest
 
@@ -40,13 +39,12 @@ def of_classes(num_rows: int) -> tuple[np.ndarray, np.ndarray]:
     return logits, np.array([RNG.choice(3, p=row) for row in softmax(logits.astype(float), axis=1)])
 
 
-def promised(folder, task, scores, **promises):
-    save_file(dict(zip(("logits", "targets"), scores, strict=True)), folder / "validation_scores.safetensors")
-    return abstaining(folder, task, Promises(**promises))
+def promised(task, scores, **promises):
+    return abstaining(task, dict(zip(("logits", "targets"), scores, strict=True)), Promises(**promises))
 
 
-def test_the_promise_is_kept_on_other_rows(tmp_path):
-    found = promised(tmp_path, CLASSES, of_classes(1_000), precision=0.95)
+def test_the_promise_is_kept_on_other_rows():
+    found = promised(CLASSES, of_classes(1_000), precision=0.95)
     logits, classes = of_classes(20_000)
     confidence = softmax(logits.astype(float), axis=1).max(1)
     answered = found.answers(logits)
@@ -58,44 +56,40 @@ def test_the_promise_is_kept_on_other_rows(tmp_path):
     (line,) = found.lines()
     assert line.startswith(f"abstain.precision=0.95: answers {found.refusal.coverage:.0%} of the validation")
     assert line.endswith("at least 95% are right, with 95% confidence")
-    same = promised(tmp_path, CLASSES, of_classes(300), risk=0.1)
+    same = promised(CLASSES, of_classes(300), risk=0.1)
     assert same.refusal.promised == pytest.approx(0.9)
 
 
-def test_confidence_is_of_the_prediction(tmp_path):
+def test_confidence_is_of_the_prediction():
     """With a threshold of two classes it may be below one half; of grades it is the median's."""
     logits = np.log(np.array([[0.2, 0.8], [0.05, 0.95], [0.4, 0.6]], np.float32))
     task = SingleLabel(("no", "yes"), thresholds="f1", positive="yes", cut_off=0.9)
-    found = promised(tmp_path, task, (np.tile(logits, (60, 1)), np.tile([0, 1, 0], 60)), precision=0.9)
+    found = promised(task, (np.tile(logits, (60, 1)), np.tile([0, 1, 0], 60)), precision=0.9)
     assert found.refusal.threshold == pytest.approx(0.2)  # the first row: predicted no
     assert found.answers(np.log([[0.11, 0.89], [0.3, 0.7]]).astype(np.float32)).tolist() == [False, True]
-    grades = promised(
-        tmp_path, GRADES, (np.tile([[6.0, -6.0]], (60, 1)).astype("f4"), np.ones(60, int)), risk=0.1
-    )
+    grades = promised(GRADES, (np.tile([[6.0, -6.0]], (60, 1)).astype("f4"), np.ones(60, int)), risk=0.1)
     assert grades.refusal.threshold == pytest.approx(expit(6) ** 2)
 
 
-def test_a_set_of_labels_is_right_as_a_whole(tmp_path):
+def test_a_set_of_labels_is_right_as_a_whole():
     task = MultiLabel(("a", "b"), cut_offs=(0.5, 0.3))
     logits = np.tile(np.log([[9.0, 0.5], [0.1, 0.1]]), (60, 1)).astype("f4")  # 0.9 and 1/3: both; 1/11: none
     targets = np.tile([[True, True], [False, False]], (60, 1))
-    found = promised(tmp_path, task, (logits, targets), precision=0.95)
+    found = promised(task, (logits, targets), precision=0.95)
     assert found.refusal.threshold == pytest.approx(0.9 / 3)
     targets[0] = [True, False]  # half right is wrong
-    assert promised(tmp_path, task, (logits, targets), precision=0.95).refusal.wrong == 1
+    assert promised(task, (logits, targets), precision=0.95).refusal.wrong == 1
 
 
-def test_votes_without_a_majority_dont_count(tmp_path):
+def test_votes_without_a_majority_dont_count():
     shares = np.tile(np.array([[0.7, 0.2, 0.1], [0.5, 0.5, 0.0]], np.float32), (60, 1))
     task = Votes(CLASSES.names)
-    found = promised(
-        tmp_path, task, (np.tile([[4, 1, 0]], (120, 1)).astype("f4"), shares), precision=0.95, sets=0.9
-    )
+    found = promised(task, (np.tile([[4, 1, 0]], (120, 1)).astype("f4"), shares), precision=0.95, sets=0.9)
     assert (found.refusal.rows, found.refusal.wrong, found.sets.rules[0].rows) == (60, 0, 60)
 
 
 @pytest.mark.parametrize("task", [CLASSES, GRADES, MultiLabel(CLASSES.names)], ids=lambda task: task.name)
-def test_sets_hold_the_true_labels(tmp_path, task):
+def test_sets_hold_the_true_labels(task):
     def scores(num_rows):
         if task is GRADES:
             logits = drawn(num_rows, 2)
@@ -105,7 +99,7 @@ def test_sets_hold_the_true_labels(tmp_path, task):
         logits = drawn(num_rows)
         return logits, expit(logits) > RNG.random((num_rows, 3))
 
-    rule = promised(tmp_path, task, scores(2_000), sets=0.9)
+    rule = promised(task, scores(2_000), sets=0.9)
     logits, targets = scores(20_000)
     names = CLASSES.names if task is not GRADES else GRADES.order
     sets = rule.columns(logits)["label_set"].to_pylist()
@@ -118,7 +112,7 @@ def test_sets_hold_the_true_labels(tmp_path, task):
 
 
 @pytest.mark.parametrize("variance", [False, True])
-def test_intervals_of_numbers(tmp_path, variance):
+def test_intervals_of_numbers(variance):
     names = ("low", "high") + (("v1", "v2") if variance else ())
     task = Regression(names, center=(100.0, -5.0), scale=(20.0, 2.0), variance=variance)
 
@@ -127,7 +121,7 @@ def test_intervals_of_numbers(tmp_path, variance):
         spread = np.exp(logits[:, 2:] / 2) if variance else 1
         return logits, (logits[:, :2] + spread * RNG.normal(size=(num_rows, 2))).astype("f4")
 
-    rule = promised(tmp_path, task, scores(1_000), sets=0.95)
+    rule = promised(task, scores(1_000), sets=0.95)
     logits, targets = scores(10_000)
     columns, numbers = rule.columns(logits), task.in_unit(targets)
     assert list(columns) == [f"interval_{end}_{name}" for name in ("low", "high") for end in ("low", "high")]
@@ -147,25 +141,22 @@ def test_intervals_of_numbers(tmp_path, variance):
         (Regression(("score",), (0.0,), (1.0,)), (np.zeros((99, 1), "f4"),) * 2, {"risk": 0.1}, "neither right nor"),
     ],
 )  # fmt: skip
-def test_promises_that_the_rows_cant_prove(tmp_path, task, scores, promises, message):
+def test_promises_that_the_rows_cant_prove(task, scores, promises, message):
     with pytest.raises((TooFewRowsError, ConfigError), match=f"abstain.*{message}") as error:
-        promised(tmp_path, task, scores, **promises)
+        promised(task, scores, **promises)
     assert "\n" not in str(error.value)
 
 
-def test_folders_without_fitting_scores(tmp_path):
+def test_models_without_fitting_scores():
     with pytest.raises(CheckpointError, match=r"abstain.sets: .*no validation_scores.*train it again"):
-        abstaining(tmp_path, CLASSES, Promises(sets=0.9))
+        abstaining(CLASSES, {}, Promises(sets=0.9))
     with pytest.raises(CheckpointError, match=r"logits \(9, 2\).*3 outputs: it is another model's"):
-        promised(tmp_path, CLASSES, (drawn(9, 2), np.zeros(9, int)), precision=0.9)
-    (tmp_path / "validation_scores.safetensors").write_bytes(b"nothing")
-    with pytest.raises(CheckpointError, match="is damaged"):
-        abstaining(tmp_path, CLASSES, Promises(risk=0.1))
+        promised(CLASSES, (drawn(9, 2), np.zeros(9, int)), precision=0.9)
     with pytest.raises(ConfigError, match=r"abstain.precision=0.9 abstain.risk=0.1: .* give one"):
         Promises(precision=0.9, risk=0.1)
     with pytest.raises(ConfigError, match=r"abstain.sets=1.5: must be a number > 0 and < 1"):
         Promises(sets=1.5)
-    assert abstaining(tmp_path, CLASSES, Promises()) is None
+    assert abstaining(CLASSES, {}, Promises()) is None
 
 
 def read(path):
@@ -189,7 +180,7 @@ def test_rows_of_a_file(tiny_encoder, tmp_path, suffix):
     # validation rows at the median probability: surer ones right, others wrong
     logits = np.log(np.array([[p, 1 - p] for p in values], np.float32).repeat(30, 0))
     right = np.repeat(np.arange(len(values)) >= len(values) // 2, 30)
-    refusing = promised(tmp_path, bundle.task, (logits, np.where(right, 0, 1)), precision=0.9, sets=0.4)
+    refusing = promised(bundle.task, (logits, np.where(right, 0, 1)), precision=0.9, sets=0.4)
     labeled = predict_file(bundle, source, target, refusing=refusing, **settings)
     after = read(target)
     empty = "" if suffix == ".csv" else None

@@ -12,7 +12,7 @@ from bert_ft.config.build.trainer import quieten
 from bert_ft.config.instantiate import build, trusting
 from bert_ft.data.long_texts import MIDDLE, LongTexts
 from bert_ft.data.prepare import PreparedData, prepare
-from bert_ft.data.sources import LoadedSplits, load_splits
+from bert_ft.data.sources import LoadedSplits, Source, load_splits
 from bert_ft.data.targets import Targets
 from bert_ft.data.tokenization import FastTokenizer
 from bert_ft.data.tokenizer import TokenizerSpec
@@ -121,15 +121,19 @@ def long_texts_of(config: DictConfig, max_length: int) -> LongTexts:
 
 
 def prepared_data(
-    config: DictConfig, task: Targets, tokenizer: FastTokenizer, max_length: int
+    config: DictConfig,
+    task: Targets,
+    tokenizer: FastTokenizer,
+    max_length: int,
+    source: Source | None = None,
 ) -> PreparedData:
-    """Return the splits of the configured data, with the task's targets."""
-    return prepare(loaded_splits(config, task), tokenizer, **preparation(config, task, max_length))
+    """Return the splits of the configured data, or of another source, with the task's targets."""
+    return prepare(loaded_splits(config, task, source), tokenizer, **preparation(config, task, max_length))
 
 
-def loaded_splits(config: DictConfig, task: Targets) -> LoadedSplits:
-    """Return the source's splits, with labels read by the task's reader."""
-    return load_splits(build(config.data.source), config.data.cache_dir, task.reader)
+def loaded_splits(config: DictConfig, task: Targets, source: Source | None = None) -> LoadedSplits:
+    """Return the splits of the configured source, or of another one, with labels read by the task's reader."""
+    return load_splits(source or build(config.data.source), config.data.cache_dir, task.reader)
 
 
 def preparation(config: DictConfig, task: Targets, max_length: int) -> dict[str, Any]:

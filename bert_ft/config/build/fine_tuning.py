@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,11 +32,13 @@ from bert_ft.data.augmentation import Augmentation, AugmentedSplit
 from bert_ft.data.dataset import SampledWindows
 from bert_ft.data.long_texts import WINDOWS
 from bert_ft.data.prepare import PreparedData
+from bert_ft.data.sources import Source
 from bert_ft.data.targets import label_names
 from bert_ft.kernels.used_embedding_rows import train_used_rows_only
 from bert_ft.models.classifier import Classifier
 from bert_ft.models.compilation import compile_encoder
 from bert_ft.renamed_keys import override_key
+from bert_ft.tasks.label_values import TEXTS
 from bert_ft.tasks.task import Task
 from bert_ft.training.data_module import TextDataModule
 from bert_ft.training.fine_tuning import FineTuning
@@ -48,22 +50,41 @@ from bert_ft.training.resume import checkpoint_of, is_of_pretraining
 from bert_ft.training.summary import print_data_report
 
 
-def build_fine_tuning(config: DictConfig, folder: Path) -> FineTuning:
+def build_fine_tuning(config: DictConfig, folder: Path, given: GivenData | None = None) -> FineTuning:
     """Return the main job, checked and ready to run in the folder; the data report is printed and written there.
+
+    Args:
+        config: the checked configuration.
+        folder: the run's folder.
+        given: data that a caller in Python gives instead of ``data.source``.
 
     Raises:
         UserError: the data, the encoder or the configuration can't be used.
     """
-    return build_run(FineTuningRecipe, config, folder)
+    return build_run(partial(FineTuningRecipe, given=given or GivenData()), config, folder)
+
+
+@dataclass(frozen=True)
+class GivenData:
+    """What a caller in Python gives.
+
+    Attributes:
+        source: where the rows come from instead of ``data.source``.
+        label_type: what the labels are; see ``bert_ft.tasks.label_values``.
+    """
+
+    source: Source | None = None
+    label_type: str = TEXTS
 
 
 class FineTuningRecipe(Recipe):
     """Labeled texts, a classifier and, if ``pretrain`` is set, a stage before it."""
 
-    def __init__(self, config: DictConfig) -> None:
+    def __init__(self, config: DictConfig, given: GivenData) -> None:
         path = checkpoint_of(config.resume_from)
         path = None if is_of_pretraining(path) else path
         super().__init__(config, config, batch_size=config.data.batch_size, resume_from=path)
+        self.given = given
         self.task = build_task(config)
         build_loss(config, self.task)
         self.weight_decay_schedule = build(config.weight_decay_schedule)
@@ -74,7 +95,8 @@ class FineTuningRecipe(Recipe):
     @cached_property
     def data(self) -> PreparedData:
         """The splits, read on first access."""
-        return prepared_data(self.config, self.task, self.inputs.tokenizer, self.inputs.max_length)
+        inputs = self.inputs
+        return prepared_data(self.config, self.task, inputs.tokenizer, inputs.max_length, self.given.source)
 
     def adjusted(self, schedule: Any) -> Any:
         return schedule if self.averaging is None else self.averaging.schedule(schedule)
@@ -174,6 +196,7 @@ class FineTuningRecipe(Recipe):
             pretraining=self.pretraining,
             reinit_layers=self.inputs.encoder.reinit_layers,
             label_column=label_names(config.data.get("label_column")) or "label",
+            label_type=self.given.label_type,
             **parts,
         )
 
@@ -212,7 +235,7 @@ def _settings(config: DictConfig) -> dict[str, Any]:
     columns.
     """
     found: dict[str, Any] = {}
-    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+    if _is_of_sweep(config):
         same = _set_keys(
             OmegaConf.select(cast(DictConfig, HydraConfig.get()), "sweeper.trial_overrides") or ()
         )
@@ -229,6 +252,14 @@ def _settings(config: DictConfig) -> dict[str, Any]:
             # one by one: Hydra's part can't be resolved
             found[str(name)] = entries(value, without=()) if isinstance(value, DictConfig) else value
     return found
+
+
+def _is_of_sweep(config: DictConfig) -> bool:
+    """Return whether the run is a job of a sweep, rather than one that a caller's own Hydra application trains."""
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return False
+    folder = OmegaConf.select(cast(DictConfig, HydraConfig.get()), "runtime.output_dir")
+    return bool(folder) and Path(folder).absolute() == Path(config.output_dir)
 
 
 def _set_keys(overrides: Iterable[str]) -> list[str]:

@@ -19,25 +19,11 @@ from bert_ft import layout
 from bert_ft.config.instantiate import build, build_kind, entries
 from bert_ft.errors import ConfigError
 from bert_ft.nn.losses import RowLoss
-from bert_ft.nn.precision import at_least_float32
 from bert_ft.tasks.saved import described
 from bert_ft.tasks.task import Task
-from bert_ft.training.objective import LossTerms, Objective
+from bert_ft.training.objective import LossTerms, Objective, PlainLoss
 from bert_ft.training.precision import Precision
 from bert_ft.trust import TARGET
-
-
-class PlainLoss(nn.Module):
-    """Train with the task's plain loss, the one that validation and test report (``loss=plain``)."""
-
-    is_plain = True
-
-    def __init__(self, task: Task) -> None:
-        super().__init__()
-        self.task = task
-
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        return self.task.plain_loss(at_least_float32(logits), targets)
 
 
 def build_task(config: DictConfig) -> Task:

@@ -1,0 +1,1 @@
+"""Training and searching from Python: what ``bert_ft`` exports besides models, modules and callbacks."""
