@@ -42,6 +42,11 @@ EXPERIMENT_FOLDER = "experiment"  # where Hydra looks for experiment=best
 SEARCH_FOLDER = "search"  # where Hydra looks for search=next
 RESULTS_FILE = "optimization_results.yaml"  # as Hydra's own sweeper names it
 
+# the folder of an evaluation
+EVALUATION_FILE = "evaluation.json"
+EVALUATION_PAGE = "evaluation.html"
+EVALUATION_PICTURE_FOLDER = "pictures"
+
 # kind of a monitor's file → how its name ends
 VALIDATION_ROWS = "validation"
 VECTORS = "representations"

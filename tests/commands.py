@@ -18,7 +18,7 @@ from pathlib import Path
 
 import bert_ft
 
-_COMMANDS = {"train", "pretrain", "predict", "export", "report"}
+_COMMANDS = {"train", "pretrain", "evaluate", "predict", "export", "report"}
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     [

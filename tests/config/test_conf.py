@@ -32,7 +32,7 @@ GROUPS = {
     for path in conf_dir().iterdir()
     if path.is_dir() and path.name not in ("hydra", "search")  # of a sweep: tests/search
 }
-COMMANDS = ("predict", "export", "report")  # with keys of their own
+COMMANDS = ("evaluate", "predict", "export", "report")  # with keys of their own
 CHOICES = [f"{group}={choice}" for group, choices in GROUPS.items() for choice in choices]
 # groups inside of another, chosen by its place
 CHOICES += [f"schedule@pretrain.schedule={choice}" for choice in GROUPS["schedule"]]
