@@ -15,6 +15,7 @@ BEFORE_FILE = "before.json"  # held-out metrics before pre-training
 MODEL_FOLDER = "model"
 CHECKPOINT_FOLDER = "checkpoints"
 MONITOR_FOLDER = "monitor"
+TEST_FOLDER = "test"  # what the report shows of the test split
 PRETRAINING_FOLDER = "pretraining"  # the stage before the run, a folder like the run's
 TENSORBOARD_FOLDER = "tensorboard"
 CSV_FOLDER = "csv"
@@ -52,7 +53,16 @@ VALIDATION_ROWS = "validation"
 VECTORS = "representations"
 ATTENTION_MAPS = "attention"
 TOP_LOSSES = "top_losses"
-MONITOR_FILES = {VALIDATION_ROWS: "npz", VECTORS: "npz", ATTENTION_MAPS: "npz", TOP_LOSSES: "json"}
+TEST_ROWS = "test"
+TEST_LOSSES = "test_losses"
+MONITOR_FILES = {
+    VALIDATION_ROWS: "npz",
+    VECTORS: "npz",
+    ATTENTION_MAPS: "npz",
+    TOP_LOSSES: "json",
+    TEST_ROWS: "npz",
+    TEST_LOSSES: "json",
+}
 
 # what tags begin with
 TRAIN = "train/"

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from bert_ft import layout
 from bert_ft.callbacks.monitor import log_scalars, writers
-from bert_ft.callbacks.monitor_files import save_arrays, save_records
 from bert_ft.callbacks.monitored import validation_sources, validation_texts
 from bert_ft.callbacks.validation_outputs import Arrays, ValidationMonitor
 from bert_ft.limits import Count, within_limits
 from bert_ft.nn.confidence import finite_rows, right_and_wrong
 from bert_ft.tasks.confidence import JudgesConfidence
 from bert_ft.tasks.judged_rows import MOST_ROWS, NUM_TOP_LOSSES, judged_arrays, top_losses
+from bert_ft.training.monitor_files import save_arrays, save_records
 
 SHOWN_CHARACTERS = 200  # of a text, in TensorBoard
 # TensorBoard's own bins grow by a tenth each: all values above 0.9 would be in one

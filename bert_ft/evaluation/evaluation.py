@@ -21,6 +21,7 @@ from bert_ft.evaluation.intervals import (
     of_clusters,
 )
 from bert_ft.evaluation.metrics import Metric, label_metrics
+from bert_ft.evaluation.resampling import RESAMPLES
 from bert_ft.evaluation.scored import Scored
 from bert_ft.evaluation.training_labels import baseline_of
 from bert_ft.tasks.multi_label import MultiLabel
@@ -104,12 +105,16 @@ def evaluated(
     )
 
 
-def intervals_of(scored: Scored, clusters: NDArray[np.int64] | None = None) -> dict[str, Interval]:
+def intervals_of(
+    scored: Scored, clusters: NDArray[np.int64] | None = None, num_resamples: int = RESAMPLES
+) -> dict[str, Interval]:
     """Return each metric of the rows with its interval; those of a user's own task have none."""
     if not (found := scored.metrics):
         return {name: Interval(value, None, None, "", _OWN) for name, value in _own_scores(scored).items()}
     return {
-        name: _interval(metric, clusters if rows is None or clusters is None else clusters[rows])
+        name: _interval(
+            metric, clusters if rows is None or clusters is None else clusters[rows], num_resamples
+        )
         for name, (metric, rows) in found.items()
     }
 
@@ -158,8 +163,9 @@ def _own_scores(scored: Scored) -> dict[str, float]:
     return scored.task.scores(torch.from_numpy(scored.logits), torch.from_numpy(scored.targets))
 
 
-def _interval(metric: Metric, clusters: NDArray[np.int64] | None) -> Interval:
-    return interval(metric, rng=np.random.default_rng(_SEED), clusters=clusters)
+def _interval(metric: Metric, clusters: NDArray[np.int64] | None, num_resamples: int = RESAMPLES) -> Interval:
+    rng = np.random.default_rng(_SEED)
+    return interval(metric, rng=rng, clusters=clusters, num_resamples=num_resamples)
 
 
 def _targets(scored: Scored, clusters: NDArray[np.int64] | None) -> dict[str, dict[str, Interval]]:

@@ -56,7 +56,7 @@ def evaluation_page(found: Evaluation, rows: EvaluatedRows, settings: Mapping[st
         Section(
             "Another model",
             "",
-            [table_or_reason("Two models on the same rows", tables.comparison_table, found, rows)],
+            [table_or_reason("Two models on the same rows", tables.comparison_table, found)],
         ),
         Section("Predictions", "", [*pictures, *(table_or_reason(*each) for each in predictions)]),
         Section("Subgroups", "", [table_or_reason("Subgroups", tables.groups_table, found, rows)]),
@@ -92,10 +92,9 @@ def facts(found: Evaluation, rows: EvaluatedRows) -> dict[str, str]:
     known["guessing"] = tables.guess(found)
     if found.calibration is not None:
         known["calibration error"] = calibration_text(found.calibration)
-    known |= {
-        f"against ({each.metric})": each.sentence(rows.model, rows.against or "")
-        for each in found.comparisons[:1]
-    }
+    if found.comparisons:
+        known["against"] = rows.against or ""
+        known["comparison"] = found.comparisons[0].sentence("this model", "the other")
     return known
 
 
@@ -116,7 +115,7 @@ def print_evaluation(
     for sentence in rows.sentences():
         console.print(Text(f"• {sentence}", style="yellow"), soft_wrap=True)
     for name, fact in {**facts(found, rows), "page": str(page)}.items():
-        if not name.startswith("against"):
+        if name != "comparison":
             console.print(Text.assemble((f"{name:>17}  ", "bold"), fact), soft_wrap=True)
 
 

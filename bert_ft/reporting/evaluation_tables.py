@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bert_ft.evaluation.comparison import about
+from bert_ft.evaluation.comparison import Comparison, about
 from bert_ft.evaluation.evaluated_rows import EvaluatedRows
 from bert_ft.evaluation.evaluation import Evaluation
 from bert_ft.evaluation.intervals import Interval
@@ -49,31 +49,39 @@ def metrics_table(found: Evaluation) -> Table:
     return _without_empty(Table("Metrics", reading, ["metric", "value", "guessing", ""], rows))
 
 
-def comparison_table(found: Evaluation, rows: EvaluatedRows) -> Table:
+def comparison_table(found: Evaluation) -> Table:
     """Return both models' metrics on the same rows, and whether they differ."""
     if not found.comparisons:
         raise NotLogged("no second model was given (against)")
-    names = rows.model, rows.against or ""
     shown = [
         [
             Cell(each.metric),
             number(each.first),
             number(each.second),
             number(each.p) if each.p is None or each.p >= 0.0001 else Cell("< 0.0001", is_number=True),
-            Cell(
-                "-" if each.differs or each.rows_needed is None else f"{about(each.rows_needed):,}",
-                is_number=True,
-            ),
-            Cell(each.sentence(*names)),
+            Cell(_rows_needed(each), is_number=True),
+            Cell(_verdict(each)),
         ]
         for each in found.comparisons
     ]
-    columns = ["metric", *names, "p", "rows needed", "in words"]
     reading = (
         "p: how often chance alone gives at least this difference, if both are equally good; below 0.05 they differ. Rows "
         "needed: with so many rows, this difference would be seen four times in five."
     )
+    columns = ["metric", "this model", "the other", "p", "rows needed", "result"]
     return Table("Two models on the same rows", reading, columns, shown)
+
+
+def _rows_needed(each: Comparison) -> str:
+    return "-" if each.differs or each.rows_needed is None else f"{about(each.rows_needed):,}"
+
+
+def _verdict(each: Comparison) -> str:
+    if each.p is None:
+        return f"can't be compared: {each.reason}"
+    if not each.differs:
+        return "can't be told apart"
+    return "this model is better" if each.better == 1 else "the other is better"
 
 
 def classes_table(found: Evaluation, digits: int = 3) -> Table:

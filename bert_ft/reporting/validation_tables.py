@@ -65,7 +65,7 @@ def mistakes(counts: NDArray[np.int64], most: int) -> list[tuple[int, int, int]]
 def top_losses(log: RunLog) -> Table:
     """Return the rows with the highest loss."""
     if log.top_losses is None:
-        raise NotLogged("no rows with the highest loss were kept (monitor confidence)")
+        raise NotLogged("no top_losses_<step>.json was kept (monitor confidence)")
     reading = (
         "The rows that the model finds hardest: look here for wrong labels first. The probability is the label's; rows "
         "of the file are counted from 1."
