@@ -19,7 +19,7 @@ from bert_ft.atomic_file import write
 from bert_ft.evaluation.evaluated_rows import EvaluatedRows
 from bert_ft.evaluation.evaluation import Evaluation
 from bert_ft.evaluation.intervals import LEVEL, Interval
-from bert_ft.reporting.evaluation_tables import guess
+from bert_ft.reporting.evaluation_tables import guess, sentences
 from bert_ft.tasks.judged_rows import predictions_as_text
 
 SCORES = ("value", "low", "high")
@@ -70,7 +70,7 @@ def as_dict(found: Evaluation, rows: EvaluatedRows) -> dict[str, Any]:
         "labels": list(scored.names),
         "rows": {"scored": len(scored), "all": len(rows.reasons), "left_out": dict(rows.left_out)},
         "unknown_labels": dict(Counter(rows.unknown.values()).most_common()),
-        "notes": list(rows.notes),
+        "notes": sentences(found, rows),
         "level": LEVEL,
         "metrics": {name: _interval(each) for name, each in found.metrics.items()},
         "baseline": None if baseline is None else {"guess": guess(found), **baseline.values},

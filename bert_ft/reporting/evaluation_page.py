@@ -77,7 +77,7 @@ def evaluation_page(found: Evaluation, rows: EvaluatedRows, settings: Mapping[st
         config=yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True),
         command=_command(settings),
         working_folder=str(Path.cwd()),
-        notes=rows.sentences(),
+        notes=tables.sentences(found, rows),
         damaged=(),
         subject="the evaluation",
     )
@@ -112,7 +112,7 @@ def print_evaluation(
         print_table(shown, console, columns=range(GROUP_COLUMNS), where=str(folder / "groups.csv"))
     for each in found.comparisons:
         console.print(Text(f"• {each.sentence(rows.model, rows.against or '')}"), soft_wrap=True)
-    for sentence in rows.sentences():
+    for sentence in tables.sentences(found, rows):
         console.print(Text(f"• {sentence}", style="yellow"), soft_wrap=True)
     for name, fact in {**facts(found, rows), "page": str(page)}.items():
         if name != "comparison":

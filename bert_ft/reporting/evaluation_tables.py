@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from bert_ft.evaluation.comparison import Comparison, about
-from bert_ft.evaluation.evaluated_rows import EvaluatedRows
+from bert_ft.evaluation.evaluated_rows import MOST_SHOWN, EvaluatedRows
 from bert_ft.evaluation.evaluation import Evaluation
 from bert_ft.evaluation.intervals import Interval
 from bert_ft.layout import counted
@@ -31,6 +31,17 @@ UNKNOWN_GUESS = "not known: the folder was saved without its training labels, by
 def guess(found: Evaluation) -> str:
     """Return what is guessed for the baseline, in words."""
     return UNKNOWN_GUESS if found.baseline is None else found.baseline.guess
+
+
+def sentences(found: Evaluation, rows: EvaluatedRows) -> list[str]:
+    """Return what to know about the rows: how they were read, which aren't scored, and which classes have none."""
+    said = rows.sentences()
+    if missing := [each.name for each in found.classes if not each.rows]:
+        more = f" and {len(missing) - MOST_SHOWN} more" if len(missing) > MOST_SHOWN else ""
+        said.append(
+            f"no row of {', '.join(missing[:MOST_SHOWN])}{more}: not in the scores, unless it is predicted"
+        )
+    return said
 
 
 def metrics_table(found: Evaluation) -> Table:

@@ -52,8 +52,8 @@ class MeasuredSplits:
             self.baseline[split] = values
 
     def add(self, split: str, scored: Scored) -> None:
-        """Note the intervals of a split; one with outputs that aren't finite has none."""
-        if not len(scored) or not np.isfinite(scored.logits).all():
+        """Note the intervals of a split; outputs that aren't finite have none, nor metrics of a user's own task."""
+        if not len(scored) or not np.isfinite(scored.logits).all() or not scored.metrics:
             return
         num_resamples = int(np.clip(MOST_DRAWN // len(scored), LEAST_RESAMPLES, RESAMPLES))
         self.intervals[split] = {

@@ -18,7 +18,7 @@ from bert_ft.models.bundle import load_bundle, save_bundle
 from bert_ft.models.classifier import build_linear
 from bert_ft.models.encoder import EncoderSpec
 from bert_ft.reporting.evaluation_page import write_evaluation
-from bert_ft.reporting.evaluation_tables import metrics_table
+from bert_ft.reporting.evaluation_tables import metrics_table, sentences
 from bert_ft.tasks.ordinal import Ordinal
 from bert_ft.tasks.single_label import SingleLabel
 from tests import commands
@@ -60,12 +60,13 @@ def predicted(bundle, path):
 def test_a_class_without_rows(bundle, tmp_path):
     labels = [THREE[i % 2 + 1] for i in range(20)]
     path = file_of(tmp_path, labels)
-    found, _ = evaluate_file(bundle, path)
+    found, rows = evaluate_file(bundle, path)
     ours = predicted(bundle, path)
     assert found.metrics["accuracy"].value == pytest.approx(accuracy_score(labels, ours))
     assert found.metrics["f1_macro"].value == pytest.approx(f1_score(labels, ours, average="macro"))
     billing = found.classes[0]
     assert (billing.name, billing.rows, billing.recall.reason) == ("billing", 0, "no row")
+    assert any(sentence.startswith("no row of billing:") for sentence in sentences(found, rows))
 
 
 def test_labels_that_the_model_does_not_know_are_counted(bundle, tmp_path):
