@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,11 @@ from bert_ft.reporting import html
 from bert_ft.reporting.evaluation_files import write_files
 from bert_ft.reporting.html import Page, Section, table_or_reason
 from bert_ft.reporting.judged_pictures import judged_pictures
+from bert_ft.reporting.label_set_report import frequent_confusions
 from bert_ft.reporting.monitor_files import Snapshot
 from bert_ft.reporting.pictures import draw
 from bert_ft.reporting.run_log import RunLog
+from bert_ft.reporting.table import Table
 from bert_ft.reporting.terminal import print_table
 from bert_ft.reporting.validation_pictures import calibration_text
 from bert_ft.tasks.confidence import JudgesRows
@@ -47,11 +49,14 @@ def evaluation_page(found: Evaluation, rows: EvaluatedRows, settings: Mapping[st
     """Return everything on the page."""
     log, kind = _log(found), _kind(found)
     pictures = [] if log is None else list(draw(judged_pictures(kind, log), log))
-    predictions = [
-        ("Most frequent mistakes", lambda: tables.mistakes_table(found)),
+    predictions: list[tuple[str, Callable[[], Table]]] = [
         ("Scores by class", lambda: tables.classes_table(found)),
         ("Hardest rows", lambda: tables.hardest_table(found, rows)),
     ]
+    if kind == "Validation":
+        predictions.insert(0, ("Most frequent mistakes", lambda: tables.mistakes_table(found)))
+    elif kind == "Label sets" and log is not None:
+        predictions.insert(0, ("Most frequent confusions", lambda: frequent_confusions(log)))
     sections = [
         Section(
             "Another model",

@@ -14,7 +14,7 @@ from bert_ft.evaluation.intervals import Interval
 from bert_ft.layout import counted
 from bert_ft.reporting.label_set_report import LABEL_READING
 from bert_ft.reporting.not_logged import NotLogged
-from bert_ft.reporting.table import Cell, Table, number, with_interval
+from bert_ft.reporting.table import Cell, Table, number, short_number, with_interval
 from bert_ft.reporting.validation_tables import (
     CLASS_READING,
     INTERVALS,
@@ -38,9 +38,7 @@ def sentences(found: Evaluation, rows: EvaluatedRows) -> list[str]:
     said = rows.sentences()
     if missing := [each.name for each in found.classes if not each.rows]:
         more = f" and {len(missing) - MOST_SHOWN} more" if len(missing) > MOST_SHOWN else ""
-        said.append(
-            f"no row of {', '.join(missing[:MOST_SHOWN])}{more}: not in the scores, unless it is predicted"
-        )
+        said.append(f"no row of {', '.join(missing[:MOST_SHOWN])}{more}")
     return said
 
 
@@ -51,7 +49,9 @@ def metrics_table(found: Evaluation) -> Table:
         [
             Cell(name),
             _cell(each),
-            number(guessed[name]) if name in guessed else Cell("", is_number=True),
+            Cell(short_number(guessed[name]), is_number=True)
+            if name in guessed
+            else Cell("", is_number=True),
             Cell(_remark(each, found)),
         ]
         for name, each in found.metrics.items()

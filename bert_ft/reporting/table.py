@@ -66,6 +66,11 @@ def share(value: float) -> Cell:
     return Cell(f"{value:.3f}", share=float(value), is_number=True)
 
 
+def short_number(value: float, digits: int = 4) -> str:
+    """Return a number as ``number`` writes it; a large one with thousands and one decimal, as errors of prices are."""
+    return f"{value:,.1f}" if 1000 <= abs(value) < 1e9 else number(float(value), digits).text
+
+
 def with_interval(
     value: float, low: float | None, high: float | None, *, bar: bool = False, digits: int = 4
 ) -> Cell:
@@ -80,11 +85,11 @@ def with_interval(
     """
     if not math.isfinite(value):
         return Cell("-", is_number=True)
-    text = number(float(value), digits).text
+    text = short_number(value, digits)
     if low is None or high is None:
         text += " (no interval)"
     else:
-        text += f" [{number(float(low), digits).text}, {number(float(high), digits).text}]"
+        text += f" [{short_number(low, digits)}, {short_number(high, digits)}]"
     return Cell(text, share=float(value) if bar else None, is_number=True)
 
 
