@@ -176,6 +176,7 @@ def test_it_is_reported_reloaded_predicted_and_exported(run, files, tmp_path):
     }.get(name, "Label sets")
     shown = [title for title in ("Validation", "Label sets", "Numbers") if f">{title}</h2>" in page]
     assert shown == [section]
+    assert '<section id="test">' in page
     assert "couldn't be drawn" not in page
 
 
