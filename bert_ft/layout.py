@@ -15,6 +15,7 @@ BEFORE_FILE = "before.json"  # held-out metrics before pre-training
 MODEL_FOLDER = "model"
 CHECKPOINT_FOLDER = "checkpoints"
 MONITOR_FOLDER = "monitor"
+TEST_FOLDER = "test"  # what the report shows of the test split
 PRETRAINING_FOLDER = "pretraining"  # the stage before the run, a folder like the run's
 TENSORBOARD_FOLDER = "tensorboard"
 CSV_FOLDER = "csv"
@@ -42,12 +43,26 @@ EXPERIMENT_FOLDER = "experiment"  # where Hydra looks for experiment=best
 SEARCH_FOLDER = "search"  # where Hydra looks for search=next
 RESULTS_FILE = "optimization_results.yaml"  # as Hydra's own sweeper names it
 
+# the folder of an evaluation
+EVALUATION_FILE = "evaluation.json"
+EVALUATION_PAGE = "evaluation.html"
+EVALUATION_PICTURE_FOLDER = "pictures"
+
 # kind of a monitor's file → how its name ends
 VALIDATION_ROWS = "validation"
 VECTORS = "representations"
 ATTENTION_MAPS = "attention"
 TOP_LOSSES = "top_losses"
-MONITOR_FILES = {VALIDATION_ROWS: "npz", VECTORS: "npz", ATTENTION_MAPS: "npz", TOP_LOSSES: "json"}
+TEST_ROWS = "test"
+TEST_LOSSES = "test_losses"
+MONITOR_FILES = {
+    VALIDATION_ROWS: "npz",
+    VECTORS: "npz",
+    ATTENTION_MAPS: "npz",
+    TOP_LOSSES: "json",
+    TEST_ROWS: "npz",
+    TEST_LOSSES: "json",
+}
 
 # what tags begin with
 TRAIN = "train/"

@@ -40,10 +40,10 @@ BELOW: dict[str, set[str]] = {
     "kernels": {"data", "nn", "optim"},  # data, optim: the types of what says which rows are trained
     "tasks": {"trust", "data", "nn"},
     "evaluation": {"tasks"},
-    "reporting": {"drawing", "tasks"},
+    "reporting": {"drawing", "tasks", "evaluation"},
     "models": {"compat", "trust", "data", "nn", "optim", "kernels", "tasks"},
-    "inference": {"compat", "data", "nn", "optim", "tasks", "models", "evaluation"},
-    "training": {"compat", "data", "nn", "optim", "kernels", "tasks", "models"},
+    "inference": {"compat", "data", "nn", "optim", "tasks", "evaluation", "models"},
+    "training": {"compat", "data", "nn", "optim", "kernels", "tasks", "evaluation", "models"},
     "search": {"compat", "drawing", "reporting"},  # the pictures and the page of a study
     "callbacks": {"compat", "data", "nn", "optim", "kernels", "tasks", "models", "training", "search"},
     "config": {

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from bert_ft import layout
 from bert_ft.callbacks.monitor import log_scalars
-from bert_ft.callbacks.monitor_files import drop_later, save_arrays
 from bert_ft.callbacks.monitored import tokenizer_of, validation_split
 from bert_ft.callbacks.validation_outputs import in_training
 from bert_ft.data.packing import TextBatch, pack
@@ -25,6 +24,7 @@ from bert_ft.models.attention_maps import attention_maps, eager_twin
 from bert_ft.models.parameter_layers import encoder_of
 from bert_ft.nn.attention_statistics import attention_statistics
 from bert_ft.nn.precision import at_least_float32
+from bert_ft.training.monitor_files import drop_later, save_arrays
 
 log = logging.getLogger(__name__)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,12 +12,13 @@ from torch import Tensor
 
 from bert_ft import layout
 from bert_ft.callbacks.monitor import log_scalars, writers
-from bert_ft.callbacks.monitor_files import save_arrays, save_records
 from bert_ft.callbacks.monitored import validation_sources, validation_texts
 from bert_ft.callbacks.validation_outputs import Arrays, ValidationMonitor
 from bert_ft.limits import Count, within_limits
-from bert_ft.nn.confidence import finite_rows, highest_losses, right_and_wrong
-from bert_ft.tasks.confidence import JudgesConfidence, JudgesRows
+from bert_ft.nn.confidence import finite_rows, right_and_wrong
+from bert_ft.tasks.confidence import JudgesConfidence
+from bert_ft.tasks.judged_rows import MOST_ROWS, NUM_TOP_LOSSES, judged_arrays, top_losses
+from bert_ft.training.monitor_files import save_arrays, save_records
 
 SHOWN_CHARACTERS = 200  # of a text, in TensorBoard
 # TensorBoard's own bins grow by a tenth each: all values above 0.9 would be in one
@@ -32,9 +31,8 @@ class ConfidenceMonitor(ValidationMonitor):
     Rows with non-finite logits are only counted, in ``confidence/rows_not_finite`` if there are any. A score that is
     0 / 0, such as the recall of a class without rows, isn't logged.
 
-    For each validation the folder gets ``validation_<step>.npz`` with ``logits`` ``(rows, classes)``, ``labels``,
-    ``rows`` and, of classes, ``predictions``, sorted by row, the outputs' ``names``, and of all rows their number ``num_rows`` and the task's ``arrays``, for
-    classes ``confusion`` ``(classes, classes)`` (label, prediction); and ``top_losses_<step>.json``.
+    For each validation the folder gets ``validation_<step>.npz`` with ``judged_arrays``, sorted by row, and
+    ``top_losses_<step>.json``.
 
     Args:
         num_top_losses: number of rows to list.
@@ -49,8 +47,8 @@ class ConfidenceMonitor(ValidationMonitor):
         self,
         folder: Path | str | None = None,
         *,
-        num_top_losses: Count = 20,
-        max_rows: Count = 10_000,
+        num_top_losses: Count = NUM_TOP_LOSSES,
+        max_rows: Count = MOST_ROWS,
         num_bins: Count = 15,
     ) -> None:
         super().__init__(folder)
@@ -63,12 +61,8 @@ class ConfidenceMonitor(ValidationMonitor):
         task = self.task(pl_module, seen)
         logits, labels = torch.from_numpy(seen["logits"]).double(), torch.from_numpy(seen["labels"])
         finite = finite_rows(logits)
-        of_all, names = task.arrays(logits[finite], labels[finite]), task.names
-        if isinstance(task, JudgesConfidence):
-            names = task.class_names
-            of_classes = task.class_logits(torch.from_numpy(seen["logits"])).numpy()
-            seen = {**seen, "logits": of_classes, "predictions": task.predicted(logits).numpy()}
-        self._save(step, seen, names, of_all)
+        arrays = judged_arrays(task, seen["logits"], seen["labels"], seen["rows"], self.max_rows)
+        save_arrays(self.folder / layout.monitor_file(layout.VALIDATION_ROWS, step), arrays)
         scalars = {} if finite.all() else {f"{layout.CONFIDENCE}rows_not_finite": float((~finite).sum())}
         logits, labels, rows = logits[finite], labels[finite], seen["rows"][finite.numpy()]
         if len(rows):
@@ -77,55 +71,18 @@ class ConfidenceMonitor(ValidationMonitor):
                 _write_histograms(trainer, task.probabilities(logits), task.predicted(logits), labels)
         if scalars:
             log_scalars(trainer, scalars)
-        losses = self._top_losses(trainer, logits, labels, rows, task)
+        losses = top_losses(
+            task,
+            logits,
+            labels,
+            rows,
+            sources=lambda found: validation_sources(trainer, found) if self.rows_known else None,
+            texts=lambda found: validation_texts(trainer, found) if self.rows_known else None,
+            most=self.num_top_losses,
+        )
         save_records(self.folder / layout.monitor_file(layout.TOP_LOSSES, step), losses)
         for writer in writers(trainer):
             writer.add_text(f"{layout.CONFIDENCE}top_losses", markdown_table(losses), step)
-
-    def _save(self, step: int, seen: Arrays, names: Sequence[str], of_all: Arrays) -> None:
-        num_rows = len(seen["rows"])
-        kept = np.unique(np.linspace(0, num_rows - 1, min(num_rows, self.max_rows)).round().astype(int))
-        names_of_rows = {"logits", "labels", "rows", "predictions"} & seen.keys()
-        arrays = {name: seen[name][kept] for name in sorted(names_of_rows)}
-        arrays |= {"names": np.array(names), "num_rows": np.array(num_rows), **of_all}
-        save_arrays(self.folder / layout.monitor_file(layout.VALIDATION_ROWS, step), arrays)
-
-    def _top_losses(
-        self, trainer: Trainer, logits: Tensor, labels: Tensor, rows: np.ndarray, task: JudgesRows
-    ) -> list[dict[str, Any]]:
-        positions, losses = highest_losses(task.row_losses(logits, labels), self.num_top_losses)
-        found = rows[positions.numpy()]
-        nothing: list[str | None] = [None] * len(found)
-        columns = zip(
-            found,
-            (validation_sources(trainer, found) if self.rows_known else None) or nothing,
-            (validation_texts(trainer, found) if self.rows_known else None) or nothing,
-            labels[positions].numpy(),
-            _predictions(task, logits[positions]),
-            losses.tolist(),
-            strict=True,
-        )
-        return [
-            {
-                "row": int(row),
-                "source": source,
-                "text": text,
-                "label": task.describe(label),
-                "prediction": prediction,
-                "probability": math.exp(-loss) if isinstance(task, JudgesConfidence) else None,
-                "loss": loss,
-            }
-            for row, source, text, label, prediction, loss in columns
-        ]
-
-
-def _predictions(task: JudgesRows, logits: Tensor) -> list[str]:
-    """Return what is predicted for each row, as a text."""
-    values = next(iter(task.decode(task.outputs(logits).numpy()).values()))
-    return [
-        ", ".join(each) if isinstance(each, list) else f"{each:.6g}" if isinstance(each, float) else str(each)
-        for each in (values.tolist() if hasattr(values, "tolist") else values)
-    ]
 
 
 def markdown_table(losses: list[dict[str, Any]]) -> str:

@@ -12,11 +12,11 @@ from lightning.pytorch import LightningModule, Trainer
 
 from bert_ft import layout
 from bert_ft.callbacks.monitor import log_scalars, writers
-from bert_ft.callbacks.monitor_files import save_arrays
 from bert_ft.callbacks.monitored import validation_texts
 from bert_ft.callbacks.validation_outputs import Arrays, ValidationMonitor
 from bert_ft.limits import Count, within_limits
 from bert_ft.nn.representations import centroid_distance, effective_rank, silhouette
+from bert_ft.training.monitor_files import save_arrays
 
 SHOWN_CHARACTERS = 80  # of a text, in the projector
 

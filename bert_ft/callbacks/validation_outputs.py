@@ -13,14 +13,13 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from bert_ft import layout
-from bert_ft.callbacks.monitor_files import drop_later
 from bert_ft.callbacks.monitored import task_of
 from bert_ft.compat.lightning import is_fitting
 from bert_ft.errors import ConfigError
 from bert_ft.tasks.confidence import JudgesConfidence, JudgesRows
 from bert_ft.tasks.task import Task
-
-Arrays = dict[str, np.ndarray]
+from bert_ft.training.collected_outputs import Arrays, everyones, in_order, joined_batches, on_host
+from bert_ft.training.monitor_files import drop_later
 
 
 class ValidationMonitor(Callback, ABC):
@@ -84,7 +83,7 @@ class ValidationMonitor(Callback, ABC):
         values["rows"] = self._rows(trainer, outputs)
         self._batches.append(values)
         if self._max_rows is not None:
-            joined = _joined(self._batches)
+            joined = joined_batches(self._batches)
             # sorted, not masked: the host would have to wait for the number of rows that a mask leaves
             order = _rank(joined["rows"]).argsort()[: self._max_rows]
             self._batches = [{name: value[order] for name, value in joined.items()}]
@@ -93,13 +92,9 @@ class ValidationMonitor(Callback, ABC):
         batches, self._batches = self._batches, None
         if batches is None:
             return
-        own = _on_host(batches)
-        everyones = [own] * trainer.world_size
-        if trainer.world_size > 1:
-            torch.distributed.all_gather_object(everyones, own)
-        parts = [part for part in everyones if part]
+        parts = [part for part in everyones(trainer, on_host(batches)) if part]
         if parts and trainer.is_global_zero:
-            seen = _in_order(parts, self._max_rows)
+            seen = _spread(in_order(parts), self._max_rows)
             self.look(trainer, pl_module, _with_class(task_of(pl_module, seen["logits"].shape[1]), seen))
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -168,10 +163,6 @@ def in_training(trainer: Trainer) -> bool:
     return is_fitting(trainer) and not trainer.sanity_checking
 
 
-def _joined(batches: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
-
-
 def _rank(rows: Any) -> Any:
     """Return each row's rank: the rows of the lowest ranks, which are kept, are spread evenly over the split.
 
@@ -180,20 +171,9 @@ def _rank(rows: Any) -> Any:
     return (rows * 2654435769) % 2**32  # 2^32 divided by the golden ratio
 
 
-def _on_host(batches: list[dict[str, Tensor]]) -> Arrays:
-    if not batches:
-        return {}
-    values = {name: value.cpu() for name, value in _joined(batches).items()}
-    return {
-        name: (value.float() if value.is_floating_point() else value).numpy()  # numpy has no bfloat16
-        for name, value in values.items()
-    }
-
-
-def _in_order(parts: list[Arrays], num_rows: int | None) -> Arrays:
-    """Sort by row; a row that several processes had, since samplers repeat some, counts once."""
-    whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    rows, order = np.unique(whole["rows"], return_index=True)
-    if num_rows is not None:
-        order = order[np.sort(_rank(rows.astype(np.int64)).argsort()[:num_rows])]
-    return {name: value[order] for name, value in whole.items()}
+def _spread(seen: Arrays, num_rows: int | None) -> Arrays:
+    """Return ``num_rows`` rows from all over the split, sorted; ``None`` = all."""
+    if num_rows is None:
+        return seen
+    order = np.sort(_rank(seen["rows"].astype(np.int64)).argsort()[:num_rows])
+    return {name: value[order] for name, value in seen.items()}

@@ -26,6 +26,7 @@ IMPORTED_AHEAD = (
     "torch.utils.tensorboard",
     "safetensors.torch",
     "lightning.pytorch.loggers.csv_logs",
+    "sklearn.metrics",
 )
 # packages that start nothing when they are imported, so that importing them before a fork is safe
 PASSIVE = (

@@ -184,6 +184,22 @@ def label_intervals(counts: NDArray[np.int64], names: Sequence[str]) -> tuple[Cl
     )
 
 
+def of_clusters(
+    metric: Metric, among: NDArray[np.bool_], clusters: NDArray[np.int64], rng: np.random.Generator
+) -> Interval:
+    """Return ``interval`` of one of ``metrics.label_metrics`` by clusters.
+
+    If it is 0 or 1 in all of them, each cluster with a row ``among`` those that count is taken for a single row, as exact
+    intervals are of independent rows: no score is shown as certain.
+    """
+    found = interval(metric, rng=rng, clusters=clusters)
+    if found.low is not None or metric.value not in (0, 1):
+        return found
+    num_groups = len(np.unique(clusters[among]))
+    exact = (_f1 if metric.name == "f1" else proportion)(int(metric.value) * num_groups, num_groups)
+    return replace(exact, method=f"{EXACT}, of groups", num_groups=num_groups)
+
+
 def _f1(right: int, either: int) -> Interval:
     found = proportion(right, either)
     if found.low is None or found.high is None:

@@ -8,7 +8,7 @@ functions need at least one row.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -199,6 +199,19 @@ def vote_metrics(
     value = float(row_values.mean())
     found["kl"] = _of_rows("kl", value, len(shares), lambda weights: mean(weights, row_values), math.inf)
     return found, decided
+
+
+def mean_metric(of: Sequence[Metric]) -> Metric:
+    """Return the mean of the same metric of several numbers of the same rows."""
+    if len(of) == 1:
+        return of[0]
+    first = of[0]
+
+    def of_weights(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.mean([each.of_weights(weights) for each in of], axis=0)
+
+    value = float(np.mean([each.value for each in of]))
+    return _of_rows(first.name, value, len(first), of_weights, first.highest)
 
 
 def share(name: str, hits: NDArray[np.bool_]) -> Metric:

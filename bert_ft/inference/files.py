@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,26 +13,23 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
-from datasets import Dataset
 
-from bert_ft.data.arrow_cache import stored_dataset
 from bert_ft.data.dataset import TokenizedSplit
 from bert_ft.data.dialect import DialectSettings
-from bert_ft.data.row_validation import shown_names
 from bert_ft.data.targets import LabelNames, first_label
 from bert_ft.data.text_file import PACKED, check_is_file, check_name, unpacked_suffix
 from bert_ft.data.tokenization import tokenize
 from bert_ft.errors import DataError, UserError
 from bert_ft.evaluation.conformal import EMPTY_REASON
 from bert_ft.inference.abstaining import Abstaining
-from bert_ft.inference.input_rows import LABEL, PLAIN, TEXT, InputRows, open_rows
-from bert_ft.inference.labeled import REASON, UNDECODABLE, Labeled
+from bert_ft.inference.input_rows import InputRows, open_rows
+from bert_ft.inference.labeled import REASON, Labeled
 from bert_ft.inference.output_file import SUFFIXES, unique_names, write_output
+from bert_ft.inference.read_texts import read_texts, text_and_label
 from bert_ft.inference.scores import score
 from bert_ft.models.bundle import Bundle
 from bert_ft.models.outputs import compute_outputs_and_logits
 
-EMPTY, MISSING, NO_TEXT = "empty", "missing", "not a text"
 UNSURE = "unsure"
 PROBABILITY = "probability"
 _DATA_KEYS = re.compile(
@@ -94,10 +90,8 @@ def predict_file(
             text_pair_column=text_pair_column,
             label_column=first_label(label_column),
         )
-        texts, label = _columns(rows, text_column, text_pair_column, label_column)
-        read = _read(rows, texts, label, folder)
-        if not read.reasons:
-            raise DataError(f"{source}: there are no rows")
+        texts, label = text_and_label(rows, text_column, text_pair_column, label_column)
+        read = read_texts(rows, texts, label, folder)
         usable = np.array([reason is None for reason in read.reasons])
         columns = tokenize(read.texts, bundle.tokenizer, bundle.max_length, folder, bundle.long_texts)
         split = TokenizedSplit.from_columns("input", columns, read.texts)
@@ -172,88 +166,6 @@ def own_keys() -> Iterator[None]:
         if text == str(error):
             raise
         raise type(error)(text) from error
-
-
-@dataclass(frozen=True)
-class _Read:
-    """The texts and labels of a file.
-
-    Attributes:
-        texts: the usable texts.
-        reasons: for each row why it isn't usable, or ``None``.
-        labels: labels of the usable rows.
-    """
-
-    texts: Dataset
-    reasons: list[str | None]
-    labels: list[Any]
-
-
-def _columns(
-    rows: InputRows, text_column: str, pair_column: str | None, label_column: LabelNames | None
-) -> tuple[list[str], LabelNames | None]:
-    """Return the text columns, and the label columns if there are any."""
-    if rows.kind == PLAIN:
-        return [TEXT], LABEL if label_column is not None and LABEL in rows.columns else None
-    texts = [text_column] if pair_column is None else [text_column, pair_column]
-    for key, name in zip(("text_column", "text_pair_column"), texts, strict=False):
-        if name not in rows.columns:
-            shown = shown_names(rows.columns)
-            advice = f"set {key} to the column of the texts" if key == "text_column" else f"set {key}"
-            raise DataError(f"{rows.path}: no column {name!r} ({key}); the columns are {shown}; {advice}")
-    if len(set(texts)) < len(texts):
-        raise DataError(f"{rows.path}: text_column and text_pair_column are the same column {text_column!r}")
-    if label_column is None or isinstance(label_column, str):
-        return texts, label_column if label_column in rows.columns else None
-    missing = [name for name in label_column if name not in rows.columns]
-    if missing and len(missing) < len(label_column):
-        rows.notes.append(f"{rows.path}: not scored, since there is no column {shown_names(missing)}")
-    return texts, None if missing else label_column
-
-
-def _read(rows: InputRows, texts: Sequence[str], label: LabelNames | None, folder: str) -> _Read:
-    reasons: list[str | None] = []
-    labels: list[Any] = []
-    names = ["text", "text_pair"][: len(texts)]
-    schema = pa.schema([(name, pa.string()) for name in names])
-    of_label = [] if label is None else [label] if isinstance(label, str) else list(label)
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        for batch in rows.batches([*texts, *of_label]):
-            usable: list[list[str]] = []
-            for cells, fault in batch:
-                found = [_as_text(cell) for cell in cells[: len(texts)]]
-                reason = fault or _reason(found)
-                reasons.append(reason)
-                if reason is None:
-                    usable.append([text or "" for text in found])
-                    if label is not None:
-                        values = dict(zip(of_label, cells[len(texts) :], strict=True))
-                        labels.append(values[label] if isinstance(label, str) else values)
-            yield pa.RecordBatch.from_pydict(
-                {name: [row[index] for row in usable] for index, name in enumerate(names)}, schema=schema
-            )
-
-    return _Read(stored_dataset(schema, batches(), folder), reasons, labels)
-
-
-def _as_text(cell: Any) -> Any:
-    """Return a value with bytes decoded as text, since some writers store texts as bytes."""
-    return cell.decode("utf-8", "surrogateescape") if isinstance(cell, bytes) else cell
-
-
-def _reason(texts: Sequence[Any]) -> str | None:
-    """Return why a row's texts can't be used, or ``None``; one text of a pair may be empty."""
-    if any(text is not None and not isinstance(text, str) for text in texts):
-        return NO_TEXT
-    for text in texts:
-        try:
-            (text or "").encode()
-        except UnicodeEncodeError:
-            return UNDECODABLE
-    if any(text and text.strip() for text in texts):
-        return None
-    return MISSING if all(text is None for text in texts) else EMPTY
 
 
 def _spread(values: Any, usable: np.ndarray, shown: np.ndarray) -> pa.Array:

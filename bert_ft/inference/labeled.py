@@ -9,11 +9,11 @@ from pathlib import Path
 
 from bert_ft.evaluation.conformal import EMPTY_REASON
 from bert_ft.inference.conformal_columns import LABEL_SET
+from bert_ft.inference.read_texts import UNDECODABLE
 from bert_ft.inference.scores import Scores
 from bert_ft.layout import counted
 
 REASON = "reason"  # the column
-UNDECODABLE = "undecodable"
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,11 +15,14 @@ from bert_ft.data.packing import TextBatch
 from bert_ft.errors import ConfigError, DataError
 from bert_ft.garbage import without_collections
 from bert_ft.inference.device import choose_device
-from bert_ft.inference.scores import score
+from bert_ft.inference.scores import known_labels
 from bert_ft.inference.text_runner import MAX_TOKENS, TextRunner
 from bert_ft.models.bundle import Bundle, bundle_files, bundle_of_files, load_bundle, save_bundle
 from bert_ft.tasks.label_values import label_values
 from bert_ft.warn import warn_caller
+
+if TYPE_CHECKING:
+    from bert_ft.evaluation.evaluation import Evaluation
 
 _PREDICTION = "prediction"
 
@@ -155,43 +158,72 @@ class Model:
         width = int(self._classifier.config.hidden_size)
         return self._runner.run(texts, batch_size, features, torch.empty(0, width))
 
-    def evaluate(self, frame: Any, *, label: str | None = None) -> dict[str, float]:
-        """Return the task's metrics on rows with labels, as ``bert_ft.predict`` computes them for a file.
+    def evaluate(
+        self,
+        frame: Any,
+        *,
+        label: str | None = None,
+        group_by: str | None = None,
+        cluster_by: str | None = None,
+    ) -> Evaluation:
+        """Return each metric with its 95% interval, and what else ``bert_ft.evaluate`` measures on a file.
+
+        Rows whose label the model doesn't know are left out, with a warning that counts them.
 
         Args:
             frame: a frame with the text and label columns of the training data.
             label: name of its column of labels; ``None``: as in the training data.
+            group_by: a column whose values are subgroups with metrics of their own.
+            cluster_by: a column whose equal values mark rows that belong together, which makes intervals wider.
 
         Raises:
             ValueError: a column is missing, or no row has a label that the model knows.
 
         Example:
-            >>> frame = pandas.DataFrame({"text": ["a lovely film"], "label": ["positive"]})
-            >>> model.evaluate(frame)["accuracy"]
-            1.0
+            >>> frame = pandas.DataFrame({"text": ["a lovely film", "a dull plot"], "label": ["positive", "negative"]})
+            >>> print(model.evaluate(frame).metrics["accuracy"])
+            1.0000 [0.1581, 1.0000]
         """
+        from bert_ft.evaluation.evaluation import evaluated
+        from bert_ft.evaluation.scored import Scored
+        from bert_ft.evaluation.training_labels import LABELS
+        from bert_ft.inference.evaluate_file import cell_text, clusters_of, groups_of
+
         wanted = self._bundle.label_column if label is None else label
         names = [wanted] if isinstance(wanted, str) else list(wanted)
         existing = column_names(frame)
-        if missing := [name for name in names if name not in existing]:
-            raise DataError(
-                f"evaluate: the frame has no column {missing[0]!r}; its columns are {', '.join(map(repr, existing))}; set `label`"
-            )
+        others = {"group_by": group_by, "cluster_by": cluster_by}
+        for key, name in (*(("label", name) for name in names), *others.items()):
+            if name is not None and name not in existing:
+                raise DataError(
+                    f"evaluate: the frame has no column {name!r}; its columns are {', '.join(map(repr, existing))}; set `{key}`"
+                )
         columns = [values_of(frame[name]) for name in names]
         labels = [
             row[0] if isinstance(wanted, str) else dict(zip(names, row, strict=True))
             for row in zip(*columns, strict=True)
         ]
+        known = known_labels(self._bundle.task, labels)
+        said = f"{len(known.rows)} of {len(labels)} rows have a label that the model knows"
+        if known.targets is None:
+            raise DataError(f"evaluate: {said}")
+        if known.unknown:
+            warn_caller(f"{said}; unknown: {dict(known.unknown_counts)}, without one: {known.num_unlabeled}")
         empty = torch.empty(0, self._classifier.num_labels)
         logits = self._runner.run(
             frame, 128, lambda batch: self._classifier(batch, MAX_TOKENS).float(), empty
         )
-        found = score(self._bundle.task, labels, logits)
-        if not found.values:
-            raise DataError(f"evaluate: {found}")
-        if found.unknown or found.num_unlabeled:
-            warn_caller(str(found))
-        return found.values
+        values = {
+            key: [cell_text(value) for value in np.array(values_of(frame[name]), object)[known.rows]]
+            for key, name in others.items()
+            if name is not None
+        }
+        return evaluated(
+            Scored(self._bundle.task, logits[known.rows], known.targets),
+            training=self._bundle.training.get(LABELS),
+            clusters=None if cluster_by is None else clusters_of(values["cluster_by"]),
+            groups=None if group_by is None else groups_of(values["group_by"]),
+        )
 
     def save(self, folder: Path | str) -> Path:
         """Write the model into a folder, from which ``bert_ft.load`` and the commands read it; return the folder.

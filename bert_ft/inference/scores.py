@@ -59,6 +59,50 @@ class Scores:
         return "\n".join([*self.promises, text])
 
 
+@dataclass(frozen=True)
+class KnownLabels:
+    """The labels of a file that the task knows, and what is known of the others.
+
+    Attributes:
+        rows: ``(known,)`` positions of the rows whose label the task knows.
+        targets: ``(known, ...)``; ``None`` if there are none.
+        unknown: the label of each other row, by its position; ``None`` for a row without one.
+    """
+
+    rows: np.ndarray
+    targets: np.ndarray | None
+    unknown: dict[int, str | None]
+
+    @property
+    def unknown_counts(self) -> Counter[str]:
+        """Label → number of rows, for labels that the task doesn't know."""
+        return Counter(label for label in self.unknown.values() if label is not None)
+
+    @property
+    def num_unlabeled(self) -> int:
+        """Number of rows without a label."""
+        return sum(label is None for label in self.unknown.values())
+
+
+def known_labels(task: Task, labels: Sequence[Any]) -> KnownLabels:
+    """Return the targets of labels as they are in a file; of several columns, each is a mapping of their names."""
+    targets: dict[str, np.ndarray | None] = {}  # None: an unknown label
+    known: list[int] = []
+    found: list[np.ndarray] = []
+    unknown: dict[int, str | None] = {}
+    none_given = all(map(_is_missing, labels))  # an empty text may be a label: that of a row without any
+    for row, label in enumerate(labels):
+        key = f"{type(label).__name__} {label!r}"
+        if key not in targets:
+            targets[key] = None if none_given else _target(task, label)
+        if (target := targets[key]) is not None:
+            known.append(row)
+            found.append(target)
+        else:
+            unknown[row] = None if _is_missing(label) else str(label)
+    return KnownLabels(np.array(known, np.int64), np.concatenate(found) if found else None, unknown)
+
+
 def score(
     task: Task, labels: Sequence[Any], logits: np.ndarray, refusing: Abstaining | None = None
 ) -> Scores:
@@ -66,38 +110,22 @@ def score(
 
     Args:
         task: the fitted task.
-        labels: each row's label as in the file; of several columns, a mapping of their names.
+        labels: each row's label as in the file; see ``known_labels``.
         logits: ``(num_rows, num_labels)``.
         refusing: which rows have no prediction and don't count.
     """
-    targets: dict[str, np.ndarray | None] = {}  # None: an unknown label
-    known: list[int] = []
-    unknown: Counter[str] = Counter()
-    num_unlabeled = 0
-    none_given = all(map(_is_missing, labels))  # an empty text may be a label: that of a row without any
-    for row, label in enumerate(labels):
-        key = f"{type(label).__name__} {label!r}"
-        if key not in targets:
-            targets[key] = None if none_given else _target(task, label)
-        if targets[key] is not None:
-            known.append(row)
-        elif _is_missing(label):
-            num_unlabeled += 1
-        else:
-            unknown[str(label)] += 1
-    if not known:
-        return Scores({}, 0, unknown, num_unlabeled)
-    keys = (f"{type(labels[row]).__name__} {labels[row]!r}" for row in known)
-    encoded = np.concatenate([found for key in keys if (found := targets[key]) is not None])
-    kept = logits[known]
+    known = known_labels(task, labels)
+    if known.targets is None:
+        return Scores({}, 0, known.unknown_counts, known.num_unlabeled)
+    kept, targets = logits[known.rows], known.targets
     promises: tuple[str, ...] = ()
     if refusing is not None:
-        promises = tuple(refusing.kept(kept, encoded))
+        promises = tuple(refusing.kept(kept, targets))
         answered = refusing.answers(kept)
-        kept, encoded = kept[answered], encoded[answered]
-    values = task.scores(torch.from_numpy(kept), torch.from_numpy(encoded)) if len(kept) else {}
+        kept, targets = kept[answered], targets[answered]
+    values = task.scores(torch.from_numpy(kept), torch.from_numpy(targets)) if len(kept) else {}
     refuses = refusing is not None and refusing.refusal is not None
-    return Scores(values, len(kept), unknown, num_unlabeled, promises, refuses)
+    return Scores(values, len(kept), known.unknown_counts, known.num_unlabeled, promises, refuses)
 
 
 def _is_missing(label: Any) -> bool:

@@ -7,16 +7,19 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from bert_ft.drawing.confidence import draw_reliability
+from bert_ft.evaluation.calibration import calibration
+from bert_ft.evaluation.intervals import label_intervals
 from bert_ft.reporting.not_logged import NotLogged
 from bert_ft.reporting.plot_spec import plot
 from bert_ft.reporting.run_log import RunLog
-from bert_ft.reporting.table import Cell, Table, number, share
-from bert_ft.reporting.validation_pictures import class_f1_over_training
-from bert_ft.tasks.calibration import NUM_BINS, reliability_bins
-from bert_ft.tasks.set_scores import label_scores
+from bert_ft.reporting.table import Cell, Table, number
+from bert_ft.reporting.validation_pictures import calibration_text, class_f1_over_training
+from bert_ft.reporting.validation_tables import class_table
+from bert_ft.tasks.calibration import NUM_BINS
 from bert_ft.tasks.thresholds import THRESHOLDS
 
 MAX_CONFUSIONS = 10
+LABEL_READING = "Precision: the share of rows given the label that have it. Recall: the share of its rows that are given it."
 
 
 class Decisions(NamedTuple):
@@ -26,12 +29,14 @@ class Decisions(NamedTuple):
         probabilities: ``(rows, num_labels)``.
         labels: ``(rows, num_labels)`` bool.
         names: ``(num_labels,)``.
+        cut_offs: ``(num_labels,)``, the probability from which on each label is given.
         counts: ``label_counts`` of all rows, also of those that weren't saved.
     """
 
     probabilities: NDArray[np.float64]
     labels: NDArray[np.bool_]
     names: list[str]
+    cut_offs: NDArray[np.float64]
     counts: NDArray[np.int64]
 
 
@@ -46,12 +51,13 @@ def decisions_of(log: RunLog) -> Decisions:
     arrays = log.validation.content
     finite = np.isfinite(arrays["logits"]).all(axis=1)
     if not finite.any():
-        raise NotLogged("no validation row has finite logits")
+        raise NotLogged("no row has finite logits")
     logits = arrays["logits"][finite].astype(np.float64)
     return Decisions(
         1 / (1 + np.exp(-logits)),
         arrays["labels"][finite].astype(bool),
         [str(name) for name in arrays["names"]],
+        arrays.get("cut_offs", np.full(logits.shape[1], 0.5)),  # earlier runs kept none
         arrays["label_counts"],
     )
 
@@ -64,10 +70,11 @@ def decision_reliability(log: RunLog) -> Figure:
     """Draw how often a label occurs against its probability."""
     found = decisions_of(log)
     num_bins = log.setting("monitor.confidence.num_bins") or NUM_BINS
-    bins = reliability_bins(found.probabilities.ravel(), found.labels.ravel(), num_bins)
+    error = calibration(found.probabilities.ravel(), found.labels.ravel(), num_bins)
+    bins = error.bins
     title = (
         f"Mean probability {found.probabilities.mean():.3f}, share of labels {found.labels.mean():.3f}; "
-        f"expected calibration error (ECE) {bins.ece:.3f}"
+        f"expected calibration error (ECE) {calibration_text(error)}"
     )
     return draw_reliability(
         bins.edges,
@@ -84,16 +91,7 @@ def decision_reliability(log: RunLog) -> Figure:
 def scores_by_label(log: RunLog) -> Table:
     """Return precision, recall and F1 of each label."""
     found = decisions_of(log)
-    rows = [
-        [Cell(name), number(int(support)), number(int(predicted)), *map(share, values)]
-        for name, (_, support, predicted), *values in zip(
-            found.names, found.counts, *label_scores(found.counts), strict=True
-        )
-    ]
-    reading = "Precision: the share of rows given the label that have it. Recall: the share of its rows that are given it."
-    return Table(
-        "Scores by label", reading, ["label", "rows", "predicted", "precision", "recall", "F1"], rows
-    )
+    return class_table(label_intervals(found.counts, found.names), "Scores by label", "label", LABEL_READING)
 
 
 def has_thresholds(log: RunLog) -> bool:
@@ -120,7 +118,7 @@ def thresholds(log: RunLog) -> Table:
 def frequent_confusions(log: RunLog) -> Table:
     """Return the pairs of a missed and a wrongly given label that come together most often."""
     found = decisions_of(log)
-    predicted = found.probabilities >= 0.5
+    predicted = found.probabilities >= found.cut_offs
     missed, added = (found.labels & ~predicted).astype(int), (~found.labels & predicted).astype(int)
     together = missed.T @ added  # (num_labels, num_labels)
     order = np.argsort(-together, axis=None, kind="stable")[:MAX_CONFUSIONS]

@@ -17,12 +17,20 @@ LossRow = dict[str, str | float | int | None]
 Content = TypeVar("Content")
 
 # kind → what each of its files, or each row of it, must hold
+JUDGED_ROWS = {"logits", "labels", "rows", "names", "num_rows"}
+LOSSES = {"row", "text", "label", "prediction", "probability", "loss"}
 NEEDED = {
-    layout.VALIDATION_ROWS: {"logits", "labels", "rows", "names", "num_rows"},
+    layout.VALIDATION_ROWS: JUDGED_ROWS,
+    layout.TEST_ROWS: JUDGED_ROWS,
     layout.VECTORS: {"vectors", "labels", "predictions", "rows", "names"},
     layout.ATTENTION_MAPS: {"entropy", "distance", "on_first", "on_last", "on_self"},
-    layout.TOP_LOSSES: {"row", "text", "label", "prediction", "probability", "loss"},
+    layout.TOP_LOSSES: LOSSES,
+    layout.TEST_LOSSES: LOSSES,
 }
+
+_PLACES = dict.fromkeys(
+    (layout.TEST_ROWS, layout.TEST_LOSSES), layout.TEST_FOLDER
+)  # of others the monitors' folder
 
 
 @dataclass(frozen=True)
@@ -53,23 +61,25 @@ def read_arrays(folder: Path, kind: str, kept_step: int | None) -> Snapshot[Arra
     path, step = _choose(folder, kind, kept_step)
     if path is None:
         return None
-    name = f"{layout.MONITOR_FOLDER}/{path.name}"
+    name = f"{_PLACES.get(kind, layout.MONITOR_FOLDER)}/{path.name}"
     content = read_or_say(path, name, _arrays)
     if lacking := NEEDED[kind] - content.keys():
         raise DamagedFileError(f"{name} lacks {', '.join(sorted(lacking))}")
     return Snapshot(step, step == kept_step, content)
 
 
-def read_top_losses(folder: Path, kept_step: int | None) -> Snapshot[list[LossRow]] | None:
-    """Read ``top_losses_<step>.json``, chosen as in ``read_arrays``.
+def read_top_losses(
+    folder: Path, kept_step: int | None, kind: str = layout.TOP_LOSSES
+) -> Snapshot[list[LossRow]] | None:
+    """Read ``<kind>_<step>.json``, chosen as in ``read_arrays``.
 
     Raises:
         DamagedFileError: it can't be read, or isn't a list of such rows.
     """
-    path, step = _choose(folder, layout.TOP_LOSSES, kept_step)
+    path, step = _choose(folder, kind, kept_step)
     if path is None:
         return None
-    name, needed = f"{layout.MONITOR_FOLDER}/{path.name}", NEEDED[layout.TOP_LOSSES]
+    name, needed = f"{_PLACES.get(kind, layout.MONITOR_FOLDER)}/{path.name}", NEEDED[kind]
     content = read_or_say(path, name, read_json)
     if not isinstance(content, list) or not all(
         isinstance(row, dict) and row.keys() >= needed for row in content

@@ -1,6 +1,7 @@
 """The report of a run, written into its folder."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
@@ -10,7 +11,8 @@ from bert_ft.reporting import html, label_set_report, number_report, run_tables,
 from bert_ft.reporting.advice import advice_for
 from bert_ft.reporting.command import repeat_command, working_folder
 from bert_ft.reporting.html import Page, Section, table_or_reason
-from bert_ft.reporting.monitor_files import Snapshot
+from bert_ft.reporting.judged_pictures import judged_pictures
+from bert_ft.reporting.monitor_files import Arrays, Snapshot
 from bert_ft.reporting.pictures import LeftOut, Picture, draw, plot_specs_of
 from bert_ft.reporting.run_log import RunLog, read_run
 from bert_ft.reporting.table import Table
@@ -70,6 +72,21 @@ def _sections(log: RunLog) -> Iterator[Section]:
         parts: list[Picture | Table | LeftOut] = [*draw(plots.get(title, []), log)]
         parts += [table_or_reason(name, make, log) for name, make in _tables(title, log)]
         yield Section(title, _note(title, log), parts)
+        if title in VALIDATION_SECTIONS and log.test is not None and log.metrics is not None:
+            yield _test_section(title, log)
+
+
+def _test_section(title: str, log: RunLog) -> Section:
+    """Return what the validation's section of the task has, of the test split; without curves over training."""
+    of_test = log.of_test()
+    pictures = [replace(spec, name=f"test_{spec.name}") for spec in judged_pictures(title, of_test)]
+    tables = [(name, make) for name, make in TABLES[title] if name != "Thresholds"]
+    parts: list[Picture | Table | LeftOut] = [*draw(pictures, of_test)]
+    parts += [table_or_reason(name, make, of_test) for name, make in tables]
+    note = "Measured once, at the end, with the weights that were saved"
+    if ((log.metrics or {}).get("calibration") or {}).get("is_used"):
+        note += ", whose probabilities are calibrated (those of the validation are not)"
+    return Section("Test", f"{note}.{_saved_rows(log.test)}", parts)
 
 
 def _tables(title: str, log: RunLog) -> Iterator[tuple[str, Callable[[RunLog], Table]]]:
@@ -93,11 +110,19 @@ def _note(title: str, log: RunLog) -> str:
     if not snapshot.is_kept and log.metrics is not None:
         which += ", not the kept checkpoint"
     note = f"Pictures and tables of a single step show step {snapshot.step:,}: {which}."
-    if title in VALIDATION_SECTIONS and log.validation is not None:
-        saved, whole = len(log.validation.content["rows"]), int(log.validation.content["num_rows"])
-        if saved < whole:
-            note += f" Confidence and calibration use {saved:,} of {whole:,} rows, evenly spaced."
-    return note
+    return note + (_saved_rows(log.validation) if title in VALIDATION_SECTIONS else "")
+
+
+def _saved_rows(snapshot: Snapshot[Arrays] | None) -> str:
+    """Return a note if not all rows of a split were saved."""
+    if snapshot is None:
+        return ""
+    saved, whole = len(snapshot.content["rows"]), int(snapshot.content["num_rows"])
+    return (
+        f" Confidence and calibration use {saved:,} of {whole:,} rows, evenly spaced."
+        if saved < whole
+        else ""
+    )
 
 
 def _page(log: RunLog) -> Page:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -46,6 +46,8 @@ class RunLog:
         representations: ``vectors`` ``(rows, width)``, ``predictions``, ``labels`` and ``rows`` ``(rows,)``, ``names``.
         attention: means by layer and head, ``(layers, heads)`` each; tokens and attention of some texts.
         top_losses: validation rows, the highest loss first.
+        test: the same as ``validation`` of the test split, by the weights that were saved.
+        test_losses: its rows, the highest loss first.
         pretraining: the pre-training stage of a run that has one.
         damaged: a sentence for each file that couldn't be read.
     """
@@ -62,8 +64,14 @@ class RunLog:
     representations: Snapshot[Arrays] | None = None
     attention: Snapshot[Arrays] | None = None
     top_losses: Snapshot[list[LossRow]] | None = None
+    test: Snapshot[Arrays] | None = None
+    test_losses: Snapshot[list[LossRow]] | None = None
     pretraining: RunLog | None = None
     damaged: tuple[str, ...] = ()
+
+    def of_test(self) -> RunLog:
+        """Return the run with its test split in the place of the validation split."""
+        return replace(self, validation=self.test, top_losses=self.test_losses)
 
     @property
     def stage(self) -> RunLog | None:
@@ -154,6 +162,8 @@ def _read(folder: Path) -> RunLog:
         representations=try_to(read_arrays, monitor, layout.VECTORS, kept_step),
         attention=try_to(read_arrays, monitor, layout.ATTENTION_MAPS, kept_step),
         top_losses=try_to(read_top_losses, monitor, kept_step),
+        test=try_to(read_arrays, folder / layout.TEST_FOLDER, layout.TEST_ROWS, kept_step),
+        test_losses=try_to(read_top_losses, folder / layout.TEST_FOLDER, kept_step, layout.TEST_LOSSES),
         pretraining=pretraining,
         # last: it is filled while the others are read
         damaged=(*damaged, *(() if pretraining is None else pretraining.damaged)),

@@ -9,7 +9,7 @@ from bert_ft import layout
 from bert_ft.reporting.not_logged import NotLogged
 from bert_ft.reporting.objective import best_so_far, objective_of
 from bert_ft.reporting.run_log import RunLog
-from bert_ft.reporting.table import Cell, Table, number, share
+from bert_ft.reporting.table import Cell, Table, number, share, with_interval
 from bert_ft.split_columns import COLUMNS, shown_counts
 
 
@@ -33,6 +33,8 @@ def facts(log: RunLog) -> dict[str, str]:
         "weights": f"{weights}{averaged}, after {_duration(checkpoint)}",
         "training": f"{metrics.get('fit_seconds', 0):,.0f} s in {precision}",
         "ended": str(metrics.get("stopped", "unknown")),
+        **({"in brackets": "95% intervals"} if metrics.get("intervals") else {}),
+        **({layout.WITHOUT_TEXT: metrics["guess"]} if metrics.get("guess") else {}),
     }
 
 
@@ -41,15 +43,21 @@ def results(log: RunLog) -> Table:
     if log.metrics is None:
         raise NotLogged("the run wrote no metrics.json")
     splits = {"validation": log.metrics.get("val") or {}, "test": log.metrics.get("test") or {}}
+    intervals = log.metrics.get("intervals") or {}
+    ends = {"validation": intervals.get("val", {}), "test": intervals.get("test", {})}
     for name, values in (log.metrics.get("baseline") or {}).items():
         splits[f"{layout.WITHOUT_TEXT} ({name})"] = values
     names = list(dict.fromkeys(name for values in splits.values() for name in values))
     rows = [
-        [Cell(split), *(number(values.get(name)) for name in names)]
+        [Cell(split), *(_result(values.get(name), ends.get(split, {}).get(name)) for name in names)]
         for split, values in splits.items()
         if values
     ]
     return Table("Metrics", "", ["split", *names], rows)
+
+
+def _result(value: Any, ends: list[float] | None) -> Cell:
+    return number(value) if ends is None or value is None else with_interval(value, *ends)
 
 
 def phases(log: RunLog) -> Table:

@@ -66,6 +66,33 @@ def share(value: float) -> Cell:
     return Cell(f"{value:.3f}", share=float(value), is_number=True)
 
 
+def short_number(value: float, digits: int = 4) -> str:
+    """Return a number as ``number`` writes it; a large one with thousands and one decimal, as errors of prices are."""
+    return f"{value:,.1f}" if 1000 <= abs(value) < 1e9 else number(float(value), digits).text
+
+
+def with_interval(
+    value: float, low: float | None, high: float | None, *, bar: bool = False, digits: int = 4
+) -> Cell:
+    """Return a number with its interval: ``0.963 [0.902, 0.991]``; a dash for NaN, and never the number alone.
+
+    Args:
+        value: the number.
+        low: lower end; ``None`` without an interval.
+        high: upper end.
+        bar: with a bar of its length, for a number between 0 and 1.
+        digits: decimals of each.
+    """
+    if not math.isfinite(value):
+        return Cell("-", is_number=True)
+    text = short_number(value, digits)
+    if low is None or high is None:
+        text += " (no interval)"
+    else:
+        text += f" [{short_number(low, digits)}, {short_number(high, digits)}]"
+    return Cell(text, share=float(value) if bar else None, is_number=True)
+
+
 def duration(seconds: float) -> str:
     """Return a time as ``45.0 s``, ``12 min 5 s``, ``3 h 20 min`` or ``2 d 4 h``."""
     if seconds < 120:

@@ -1,4 +1,4 @@
-"""Pictures of the classifier's predictions for the validation rows."""
+"""Pictures of the classifier's predictions for the rows of a split."""
 
 from typing import NamedTuple
 
@@ -11,11 +11,12 @@ from bert_ft.drawing.confidence import draw_confusion, draw_reliability, draw_to
 from bert_ft.drawing.curves import Line, Panel, draw_curves
 from bert_ft.drawing.heat_maps import HeatMap, draw_heat_maps
 from bert_ft.drawing.style import capitalized, one_line
+from bert_ft.evaluation.calibration import Calibration, calibration
 from bert_ft.reporting.layer_grid import logged_grid
 from bert_ft.reporting.not_logged import NotLogged
 from bert_ft.reporting.plot_spec import plot
 from bert_ft.reporting.run_log import RunLog
-from bert_ft.tasks.calibration import NUM_BINS, reliability_bins
+from bert_ft.tasks.calibration import NUM_BINS
 from bert_ft.tasks.confidence import PredictionProbabilities, prediction_probabilities
 
 SURE = 0.9
@@ -48,12 +49,18 @@ def outputs_of(log: RunLog) -> Outputs:
         raise NotLogged("the validation file has no confusion matrix")
     finite = np.isfinite(arrays["logits"]).all(axis=1)
     if not finite.any():
-        raise NotLogged("no validation row has finite logits")
+        raise NotLogged("no row has finite logits")
     predictions = arrays["predictions"][finite] if "predictions" in arrays else None  # earlier runs kept none
     top = prediction_probabilities(
         arrays["logits"][finite], arrays["labels"][finite].astype(np.int64), predictions
     )
     return Outputs(top, [str(name) for name in arrays["names"]], arrays["confusion"].astype(np.int64))
+
+
+def calibration_text(found: Calibration) -> str:
+    """Return a calibration error, and what remains of it without chance."""
+    debiased = "" if found.debiased is None else f", debiased {found.debiased:.3f}"
+    return f"{found.error:.3f}{debiased}"
 
 
 @plot(
@@ -78,10 +85,11 @@ def confidence(log: RunLog) -> Figure:
 def reliability(log: RunLog) -> Figure:
     top = outputs_of(log).top
     num_bins = log.setting("monitor.confidence.num_bins") or NUM_BINS
-    bins = reliability_bins(top.probabilities, top.is_correct, num_bins)
+    found = calibration(top.probabilities, top.is_correct, num_bins)
+    bins = found.bins
     title = (
         f"Mean confidence {top.probabilities.mean():.3f}, accuracy {top.is_correct.mean():.3f}; "
-        f"expected calibration error (ECE) {bins.ece:.3f}"
+        f"expected calibration error (ECE) {calibration_text(found)}"
     )
     return draw_reliability(bins.edges, bins.counts, bins.confidence, bins.accuracy, title)
 

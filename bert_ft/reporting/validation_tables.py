@@ -1,26 +1,46 @@
-"""Tables of the classifier's predictions for the validation rows."""
+"""Tables of the classifier's predictions for the rows of a split."""
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bert_ft.evaluation.intervals import ClassIntervals, class_intervals
+from bert_ft.reporting.monitor_files import LossRow
 from bert_ft.reporting.not_logged import NotLogged
 from bert_ft.reporting.run_log import RunLog
-from bert_ft.reporting.table import Cell, Table, number, share
+from bert_ft.reporting.table import Cell, Table, number, with_interval
 from bert_ft.reporting.validation_pictures import outputs_of
-from bert_ft.tasks.confidence import class_scores
 
 MAX_MISTAKES = 10
+CLASS_READING = "Precision: the share of rows predicted as the class that belong to it. Recall: the share of its rows found."
+INTERVALS = "In brackets: 95% intervals; wide ones come from few rows."
 
 
 def scores_by_class(log: RunLog) -> Table:
     """Return precision, recall and F1 of each class."""
     _, names, counts = outputs_of(log)
+    return class_table(class_intervals(counts, names), "Scores by class", "label", CLASS_READING)
+
+
+def class_table(
+    classes: Sequence[ClassIntervals], title: str, column: str, reading: str, digits: int = 3
+) -> Table:
+    """Return the scores of classes or labels with their intervals."""
     rows = [
-        [Cell(name), number(int(support)), *map(share, values)]
-        for name, support, *values in zip(names, counts.sum(axis=1), *class_scores(counts), strict=True)
+        [
+            Cell(each.name),
+            number(each.rows),
+            number(each.predicted),
+            *(
+                with_interval(score.value, score.low, score.high, bar=True, digits=digits)
+                for score in (each.precision, each.recall, each.f1)
+            ),
+        ]
+        for each in classes
     ]
-    reading = "Precision: the share of rows predicted as the class that belong to it. Recall: the share of its rows found."
-    return Table("Scores by class", reading, ["label", "rows", "precision", "recall", "F1"], rows)
+    columns = [column, "rows", "predicted", "precision", "recall", "F1"]
+    return Table(title, f"{reading} {INTERVALS}", columns, rows)
 
 
 def frequent_mistakes(log: RunLog) -> Table:
@@ -31,7 +51,7 @@ def frequent_mistakes(log: RunLog) -> Table:
         for label, prediction, count in mistakes(counts, MAX_MISTAKES)
     ]
     if not rows:
-        raise NotLogged("every validation row is right")
+        raise NotLogged("every row is right")
     return Table("Most frequent mistakes", "", ["label", "predicted", "rows"], rows)
 
 
@@ -43,9 +63,18 @@ def mistakes(counts: NDArray[np.int64], most: int) -> list[tuple[int, int, int]]
 
 
 def top_losses(log: RunLog) -> Table:
-    """Return the validation rows with the highest loss."""
+    """Return the rows with the highest loss."""
     if log.top_losses is None:
-        raise NotLogged("no monitor/top_losses_<step>.json was kept (monitor confidence)")
+        raise NotLogged("no top_losses_<step>.json was kept (monitor confidence)")
+    reading = (
+        "The rows that the model finds hardest: look here for wrong labels first. The probability is the label's; rows "
+        "of the file are counted from 1."
+    )
+    return loss_table(log.top_losses.content, "Highest losses", reading)
+
+
+def loss_table(records: Sequence[LossRow], title: str, reading: str) -> Table:
+    """Return the table of ``judged_rows.top_losses``."""
     rows = [
         [
             Cell(str(row.get("source") or row["row"])),
@@ -55,11 +84,6 @@ def top_losses(log: RunLog) -> Table:
             number(row["probability"]),
             number(row["loss"], 2),
         ]
-        for row in log.top_losses.content
+        for row in records
     ]
-    reading = (
-        "The rows that the model finds hardest: look here for wrong labels first. The probability is the label's; rows "
-        "of the file are counted from 1."
-    )
-    columns = ["row", "text", "label", "predicted", "probability", "loss"]
-    return Table("Highest losses", reading, columns, rows)
+    return Table(title, reading, ["row", "text", "label", "predicted", "probability", "loss"], rows)

@@ -273,10 +273,13 @@ class MultiLabel(Task):
         )
 
     def arrays(self, logits: Tensor, labels: Tensor) -> dict[str, np.ndarray]:
-        """Return ``label_counts`` of all rows; see ``JudgesRows.arrays``."""
+        """Return ``label_counts`` of all rows, and the ``cut_offs``; see ``JudgesRows.arrays``."""
+        import numpy as np
+
         from bert_ft.tasks.set_scores import label_counts
 
-        return {"label_counts": label_counts(self.given(logits.sigmoid().numpy()), labels.bool().numpy())}
+        counts = label_counts(self.given(logits.sigmoid().numpy()), labels.bool().numpy())
+        return {"label_counts": counts, "cut_offs": np.array(self.cut_offs or [0.5] * len(self.names))}
 
     def outputs(self, logits: Tensor) -> Tensor:
         """Return the probability of each label, ``(batch, num_labels)`` float32."""

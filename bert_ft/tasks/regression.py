@@ -173,14 +173,6 @@ class Regression(Task):
         same = (targets == targets[:1]).all(axis=0).any()
         return ("spearman", "pearson", "r2") if same else ()
 
-    def baseline(self, targets: np.ndarray) -> dict[str, float]:
-        """Return the metrics of always predicting the training mean; the correlations of that are 0."""
-        import numpy as np
-        import torch
-
-        logits = torch.from_numpy(np.zeros((len(targets), len(self.names)), dtype=np.float32))
-        return self.scores(logits, torch.from_numpy(targets))
-
     def output_scale(self) -> tuple[list[float], list[float]]:
         """Return scale and shift of each output, for the file's unit; a log variance is shifted only."""
         if not self.variance:

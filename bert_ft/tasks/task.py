@@ -155,9 +155,9 @@ class Task(ABC):
         return ()
 
     def baseline(self, targets: np.ndarray) -> dict[str, float]:
-        """Return the metrics of the best prediction that doesn't read the texts, for a split; by default none.
+        """Return the metrics of the best prediction that doesn't read the texts, for a split of a task of the user's own.
 
-        It is shown beside the scores.
+        It is shown beside the scores; that of the package's tasks is in ``evaluation.training_labels``.
         """
         return {}
 

@@ -15,14 +15,18 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from bert_ft import layout
 from bert_ft.data.targets import LabelNames
+from bert_ft.evaluation.scored import Scored
+from bert_ft.evaluation.training_labels import LABELS, training_labels
 from bert_ft.models.bundle import save_bundle
 from bert_ft.models.outputs import compute_outputs_and_logits
 from bert_ft.models.weight_transfer import hand_over
 from bert_ft.tasks.label_values import TEXTS
 from bert_ft.tasks.thresholds import THRESHOLDS
 from bert_ft.training.calibration import calibrate
+from bert_ft.training.collected_outputs import CollectedOutputs
 from bert_ft.training.data_module import TextDataModule
 from bert_ft.training.encoder_module import split_metrics
+from bert_ft.training.measured_splits import MeasuredSplits, save_judged_rows
 from bert_ft.training.module import ClassificationModule
 from bert_ft.training.pretraining import Pretraining
 from bert_ft.training.stage import Stage
@@ -57,6 +61,7 @@ class FineTuning(Stage):
     label_column: LabelNames = "label"
     label_type: str = TEXTS
     _pretraining: dict[str, Any] | None = field(default=None, init=False)
+    _training_labels: dict[str, Any] = field(default_factory=dict, init=False)
     _validation_scores: dict[str, np.ndarray] = field(default_factory=dict, init=False)
 
     def run(self) -> dict[str, Any]:
@@ -95,16 +100,21 @@ class FineTuning(Stage):
         gc.collect()  # the stage's weights and its optimizer's, which refer to each other in circles
         self.seed_all()  # whether the stage was trained or cached
 
-    def own_record(self) -> dict[str, Any]:
+    def own_record(self, step: int) -> dict[str, Any]:
         """Calibrate the task on the validation split, evaluate the test split; return the record of both."""
-        calibration = self._calibrate()
+        self._training_labels = training_labels(self.module.task, self.data.data.splits["train"].known_labels)
+        measured, splits = MeasuredSplits(self._training_labels), self.data.data.splits
+        for prefix, name in (("val", "validation"), *([("test", "test")] if self.tests else [])):
+            if name in splits:
+                measured.guess_for(prefix, self.module.task, splits[name].known_labels)
+        calibration = self._calibrate(measured)
         pretraining = {} if self._pretraining is None else {"pretraining": self._pretraining}
         return {
-            "test": self._test(),
-            **({"baseline": baseline} if (baseline := self._baseline()) else {}),
+            "test": self._test(step, measured),
+            **measured.record(),
             **({"calibration": calibration} if calibration else {}),
             "labels": list(self.module.task.names),
-            "rows": {name: len(split) for name, split in self.data.data.splits.items()},
+            "rows": {name: len(split) for name, split in splits.items()},
             **pretraining,
         }
 
@@ -123,16 +133,31 @@ class FineTuning(Stage):
             validation_scores=self._validation_scores,
             training={
                 name: record[name] for name in ("weights", "val", "test", "pretraining") if name in record
-            },
+            }
+            | {LABELS: self._training_labels},
         )
 
-    def _test(self) -> dict[str, float] | None:
+    def _test(self, step: int, measured: MeasuredSplits) -> dict[str, float] | None:
         if not self.tests or "test" not in self.data.data.splits:
             return None
-        self.trainer.test(self.module, self.data, verbose=False)
+        collected = CollectedOutputs()
+        self.trainer.callbacks.append(collected)  # type: ignore[attr-defined]  # Lightning sets it late
+        try:
+            self.trainer.test(self.module, self.data, verbose=False)
+        finally:
+            self.trainer.callbacks.remove(collected)  # type: ignore[attr-defined]
+        if seen := collected.joined(self.trainer):
+            rows = seen["rows"]
+            scored = Scored(
+                self.module.task, seen["logits"], self.data.data.splits["test"].known_labels[rows]
+            )
+            measured.add("test", scored)
+            if self.trainer.is_global_zero:
+                folder = self.folder / layout.TEST_FOLDER
+                save_judged_rows(folder, step, scored, rows, texts=self.data.texts, sources=self.data.sources)
         return split_metrics(self.trainer.callback_metrics, layout.TEST)
 
-    def _calibrate(self) -> dict[str, Any]:
+    def _calibrate(self, measured: MeasuredSplits) -> dict[str, Any]:
         """Score the validation rows with the kept weights and calibrate the model by them; return the record."""
         module, split = self.module, self.data.data.splits.get("validation")
         if hasattr(module.classifier.config, THRESHOLDS):  # of the folder that the encoder came from
@@ -149,20 +174,11 @@ class FineTuning(Stage):
                 max_tokens=module.max_tokens,
                 device=module.device,
             )
+        if self.trainer.limit_val_batches == 1.0:
+            measured.add("val", Scored(module.task, logits, split.known_labels))  # as validation measured it
         logits, record = calibrate(module, logits, split.known_labels, with_temperature=with_temperature)
         self._validation_scores = {"logits": logits, "targets": split.known_labels}
         return record
-
-    def _baseline(self) -> dict[str, dict[str, float]]:
-        """Return the metrics of a prediction that doesn't read the texts, by split."""
-        task, splits = self.module.task, self.data.data.splits
-        used = {layout.VAL: "validation", **({layout.TEST: "test"} if self.tests else {})}
-        found = {
-            prefix.removesuffix("/"): task.baseline(splits[name].known_labels)
-            for prefix, name in used.items()
-            if name in splits
-        }
-        return {name: values for name, values in found.items() if values}
 
     def _log_settings(self, record: Mapping[str, Any]) -> None:
         """Log the run as a row of TensorBoard's table of hyper-parameters."""

@@ -100,7 +100,7 @@ class Pretraining(Stage):
         elif self._before_file.exists():
             self._before = json.loads(self._before_file.read_text())
 
-    def own_record(self) -> dict[str, Any]:
+    def own_record(self, step: int) -> dict[str, Any]:
         return {
             "val_before": self._before,
             "test": None,

@@ -38,6 +38,8 @@ RECORD = (
     "val_before",
     "test",
     "baseline",
+    "guess",
+    "intervals",
     "calibration",
     "weights",
     "objective",
@@ -87,8 +89,8 @@ class Stage(ABC):
         """Do what must be done before training."""
 
     @abstractmethod
-    def own_record(self) -> dict[str, Any]:
-        """Return the additional record of this kind of stage; the module has the kept weights."""
+    def own_record(self, step: int) -> dict[str, Any]:
+        """Return the additional record of this kind of stage; the module has the kept weights, of this ``step``."""
 
     @abstractmethod
     def save(self, folder: Path, record: Mapping[str, Any]) -> None:
@@ -152,7 +154,7 @@ class Stage(ABC):
             "precision": {"requested": self.precision.requested, "effective": self.precision.effective},
             "fit_seconds": fitted.seconds,
             "versions": package_versions(),
-            **self.own_record(),
+            **self.own_record(kept.step),
         }
         return {name: found[name] for name in sorted(found, key=RECORD.index)}
 

@@ -22,7 +22,6 @@ from bert_ft.training.kept_files import size_line
 from bert_ft.warn import warn_caller
 
 MAX_LABEL_ROWS = 20
-MAX_METRICS = 4  # headings beside each other in a terminal of 80 columns
 MAX_THRESHOLDS = 5
 # whether nothing is printed, for callers in Python
 _is_quiet: ContextVar[bool] = ContextVar("is_quiet", default=False)
@@ -110,16 +109,7 @@ def print_result(
         console: console to print to.
     """
     console = console or _console()
-    baseline = record.get("baseline", {})
-    splits = {"validation": record["val"], "test": record["test"] or {}}
-    splits |= {f"{layout.WITHOUT_TEXT} ({name})": values for name, values in baseline.items()}
-    metrics = dict.fromkeys(name for values in splits.values() for name in values)
-    rows = [
-        {"split": name} | {metric: f"{values[metric]:.4f}" if metric in values else "" for metric in metrics}
-        for name, values in splits.items()
-        if values
-    ]
-    console.print(_table("Result", rows if len(metrics) <= MAX_METRICS else _transposed(rows)))
+    console.print(_table("Result", _results(record)))
     kept = record["checkpoint"]
     weights = "the last weights" if kept["path"] is None else f"kept by {record['objective']['metric']}"
     averaged = "" if record["weights"] == "raw" else f" ({record['weights']})"
@@ -128,6 +118,7 @@ def print_result(
         "weights": f"{weights}{averaged}, after {layout.counted(kept['epoch'], 'epoch')}, step {kept['step']}",
         **({"calibrated": _calibrated(calibration)} if calibration.get("is_used") else {}),
         **_thresholds(calibration),
+        **({layout.WITHOUT_TEXT: record["guess"]} if record.get("guess") else {}),
         "training": _training(record),
         **_places(folder, "model"),
     }
@@ -169,6 +160,31 @@ def print_advice(advice: Sequence[Mapping[str, Any]], console: Console | None = 
 def print_size(folder: Path, console: Console | None = None) -> None:
     """Print the disk space of a finished run, and which parts of it may be deleted."""
     _print_facts(console or _console(), {"disk": size_line(folder)}, None)
+
+
+def _results(record: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return a row for each metric, with intervals, and what guessing gives for the last split."""
+    splits = {"val": ("validation", record["val"]), "test": ("test", record["test"] or {})}
+    intervals, baseline = record.get("intervals", {}), record.get("baseline", {})
+    measured = {key: values for key, (_, values) in splits.items() if values}
+    guessed = baseline.get(list(measured)[-1], {}) if measured else {}
+    metrics = dict.fromkeys(name for values in (*measured.values(), guessed) for name in values)
+    return [
+        {"metric": metric}
+        | {
+            splits[key][0]: _with_interval(values.get(metric), intervals.get(key, {}).get(metric))
+            for key, values in measured.items()
+        }
+        | ({layout.WITHOUT_TEXT: _number(guessed.get(metric))} if guessed else {})
+        for metric in metrics
+    ]
+
+
+def _with_interval(value: float | None, ends: Sequence[float] | None) -> str:
+    if value is None or ends is None:
+        return _number(value)
+    low, high = (f"{end:,.3f}" if abs(end) < 1000 else f"{end:,.0f}" for end in ends)
+    return f"{_number(value)} [{low}, {high}]"
 
 
 def _thresholds(calibration: Mapping[str, Any]) -> dict[str, str]:

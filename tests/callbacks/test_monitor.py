@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from bert_ft.callbacks.monitor import _on_host
-from bert_ft.callbacks.monitor_files import drop_later
 from bert_ft.callbacks.weights import WeightMonitor
 from bert_ft.errors import ConfigError
 from bert_ft.nn.precision import widest
+from bert_ft.training.monitor_files import drop_later
 
 
 def test_tensors_of_several_types_in_one_transfer():

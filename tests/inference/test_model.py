@@ -117,7 +117,7 @@ def test_thresholds_are_those_of_the_command(cut_off, predicted, bundle, tmp_pat
     parts = {**vars(bundle), "task": task, "validation_scores": scores}
     model = bert_ft.load(save_bundle(tmp_path / "first", **parts))
     assert set(model.predict(TEXTS)) == {predicted}
-    assert model.evaluate(pd.DataFrame({"text": TEXTS, "label": predicted}))["accuracy"] == 1
+    assert model.evaluate(pd.DataFrame({"text": TEXTS, "label": predicted})).metrics["accuracy"].value == 1
     copy = load_bundle(model.save(tmp_path / "second"))
     assert copy.task == task
     assert {name: values.tolist() for name, values in copy.validation_scores.items()} == {
@@ -208,11 +208,15 @@ def test_evaluate_scores_as_files_are_scored(model):
     frame = pd.DataFrame(
         {"text": TEXTS, "label": predicted, "wrong": np.where(predicted == "no", "yes", "no")}
     )
-    assert model.evaluate(frame)["accuracy"] == 1
-    assert model.evaluate(frame, label="wrong")["accuracy"] == 0
+    assert model.evaluate(frame).metrics["accuracy"].value == 1
+    assert model.evaluate(frame, label="wrong").metrics["accuracy"].value == 0
     frame.loc[3, "label"] = None
-    with pytest.warns(UserWarning, match="1 have none"):
-        assert model.evaluate(frame)["accuracy"] == 1
+    frame["source"] = ["web", "mail", *["web"] * (len(TEXTS) - 2)]
+    with pytest.warns(UserWarning, match="without one: 1"):
+        found = model.evaluate(frame, group_by="source", cluster_by="source")
+    assert found.metrics["accuracy"].value == 1
+    assert {name: group.rows for name, group in found.groups.items()} == {"web": len(TEXTS) - 2, "mail": 1}
+    assert found.num_clusters == 2
     with pytest.raises(ValueError, match="no column 'labels'"):
         model.evaluate(frame, label="labels")
 

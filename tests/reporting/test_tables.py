@@ -144,11 +144,14 @@ def validation_log(logits: list[list[float]], labels: list[int]) -> RunLog:
 def test_scores_by_class():
     log = validation_log([[1, 0], [0, 1], [0, 1], [0, 1], [np.nan, 0]], [0, 0, 1, 1, 1])
     table = validation_tables.scores_by_class(log)
-    assert rows(table) == [["bad", "2", "1.000", "0.500", "0.667"], ["good", "2", "0.667", "1.000", "0.800"]]
-    assert [cell.share for cell in table.rows[0]] == [None, None, 1, 0.5, pytest.approx(2 / 3)]
+    assert rows(table) == [
+        ["bad", "2", "1", "1.000 [0.025, 1.000]", "0.500 [0.013, 0.987]", "0.667 [0.025, 0.994]"],
+        ["good", "2", "3", "0.667 [0.094, 0.992]", "1.000 [0.158, 1.000]", "0.800 [0.172, 0.996]"],
+    ]
+    assert [cell.share for cell in table.rows[0]] == [None, None, None, 1, 0.5, pytest.approx(2 / 3)]
     undefined = validation_tables.scores_by_class(validation_log([[1, 0], [1, 0]], [0, 0]))
-    assert rows(undefined)[1] == ["good", "0", "-", "-", "-"]
-    with pytest.raises(NotLogged, match="no validation row has finite logits"):
+    assert rows(undefined)[1] == ["good", "0", "0", "-", "-", "-"]
+    with pytest.raises(NotLogged, match="no row has finite logits"):
         validation_tables.scores_by_class(validation_log([[np.inf, 0]], [0]))
 
 
@@ -167,7 +170,7 @@ def test_all_rows_count_and_not_only_those_that_were_saved():
 def test_frequent_mistakes():
     log = validation_log([[0, 1], [0, 1], [1, 0], [0, 1]], [0, 0, 1, 1])
     assert rows(validation_tables.frequent_mistakes(log)) == [["bad", "good", "2"], ["good", "bad", "1"]]
-    with pytest.raises(NotLogged, match="every validation row is right"):
+    with pytest.raises(NotLogged, match="every row is right"):
         validation_tables.frequent_mistakes(validation_log([[0, 1]], [1]))
 
 

@@ -11,9 +11,11 @@ import torch
 from safetensors.torch import load_file
 from transformers import pipeline
 
+from bert_ft.inference.evaluate_file import evaluate_file
 from bert_ft.inference.files import predict_file
 from bert_ft.inference.onnx import export_onnx
 from bert_ft.models.bundle import load_bundle
+from bert_ft.reporting.evaluation_page import write_evaluation
 from bert_ft.reporting.report import write_report
 from bert_ft.train import main
 from bert_ft.training.module import ClassificationModule
@@ -87,6 +89,22 @@ def test_an_interrupted_run_continues_to_the_same_weights(run, files, tiny_encod
     assert metrics[0].get("calibration") == metrics[1].get("calibration")
 
 
+def check_evaluation(bundle, file, metrics, folder):
+    """Scores, intervals and guess of the command are those that the run recorded, and all of its files can be written."""
+    found, rows = evaluate_file(bundle, file)
+    assert {key: each.value for key, each in found.metrics.items()} == pytest.approx(
+        metrics["test"], rel=1e-4
+    )
+    for key, (low, high) in metrics["intervals"]["test"].items():
+        assert low <= found.metrics[key].value + 1e-6
+        assert (found.metrics[key].low, found.metrics[key].high) == pytest.approx((low, high), rel=1e-3)
+    assert found.baseline.guess == metrics["guess"]
+    assert found.baseline.values == pytest.approx(metrics["baseline"]["test"], rel=1e-6)
+    page = write_evaluation(found, rows, folder / "evaluation", settings={}).read_text(encoding="utf-8")
+    assert "couldn&#39;t be drawn" not in page
+    assert page.count("<figure>") > 0
+
+
 def test_it_is_reported_reloaded_predicted_and_exported(run, files, tmp_path):
     name, folder = run
     metrics = json.loads((folder / "metrics.json").read_text())
@@ -102,6 +120,7 @@ def test_it_is_reported_reloaded_predicted_and_exported(run, files, tmp_path):
     assert done.scores.values == pytest.approx(measured, rel=1e-5)
     with target.open(newline="") as file:
         rows = list(csv.DictReader(file))
+    check_evaluation(bundle, files["test"], metrics, tmp_path)
     texts = [row["text"] for row in rows]
     plain = pipeline("text-classification", str(folder / "model"), top_k=None, device="cpu")(texts)
     import onnxruntime
@@ -157,6 +176,7 @@ def test_it_is_reported_reloaded_predicted_and_exported(run, files, tmp_path):
     }.get(name, "Label sets")
     shown = [title for title in ("Validation", "Label sets", "Numbers") if f">{title}</h2>" in page]
     assert shown == [section]
+    assert '<section id="test">' in page
     assert "couldn't be drawn" not in page
 
 

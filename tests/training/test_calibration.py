@@ -48,6 +48,17 @@ def test_it_has_the_lowest_loss_of_a_fine_grid():
     )
 
 
+def test_a_model_that_is_too_sure():
+    draw = random.Random(108)
+    labels = np.arange(60) % 3
+    logits = np.array([[round(draw.gauss(0, 2.5) + 3.0 * (j == y), 3) for j in range(3)] for y in labels])
+    found = fit_temperature(CLASSES, logits, labels)
+    assert found.is_used
+    assert found.temperature == pytest.approx(2.272, abs=5e-4)
+    assert (found.loss_before, found.loss) == pytest.approx((0.91508, 0.72453), abs=5e-6)
+    assert (logits.argmax(1) == labels).mean() == pytest.approx(0.6833, abs=5e-5)
+
+
 def test_it_finds_the_true_temperature():
     assert fit_temperature(CLASSES, *drawn(20_000, 2.0)).temperature == pytest.approx(2, rel=0.05)
     assert fit_temperature(CLASSES, *drawn(20_000, 0.5)).temperature == pytest.approx(0.5, rel=0.05)
