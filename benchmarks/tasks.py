@@ -22,7 +22,7 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -108,7 +108,8 @@ def _ours(side: str, job: Job, overrides: list[str]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "bert_ft.train", "data=files", f"seed={job.seed}"]
         command += [f"data.{name}_file={job.folder() / file}.csv" for name, file in files.items()]
-        command += [f"data.label_column=[{','.join(DATASETS[job.dataset][0])}]"]
+        columns = ",".join(DATASETS[job.dataset][0])
+        command += [f"data.label_column={f'[{columns}]' if ',' in columns else columns}"]
         command += [f"data.max_length={MAX_LENGTH}", f"task={COMPARISONS[KIND_OF[job.dataset]].task}"]
         command += ["logger=none", "monitor=none", "report=false", "trainer.enable_progress_bar=false"]
         command += ["callbacks.last_checkpoint=null"]  # only for resuming
@@ -119,7 +120,7 @@ def _ours(side: str, job: Job, overrides: list[str]) -> dict[str, Any]:
     return {**metrics["test"], **validation, "seconds": round(seconds, 1)}
 
 
-def jobs(datasets: Iterable[str], seeds: Iterable[int]) -> list[Job]:
+def jobs(sides: Sequence[str], datasets: Iterable[str], seeds: Iterable[int]) -> list[Job]:
     """Seed by seed, so that a first picture is there early; what the peers are tuned by comes first."""
     found = []
     for seed in seeds:
@@ -128,12 +129,13 @@ def jobs(datasets: Iterable[str], seeds: Iterable[int]) -> list[Job]:
                 if (side, seed) == ("hf", 0):
                     found += [Job(f"hf {setting}", name, 0) for setting in GRID]
                 found.append(Job(side, name, seed))
-    return found
+    return [job for job in found if job.side.split()[0] in sides]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--datasets", nargs="+", default=list(DATASETS), choices=list(DATASETS))
+    parser.add_argument("--sides", nargs="+", default=["ours", "hf", "logistic", "majority"])
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     parser.add_argument(
         "--try", dest="tried", action="append", default=[], help="overrides of ours, between spaces"
@@ -142,7 +144,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no job after so many")
     parser.add_argument("--table", action="store_true", help="only write tasks.md")
     options = parser.parse_args()
-    wanted = jobs(options.datasets, options.seeds)
+    wanted = jobs(options.sides, options.datasets, options.seeds)
     if options.tried:
         wanted = [
             Job(f"ours {overrides}", name, seed)
