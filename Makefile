@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 LATEST := .venv-latest
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help setup train test test-fast test-latest lint bench clean
+.PHONY: help setup train test test-fast test-latest lint docs bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ lint: $(INSTALLED) ## ruff (rules and format) and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(INSTALLED) ## build the pages of docs/ as a site in site/; a warning is an error
+	$(BIN)/zensical build --strict
+
 bench: $(INSTALLED) ## measure against the Hugging Face Trainer, ONNX Runtime and the bare tokenizer (several hours; run nothing else)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m benchmarks.training_speed --workloads short-minilm long-minilm # the others: two hours more
@@ -60,5 +63,5 @@ bench: $(INSTALLED) ## measure against the Hugging Face Trainer, ONNX Runtime an
 	$(BIN)/python -m benchmarks.search # with five searches of each side
 
 clean: ## remove the environments, runs and caches
-	rm -rf $(VENV) $(LATEST) outputs multirun dist build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(LATEST) outputs multirun dist build site .cache .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

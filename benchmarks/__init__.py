@@ -1,1 +1,1 @@
-"""Measurements behind the numbers in README; run each with ``python -m benchmarks.<name>``."""
+"""Measurements behind the numbers in docs/measured.md; run each with ``python -m benchmarks.<name>``."""

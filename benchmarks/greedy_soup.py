@@ -17,8 +17,8 @@ from sklearn.metrics import f1_score
 
 from bert_ft.data.prepare import prepare
 from bert_ft.data.sources import Files
-from bert_ft.inference.outputs import compute_outputs
 from bert_ft.models.bundle import load_bundle
+from bert_ft.models.outputs import compute_outputs
 from bert_ft.tasks.single_label import SingleLabel
 from bert_ft.training.shared_weights import read_checkpoint
 

@@ -79,8 +79,8 @@ def ours(folder: Path) -> tuple[Classify, np.ndarray]:
     from bert_ft.config.startup import heavy_imports
 
     with heavy_imports():  # as bert_ft.predict does
-        from bert_ft.inference.outputs import compute_outputs
         from bert_ft.models.bundle import load_bundle
+        from bert_ft.models.outputs import compute_outputs
 
     defaults = yaml.safe_load((conf_dir() / "predict.yaml").read_text(encoding="utf-8"))
     batches = {name: defaults[name] for name in ("batch_size", "max_tokens")}

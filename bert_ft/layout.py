@@ -30,6 +30,7 @@ HYDRA_FILE = f"{HYDRA_FOLDER}/hydra.yaml"
 # the saved model, beside the files of transformers
 SPECIFICATION_FILE = "bert_ft.yaml"
 WEIGHTS_FILE = "model.safetensors"
+VALIDATION_SCORES_FILE = "validation_scores.safetensors"  # logits and targets of the validation rows
 
 # the folder of a study
 STUDY_FILE = "study.html"

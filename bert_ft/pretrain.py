@@ -15,18 +15,23 @@ def main(config: "DictConfig") -> float:
 
     with heavy_imports(kernels=config.encoder.kernels):
         from bert_ft.config.build.pretraining import build_pretraining
-        from bert_ft.training.summary import print_pretraining, print_size
+        from bert_ft.training.summary import print_advice, print_pretraining, print_size
 
     run = build_pretraining(config, job_folder())
     record = run.run()
     if run.trainer.is_global_zero:
-        report = None
+        advice, report = [], None
+        if config.advice:
+            from bert_ft.reporting.advice import give_advice_if_possible
+
+            advice = give_advice_if_possible(run.folder)
         if config.report and run.trainer.loggers:
             from bert_ft.reporting.board import publish_if_possible
 
             report = publish_if_possible(run.folder)
         print_pretraining(record, run.folder, report)
         print_size(run.folder)
+        print_advice(advice)
     return record["objective"]["value"]
 
 

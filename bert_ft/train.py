@@ -30,18 +30,23 @@ def main(config: "DictConfig") -> float | list[float]:
     with heavy_imports(kernels=config.encoder.kernels):
         from bert_ft.config.build.fine_tuning import build_fine_tuning
         from bert_ft.training.stage import reached
-        from bert_ft.training.summary import print_result, print_size
+        from bert_ft.training.summary import print_advice, print_result, print_size
 
     run = build_fine_tuning(config, job_folder())
     record = run.run()
     if run.trainer.is_global_zero:
-        report = None
+        advice, report = [], None
+        if config.advice:
+            from bert_ft.reporting.advice import give_advice_if_possible
+
+            advice = give_advice_if_possible(run.folder)
         if config.report and run.trainer.loggers:
             from bert_ft.reporting.board import publish_if_possible
 
             report = publish_if_possible(run.folder)
         print_result(record, run.folder, report)
         print_size(run.folder)
+        print_advice(advice)
     objective = record["objective"]["value"]
     others = [reached(record, name) for name in config.objective.others]
     return [objective, *others] if others else objective

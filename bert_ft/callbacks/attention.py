@@ -98,7 +98,9 @@ class AttentionMonitor(Callback):
             ) from error
         split = validation_split(trainer)
         if split is not None:
-            texts = self._cut(*split.sequences(range(min(self.num_texts, len(split)))))
+            rows = np.arange(min(self.num_texts, len(split)))
+            first = [np.zeros(1, np.int64)] * len(rows)  # of several windows of a text
+            texts = self._cut(*split.sequences(rows, first))
         else:
             texts = self._cut(*_of_padded(batch, self.num_texts))
         if batch is not None and not texts:

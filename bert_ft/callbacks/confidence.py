@@ -32,8 +32,8 @@ class ConfidenceMonitor(ValidationMonitor):
     Rows with non-finite logits are only counted, in ``confidence/rows_not_finite`` if there are any. A score that is
     0 / 0, such as the recall of a class without rows, isn't logged.
 
-    For each validation the folder gets ``validation_<step>.npz`` with ``logits`` ``(rows, classes)``, ``labels`` and
-    ``rows``, sorted by row, the outputs' ``names``, and of all rows their number ``num_rows`` and the task's ``arrays``, for
+    For each validation the folder gets ``validation_<step>.npz`` with ``logits`` ``(rows, classes)``, ``labels``,
+    ``rows`` and, of classes, ``predictions``, sorted by row, the outputs' ``names``, and of all rows their number ``num_rows`` and the task's ``arrays``, for
     classes ``confusion`` ``(classes, classes)`` (label, prediction); and ``top_losses_<step>.json``.
 
     Args:
@@ -66,14 +66,15 @@ class ConfidenceMonitor(ValidationMonitor):
         of_all, names = task.arrays(logits[finite], labels[finite]), task.names
         if isinstance(task, JudgesConfidence):
             names = task.class_names
-            seen = {**seen, "logits": task.class_logits(torch.from_numpy(seen["logits"])).numpy()}
+            of_classes = task.class_logits(torch.from_numpy(seen["logits"])).numpy()
+            seen = {**seen, "logits": of_classes, "predictions": task.predicted(logits).numpy()}
         self._save(step, seen, names, of_all)
         scalars = {} if finite.all() else {f"{layout.CONFIDENCE}rows_not_finite": float((~finite).sum())}
         logits, labels, rows = logits[finite], labels[finite], seen["rows"][finite.numpy()]
         if len(rows):
             scalars |= task.confidence(logits, labels, self.num_bins)
             if isinstance(task, JudgesConfidence):
-                _write_histograms(trainer, task.probabilities(logits), labels)
+                _write_histograms(trainer, task.probabilities(logits), task.predicted(logits), labels)
         if scalars:
             log_scalars(trainer, scalars)
         losses = self._top_losses(trainer, logits, labels, rows, task)
@@ -84,7 +85,8 @@ class ConfidenceMonitor(ValidationMonitor):
     def _save(self, step: int, seen: Arrays, names: Sequence[str], of_all: Arrays) -> None:
         num_rows = len(seen["rows"])
         kept = np.unique(np.linspace(0, num_rows - 1, min(num_rows, self.max_rows)).round().astype(int))
-        arrays = {name: seen[name][kept] for name in ("logits", "labels", "rows")}
+        names_of_rows = {"logits", "labels", "rows", "predictions"} & seen.keys()
+        arrays = {name: seen[name][kept] for name in sorted(names_of_rows)}
         arrays |= {"names": np.array(names), "num_rows": np.array(num_rows), **of_all}
         save_arrays(self.folder / layout.monitor_file(layout.VALIDATION_ROWS, step), arrays)
 
@@ -143,8 +145,8 @@ def _cell(text: str) -> str:
     return "\\n".join(lines)
 
 
-def _write_histograms(trainer: Trainer, probabilities: Tensor, labels: Tensor) -> None:
-    parts = zip(("right", "wrong"), right_and_wrong(probabilities, labels), strict=True)
+def _write_histograms(trainer: Trainer, probabilities: Tensor, predictions: Tensor, labels: Tensor) -> None:
+    parts = zip(("right", "wrong"), right_and_wrong(probabilities, predictions, labels), strict=True)
     for name, values in parts:
         for writer in writers(trainer) if len(values) else ():
             tag = f"{layout.CONFIDENCE}{name}"

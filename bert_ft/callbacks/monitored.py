@@ -76,6 +76,14 @@ class CachingModule(Protocol):
         """Cache of the frozen part's output; ``None``: that part runs every time. Without it: the same."""
 
 
+class AveragedModule(Protocol):
+    """Optional attribute of a module whose weights are averaged during training."""
+
+    @property
+    def averaging(self) -> Any | None:
+        """What averages them, with ``num_averaged``; ``None``: nothing does. Without it: the same."""
+
+
 class PreparedSplits(Protocol):
     """Tokenized data."""
 
@@ -100,6 +108,12 @@ class MonitoredData(Protocol):
 
     def sources(self, split: str, rows: Sequence[int]) -> list[str]:
         """Return where a user finds these rows of a split. Without it: row numbers are shown."""
+
+
+def waits_for_average(module: LightningModule) -> bool:
+    """Return whether ``AveragedModule.averaging`` hasn't averaged a step yet."""
+    averaging = getattr(module, "averaging", None)
+    return averaging is not None and not averaging.num_averaged
 
 
 def max_tokens(module: LightningModule) -> int:

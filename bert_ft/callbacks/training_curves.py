@@ -146,7 +146,7 @@ def _sizes(batch: Any, max_padded_tokens: int | None) -> Tensor:
         places = batch.num_tokens
         if max_padded_tokens is not None:
             pieces = batch.split(max_padded_tokens)
-            places = sum(len(piece) * max(piece.lengths, default=0) for piece in pieces)
+            places = sum(piece.num_sequences * max(piece.lengths, default=0) for piece in pieces)
         return torch.tensor([batch.num_tokens, places, len(batch)])
     mask = batch.get("attention_mask") if isinstance(batch, Mapping) else None
     if mask is None:

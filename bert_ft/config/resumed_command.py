@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from bert_ft import layout
 from bert_ft.config.text_values import text_of, text_override, with_quoted_texts
@@ -19,12 +20,19 @@ from bert_ft.renamed_keys import move_renamed, override_key, with_new_names
 from bert_ft.training.resume import check_has_checkpoint, run_of
 
 KEY = "resume_from"
+# defaults that may have been others when the run was started, or that it derived; it is resumed with its own
+DEFAULTS = {
+    "optimizer.lr": None,
+    "trainer.val_check_interval": "auto",
+    "callbacks.early_stopping._target_": "bert_ft.callbacks.early_stopping.EarlyStopping",
+    "callbacks.early_stopping.patience": "auto",
+}
 # may change in a resumed run, since the weights don't depend on them
 FREE = re.compile(
     r"(pretrain\.)?trainer\.(log_every_n_steps|enable_progress_bar|enable_model_summary|profiler)"
     r"|(logger|monitor|callbacks\.(progress_bar|lr_monitor))(\..*)?"
     r"|callbacks\.early_stopping|pretrain\.callbacks\.early_stopping"  # turned off or on
-    r"|data\.(num_workers|cache_dir|max_cache_gb)|pretrain\.num_cached|optimizer\.show_groups|report|test|keep|trust|resume_from|output_dir"
+    r"|data\.(num_workers|cache_dir|max_cache_gb)|pretrain\.num_cached|optimizer\.show_groups|report|advice|test|keep|trust|resume_from|output_dir"
 )
 # may only increase; None and -1: no limit
 GROWING = re.compile(
@@ -60,9 +68,7 @@ def with_own_overrides(words: Sequence[str], config_name: str) -> list[str]:
         command = f"python -m bert_ft.{job} {shlex.quote(f'{KEY}={value}')}"
         raise ConfigError(f"{KEY}={value}: this is a run of bert_ft.{job}; resume it with {command}")
     own = with_new_names(_read(run / layout.OVERRIDES_FILE) or ())
-    lr = (_read(run / layout.CONFIG_FILE).get("optimizer") or {}).get("lr")
-    if lr is not None and not any(override_key(word) == "optimizer.lr" for word in own):
-        own.append(f"optimizer.lr={lr}")  # the default of the run may not be that of now
+    own += _own_defaults(_read(run / layout.CONFIG_FILE), tuple(override_key(word) for word in own))
     others = [word for word in words if override_key(word) not in (KEY, "hydra.run.dir")]
     _check_folder(words, run, value)
     _check_trust(own, others, value)
@@ -72,6 +78,17 @@ def with_own_overrides(words: Sequence[str], config_name: str) -> list[str]:
     if cwd and Path(cwd).is_dir():
         os.chdir(cwd)
     return with_quoted_texts(found)
+
+
+def _own_defaults(recorded: dict[str, Any], overridden: tuple[str, ...]) -> Iterator[str]:
+    """Yield an override for each of the run's settings that isn't the default of now."""
+    for key, default in DEFAULTS.items():
+        parent, _, name = key.rpartition(".")
+        node = OmegaConf.select(OmegaConf.create(recorded), parent)
+        if not isinstance(node, DictConfig) or name not in node or node[name] == default:
+            continue
+        if not any(key == word or key.startswith(f"{word}.") for word in overridden):
+            yield f"{key}={_shown(node[name])}"
 
 
 def check_extends(config: DictConfig, given: Sequence[str]) -> None:
@@ -96,6 +113,8 @@ def check_extends(config: DictConfig, given: Sequence[str]) -> None:
     wrong, grows = [], False
     for key in sorted(before.keys() | now.keys()):
         old, new = before.get(key), now.get(key)
+        if old != new:  # an interpolation, or the value that an earlier version had written there
+            old, new = _resolved(recorded, key, old), _resolved(config, key, new)
         if old == new or _is_switched_off(key, now):
             continue
         is_given = any(key == name or key.startswith(f"{name}.") for name in touched)
@@ -137,12 +156,21 @@ def _finished(run: Path, config: DictConfig) -> str:
     return f"{KEY}={config.resume_from}: the run is finished ({stopped}); to train it longer, add {remedy}"
 
 
+def _resolved(config: DictConfig, key: str, value: Any) -> Any:
+    if not (isinstance(value, str) and "${" in value):
+        return value
+    try:
+        return OmegaConf.select(config, key)
+    except OmegaConfBaseException:  # only a job can resolve it
+        return value
+
+
 def _is_larger(key: str, old: Any, new: Any) -> bool:
     if old in (None, -1) or new in (None, -1):
         # the progress so far is known only when its checkpoint is read
         return key.endswith(("max_epochs", "max_steps")) or new is None
-    if key.endswith("max_time"):
-        return True  # it has several formats, and only the time left counts
+    if key.endswith("max_time") or "auto" in (old, new):
+        return True  # a time has several formats, and only the time left counts
     return bool(new > old)
 
 

@@ -22,7 +22,7 @@ from hydra.errors import HydraException
 from bert_ft.compat.hydra import quoted
 from bert_ft.config.declared import declared
 from bert_ft.config.rules import RULES, TEXT
-from bert_ft.limits import Rule, hints_of, rule_of
+from bert_ft.limits import TEXT_OR_TEXTS, Rule, hints_of, rule_of
 
 # keys of others whose values are texts
 HYDRA_TEXTS = (
@@ -44,6 +44,12 @@ _TAKERS = {
     "monitor.attention": "bert_ft.callbacks.attention.AttentionMonitor",
 }
 _NULLABLE = Rule("text", nullable=True)
+# keys of a task, whose class isn't known yet; a grade such as "no" or "1.0" is a text
+_TASK_TEXTS = {
+    "task.delimiter": _NULLABLE,
+    "task.positive": _NULLABLE,
+    "task.order": Rule("list of texts", nullable=True),
+}
 _WORD = re.compile(r"(?P<key>\+{0,2}(?P<name>[\w.]+))=(?P<value>.*)", re.DOTALL)
 _ESCAPED = re.compile(r"\\[()\[\]{}:=, \t]")
 _FUNCTION = re.compile(r"\s*(?P<name>[A-Za-z_]\w*)\s*\(.*\)\s*", re.DOTALL)
@@ -80,7 +86,7 @@ def _with_quoted_text(word: str, sweep: bool, keys: type | None = None) -> str:
     if match is None or rule is None:
         return word
     key, value = match["key"], match["value"]
-    if rule.kind == "list of texts":
+    if rule.kind == "list of texts" or (rule.kind == TEXT_OR_TEXTS and _is_list(value)):
         return f"{key}={_list(value, rule)}"
     if not sweep:
         return f"{key}={_text(value, rule)}"
@@ -99,12 +105,12 @@ def _rule_of(name: str, keys: type | None) -> Rule | None:
     if name in HYDRA_TEXTS:
         return _NULLABLE
     section, _, leaf = name.rpartition(".")
-    rule = RULES.get(name)
+    rule = _TASK_TEXTS.get(name, RULES.get(name))
     if rule is None and section in _TAKERS:
         rule = declared(_TAKERS[section]).get(leaf)
     if rule is None and keys is not None and name in (hints := hints_of(keys)):
         rule = rule_of(hints[name])
-    is_text = rule is not None and not rule.choices and rule.kind in ("text", "list of texts")
+    is_text = rule is not None and not rule.choices and rule.kind in ("text", "list of texts", TEXT_OR_TEXTS)
     return rule if is_text else None
 
 
@@ -143,14 +149,17 @@ def _each(values: str, rule: Rule) -> str:
 
 def _list(value: str, rule: Rule) -> str:
     """Return a list with its texts quoted if necessary; anything else is unchanged, for the rule to check."""
-    inner = value.strip()
-    if not (inner.startswith("[") and inner.endswith("]")):
+    if not _is_list(value):
         return value
     parsed = _parsed(value)
     if parsed is not None and (parsed.is_sweep_override() or rule.accepts(parsed.value())):
         return value
-    entries = _split(inner[1:-1])
+    entries = _split(value.strip()[1:-1])
     return f"[{','.join(_text(entry, TEXT) for entry in entries)}]"
+
+
+def _is_list(value: str) -> bool:
+    return value.strip()[:1] == "[" and value.strip()[-1:] == "]"
 
 
 def _split(values: str) -> list[str]:

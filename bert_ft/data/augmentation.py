@@ -12,8 +12,8 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from bert_ft.data.dataset import TokenizedSplit
-from bert_ft.data.packing import TextBatch, pack
+from bert_ft.data.dataset import SampledWindows, TokenizedSplit
+from bert_ft.data.packing import TextBatch
 from bert_ft.limits import BelowOne, Rule, check_limits
 
 
@@ -114,6 +114,7 @@ class AugmentedSplit:
         seed: the run's seed.
         special_ids: ids of special tokens, which are never changed.
         mask_id: id of [MASK].
+        sampled: the same rows, of whose long texts not all windows are trained at once; ``None``: all are.
     """
 
     split: TokenizedSplit
@@ -121,6 +122,7 @@ class AugmentedSplit:
     seed: int
     special_ids: Sequence[int]
     mask_id: int | None
+    sampled: SampledWindows | None = None
 
     def __len__(self) -> int:
         return len(self.split)
@@ -128,23 +130,24 @@ class AugmentedSplit:
     def __getitem__(self, batch: tuple[int, Sequence[int]]) -> TextBatch:
         """Return the rows of ``(epoch, rows)`` as a packed batch."""
         epoch, rows = batch
-        sequences, types = self.split.sequences(rows)
+        windows = None if self.sampled is None else self.sampled.windows(epoch, rows)
+        sequences, types = self.split.sequences(rows, windows)
+        counts = self.split.num_windows[rows] if windows is None else map(len, windows)
+        # one stream for all windows of a row
+        rngs = (
+            rng
+            for row, count in zip(rows, counts, strict=True)
+            for rng in [np.random.default_rng([self.seed, epoch, int(row)])] * int(count)
+        )
         changed, changed_types = [], []
-        for position, (row, ids) in enumerate(zip(rows, sequences, strict=True)):
+        for position, (rng, ids) in enumerate(zip(rngs, sequences, strict=True)):
             special = np.isin(ids, self.special_ids)
             segments = np.where(special, -1, _texts(special))
-            rng = np.random.default_rng([self.seed, epoch, int(row)])
             new_ids, kept = self.augmentation(ids, segments, self.mask_id, rng)
             changed.append(new_ids)
             if types is not None:
                 changed_types.append(types[position][kept])
-        labels = self.split.labels
-        return pack(
-            changed,
-            rows,
-            token_type_ids=None if types is None else changed_types,
-            labels=None if labels is None else labels[rows],
-        )
+        return self.split.packed(rows, changed, None if types is None else changed_types, windows)
 
 
 def _texts(special: np.ndarray) -> np.ndarray:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from bert_ft.data.dataset import TokenizedSplit
 from bert_ft.data.leaks import NUM_EXAMPLES, Leaks, leaks_between
+from bert_ft.data.long_texts import WINDOWS, LongTexts
 from bert_ft.data.report_warnings import LONGEST_ADVISED, report_warnings
 from bert_ft.data.split_report import Conflict, SplitReport
 from bert_ft.data.targets import Targets
@@ -30,6 +31,7 @@ class DataReport:
         num_conflicts: number of texts that have several labels, in the same or different splits.
         conflicts: the first few of them.
         task: facts about the task (``Targets.facts``).
+        long_texts: settings of windows; empty if longer texts are cut.
         warnings: one sentence per problem that may spoil training or its score, with an override that helps,
             if there is one.
         leaks: one for every pair of splits that share texts.
@@ -42,6 +44,7 @@ class DataReport:
     task: dict[str, Any]
     warnings: list[str]
     leaks: list[Leaks]
+    long_texts: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain values that JSON can hold."""
@@ -49,7 +52,11 @@ class DataReport:
 
     def rows(self) -> list[dict[str, str]]:
         """Return a table of one line per split: heading → cell."""
-        return [{"split": name} | shown_counts(split) for name, split in self.to_dict()["splits"].items()]
+        splits: dict[str, Any] = self.to_dict()["splits"]
+        return [
+            {"split": name} | counts
+            for name, counts in zip(splits, shown_counts(list(splits.values())), strict=True)
+        ]
 
     def label_rows(self) -> list[dict[str, str]]:
         """Return a table of one line for each thing that the task counts: its name, then its number in each split."""
@@ -68,6 +75,7 @@ def make_report(
     *,
     tokenizer: FastTokenizer | None = None,
     set_aside: Collection[str] = (),
+    long_texts: LongTexts = LongTexts(),  # noqa: B008 (frozen)
 ) -> DataReport:
     """Return the report on labeled ``splits``, one of which is ``train``.
 
@@ -78,6 +86,7 @@ def make_report(
         max_length: the length limit in tokens.
         tokenizer: the tokenizer of their ids; without it unknown tokens and words are not reported.
         set_aside: names of the splits that were cut from the training rows.
+        long_texts: what became of longer rows.
     """
     reports = {
         name: SplitReport.of(
@@ -86,6 +95,7 @@ def make_report(
             None if name == "train" else keys["train"],
             tokenizer,
             _counts(task, split.known_labels),
+            is_windowed=long_texts.mode == WINDOWS,
         )
         for name, split in splits.items()
     }
@@ -102,6 +112,7 @@ def make_report(
             report_warnings(reports, leaks, conflicts, num_conflicts, task, set_aside, max_length, limit)
         ),
         leaks=leaks,
+        long_texts=long_texts.described(),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +13,12 @@ import pyarrow as pa
 
 from bert_ft.data.data_report import DataReport, make_report
 from bert_ft.data.dataset import TokenizedSplit
+from bert_ft.data.long_texts import AUTO, WINDOWS, LongTexts, chosen
 from bert_ft.data.sources import LoadedSplits, RawSplit
 from bert_ft.data.splits import SPLIT_NAMES, first_occurrences, split
 from bert_ft.data.targets import Targets
 from bert_ft.data.texts import TextKeys
-from bert_ft.data.tokenization import FastTokenizer, length_limit, tokenize
+from bert_ft.data.tokenization import FastTokenizer, known_limit, length_limit, tokenize
 from bert_ft.errors import ConfigError, DataError
 
 
@@ -33,6 +34,7 @@ class PreparedData:
         max_length: the length limit in tokens.
         text_column: the source's name of the text column.
         text_pair_column: the same for the second text of a pair.
+        long_texts: what became of longer rows; never ``auto``.
     """
 
     splits: dict[str, TokenizedSplit]
@@ -42,6 +44,7 @@ class PreparedData:
     max_length: int
     text_column: str = "text"
     text_pair_column: str | None = None
+    long_texts: LongTexts = LongTexts()  # noqa: RUF009 (frozen)
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ def prepare(
     test_ratio: float = 0.1,
     deduplicate: bool = False,
     cache_dir: Path | str | None = None,
+    long_texts: LongTexts = LongTexts(),  # noqa: B008 (frozen)
 ) -> PreparedData:
     """Tokenize, split and check.
 
@@ -83,6 +87,7 @@ def prepare(
         deduplicate: drop exact copies within each split, keeping the first. Leaks between given splits are
             only reported, as it is unknown which split is wrong.
         cache_dir: see ``arrow_cache.cache_folder``.
+        long_texts: what becomes of longer rows.
 
     Raises:
         DataError: the data can't be used.
@@ -98,13 +103,18 @@ def prepare(
     notes = list(loaded.notes)
     train = loaded.splits["train"]
     task = task.fitted(_label_column(train), train.origin)
+    if long_texts.mode == AUTO:
+        columns = tokenize(train.dataset, tokenizer, max_length, cache_dir, replace(long_texts, mode=WINDOWS))
+        limit = known_limit(tokenizer)
+        long_texts, reason = chosen(long_texts, columns.full_lengths, max_length, limit)
+        notes.append(reason)
     parts = {}
     for name, raw in loaded.splits.items():
         labels = _label_column(raw)
         with _column_named(raw):
             targets = task.encode(labels, origin=raw.origin, rows=raw.rows)
         notes.extend(task.notes(labels, raw.origin))
-        rows = tokenized(name, raw, tokenizer, max_length, cache_dir, targets)
+        rows = tokenized(name, raw, tokenizer, max_length, cache_dir, targets, long_texts)
         parts[name] = _Part(rows, TextKeys.of(raw.dataset))
     if deduplicate:
         parts = {name: _without_copies(part, notes) for name, part in parts.items()}
@@ -119,8 +129,10 @@ def prepare(
         max_length,
         tokenizer=tokenizer,
         set_aside=missing,
+        long_texts=long_texts,
     )
-    return PreparedData(splits, task, report, notes, max_length, loaded.text_column, loaded.text_pair_column)
+    columns_of_texts = loaded.text_column, loaded.text_pair_column
+    return PreparedData(splits, task, report, notes, max_length, *columns_of_texts, long_texts)
 
 
 def is_labelled(raw: RawSplit) -> bool:
@@ -135,11 +147,12 @@ def tokenized(
     max_length: int,
     cache_dir: Path | str | None,
     labels: np.ndarray | None = None,
+    long_texts: LongTexts = LongTexts(),  # noqa: B008 (frozen)
 ) -> TokenizedSplit:
     """Return rows as they were read, with their ids."""
     return TokenizedSplit(
         name=name,
-        columns=tokenize(raw.dataset, tokenizer, max_length, cache_dir),
+        columns=tokenize(raw.dataset, tokenizer, max_length, cache_dir, long_texts),
         index=np.arange(len(raw.dataset)),
         texts=raw.dataset,
         rows=raw.rows,

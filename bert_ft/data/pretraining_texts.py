@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from datasets import Dataset, concatenate_datasets
 
 from bert_ft.data.dataset import TokenizedSplit
+from bert_ft.data.pieces import in_pieces
 from bert_ft.data.texts import TextKeys, text_columns
 from bert_ft.data.tokenization import FastTokenizer, tokenize
 from bert_ft.errors import DataError
@@ -41,9 +42,7 @@ class PretrainingTexts:
     def num_in_pieces(self) -> int:
         """Number of texts that are too long and were cut into several rows."""
         rows = np.concatenate([self.train.rows, self.held_out.rows])
-        return (
-            0 if self.includes_evaluation_texts else int((np.unique(rows, return_counts=True)[1] > 1).sum())
-        )
+        return int((np.unique(rows, return_counts=True)[1] > 1).sum())
 
     @property
     def lost_ratio(self) -> float:
@@ -74,6 +73,7 @@ def pretraining_texts(
     tokenizer: FastTokenizer,
     include_evaluation_texts: bool = False,
     compares: bool = False,
+    cut_into_pieces: bool = False,
     cache_dir: Path | str | None = None,
 ) -> PretrainingTexts:
     """Return the texts of ``source`` without copies of evaluation texts, some of them held out.
@@ -89,6 +89,7 @@ def pretraining_texts(
         tokenizer: the encoder's.
         include_evaluation_texts: include the texts of ``evaluation``, without their labels.
         compares: texts will be compared with each other, so both parts need two different ones.
+        cut_into_pieces: turn texts and pairs that are too long into several rows, so that no token is lost.
         cache_dir: see ``arrow_cache.cache_folder``.
 
     Raises:
@@ -106,6 +107,11 @@ def pretraining_texts(
         num_left_out = int(is_copy.sum())
         if num_left_out:
             source = source.select(np.flatnonzero(~is_copy))
+    if cut_into_pieces and (source.full_lengths > max_length).any():
+        source = in_pieces(source, tokenizer, max_length, cache_dir)
+    elif source.columns.row_offsets is not None:  # windows, which have tokens in common
+        columns = tokenize(source.texts, tokenizer, max_length, cache_dir)
+        source = replace(source, columns=columns, index=np.arange(len(source)))
     keys = TextKeys.of(source.texts).near
     num_different = len(np.unique(keys))
     if num_different < (4 if compares else 2):

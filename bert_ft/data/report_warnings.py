@@ -47,7 +47,12 @@ def report_warnings(
 
 def split_warnings(split: SplitReport, max_length: int, limit: int) -> Iterator[str]:
     """Yield warnings about the texts of a single split, as ends of sentences about it."""
-    if split.truncated_ratio:
+    if split.truncated_ratio and split.num_windows is not None:
+        yield (
+            f"{split.truncated_ratio:.1%} of the rows lose {split.lost_ratio:.1%} of all tokens, since the text of a pair that "
+            f"isn't windowed leaves a window no room in data.max_length={max_length}; raise it, or change data.windowed_text"
+        )
+    elif split.truncated_ratio:
         yield (
             f"{split.truncated_ratio:.1%} of the rows are longer than data.max_length={max_length} and lose "
             f"{split.lost_ratio:.1%} of all tokens{_longer(split, max_length, limit)}"
@@ -62,7 +67,7 @@ def _longer(split: SplitReport, max_length: int, limit: int) -> str:
     advised = min(32 * math.ceil(split.lengths.p95 / 32), limit)
     if advised <= max_length:
         advised = min(32 * math.ceil(split.lengths.max / 32), limit)
-    return f": data.max_length={advised}" if advised > max_length else ""
+    return f": data.max_length={advised}" if advised > max_length else ": data.long_texts=windows keeps them"
 
 
 def _leak(leaks: Leaks) -> str:

@@ -48,6 +48,8 @@ class SplitReport:
         leak_rows: numbers of the first rows that are leaks of either kind.
         unknown_ratio: share of unknown tokens.
         tokens_per_word: mean number of tokens per word.
+        num_windows: number of windows of all rows, if long texts are windowed.
+        most_windows: number of windows of the longest row.
     """
 
     num_rows: int
@@ -61,6 +63,8 @@ class SplitReport:
     leak_rows: list[int]
     unknown_ratio: float = 0.0
     tokens_per_word: float = 0.0
+    num_windows: int | None = None
+    most_windows: int | None = None
 
     @classmethod
     def of(
@@ -70,6 +74,8 @@ class SplitReport:
         train: TextKeys | None,
         tokenizer: FastTokenizer | None,
         label_counts: dict[str, int | float],
+        *,
+        is_windowed: bool = False,
     ) -> SplitReport:
         """Count one split.
 
@@ -79,12 +85,12 @@ class SplitReport:
             train: keys of the training texts, for leaks; ``None`` if they aren't looked for.
             tokenizer: the tokenizer of its ids; without it unknown tokens and words are not counted.
             label_counts: counts of the task.
+            is_windowed: whether long texts are divided into windows.
         """
         none = np.zeros(len(split), dtype=bool)
         exact, near = (none, none) if train is None else find_leaks(keys, train)
         use = TokenUse(0.0, 0.0) if tokenizer is None else TokenUse.of(split, tokenizer)
-        lost = split.num_truncated
-        full_lengths = split.lengths + lost
+        lost, full_lengths = split.num_truncated, split.full_lengths
         return cls(
             num_rows=len(split),
             label_counts=label_counts,
@@ -97,6 +103,8 @@ class SplitReport:
             leak_rows=split.rows[exact | near][:NUM_EXAMPLES].tolist(),
             unknown_ratio=use.unknown_ratio,
             tokens_per_word=use.tokens_per_word,
+            num_windows=int(split.num_windows.sum()) if is_windowed else None,
+            most_windows=int(split.num_windows.max(initial=0)) if is_windowed else None,
         )
 
 

@@ -39,7 +39,7 @@ class TokenUse:
     def of(cls, split: TokenizedSplit, tokenizer: FastTokenizer) -> TokenUse:
         """Return the statistics of a split that was tokenized by ``tokenizer``."""
         special = tokenizer.num_special_tokens_to_add(pair="text_pair" in split.texts.column_names)
-        num_tokens = int(split.lengths.sum()) - special * len(split)
+        num_tokens = int(split.lengths.sum()) - special * int(split.num_windows.sum())
         unknown = _count(split, tokenizer.unk_token_id)
         return cls(unknown / max(num_tokens, 1), _tokens_per_word(split, special))
 
@@ -69,7 +69,7 @@ def _count(split: TokenizedSplit, token: int | None) -> int:
 
 def _tokens_per_word(split: TokenizedSplit, special: int) -> float:
     rows = np.unique(np.linspace(0, len(split) - 1, min(len(split), _COUNTED_ROWS)).astype(np.int64))
-    full_lengths = (split.lengths + split.num_truncated)[rows]
+    full_lengths = split.full_lengths[rows]
     words = sum(
         len(_WORD.findall(text))
         for columns in iterate_texts(split.texts.select(rows))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import sha256
@@ -16,7 +16,6 @@ from typing import IO
 import numpy as np
 import pyarrow as pa
 from datasets import Dataset
-from tokenizers import Encoding, Tokenizer
 from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerFast
 from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
@@ -24,9 +23,11 @@ from bert_ft.atomic_file import replaced
 from bert_ft.data.arrow_cache import cache_folder, check_writable, is_complete, write_stream
 from bert_ft.data.cache_entries import hold
 from bert_ft.data.git_lfs import refuse_pointers
+from bert_ft.data.long_texts import LongTexts
 from bert_ft.data.model_config import read_config
+from bert_ft.data.row_encoder import Ids, RowEncoder, lengths_of
 from bert_ft.data.texts import iterate_texts, text_columns, texts_digest
-from bert_ft.errors import CheckpointError, ConfigError, DataError
+from bert_ft.errors import CheckpointError, DataError
 
 FastTokenizer = PreTrainedTokenizerFast  # by this name for modules that are to import no transformers
 
@@ -102,33 +103,54 @@ def length_limit(tokenizer: FastTokenizer, max_length: int | None) -> int:
     """
     if max_length is not None:
         return max_length
-    if tokenizer.model_max_length >= VERY_LARGE_INTEGER:
+    limit = known_limit(tokenizer)
+    if limit is None:
         raise DataError(
             f"data.max_length=null: the tokenizer of {tokenizer.name_or_path} has no length limit; set "
             "data.max_length to a number of tokens"
         )
-    return tokenizer.model_max_length
+    return limit
+
+
+def known_limit(tokenizer: FastTokenizer) -> int | None:
+    """Return the maximum number of tokens that the tokenizer's encoder takes; ``None`` if it doesn't say."""
+    return None if tokenizer.model_max_length >= VERY_LARGE_INTEGER else int(tokenizer.model_max_length)
 
 
 @dataclass(frozen=True)
 class TokenizedColumns:
-    """The ids of all rows, one after the other; row ``i`` is ``input_ids[offsets[i] : offsets[i + 1]]``.
+    """The ids of all rows, one after the other; sequence ``i`` is ``input_ids[offsets[i] : offsets[i + 1]]``.
+
+    A row is one sequence, unless there are ``row_offsets``.
 
     Attributes:
         input_ids: ``(num_tokens,)`` int32, memory-mapped.
-        offsets: ``(num_rows + 1,)`` int64, memory-mapped.
+        offsets: ``(num_sequences + 1,)`` int64, memory-mapped.
         num_truncated: ``(num_rows,)`` int32, number of tokens that each row lost to ``max_length``.
         token_type_ids: ``(num_tokens,)`` int8, memory-mapped; for pairs, if the encoder takes them.
+        row_offsets: ``(num_rows + 1,)`` int64: row ``i`` has the sequences from ``row_offsets[i]`` to before
+            ``row_offsets[i + 1]``, its windows. ``None`` if no row has several.
+        full_lengths_of_rows: ``(num_rows,)`` int64, tokens of each row in one sequence, where there are ``row_offsets``.
     """
 
     input_ids: np.ndarray
     offsets: np.ndarray
     num_truncated: np.ndarray
     token_type_ids: np.ndarray | None = None
+    row_offsets: np.ndarray | None = None
+    full_lengths_of_rows: np.ndarray | None = None
 
     @property
     def lengths(self) -> np.ndarray:
-        return np.diff(self.offsets)
+        """``(num_rows,)`` tokens in each row, in all of its windows."""
+        return np.diff(self.offsets if self.row_offsets is None else self.offsets[self.row_offsets])
+
+    @property
+    def full_lengths(self) -> np.ndarray:
+        """``(num_rows,)`` tokens of each row in one sequence, before a cut."""
+        if self.full_lengths_of_rows is not None:
+            return self.full_lengths_of_rows
+        return self.lengths + self.num_truncated
 
 
 def tokenize(
@@ -136,10 +158,11 @@ def tokenize(
     tokenizer: FastTokenizer,
     max_length: int,
     cache_dir: Path | str | None = None,
+    long_texts: LongTexts = LongTexts(),  # noqa: B008 (frozen)
 ) -> TokenizedColumns:
     """Return the ids that ``tokenizer(text, text_pair, truncation=True, max_length=max_length)`` gives for each row.
 
-    They are written to the cache, under a hash of all texts, the tokenizer and ``max_length``, and
+    They are written to the cache, under a hash of all texts, the tokenizer and these settings, and
     read from there the next time. The tokenizer's own settings stay as they are.
 
     Args:
@@ -147,13 +170,14 @@ def tokenize(
         tokenizer: a fast one.
         max_length: maximum number of tokens in a row, including special tokens.
         cache_dir: see ``arrow_cache.cache_folder``.
+        long_texts: what becomes of longer rows; not ``auto``.
 
     Raises:
-        ConfigError: ``max_length`` leaves no room for text.
+        ConfigError: ``max_length`` leaves no room for text, or windows wouldn't advance.
     """
     columns = text_columns(dataset)
     is_pair = len(columns) == 2
-    encoder = _RowEncoder(tokenizer, max_length, is_pair)
+    encoder = RowEncoder(tokenizer, max_length, is_pair, long_texts)
     key = sha256("\0".join([_FORMAT, encoder.identity, *columns, texts_digest(dataset)]).encode()).hexdigest()
     folder = cache_folder(cache_dir)
     path = folder / f"tokens-{key[:40]}.arrow"
@@ -172,77 +196,37 @@ def tokenize(
     return tokens
 
 
-class _RowEncoder:
-    """A private copy of a tokenizer that also counts what truncation removes."""
-
-    def __init__(self, tokenizer: FastTokenizer, max_length: int, is_pair: bool) -> None:
-        self.num_special_tokens = tokenizer.num_special_tokens_to_add(pair=is_pair)
-        if max_length <= self.num_special_tokens:
-            raise ConfigError(
-                f"data.max_length={max_length}: the tokenizer adds {self.num_special_tokens} special tokens; "
-                f"at least {self.num_special_tokens + 1} are needed"
-            )
-        self.with_token_types = is_pair and "token_type_ids" in tokenizer.model_input_names
-        # Copies: on the tokenizer itself these settings would remain for its next user.
-        serialized = tokenizer.backend_tokenizer.to_str()
-        self._full = Tokenizer.from_str(serialized)
-        self._full.no_padding()
-        self._full.no_truncation()
-        self._full.encode_special_tokens = tokenizer.split_special_tokens
-        content = self._full.to_str()
-        self._cut = Tokenizer.from_str(content)
-        self._cut.enable_truncation(max_length, direction=tokenizer.truncation_side)
-        settings = (
-            max_length,
-            tokenizer.truncation_side,
-            tokenizer.split_special_tokens,
-            self.with_token_types,
-        )
-        self.identity = f"{settings}{content}"
-
-    def encode(self, texts: Sequence[list[str]]) -> tuple[list[Encoding], np.ndarray]:
-        """Return the encoding of each row, and the number of tokens lost.
-
-        The whole text is encoded first and cut afterwards, by the tokenizer's own post-processing: its
-        overflow list doesn't show for pairs how much was lost.
-        """
-        full = [self._full.encode_batch_fast(column, add_special_tokens=False) for column in texts]
-        encodings = [self._cut.post_process(*row) for row in zip(*full, strict=True)]
-        full_lengths = sum(_lengths(column) for column in full) + self.num_special_tokens
-        return encodings, full_lengths - _lengths(encodings)
-
-
-def _lengths(encodings: Sequence[Encoding]) -> np.ndarray:
-    return np.fromiter(map(len, encodings), dtype=np.int64, count=len(encodings))
-
-
-def _write_tokens(dataset: Dataset, encoder: _RowEncoder, path: Path) -> None:
+def _write_tokens(dataset: Dataset, encoder: RowEncoder, path: Path) -> None:
     """Write one record batch, so that the memory-mapped columns are flat.
 
     Its length is known only at the end: ids go to an unnamed file first, and only the lengths stay in memory.
     """
-    lengths, losses = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    lengths, num_windows, full_lengths, losses = ([np.empty(0, np.int64)] for _ in range(4))
     with TemporaryFile(dir=path.parent) as ids, TemporaryFile(dir=path.parent) as types:
         for texts in iterate_texts(dataset, _BATCH_ROWS):
-            encodings, num_truncated = encoder.encode(texts)
-            lengths.append(_lengths(encodings))
-            losses.append(num_truncated)
+            rows = encoder.encode(texts)
+            lengths.append(lengths_of(rows.ids))
+            num_windows.append(rows.num_windows)
+            full_lengths.append(rows.full_lengths)
+            losses.append(rows.num_truncated)
             num_tokens = int(lengths[-1].sum())
-            ids.write(_flat((row.ids for row in encodings), np.int32, num_tokens))
+            ids.write(_flat(rows.ids, np.int32, num_tokens))
             if encoder.with_token_types:
-                types.write(_flat((row.type_ids for row in encodings), np.int8, num_tokens))
+                types.write(_flat(rows.type_ids, np.int8, num_tokens))
         offsets = np.concatenate([[0], np.cumsum(np.concatenate(lengths))])
-        columns = {
-            "input_ids": _list_array(offsets, _mapped(ids, np.int32)),
-            "num_truncated": pa.array(np.concatenate(losses).astype(np.int32)),
-        }
+        row_offsets = np.concatenate([[0], np.cumsum(np.concatenate(num_windows))])
+        sequences = {"input_ids": _list_array(offsets, _mapped(ids, np.int32))}
         if encoder.with_token_types:
-            columns["token_type_ids"] = _list_array(offsets, _mapped(types, np.int8))
+            sequences["token_type_ids"] = _list_array(offsets, _mapped(types, np.int8))
+        if len(row_offsets) < len(offsets):  # one more level of lists: a row is a list of windows
+            sequences = {name: _list_array(row_offsets, values) for name, values in sequences.items()}
+            sequences["full_lengths"] = pa.array(np.concatenate(full_lengths))
+        columns = {**sequences, "num_truncated": pa.array(np.concatenate(losses).astype(np.int32))}
         batch = pa.RecordBatch.from_pydict(columns)
         write_stream(path, batch.schema, [batch])
 
 
-def _flat(rows: Iterable[list[int]], dtype: type[np.integer], count: int) -> memoryview:
+def _flat(rows: Iterable[Ids], dtype: type[np.integer], count: int) -> memoryview:
     return np.fromiter(chain.from_iterable(rows), dtype=dtype, count=count).data
 
 
@@ -258,11 +242,19 @@ def _list_array(offsets: np.ndarray, values: np.ndarray) -> pa.LargeListArray:
 
 def _read_tokens(path: Path) -> TokenizedColumns:
     (batch,) = pa.ipc.open_stream(pa.memory_map(str(path)))
+    names = batch.schema.names
+    is_windowed = "full_lengths" in names
     rows = batch["input_ids"]
-    types = batch["token_type_ids"].values.to_numpy() if "token_type_ids" in batch.schema.names else None
+    sequences = rows.values if is_windowed else rows
+    types = None
+    if "token_type_ids" in names:
+        types = batch["token_type_ids"].values
+        types = (types.values if is_windowed else types).to_numpy()
     return TokenizedColumns(
-        input_ids=rows.values.to_numpy(),
-        offsets=rows.offsets.to_numpy(),
+        input_ids=sequences.values.to_numpy(),
+        offsets=sequences.offsets.to_numpy(),
         num_truncated=batch["num_truncated"].to_numpy(),
         token_type_ids=types,
+        row_offsets=rows.offsets.to_numpy() if is_windowed else None,
+        full_lengths_of_rows=batch["full_lengths"].to_numpy() if is_windowed else None,
     )

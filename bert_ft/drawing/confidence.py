@@ -53,7 +53,15 @@ def draw_top_probabilities(
 
 
 def draw_reliability(
-    edges: NDArray, counts: NDArray, confidence: NDArray, accuracy: NDArray, title: str
+    edges: NDArray,
+    counts: NDArray,
+    confidence: NDArray,
+    accuracy: NDArray,
+    title: str,
+    *,
+    of: str = "the predicted class",
+    share: str = "share of right rows",
+    rows: str = "rows",
 ) -> Figure:
     """Draw the share of correct rows in each bin of confidence, the ideal share, and the number of rows.
 
@@ -63,13 +71,16 @@ def draw_reliability(
         confidence: ``(bins,)`` mean top probability; NaN in empty bins.
         accuracy: ``(bins,)``; NaN in empty bins.
         title: title above the picture.
+        of: what the probability is of.
+        share: what the share is.
+        rows: what is counted.
     """
     figure = style.new_figure(4.6)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     middles, width = (edges[1:] + edges[:-1]) / 2, edges[1] - edges[0]
     filled = counts > 0
     shares = upper.bar(
-        middles[filled], accuracy[filled], width, color=style.RIGHT, edgecolor="white", label="accuracy"
+        middles[filled], accuracy[filled], width, color=style.RIGHT, edgecolor="white", label=share
     )
     points: dict[str, Any] = {"marker": "D", "markersize": 5, "linestyle": "none", "markeredgecolor": "white"}
     name = "mean confidence\n(where the bar should end)"
@@ -77,7 +88,7 @@ def draw_reliability(
     (ideal,) = upper.plot(
         [0, 1], [0, 1], color=style.INK, linewidth=1, linestyle="--", label="perfectly calibrated"
     )
-    style.dress(upper, title=title, y="share of right rows")
+    style.dress(upper, title=title, y=share)
     upper.set_ylim(0, 1.02)
     style.legend_beside(upper, handles=[shares, means, ideal])
     bars = lower.bar(middles, counts, width, color=style.FAINT_INK, edgecolor="white")
@@ -85,7 +96,7 @@ def draw_reliability(
     size = min(style.TICK_SIZE, BARS * 72 / len(counts) / (0.64 * max(map(len, names))))
     if size >= style.SMALL_SIZE:
         lower.bar_label(bars, names, fontsize=size, padding=1, color=style.INK)
-    style.dress(lower, x="probability of the predicted class", y="rows")
+    style.dress(lower, x=f"probability of {of}", y=rows)
     lower.set_xlim(0, 1)
     lower.set_ylim(0, max(counts.max(initial=0), 1) * 1.35)  # room for the numbers
     lower.yaxis.set_major_locator(MaxNLocator(3, integer=True))

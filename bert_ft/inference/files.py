@@ -26,10 +26,10 @@ from bert_ft.data.tokenization import tokenize
 from bert_ft.errors import DataError, UserError
 from bert_ft.inference.input_rows import LABEL, PLAIN, TEXT, InputRows, open_rows
 from bert_ft.inference.output_file import SUFFIXES, unique_names, write_output
-from bert_ft.inference.outputs import compute_outputs_and_logits
 from bert_ft.inference.scores import Scores, score
 from bert_ft.layout import counted
 from bert_ft.models.bundle import Bundle
+from bert_ft.models.outputs import compute_outputs_and_logits
 
 REASON = "reason"
 EMPTY, MISSING, NO_TEXT, UNDECODABLE = "empty", "missing", "not a text", "undecodable"
@@ -126,7 +126,7 @@ def predict_file(
         if not read.reasons:
             raise DataError(f"{source}: there are no rows")
         usable = np.array([reason is None for reason in read.reasons])
-        columns = tokenize(read.texts, bundle.tokenizer, bundle.max_length, folder)
+        columns = tokenize(read.texts, bundle.tokenizer, bundle.max_length, folder, bundle.long_texts)
         split = TokenizedSplit.from_columns("input", columns, read.texts)
         outputs, logits = compute_outputs_and_logits(
             bundle.classifier, bundle.task, split, batch_size=batch_size, max_tokens=max_tokens, device=device

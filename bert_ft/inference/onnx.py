@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import logging
 import warnings
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import torch
 
 from bert_ft.atomic_file import replaced
 from bert_ft.compat.transformers import attention_of
+from bert_ft.data.long_texts import WINDOWS
 from bert_ft.errors import ConfigError, DataError
 from bert_ft.models.attention import is_own
 from bert_ft.models.bundle import Bundle
@@ -21,6 +23,7 @@ from bert_ft.models.families import FAMILIES, family_of, model_types
 from bert_ft.models.inputs import takes_token_types
 from bert_ft.models.padded import PaddedClassifier
 from bert_ft.nn.padded_pooling import PADDED_POOLINGS
+from bert_ft.tasks.thresholds import THRESHOLDS
 
 OPSET = 20  # the first with GELU as one operator
 MAX_BYTES = 2**31 - 2**20  # protobuf's limit of one file, less what the graph itself may take
@@ -38,6 +41,7 @@ def export_onnx(bundle: Bundle, path: Path | str, *, optimize: bool = False) -> 
     Inputs are int64 ``(batch, length)``, of any batch and any length up to the encoder's: ``input_ids``,
     ``attention_mask`` and, where the bundle's tokenizer gives them, ``token_type_ids``. Padding comes
     after the tokens. The output is ``logits``, float32 ``(batch, num_labels)``; of a regression, numbers in the file's unit.
+    The file's metadata has the ``task``, the names of its ``labels`` and, if some were chosen, the ``thresholds``, as JSON.
 
     Args:
         bundle: the model to export; it is not changed.
@@ -47,7 +51,7 @@ def export_onnx(bundle: Bundle, path: Path | str, *, optimize: bool = False) -> 
 
     Raises:
         ConfigError: the packages of the extra ``onnx`` aren't installed, the encoder can't be optimized, or
-            the pooling or the attention is user-defined.
+            the pooling or the attention is user-defined, or long texts are windowed.
         DataError: ``path`` can't be written, or one ONNX file can't hold the weights.
     """
     path = Path(path)
@@ -58,6 +62,11 @@ def export_onnx(bundle: Bundle, path: Path | str, *, optimize: bool = False) -> 
         raise ConfigError(
             f"model.pooling={type(pooling).__name__}: your own class pools packed batches, but an ONNX graph "
             "takes padded ones; only a model with one of this package's poolings can be exported"
+        )
+    if bundle.long_texts.mode == WINDOWS:
+        raise ConfigError(
+            f"output={path}: the model was trained with data.long_texts=windows, and a graph takes a whole text: it can't "
+            "join the windows of a long one; predict with bert_ft.predict, or train with data.long_texts=cut"
         )
     config = bundle.classifier.config
     if is_own(attention_of(config)):
@@ -130,6 +139,7 @@ def _write(bundle: Bundle, path: Path, optimize: bool) -> None:
         verbose=False,
     )
     assert program is not None
+    program.model.metadata_props.update(_metadata(bundle))
     if not optimize:
         program.save(path, external_data=False)
         return
@@ -146,7 +156,19 @@ def _write(bundle: Bundle, path: Path, optimize: bool) -> None:
         hidden_size=config.hidden_size,
         optimization_options=options,
     )
+    optimized.model.ClearField("metadata_props")
+    optimized.model.metadata_props.extend(program.model_proto.metadata_props)
     optimized.save_model_to_file(str(path))
+
+
+def _metadata(bundle: Bundle) -> dict[str, str]:
+    """Return what the logits need to become predictions, each as JSON."""
+    of_labels = getattr(bundle.classifier.config, THRESHOLDS, None)
+    return {
+        "task": json.dumps(bundle.task.name),
+        "labels": json.dumps(bundle.task.names, ensure_ascii=False),
+        **({THRESHOLDS: json.dumps(of_labels, ensure_ascii=False)} if of_labels else {}),
+    }
 
 
 def _padded(bundle: Bundle, *, ort_attention: bool = False) -> PaddedClassifier:

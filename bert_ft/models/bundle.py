@@ -7,13 +7,15 @@ are loaded only by this module: see ``bert_ft.data.model_config``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import yaml
 from safetensors import SafetensorError
+from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModel,
@@ -28,6 +30,7 @@ from bert_ft import layout
 from bert_ft.atomic_file import follow_umask
 from bert_ft.compat.transformers import attention_of, class_of
 from bert_ft.data.git_lfs import refuse_pointers
+from bert_ft.data.long_texts import LongTexts
 from bert_ft.data.model_config import read_config, write_own_config
 from bert_ft.data.targets import LabelNames, label_names
 from bert_ft.data.tokenization import load_tokenizer
@@ -40,7 +43,7 @@ from bert_ft.models.half_precision import mend_half_precision
 from bert_ft.models.inserted import insert_parts, inserted_in
 from bert_ft.models.output_scale import scaled, unscaled
 from bert_ft.models.own_attention import prepare_attention
-from bert_ft.models.specification import FORMAT, find_bundle, read_specification
+from bert_ft.models.specification import FORMAT, FORMAT_WITHOUT_WINDOWS, find_bundle, read_specification
 from bert_ft.tasks.saved import described, restored
 from bert_ft.tasks.task import Task
 
@@ -53,11 +56,12 @@ class Bundle:
         classifier: the model, in evaluation mode.
         task: the task that it was trained for.
         tokenizer: the tokenizer that it was trained with.
-        max_length: number of tokens to which a text is cut.
+        max_length: maximum number of tokens in a text, or in a window of it.
         text_column: the text column of the training data.
         text_pair_column: the column of the second text of a pair; ``None`` for single texts.
         training: the run's own record (free form, plain types).
         label_column: the label column of the training data, or several columns.
+        long_texts: how longer texts are cut or divided into windows.
     """
 
     classifier: Classifier
@@ -68,6 +72,7 @@ class Bundle:
     text_pair_column: str | None
     training: dict[str, Any]
     label_column: LabelNames = "label"
+    long_texts: LongTexts = LongTexts()  # noqa: RUF009 (frozen)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -86,13 +91,19 @@ def save_bundle(
     text_pair_column: str | None = None,
     training: dict[str, Any] | None = None,
     label_column: LabelNames = "label",
+    long_texts: LongTexts = LongTexts(),  # noqa: B008 (frozen)
+    validation_scores: Mapping[str, np.ndarray] | None = None,
 ) -> Path:
-    """Write the folder and return it; files of an earlier bundle in it are overwritten."""
+    """Write the folder and return it; files of an earlier bundle in it are overwritten.
+
+    ``validation_scores`` are the ``logits`` and ``targets`` of the validation rows, for later choices of thresholds.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     linear = isinstance(classifier, LinearClassifier)
     attention = attention_of(classifier.config)
     inserted = inserted_in(classifier.encoder)
+    described_long = long_texts.described()
     is_stock = linear and not inserted and not is_own(attention)
     auto = AutoModelForSequenceClassification if linear else AutoModel
     config = type(classifier.config).from_dict(classifier.config.to_dict())
@@ -108,7 +119,7 @@ def save_bundle(
         state = scaled(state, cast(LinearClassifier, classifier), scale)
     save_file(state, folder / layout.WEIGHTS_FILE, metadata={"format": "pt"})
     specification = {
-        "format": FORMAT,
+        "format": FORMAT if described_long else FORMAT_WITHOUT_WINDOWS,
         "bert_ft": bert_ft.__version__,
         "model": "bert_linear" if linear else "bert_residual",
         "architecture": classifier.architecture,
@@ -117,11 +128,14 @@ def save_bundle(
         "task": described(task),
         **({"scaled_outputs": True} if scale is not None else {}),
         "max_length": max_length,
+        **({"long_texts": described_long} if described_long else {}),
         "text_column": text_column,
         "text_pair_column": text_pair_column,
         "label_column": label_column if isinstance(label_column, str) else list(label_column),
         "training": training or {},
     }
+    if validation_scores:
+        save_arrays(dict(validation_scores), folder / layout.VALIDATION_SCORES_FILE)
     (folder / layout.SPECIFICATION_FILE).write_text(
         yaml.safe_dump(specification, sort_keys=False), encoding="utf-8"
     )
@@ -175,6 +189,7 @@ def load_bundle(folder: Path | str, trust: Sequence[str] = ()) -> Bundle:
         text_pair_column=specification["text_pair_column"],
         training=specification["training"],
         label_column=label_names(specification["label_column"]) or "label",
+        long_texts=LongTexts.restored(specification.get("long_texts", {})),
     )
 
 
@@ -187,7 +202,7 @@ def _empty_classifier(
     if specification["model"] == "bert_linear":
         model = empty_sequence_classifier(config, attention)
         insert_parts(cast(PreTrainedModel, model.base_model), inserted, trust)
-        return LinearClassifier(model)
+        return LinearClassifier(model, **specification["architecture"])
     encoder = empty_encoder(config, attention)
     insert_parts(encoder, inserted, trust)
     return ResidualClassifier(encoder, trust=trust, **specification["architecture"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
@@ -18,9 +19,25 @@ from bert_ft.models.families import family_of, model_types
 from bert_ft.models.family_heads import head_of
 from bert_ft.models.first_token import prepare_first_tokens
 from bert_ft.models.frozen import check_pooling_layers
-from bert_ft.models.kept_head import OFF, keep_residual_head, order_of_labels, reorder_labels, say_left_out
+from bert_ft.models.kept_head import (
+    OFF,
+    check_window_pooling,
+    keep_residual_head,
+    order_of_labels,
+    reorder_labels,
+    say_left_out,
+)
 from bert_ft.nn.head import ResidualHead
-from bert_ft.nn.pooling import ClsPooling, MeanPooling, PoolingName, build_pooling, mean_of_layers
+from bert_ft.nn.pooling import (
+    WITHOUT_WEIGHTS,
+    ClsPooling,
+    MeanPooling,
+    PoolingName,
+    WindowPoolingName,
+    build_pooling,
+    build_window_pooling,
+    mean_of_layers,
+)
 from bert_ft.trust import TARGET
 
 
@@ -31,6 +48,7 @@ class Classifier(nn.Module):
     """
 
     encoder: PreTrainedModel
+    window_pooling: nn.Module
 
     @property
     def config(self) -> PretrainedConfig:
@@ -41,20 +59,35 @@ class Classifier(nn.Module):
     def num_labels(self) -> int:
         return len(self.config.id2label or ())
 
-    def features(self, batch: TextBatch) -> Tensor:
-        """Return the input of the head, ``(num_sequences, hidden_size)``."""
+    def vectors(self, batch: TextBatch) -> Tensor:
+        """Return a vector of each sequence, ``(num_sequences, hidden_size)``: of a text, or of a window of one."""
         raise NotImplementedError
+
+    def features(self, batch: TextBatch, max_tokens: int | None = None) -> Tensor:
+        """Return the input of the head, ``(num_texts, hidden_size)``.
+
+        A batch with windows of more than ``max_tokens`` tokens is computed in parts.
+        """
+        if batch.cu_windows is None:
+            return self.vectors(batch)
+        pieces = [batch] if max_tokens is None else batch.split(max_tokens)
+        return self.of_windows(torch.cat([self.vectors(piece) for piece in pieces]), batch)
+
+    def of_windows(self, vectors: Tensor, batch: TextBatch) -> Tensor:
+        """Return ``(num_texts, hidden_size)`` from the vectors of all windows of a batch that has ``cu_windows``."""
+        assert batch.window_order is not None
+        return self.window_pooling(vectors[batch.window_order], batch.cu_windows)
 
     def logits(self, features: Tensor) -> Tensor:
-        """Return ``(num_sequences, num_labels)`` from the features."""
+        """Return ``(num_texts, num_labels)`` from the features."""
         raise NotImplementedError
 
-    def forward(self, batch: TextBatch) -> Tensor:
-        """Return ``(num_sequences, num_labels)`` in the order in which ``pack`` was given the sequences.
+    def forward(self, batch: TextBatch, max_tokens: int | None = None) -> Tensor:
+        """Return ``(num_texts, num_labels)`` in the order in which ``pack`` was given the texts.
 
         ``features`` and ``logits`` keep the batch's own order, which ``batch.labels`` and ``batch.rows`` have.
         """
-        return batch.as_given(self.logits(self.features(batch)))
+        return batch.as_given(self.logits(self.features(batch, max_tokens)))
 
     def _pooled(self, batch: TextBatch, pooling: nn.Module, num_layers: int = 1) -> Tensor:
         if type(pooling) is ClsPooling and num_layers == 1:  # a class derived from it may read more
@@ -88,6 +121,7 @@ class ResidualClassifier(Classifier):
         dropout: the rate in the blocks and before the last layer.
         head: a user's class that replaces the blocks: called with ``hidden_size`` and ``num_labels``, its module maps
             ``(num_sequences, hidden_size)`` to ``(num_sequences, num_labels)``.
+        window_pooling: name of the pooling over the windows of a text.
         trust: patterns of the names that ``pooling`` and ``head`` may have.
     """
 
@@ -100,6 +134,7 @@ class ResidualClassifier(Classifier):
         hidden_sizes: Sequence[int] = (),
         dropout: float = 0.1,
         head: Mapping[str, Any] | None = None,
+        window_pooling: str = "mean",
         trust: Sequence[str] = (),
     ) -> None:
         super().__init__()
@@ -130,8 +165,12 @@ class ResidualClassifier(Classifier):
             sizes = {"hidden_size": hidden_size, "num_labels": self.num_labels}
             self.head = build_part("model.head", head, trust, **sizes)
             self.architecture |= {"head": dict(head)}
+        with torch.random.fork_rng(devices=[]):  # the random state is that of a model without windows
+            self.window_pooling = build_window_pooling(window_pooling, hidden_size)
+        if window_pooling != "mean":
+            self.architecture["window_pooling"] = window_pooling
 
-    def features(self, batch: TextBatch) -> Tensor:
+    def vectors(self, batch: TextBatch) -> Tensor:
         return self._pooled(batch, self.pooling, self.pooling_layers)
 
     def logits(self, features: Tensor) -> Tensor:
@@ -144,18 +183,26 @@ class LinearClassifier(Classifier):
     For BERT that is pooler → tanh → dropout → linear.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: PreTrainedModel, window_pooling: str = "mean") -> None:
         super().__init__()
         check_linear(model.config)
+        if window_pooling not in WITHOUT_WEIGHTS:
+            raise ConfigError(
+                f"model.window_pooling={window_pooling}: has weights, which transformers' own model doesn't; use mean or "
+                "max, or model=bert_residual"
+            )
+        self.window_pooling = build_window_pooling(window_pooling, 0)
         self.encoder = cast(PreTrainedModel, model.base_model)
         self.head = head_of(model)
         mean = getattr(model.config, "classifier_pooling", "cls") == "mean"
         self.pooling = MeanPooling() if mean else ClsPooling()
         if not mean:
             prepare_first_tokens(self.encoder)
-        self.architecture: dict[str, Any] = {}
+        self.architecture: dict[str, Any] = (
+            {} if window_pooling == "mean" else {"window_pooling": window_pooling}
+        )
 
-    def features(self, batch: TextBatch) -> Tensor:
+    def vectors(self, batch: TextBatch) -> Tensor:
         return self._pooled(batch, self.pooling)
 
     def logits(self, features: Tensor) -> Tensor:
@@ -190,6 +237,7 @@ def build_residual(
     pooling_layers: Count,
     head: Mapping[str, Any],
     keep_head: bool = False,
+    window_pooling: WindowPoolingName = "mean",
     trust: Sequence[str] = (),
 ) -> ResidualClassifier:
     """Return a ``ResidualClassifier`` on the loaded encoder (``model=bert_residual``).
@@ -202,7 +250,12 @@ def build_residual(
         check_pooling_layers(config, encoder.freeze_layers, pooling_layers)
     settings: dict[str, Any] = {"head": head} if TARGET in head else dict(head)
     classifier = ResidualClassifier(
-        encoder.load(config), pooling=pooling, pooling_layers=pooling_layers, trust=trust, **settings
+        encoder.load(config),
+        pooling=pooling,
+        pooling_layers=pooling_layers,
+        window_pooling=window_pooling,
+        trust=trust,
+        **settings,
     )
     if keep_head:
         keep_residual_head(classifier, encoder, entries)
@@ -217,6 +270,7 @@ def build_linear(
     *,
     dropout: BelowOne | None,
     keep_head: bool = False,
+    window_pooling: WindowPoolingName = "mean",
     trust: Sequence[str] = (),
 ) -> LinearClassifier:
     """Return a ``LinearClassifier`` on the loaded encoder (``model=bert_linear``).
@@ -226,6 +280,7 @@ def build_linear(
         entries: the task's ``config_entries``.
         dropout: the rate before the last layer; ``None`` keeps the checkpoint's.
         keep_head: take the checkpoint's head, which must have the same labels, instead of a new one.
+        window_pooling: the pooling over the windows of a text, one without weights.
         trust: not used here.
     """
     order = order_of_labels(encoder, entries) if keep_head else []
@@ -246,7 +301,8 @@ def build_linear(
         )
     if has_head and not keep_head:
         say_left_out(encoder)
-    classifier = LinearClassifier(model)
+    classifier = LinearClassifier(model, window_pooling)
     if keep_head:
+        check_window_pooling(classifier, encoder)
         reorder_labels(classifier.head, order)
     return classifier

@@ -44,14 +44,18 @@ def keep_residual_head(classifier: Any, encoder: EncoderSpec, entries: Mapping[s
         raise ConfigError(
             f"{where} has the head of model={specification['model']}; choose that model, or {OFF}"
         )
+    check_window_pooling(classifier, encoder)
     for name, value in classifier.architecture.items():
         saved = specification["architecture"].get(name)
-        if name != "dropout" and saved != value:
+        if name not in ("dropout", "window_pooling") and saved != value:
             key = f"model.head.{name}" if name == "hidden_sizes" else f"model.{name}"
             raise ConfigError(f"{key}={value}: {where} has a head with {saved}; set it to that, or {OFF}")
     order = order_of_labels(encoder, entries)
     state = load_file(Path(encoder.resolve()) / layout.WEIGHTS_FILE)
-    for part in ("head", "pooling"):
+    parts = ["head", "pooling"]
+    if "window_pooling" in specification["architecture"]:
+        parts.append("window_pooling")
+    for part in parts:
         own = {
             name.removeprefix(f"{part}."): value
             for name, value in state.items()
@@ -62,6 +66,21 @@ def keep_residual_head(classifier: Any, encoder: EncoderSpec, entries: Mapping[s
         except RuntimeError as error:
             raise ConfigError(f"{where}: its {part} doesn't fit: {error}; {OFF}") from error
     reorder_labels(classifier.head, order)
+
+
+def check_window_pooling(classifier: Any, encoder: EncoderSpec) -> None:
+    """Refuse a kept head that read texts whose windows were pooled by something else than their mean.
+
+    Raises:
+        ConfigError: names the setting that the head needs.
+    """
+    saved = (_specification(encoder) or {}).get("architecture", {}).get("window_pooling", "mean")
+    found = classifier.architecture.get("window_pooling", "mean")
+    if saved not in ("mean", found):
+        raise ConfigError(
+            f"model.window_pooling={found}: model.keep_head=true: encoder.name_or_path={encoder.name_or_path} has a head for "
+            f"windows pooled by {saved}; set data.long_texts=windows model.window_pooling={saved}, or {OFF}"
+        )
 
 
 def order_of_labels(encoder: EncoderSpec, entries: Mapping[str, Any]) -> list[int]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bert_ft.models.classifier import LinearClassifier
+from bert_ft.models.last_layer import last_linear
 
 Scale = tuple[Sequence[float], Sequence[float]]  # of each output, and its shift
 State = dict[str, Tensor]
@@ -35,8 +36,8 @@ def unscaled(state: State, classifier: LinearClassifier, scale: Scale) -> State:
 
 
 def _last_layer(state: State, classifier: LinearClassifier, scale: Scale) -> tuple[str, str, Tensor, Tensor]:
-    """Return the names of its weight and bias, and the numbers; the last layer of each family's head is linear."""
-    linear = [name for name, module in classifier.head.named_modules() if isinstance(module, nn.Linear)]
+    """Return the names of its weight and bias, and the numbers."""
+    name, _ = last_linear(classifier.head)
     factor, shift = (torch.tensor(list(each), dtype=torch.float64) for each in scale)
-    assert state[f"{linear[-1]}.weight"].shape[0] == len(factor)
-    return f"{linear[-1]}.weight", f"{linear[-1]}.bias", factor, shift
+    assert state[f"{name}.weight"].shape[0] == len(factor)
+    return f"{name}.weight", f"{name}.bias", factor, shift

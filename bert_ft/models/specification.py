@@ -10,9 +10,10 @@ import yaml
 from bert_ft import layout
 from bert_ft.errors import CheckpointError
 
-FORMAT = 3
-# format 1 had no task: all were of this one; up to 2, config.json was the encoder's, whatever the model
-FORMATS = {1: {"task": {"name": "single_label"}}, 2: {}, 3: {}}
+FORMAT = 4
+FORMAT_WITHOUT_WINDOWS = 3  # of folders that versions before windows read correctly
+# format 1 had no task: all were of this one; up to 2, config.json was the encoder's, whatever the model; 4 has `long_texts`
+FORMATS = {1: {"task": {"name": "single_label"}}, 2: {}, 3: {}, 4: {}}
 
 
 def find_bundle(folder: Path | str) -> Path:

@@ -14,11 +14,11 @@ def brier_score(probabilities: Tensor, labels: Tensor) -> Tensor:
     return (probabilities - targets).square().sum(1).mean()
 
 
-def right_and_wrong(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the top probabilities of right rows, ``(num_correct,)``, and of wrong rows, ``(num_wrong,)``."""
-    highest, predictions = probabilities.max(dim=1)
+def right_and_wrong(probabilities: Tensor, predictions: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the predictions' probabilities in right rows, ``(num_correct,)``, and in wrong rows, ``(num_wrong,)``."""
+    predicted = probabilities.gather(1, predictions[:, None])[:, 0]
     is_correct = predictions == labels
-    return highest[is_correct], highest[~is_correct]
+    return predicted[is_correct], predicted[~is_correct]
 
 
 def highest_losses(losses: Tensor, num_rows: int) -> tuple[Tensor, Tensor]:

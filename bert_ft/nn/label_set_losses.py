@@ -11,25 +11,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bert_ft.compat.torch import KeepsFloat32
 from bert_ft.limits import BelowOne, NotNegative, Positive, within_limits
-from bert_ft.nn.losses import RowLoss
+from bert_ft.nn.losses import ClassWeightedLoss
 from bert_ft.nn.precision import at_least_float32
 
 
-class LabelSetLoss(KeepsFloat32, RowLoss):
+class LabelSetLoss(ClassWeightedLoss):
     """Mean of the losses of all decisions; ``class_weights`` weight those whose row has the label."""
 
     target_kind: ClassVar[str] = "label sets"
-    class_weights: Tensor | None
-    in_float32 = ("class_weights",)
-
-    @within_limits("loss")
-    def __init__(self, class_weights: Sequence[Positive] | None = None) -> None:
-        super().__init__()
-        weights = None if class_weights is None else torch.tensor(list(class_weights), dtype=torch.float32)
-        # not persistent, since the weights come from the configuration
-        self.register_buffer("class_weights", weights, persistent=False)
 
     def per_row(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of each row, ``(batch,)``."""

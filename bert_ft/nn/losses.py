@@ -46,10 +46,9 @@ class RowLoss(nn.Module, ABC):
         """Return the unweighted loss of each row, ``(batch,)``."""
 
 
-class ClassificationLoss(KeepsFloat32, RowLoss):
-    """Mean of the rows' losses, each weighted by its label's class weight (1 without class weights)."""
+class ClassWeightedLoss(KeepsFloat32, RowLoss):
+    """A loss that has a weight for each class, or none."""
 
-    target_kind: ClassVar[str] = "classes"
     class_weights: Tensor | None
     # training in 16 bits converts the module, which would round them
     in_float32 = ("class_weights",)
@@ -60,6 +59,12 @@ class ClassificationLoss(KeepsFloat32, RowLoss):
         weights = None if class_weights is None else torch.tensor(list(class_weights), dtype=torch.float32)
         # not persistent, since the weights come from the configuration
         self.register_buffer("class_weights", weights, persistent=False)
+
+
+class ClassificationLoss(ClassWeightedLoss):
+    """Mean of the rows' losses, each weighted by its label's class weight (1 without class weights)."""
+
+    target_kind: ClassVar[str] = "classes"
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         if self.class_weights is not None and len(self.class_weights) != logits.shape[1]:

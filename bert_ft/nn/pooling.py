@@ -77,6 +77,9 @@ WITHOUT_WEIGHTS: dict[str, Callable[[], nn.Module]] = {
 }
 POOLINGS: dict[str, Callable[..., nn.Module]] = {**WITHOUT_WEIGHTS, "attention": AttentionPooling}
 PoolingName = Annotated[str, one_of(POOLINGS)]
+WindowPoolingName = Annotated[
+    str, one_of(("mean", "max", "attention"))
+]  # the first window is no better than others
 
 
 def build_pooling(name: str, hidden_size: int) -> nn.Module:
@@ -87,6 +90,16 @@ def build_pooling(name: str, hidden_size: int) -> nn.Module:
     """
     require(PoolingName, "model.pooling", name)
     return WITHOUT_WEIGHTS[name]() if name in WITHOUT_WEIGHTS else POOLINGS[name](hidden_size)
+
+
+def build_window_pooling(name: str, hidden_size: int) -> nn.Module:
+    """Return the pooling called ``name`` over the windows of each text, one vector each.
+
+    Raises:
+        ConfigError: the name is unknown.
+    """
+    require(WindowPoolingName, "model.window_pooling", name)
+    return build_pooling(name, hidden_size)
 
 
 def mean_of_layers(hidden_states: Sequence[Tensor]) -> Tensor:

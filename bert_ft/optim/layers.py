@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from bert_ft.errors import ConfigError
 
-_HEAD = ("head.", "pooling.")
+_HEAD = ("head.", "pooling.", "window_pooling.")
 _ENCODER = "encoder."
 _POOLER = re.compile(r"pooler\.")
 
@@ -47,7 +47,7 @@ def layer_of(name: str, num_layers: int, names: LayerNames | None = GENERAL) -> 
     """Return the depth of the parameter ``name``: 0 = embeddings, 1..num_layers = layers, num_layers + 1 = head.
 
     Names are those of our classifier: ``encoder.`` + the name inside the Hugging Face base model, ``head.*`` and
-    ``pooling.*``. Without ``names`` of the family, all of the encoder has depth ``num_layers``. Special cases:
+    ``pooling.*`` or ``window_pooling.*``. Without ``names`` of the family, all of the encoder has depth ``num_layers``. Special cases:
 
     - DeBERTa's ``rel_embeddings`` with their ``encoder.LayerNorm``, and MPNet's ``relative_attention_bias``, are read by
       every layer: embeddings.

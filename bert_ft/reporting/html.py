@@ -49,6 +49,7 @@ class Page:
         working_folder: where the command was given.
         notes: warnings of the data report.
         damaged: a sentence for each file that couldn't be read.
+        advice: what the run says about itself.
         subject: name of what the command repeats, e.g. the run.
         config_name: heading of the collapsed settings.
         no_config: why there are no settings.
@@ -64,6 +65,7 @@ class Page:
     working_folder: str | None
     notes: Sequence[str]
     damaged: Sequence[str]
+    advice: Sequence[str] = ()
     subject: str = "the run"
     config_name: str = "All settings"
     no_config: str = f"the run kept no {layout.CONFIG_FILE}"

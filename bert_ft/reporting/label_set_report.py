@@ -1,6 +1,6 @@
 """What was predicted for validation rows that have any number of labels: pictures and tables of the section "Label sets"."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -14,6 +14,7 @@ from bert_ft.reporting.table import Cell, Table, number, share
 from bert_ft.reporting.validation_pictures import class_f1_over_training
 from bert_ft.tasks.calibration import NUM_BINS, reliability_bins
 from bert_ft.tasks.set_scores import label_scores
+from bert_ft.tasks.thresholds import THRESHOLDS
 
 MAX_CONFUSIONS = 10
 
@@ -57,10 +58,10 @@ def decisions_of(log: RunLog) -> Decisions:
 
 @plot(
     "Calibration of decisions",
-    "Each label of each row counts once. Bars below the dashed line: labels are given with more confidence than they are right.",
+    "Each label of each row counts once. Bars below the dashed line: labels have higher probabilities than they occur.",
 )
 def decision_reliability(log: RunLog) -> Figure:
-    """Draw the share of decisions that are right against their probability."""
+    """Draw how often a label occurs against its probability."""
     found = decisions_of(log)
     num_bins = log.setting("monitor.confidence.num_bins") or NUM_BINS
     bins = reliability_bins(found.probabilities.ravel(), found.labels.ravel(), num_bins)
@@ -68,7 +69,16 @@ def decision_reliability(log: RunLog) -> Figure:
         f"Mean probability {found.probabilities.mean():.3f}, share of labels {found.labels.mean():.3f}; "
         f"expected calibration error (ECE) {bins.ece:.3f}"
     )
-    return draw_reliability(bins.edges, bins.counts, bins.confidence, bins.accuracy, title)
+    return draw_reliability(
+        bins.edges,
+        bins.counts,
+        bins.confidence,
+        bins.accuracy,
+        title,
+        of="a label",
+        share="share that has it",
+        rows="decisions",
+    )
 
 
 def scores_by_label(log: RunLog) -> Table:
@@ -86,11 +96,22 @@ def scores_by_label(log: RunLog) -> Table:
     )
 
 
+def has_thresholds(log: RunLog) -> bool:
+    """Return whether thresholds were chosen on the validation rows."""
+    return bool(_thresholds(log))
+
+
+def _thresholds(log: RunLog) -> dict[str, Any]:
+    return ((log.metrics or {}).get("calibration") or {}).get(THRESHOLDS) or {}
+
+
 def thresholds(log: RunLog) -> Table:
     """Return the threshold of each label, and the validation rows that it rests on."""
-    found = ((log.metrics or {}).get("calibration") or {}).get("thresholds")
+    found = _thresholds(log)
     if not found:
-        raise NotLogged("a label is given from a probability of one half on (task.thresholds=null)")
+        raise NotLogged(
+            "none were chosen (task.thresholds=null): a label is given from a probability of one half on"
+        )
     rows = [[Cell(name), number(of["threshold"], 6), number(of["positives"])] for name, of in found.items()]
     reading = "Chosen on the validation rows after training; the other tables and pictures of this section have one half."
     return Table("Thresholds", reading, ["label", "threshold", "rows with the label"], rows)

@@ -7,6 +7,7 @@ import yaml
 
 from bert_ft import layout
 from bert_ft.reporting import html, label_set_report, number_report, run_tables, validation_tables
+from bert_ft.reporting.advice import advice_for
 from bert_ft.reporting.command import repeat_command, working_folder
 from bert_ft.reporting.html import Page, Section, table_or_reason
 from bert_ft.reporting.monitor_files import Snapshot
@@ -21,6 +22,7 @@ TABLES: dict[str, list[tuple[str, Callable[[RunLog], Table]]]] = {
     "Validation": [
         ("Most frequent mistakes", validation_tables.frequent_mistakes),
         ("Scores by class", validation_tables.scores_by_class),
+        ("Thresholds", label_set_report.thresholds),
         ("Highest losses", validation_tables.top_losses),
     ],
     "Label sets": [
@@ -66,8 +68,15 @@ def _sections(log: RunLog) -> Iterator[Section]:
         ):
             continue
         parts: list[Picture | Table | LeftOut] = [*draw(plots.get(title, []), log)]
-        parts += [table_or_reason(name, make, log) for name, make in TABLES.get(title, [])]
+        parts += [table_or_reason(name, make, log) for name, make in _tables(title, log)]
         yield Section(title, _note(title, log), parts)
+
+
+def _tables(title: str, log: RunLog) -> Iterator[tuple[str, Callable[[RunLog], Table]]]:
+    """Yield the tables of a section; for classes, thresholds are an option that few runs have."""
+    for name, make in TABLES.get(title, []):
+        if title != "Validation" or name != "Thresholds" or label_set_report.has_thresholds(log):
+            yield name, make
 
 
 def _note(title: str, log: RunLog) -> str:
@@ -106,4 +115,5 @@ def _page(log: RunLog) -> Page:
         working_folder=working_folder(log),
         notes=[*report.get("notes", []), *report.get("warnings", [])],
         damaged=log.damaged,
+        advice=[each.sentence for each in advice_for(log).values()],
     )

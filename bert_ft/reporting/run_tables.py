@@ -100,12 +100,14 @@ def environment(log: RunLog) -> Table:
 
 def splits(log: RunLog) -> Table:
     """Return rows and lengths of the data's splits."""
+    found = _splits(log)
+    shown = shown_counts(list(found.values()))
     rows = [
-        [Cell(name), *(Cell(text, is_number=True) for text in shown_counts(split).values())]
-        for name, split in _splits(log).items()
+        [Cell(name), *(Cell(text, is_number=True) for text in counts.values())]
+        for name, counts in zip(found, shown, strict=True)
     ]
     reading = f"Lengths in tokens; the limit is {(log.data_report or {}).get('max_length')}."
-    return Table("Splits", reading, ["split", *COLUMNS], rows)
+    return Table("Splits", reading, ["split", *(shown[0] if shown else COLUMNS)], rows)
 
 
 def label_counts(log: RunLog) -> Table:

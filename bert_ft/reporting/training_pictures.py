@@ -65,8 +65,17 @@ def validation_metrics(log: RunLog) -> Figure:
     title = f"{shown} after {len(values)} validation{'s' * (len(values) > 1)}: {values[-1]:.4f}"
     if marked := kept_point(log, shown):
         title = f"{shown} is {marked[1]:.4f} at step {marked[0]:,}: {marked[2]}"
-    lines = [Line(tag.removeprefix(layout.VAL), *log.scalars[tag]) for tag in tags]
-    return draw_curves([Panel(title, "validation metric", lines, marked=marked)])
+    # shares and correlations on one scale; errors in the unit of the labels on another
+    values_of = {tag: log.scalars[tag].values for tag in tags}
+    large = {tag for tag, of in values_of.items() if np.abs(of[np.isfinite(of)]).max(initial=0) > 1}
+    with_shown = [tag for tag in tags if (tag in large) == (shown in large)]
+    others = [tag for tag in tags if tag not in with_shown]
+
+    def lines(of: list[str]) -> list[Line]:
+        return [Line(tag.removeprefix(layout.VAL), *log.scalars[tag]) for tag in of]
+
+    panels = [Panel(title, "validation metric", lines(with_shown), marked=marked)]
+    return draw_curves([*panels, *([Panel("", "validation metric", lines(others))] if others else [])])
 
 
 @plot(

@@ -16,7 +16,7 @@ from bert_ft.reporting.not_logged import NotLogged
 from bert_ft.reporting.plot_spec import plot
 from bert_ft.reporting.run_log import RunLog
 from bert_ft.tasks.calibration import NUM_BINS, reliability_bins
-from bert_ft.tasks.confidence import TopProbabilities, top_probabilities
+from bert_ft.tasks.confidence import PredictionProbabilities, prediction_probabilities
 
 SURE = 0.9
 
@@ -25,12 +25,12 @@ class Outputs(NamedTuple):
     """The classifier's outputs for the validation rows that were saved and have finite logits.
 
     Attributes:
-        top: their top predictions.
+        top: their predictions.
         names: ``(classes,)``.
         counts: ``(classes, classes)``, the confusion matrix of all rows, including those that weren't saved.
     """
 
-    top: TopProbabilities
+    top: PredictionProbabilities
     names: list[str]
     counts: NDArray[np.int64]
 
@@ -49,7 +49,10 @@ def outputs_of(log: RunLog) -> Outputs:
     finite = np.isfinite(arrays["logits"]).all(axis=1)
     if not finite.any():
         raise NotLogged("no validation row has finite logits")
-    top = top_probabilities(arrays["logits"][finite], arrays["labels"][finite].astype(np.int64))
+    predictions = arrays["predictions"][finite] if "predictions" in arrays else None  # earlier runs kept none
+    top = prediction_probabilities(
+        arrays["logits"][finite], arrays["labels"][finite].astype(np.int64), predictions
+    )
     return Outputs(top, [str(name) for name in arrays["names"]], arrays["confusion"].astype(np.int64))
 
 

@@ -97,11 +97,11 @@ def confidence_scores(
     from bert_ft.nn.confidence import brier_score, right_and_wrong
 
     probabilities = logits.softmax(1)
-    right, wrong = right_and_wrong(probabilities, labels)
-    highest, predicted = probabilities.max(1)
+    right, wrong = right_and_wrong(probabilities, predictions, labels)
+    predicted = probabilities.gather(1, predictions[:, None])[:, 0]
     scalars: dict[str, Any] = {
         f"{layout.CONFIDENCE}{layout.ECE}": reliability_bins(
-            highest.numpy(), (predicted == labels).numpy(), num_bins
+            predicted.numpy(), (predictions == labels).numpy(), num_bins
         ).ece,
         f"{layout.CONFIDENCE}{layout.BRIER}": brier_score(probabilities, labels),
         f"{layout.CONFIDENCE}{layout.MEAN_CORRECT}": right.mean(),
@@ -115,19 +115,29 @@ def confidence_scores(
     return {name: float(value) for name, value in scalars.items() if math.isfinite(value)}
 
 
-class TopProbabilities(NamedTuple):
-    """The top prediction of each row, ``(rows,)`` each."""
+class PredictionProbabilities(NamedTuple):
+    """The prediction of each row, ``(rows,)`` each."""
 
     probabilities: NDArray[np.float64]
     predictions: NDArray[np.int64]
     is_correct: NDArray[np.bool_]
 
 
-def top_probabilities(logits: NDArray, labels: NDArray) -> TopProbabilities:
-    """Return the top prediction of each row of logits ``(rows, classes)``; of equal logits the first class counts."""
+def prediction_probabilities(
+    logits: NDArray, labels: NDArray, predictions: NDArray | None = None
+) -> PredictionProbabilities:
+    """Return the prediction of each row of logits ``(rows, classes)``, and its probability.
+
+    Args:
+        logits: logits of the classes.
+        labels: ``(rows,)`` class ids.
+        predictions: ``(rows,)`` class ids; ``None`` = the most probable class, of equal ones the first.
+    """
     import numpy as np
 
     logits = logits.astype(np.float64)
     odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-    predictions = logits.argmax(axis=1)
-    return TopProbabilities(1 / odds.sum(axis=1), predictions, predictions == labels)
+    if predictions is None:
+        predictions = logits.argmax(axis=1)
+    probabilities = odds[np.arange(len(odds)), predictions] / odds.sum(axis=1)
+    return PredictionProbabilities(probabilities, predictions, predictions == labels)

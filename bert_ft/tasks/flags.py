@@ -73,3 +73,19 @@ def columns_of(labels: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:
     names = [labels.type.field(index).name for index in range(labels.type.num_fields)]
     values = [pc.struct_field(labels, index).to_numpy(zero_copy_only=False) for index in range(len(names))]
     return names, np.stack([np.asarray(each) for each in values], axis=1)
+
+
+def vote_columns(labels: pa.ChunkedArray, origin: str) -> tuple[str, ...] | None:
+    """Return the names of the columns if one has another number than 0 and 1, which are votes then.
+
+    Raises:
+        DataError: there is only one column.
+    """
+    import numpy as np
+
+    names, votes = columns_of(labels)
+    if np.isin(votes, (0, 1)).all():
+        return None
+    if len(names) < 2:
+        raise DataError(f"{origin}: votes need a column for each class; data.label_column names one")
+    return tuple(names)

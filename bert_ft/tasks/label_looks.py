@@ -10,6 +10,7 @@ from itertools import chain
 MANY_CLASSES = 0.5  # classes for each training row
 LEAST_VALIDATION_ROWS = 10
 _SHOWN = 5
+_LISTED = 20  # names in a message
 _SEPARATORS = (";", "|", ",", "/")
 _RARE = 0.1  # share of the rows
 _RARE_TO_MAJORITY = 0.2
@@ -65,6 +66,15 @@ def look_of(names: Sequence[str]) -> str | None:
             "task=multi_label takes them apart"
         )
     return None
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return known labels for a message; of many, the first."""
+    if len(names) <= _LISTED:
+        return ", ".join(names)
+    look = look_of(names)
+    also = f"; {look}" if look else ". Is that the label (data.label_column)?"
+    return f"{', '.join(names[:_LISTED])} and {len(names) - _LISTED} more{also}"
 
 
 def label_warnings(

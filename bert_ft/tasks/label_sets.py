@@ -5,15 +5,20 @@ from __future__ import annotations
 import ast
 import json
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from reprlib import repr as short  # cuts long values short
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from bert_ft.data.targets import LabelReader, LabelTexts, is_missing, label_text
 from bert_ft.errors import DataError
 from bert_ft.tasks.flags import Flags
+from bert_ft.tasks.label_looks import listed
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
 
 DELIMITERS = (";", "|", ",", "/", "\t", "\n")  # tried in this order
 _ADVICE = 'write a JSON list, ["a", "b"], or the names with a delimiter between them'
@@ -107,3 +112,66 @@ def find_delimiter(cells: Iterable[str]) -> str | None:
         if any(len(sets) > 1 for sets in found.values()):
             return delimiter
     return None
+
+
+def split_column(labels: pa.ChunkedArray, delimiter: str | None) -> tuple[list[Split], np.ndarray]:
+    """Return the different cells, split, and which of them each row has, ``(num_rows,)``."""
+    import numpy as np
+
+    coded = labels.combine_chunks().dictionary_encode()
+    cells = [split_labels(cell, delimiter) for cell in coded.dictionary.to_pylist()]
+    return cells, np.asarray(coded.indices, dtype=np.int64)
+
+
+def encode_sets(
+    labels: pa.ChunkedArray,
+    names: Sequence[str],
+    delimiter: str | None,
+    *,
+    origin: str = "",
+    rows: np.ndarray | None = None,
+) -> np.ndarray:
+    """Return ``(num_rows, num_labels)`` bool, whether a row has the label ``names[i]``; see ``Task.encode``.
+
+    Raises:
+        DataError: a label isn't among ``names``.
+    """
+    import numpy as np
+
+    cells, of_row = split_column(labels, delimiter)
+    index = {name: position for position, name in enumerate(names)}
+    found = np.zeros((len(cells), len(names)), dtype=bool)
+    for number, cell in enumerate(cells):
+        for name in cell.names:
+            if name not in index:
+                row = int(np.flatnonzero(of_row == number)[0])
+                place = row + 1 if rows is None else int(rows[row])
+                raise DataError(
+                    f"{origin}, row {place}: label {name!r} doesn't occur in the training rows; known are {listed(names)}"
+                )
+            found[number, index[name]] = True
+    return found[of_row]
+
+
+def reading_notes(labels: pa.ChunkedArray, delimiter: str | None, origin: str) -> Iterator[str]:
+    """Yield between which characters labels were split, what was dropped, and which rows have a label twice."""
+    import numpy as np
+
+    cells, of_row = split_column(labels, delimiter)
+    counts = np.bincount(of_row, minlength=len(cells)).tolist()
+    if any(not cell.startswith("[") for cell in labels.unique().to_pylist() if cell):
+        how = "taken whole" if delimiter is None else f"split at {delimiter!r}"
+        yield f"{origin}: labels are {how} (task.delimiter)"
+    dropped = {
+        "spaces around labels": [cell.num_spaced for cell in cells],
+        "empty pieces": [cell.num_empty for cell in cells],
+    }
+    for what, of_cell in dropped.items():
+        if num_rows := sum(count for count, number in zip(counts, of_cell, strict=True) if number):
+            yield f"{origin}: {what} were dropped in {num_rows:,} rows"
+    if twice := [number for number, cell in enumerate(cells) if cell.repeated]:
+        found = np.flatnonzero(np.isin(of_row, twice)) + 1
+        yield (
+            f"{origin}: {len(found):,} rows have a label twice, which counts once (the first is row {found[0]}: "
+            f"{cells[of_row[found[0] - 1]].repeated[0]!r})"
+        )

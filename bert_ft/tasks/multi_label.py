@@ -6,16 +6,16 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
-from bert_ft import layout
 from bert_ft.data.targets import LabelReader
 from bert_ft.errors import ConfigError, DataError
 from bert_ft.limits import Rule
+from bert_ft.tasks.class_column import sorted_names
+from bert_ft.tasks.class_weights import balanced_label_weights, given_weights
 from bert_ft.tasks.flags import are_flags, columns_of
 from bert_ft.tasks.label_looks import alike, few_rows
-from bert_ft.tasks.label_sets import LabelSets, Split, find_delimiter, split_labels
-from bert_ft.tasks.single_label import listed, sorted_names
+from bert_ft.tasks.label_sets import LabelSets, encode_sets, find_delimiter, reading_notes, split_column
 from bert_ft.tasks.task import Task
-from bert_ft.tasks.thresholds import fit_thresholds, rule_of
+from bert_ft.tasks.thresholds import THRESHOLDS, fit_thresholds, rule_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,6 +63,7 @@ class MultiLabel(Task):
             "monitor.confidence",
         }
     )
+    has_temperature: ClassVar[bool] = True
     target_kind: ClassVar[str] = "label sets"
     default_loss: ClassVar[str] = "bce"
     report_sections: ClassVar[tuple[str, ...]] = ("Label sets",)
@@ -78,9 +79,14 @@ class MultiLabel(Task):
         return {name: value for name, value in super().settings().items() if name != "pairs"}
 
     def __post_init__(self) -> None:
-        """Check the rule of the thresholds."""
+        """Check the rule of the thresholds and the delimiter, in which ``\\t`` is a tab and ``\\n`` a line end."""
         super().__post_init__()
         rule_of(self.thresholds)
+        if self.delimiter == "":
+            raise ConfigError("task.delimiter='': must be at least one character, or null")
+        if self.delimiter is not None:
+            written = str(self.delimiter).replace("\\t", "\t").replace("\\n", "\n")
+            object.__setattr__(self, "delimiter", written)
 
     @property
     def is_calibrated(self) -> bool:
@@ -96,7 +102,7 @@ class MultiLabel(Task):
             name: {"threshold": value, "positives": count}
             for name, value, count in zip(self.names, found.values, found.positives, strict=True)
         }
-        return replace(self, cut_offs=found.values), {"thresholds": of_labels}, found.notes
+        return replace(self, cut_offs=found.values), {THRESHOLDS: of_labels}, found.notes
 
     def _probabilities(self, logits: np.ndarray) -> np.ndarray:
         """Return what ``outputs`` gives, with which files are predicted."""
@@ -124,7 +130,7 @@ class MultiLabel(Task):
         else:
             if self.delimiter is None:
                 fitted = replace(self, delimiter=find_delimiter(labels.unique().to_pylist()))
-            found = {name for split in fitted._splits(labels)[0] for name in split.names}
+            found = {name for cell in split_column(labels, fitted.delimiter)[0] for name in cell.names}
             fitted = replace(fitted, names=sorted_names(found))
         targets = fitted.encode(labels, origin=origin)
         if not targets.any():
@@ -134,14 +140,6 @@ class MultiLabel(Task):
         pairs = [divmod(int(index), len(fitted.names)) for index in most if together.flat[index]]
         return replace(fitted, pairs=tuple(pairs))
 
-    def _splits(self, labels: pa.ChunkedArray) -> tuple[list[Split], np.ndarray]:
-        """Return the different cells, split, and which of them each row has, ``(num_rows,)``."""
-        import numpy as np
-
-        coded = labels.combine_chunks().dictionary_encode()
-        cells = [split_labels(cell, self.delimiter) for cell in coded.dictionary.to_pylist()]
-        return cells, np.asarray(coded.indices, dtype=np.int64)
-
     def encode(
         self, labels: pa.ChunkedArray, *, origin: str = "", rows: np.ndarray | None = None
     ) -> np.ndarray:
@@ -150,58 +148,19 @@ class MultiLabel(Task):
         Raises:
             DataError: a label isn't among ``names``.
         """
-        import numpy as np
-
         if are_flags(labels):
             names, values = columns_of(labels)
             if set(names) != set(self.names):
                 raise DataError(f"{origin}: the labels are {', '.join(names)}, not {', '.join(self.names)}")
             return values[:, [names.index(name) for name in self.names]].astype(bool)
-        cells, of_row = self._splits(labels)
-        index = {name: position for position, name in enumerate(self.names)}
-        found = np.zeros((len(cells), len(self.names)), dtype=bool)
-        for number, cell in enumerate(cells):
-            for name in cell.names:
-                if name not in index:
-                    row = int(np.flatnonzero(of_row == number)[0])
-                    place = row + 1 if rows is None else int(rows[row])
-                    raise DataError(
-                        f"{origin}, row {place}: label {name!r} doesn't occur in the training rows; known are "
-                        f"{listed(self.names)}"
-                    )
-                found[number, index[name]] = True
-        return found[of_row]
+        return encode_sets(labels, self.names, self.delimiter, origin=origin, rows=rows)
 
     def notes(self, labels: pa.ChunkedArray, origin: str) -> Iterator[str]:
         """Yield what was dropped, between which characters labels were split, and whether each row has one label."""
-        import numpy as np
-
-        if self.encode(labels, origin=origin).sum(axis=1).min() == 1 == self.encode(labels).sum(axis=1).max():
+        if (self.encode(labels, origin=origin).sum(axis=1) == 1).all():
             yield f"{origin}: each row has exactly one label; task=single_label lets the labels compete"
-        if are_flags(labels):
-            return
-        cells, of_row = self._splits(labels)
-        counts = np.bincount(of_row, minlength=len(cells)).tolist()
-        if any(not cell.startswith("[") for cell in labels.unique().to_pylist() if cell):
-            how = "taken whole" if self.delimiter is None else f"split at {self.delimiter!r}"
-            yield f"{origin}: labels are {how} (task.delimiter)"
-        dropped = {
-            "spaces around labels": sum(
-                count * bool(cell.num_spaced) for cell, count in zip(cells, counts, strict=True)
-            ),
-            "empty pieces": sum(
-                count * bool(cell.num_empty) for cell, count in zip(cells, counts, strict=True)
-            ),
-        }
-        for what, count in dropped.items():
-            if count:
-                yield f"{origin}: {what} were dropped in {count:,} rows"
-        if twice := [number for number, cell in enumerate(cells) if cell.repeated]:
-            rows = np.flatnonzero(np.isin(of_row, twice)) + 1
-            yield (
-                f"{origin}: {len(rows):,} rows have a label twice, which counts once (the first is row {rows[0]}: "
-                f"{cells[of_row[rows[0] - 1]].repeated[0]!r})"
-            )
+        if not are_flags(labels):
+            yield from reading_notes(labels, self.delimiter, origin)
 
     def strata(self, targets: np.ndarray) -> np.ndarray:
         """Return the labels of each row; rows without a label are spread evenly as well."""
@@ -281,26 +240,10 @@ class MultiLabel(Task):
         return logits.double().sigmoid(), targets.long()
 
     def class_weights(self, given: str | Sequence[float], targets: np.ndarray) -> list[float]:
-        """Return the weight of each label's positive rows; ``balanced``: its negatives over its positives.
-
-        1 for a label of all rows or of none, which nothing balances.
-
-        Raises:
-            ConfigError: the numbers of weights and labels differ.
-        """
-        import numpy as np
-
+        """Return the weight of each label's positive rows; ``balanced``: its negatives over its positives."""
         if isinstance(given, str):
-            positive = targets.sum(axis=0)
-            negative = len(targets) - positive
-            mixed = (positive > 0) & (negative > 0)
-            return np.divide(negative, positive, out=np.ones(len(positive)), where=mixed).tolist()
-        if len(given) != len(self.names):
-            raise ConfigError(
-                f"loss.class_weights={given}: {len(given)} weights for the {len(self.names)} labels "
-                f"{', '.join(self.names)}; give one for each, in this order"
-            )
-        return list(given)
+            return balanced_label_weights(targets)
+        return given_weights(given, self.names)
 
     def same_label(self, targets: Tensor, others: Tensor) -> Tensor:
         """Return the overlap of the rows' label sets, intersection over union, ``(batch, num_others)``; 0 if both are empty."""
@@ -323,23 +266,12 @@ class MultiLabel(Task):
 
     def confidence(self, logits: Tensor, labels: Tensor, num_bins: int) -> dict[str, float]:
         """Return tag → scalar: calibration of all decisions, and each label's scores; see ``JudgesRows.confidence``."""
-        from bert_ft.tasks.calibration import reliability_bins
-        from bert_ft.tasks.set_scores import label_counts, label_scores
+        from bert_ft.tasks.set_scores import decision_scores
 
-        probabilities, truth = logits.sigmoid(), labels.bool()
-        bins = reliability_bins(probabilities.flatten().numpy(), truth.flatten().numpy(), num_bins)
-        scalars = {
-            f"{layout.CONFIDENCE}{layout.ECE}": bins.ece,
-            f"{layout.CONFIDENCE}{layout.BRIER}": float((probabilities - truth.double()).square().mean()),
-        }
-        scores = label_scores(label_counts(self.given(probabilities.numpy()), truth.numpy()))
-        for score, values in scores._asdict().items():
-            scalars |= {
-                layout.tag(layout.CLASS, name, score): float(value)
-                for name, value in zip(self.names, values, strict=True)
-                if value == value
-            }
-        return scalars
+        probabilities = logits.sigmoid().numpy()
+        return decision_scores(
+            probabilities, self.given(probabilities), labels.bool().numpy(), self.names, num_bins
+        )
 
     def arrays(self, logits: Tensor, labels: Tensor) -> dict[str, np.ndarray]:
         """Return ``label_counts`` of all rows; see ``JudgesRows.arrays``."""

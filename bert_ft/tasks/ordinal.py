@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 from bert_ft.errors import ConfigError, DataError
 from bert_ft.limits import Rule
 from bert_ft.tasks.confidence import confidence_scores, confusion_counts
-from bert_ft.tasks.single_label import listed
+from bert_ft.tasks.label_looks import listed
 from bert_ft.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from torch import Tensor
     from torchmetrics import Metric
+
+_SHOWN = 10  # grades in a message
 
 
 @dataclass(frozen=True)
@@ -86,10 +88,12 @@ class Ordinal(Task):
             raise DataError(f"{origin}: all grades are {next(iter(found))!r}; there is nothing to learn")
         order = self.order
         if order is None:
-            if any(_number(grade) is None for grade in found):
-                example = ",".join(sorted(found)[:20])
+            if named := sorted(grade for grade in found if _number(grade) is None):
+                others = sorted(found - set(named), key=float)
+                example = ",".join([*named, *others][:_SHOWN]) + (",…" if len(found) > _SHOWN else "")
                 raise DataError(
-                    f"{origin}: the order of the grades is unknown; name all of them from the lowest: 'task.order=[{example}]'"
+                    f"{origin}: {named[0]!r} isn't a number, so the order of the grades is unknown; name all of them from the "
+                    f"lowest: 'task.order=[{example}]'"
                 )
             order = tuple(sorted(found, key=float))
         return replace(self, order=order, names=tuple(f"above {grade}" for grade in order[:-1]))

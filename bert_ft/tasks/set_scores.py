@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from bert_ft import layout
+from bert_ft.tasks.calibration import reliability_bins
 from bert_ft.tasks.confidence import ClassScores
 
 if TYPE_CHECKING:
@@ -30,3 +33,28 @@ def label_scores(counts: NDArray[np.int64]) -> ClassScores:
     return ClassScores(
         ratio(right, predicted), ratio(right, with_label), ratio(2 * right, with_label + predicted)
     )
+
+
+def decision_scores(
+    probabilities: NDArray[np.float64],
+    predicted: NDArray[np.bool_],
+    labels: NDArray[np.bool_],
+    names: Sequence[str],
+    num_bins: int,
+) -> dict[str, float]:
+    """Return tag → scalar of ``(rows, num_labels)`` each: calibration of all decisions, and each label's scores unless 0 / 0."""
+    import numpy as np
+
+    scalars = {
+        f"{layout.CONFIDENCE}{layout.ECE}": reliability_bins(
+            probabilities.ravel(), labels.ravel(), num_bins
+        ).ece,
+        f"{layout.CONFIDENCE}{layout.BRIER}": float(np.square(probabilities - labels).mean()),
+    }
+    for score, values in label_scores(label_counts(predicted, labels))._asdict().items():
+        scalars |= {
+            layout.tag(layout.CLASS, name, score): float(value)
+            for name, value in zip(names, values, strict=True)
+            if not np.isnan(value)
+        }
+    return scalars

@@ -2,50 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
-from itertools import compress
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
-from bert_ft.data.targets import LabelReader, LabelTexts
+from bert_ft.data.targets import LabelReader
 from bert_ft.errors import ConfigError, DataError
+from bert_ft.limits import Rule
+from bert_ft.tasks.class_column import ClassTexts, LabelColumn, as_strings, check_one_each, sorted_names
+from bert_ft.tasks.class_weights import given_weights
 from bert_ft.tasks.confidence import confidence_scores, confusion_counts
-from bert_ft.tasks.flags import Counts, are_flags, columns_of
-from bert_ft.tasks.label_looks import ACCEPT, label_warnings, look_of, refused_look
+from bert_ft.tasks.flags import are_flags, vote_columns
+from bert_ft.tasks.label_looks import label_warnings, listed, refused_look
 from bert_ft.tasks.task import OPTIONAL_KEYS, Task
+from bert_ft.tasks.thresholds import THRESHOLDS, fit_class_threshold, rule_of
 
 if TYPE_CHECKING:
     import numpy as np
-    import pyarrow as pa
     from torch import Tensor
     from torchmetrics import Metric
-
-_INTEGER = re.compile(r"0|-?[1-9][0-9]*")
-
-_LISTED = 20  # names in a message
-_COMBINED = "+"  # between the labels of a combination
-
-LabelColumn: TypeAlias = "pa.Array | pa.ChunkedArray | Sequence[str | int]"
-
-
-class ClassTexts(LabelTexts):
-    """Reads a class as a text, or one of several columns of which a row has a 1 in one; refuses lists unless ``accept``."""
-
-    cell: ClassVar[LabelReader] = Counts()
-
-    def __init__(self, *, accept: bool = False) -> None:
-        self.accept = accept
-
-    def read(self, value: Any, place: str, class_names: Sequence[str] | None = None) -> str:
-        """See ``LabelReader.read``."""
-        if not isinstance(value, list | tuple):
-            return super().read(value, place, class_names)
-        if not self.accept:
-            raise DataError(f"{place}: {value} is a list of labels; type task=multi_label; {ACCEPT}")
-        return json.dumps(value, ensure_ascii=False)
 
 
 @dataclass(frozen=True)
@@ -54,19 +30,38 @@ class SingleLabel(Task):
 
     Attributes:
         accept: take labels for classes that look like scores or lists of labels.
+        thresholds: of two classes, how the probability is chosen from which on ``positive`` is predicted; see
+            ``thresholds.rule_of``. ``None``: the more probable class is predicted.
+        positive: that class; ``None`` = the second.
+        cut_off: that probability, once it was chosen on validation rows.
     """
 
     accept: bool = False
+    thresholds: Annotated[Any, Rule("any", nullable=True)] = None
+    positive: str | None = None
+    cut_off: float | None = None
 
     name: ClassVar[str] = "single_label"
     objectives: ClassVar[Mapping[str, str]] = {"accuracy": "max", "f1_macro": "max", "loss": "min"}
     problem_type: ClassVar[str] = "single_label_classification"
     prediction_columns: ClassVar[tuple[str, ...]] = ("prediction", "probability")
     supports: ClassVar[frozenset[str]] = frozenset(OPTIONAL_KEYS)
+    has_temperature: ClassVar[bool] = True
     target_kind: ClassVar[str] = "classes"
     default_loss: ClassVar[str] = "cross_entropy"
     report_sections: ClassVar[tuple[str, ...]] = ("Validation", "Representations")
     loss_unit: ClassVar[str] = "nats"
+
+    def __post_init__(self) -> None:
+        """Check the rule of the thresholds.
+
+        Raises:
+            ConfigError: it is none of the allowed values, or ``positive`` would have no effect.
+        """
+        super().__post_init__()
+        rule_of(self.thresholds)
+        if self.positive is not None and self.thresholds is None:
+            raise ConfigError(f"task.positive={self.positive}: has no effect without task.thresholds")
 
     @property
     def reader(self) -> LabelReader:
@@ -74,8 +69,9 @@ class SingleLabel(Task):
         return ClassTexts(accept=self.accept)
 
     def settings(self) -> dict[str, Any]:
-        """Return the constructor's arguments without ``accept``, which is about training rows only."""
-        return {name: value for name, value in super().settings().items() if name != "accept"}
+        """Return the threshold, if there is one; ``accept`` is about training rows only."""
+        given = {name: value for name, value in super().settings().items() if value is not None}
+        return {name: value for name, value in given.items() if name != "accept"}
 
     def fitted(self, labels: LabelColumn, origin: str = "train") -> Self:
         """Return the task with the names in ``labels``, sorted: as numbers if all are integers, else as text.
@@ -85,31 +81,36 @@ class SingleLabel(Task):
         """
         import pyarrow.compute as pc
 
-        if are_flags(labels) and (soft := self._of_votes(labels, origin)) is not None:
-            return soft
+        if are_flags(labels) and (voted := vote_columns(labels, origin)):
+            # by name, since that module derives its class from this one
+            votes = import_module("bert_ft.tasks.votes").Votes
+            return votes(thresholds=self.thresholds, positive=self.positive).with_names(voted, origin)
         if are_flags(labels) and not self.accept:
-            _check_one_each(labels, origin)
-        counted = pc.value_counts(_as_strings(labels)).to_pylist()
+            check_one_each(labels, origin)
+        counted = pc.value_counts(as_strings(labels)).to_pylist()
         names = [str(each["values"]) for each in counted]
         look = refused_look({str(each["values"]): each["counts"] for each in counted})
         if look is not None and not self.accept:
             raise DataError(f"{origin}: {look}")
         if len(names) < 2:
             raise DataError(f"{origin}: all labels are {names[0]!r}; a classifier needs two classes or more")
-        return replace(self, names=sorted_names(names))
+        return self.with_names(sorted_names(names), origin)
 
-    def _of_votes(self, labels: Any, origin: str) -> Self | None:
-        """Return the task of soft labels if a column has another number than 0 and 1."""
-        import numpy as np
-
-        # by name, since that module derives its class from this one
-        votes_task = import_module("bert_ft.tasks.votes").Votes
-        names, votes = columns_of(labels)
-        if np.isin(votes, (0, 1)).all():
-            return None
-        if len(names) < 2:
-            raise DataError(f"{origin}: votes need a column for each class; data.label_column names one")
-        return cast(Self, votes_task(tuple(names)))
+    def with_names(self, names: tuple[str, ...], origin: str) -> Self:
+        """Return the task with its names, and which of two classes is positive if a threshold is for one."""
+        if self.thresholds is None:
+            return replace(self, names=names)
+        if len(names) != 2:
+            raise DataError(
+                f"task.thresholds={self.thresholds}: a threshold is between two classes, but {origin} has {len(names)} "
+                f"({listed(names)}); set it to null"
+            )
+        positive = names[1] if self.positive is None else str(self.positive)
+        if positive not in names:
+            raise DataError(
+                f"task.positive={positive}: isn't one of the classes {', '.join(names)} of {origin}"
+            )
+        return replace(self, names=names, positive=positive)
 
     def encode(self, labels: LabelColumn, *, origin: str = "", rows: np.ndarray | None = None) -> np.ndarray:
         """Return ``(num_rows,)`` int64 class ids; see ``Task.encode``.
@@ -121,7 +122,7 @@ class SingleLabel(Task):
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        strings = _as_strings(labels)
+        strings = as_strings(labels)
         ids = pc.fill_null(pc.index_in(strings, pa.array(self.names, pa.string())), -1)
         ids = np.asarray(ids, dtype=np.int64)
         unknown = np.flatnonzero(ids < 0)
@@ -171,11 +172,16 @@ class SingleLabel(Task):
         """Return ``accuracy`` and ``f1_macro`` as scikit-learn computes them."""
         from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
+        from bert_ft.tasks.metrics.classes import OfPredictions
+
         num_classes = len(self.names)
-        return {
+        found = {
             "accuracy": MulticlassAccuracy(num_classes, average="micro"),
             "f1_macro": MulticlassF1Score(num_classes, average="macro"),
         }
+        if self.cut_off is None:
+            return dict(found)
+        return {name: OfPredictions(metric, self.predicted) for name, metric in found.items()}
 
     def metric_arguments(self) -> dict[str, Any]:
         """Return ``num_classes``."""
@@ -193,12 +199,7 @@ class SingleLabel(Task):
 
         if isinstance(given, str):
             return balanced_class_weights(np.bincount(targets, minlength=len(self.names)).tolist())
-        if len(given) != len(self.names):
-            raise ConfigError(
-                f"loss.class_weights={given}: {len(given)} weights for the {len(self.names)} labels "
-                f"{', '.join(self.names)}; give one for each, in this order"
-            )
-        return list(given)
+        return given_weights(given, self.names)
 
     def same_label(self, targets: Tensor, others: Tensor) -> Tensor:
         """Return which rows have the same class, ``(batch, num_others)`` bool."""
@@ -225,7 +226,43 @@ class SingleLabel(Task):
 
     def predicted(self, logits: Any) -> Any:
         """Return the class id of each row, ``(rows,)``; see ``JudgesConfidence``."""
-        return logits.argmax(1)
+        if self.cut_off is None:
+            return logits.argmax(1)
+        import torch
+
+        return self._decided(self.outputs(torch.as_tensor(logits)))
+
+    def _decided(self, probabilities: Any) -> Any:
+        """Return the class id of each row from its probabilities, for a tensor or an array."""
+        if self.cut_off is None:
+            return probabilities.argmax(1)
+        positive = self.names.index(str(self.positive))
+        is_positive = probabilities[:, positive] >= self.cut_off
+        return 1 * is_positive if positive else 1 - 1 * is_positive
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether a threshold is chosen."""
+        return self.thresholds is not None
+
+    def calibrated(
+        self, logits: np.ndarray, targets: np.ndarray
+    ) -> tuple[Self, dict[str, Any], tuple[str, ...]]:
+        """Return the task with a threshold chosen on validation rows; see ``Task.calibrated``.
+
+        With too few rows of a class, or if none reaches the precision, the more probable class is still predicted, and a note
+        says so.
+        """
+        import torch
+
+        majority = self.majority_targets(targets)
+        rows = majority >= 0
+        positive = self.names.index(str(self.positive))
+        probabilities = self.outputs(torch.from_numpy(logits[rows])).numpy()[:, positive]
+        found = fit_class_threshold(
+            str(self.positive), majority[rows] == positive, probabilities, rule_of(self.thresholds)
+        )
+        return replace(self, cut_off=found.value), {THRESHOLDS: {self.positive: found.record}}, found.notes
 
     def row_losses(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the cross entropy of each row, ``(rows,)``, in nats."""
@@ -246,54 +283,15 @@ class SingleLabel(Task):
         return logits.float().softmax(dim=-1)
 
     def decode(self, outputs: np.ndarray) -> dict[str, Sequence[Any] | np.ndarray]:
-        """Return the most probable class of each row, by name, and its probability."""
+        """Return the predicted class of each row, by name, and its probability."""
+        import numpy as np
+
+        ids = self._decided(outputs)
         return {
-            "prediction": [self.names[index] for index in outputs.argmax(axis=1)],
-            "probability": outputs.max(axis=1),
+            "prediction": [self.names[index] for index in ids],
+            "probability": outputs[np.arange(len(outputs)), ids],
         }
 
     def probability_columns(self, outputs: np.ndarray) -> dict[str, np.ndarray]:
         """Return ``probability_<label>`` → the probability of each row, for each class in their order."""
         return {f"probability_{name}": outputs[:, index] for index, name in enumerate(self.names)}
-
-
-def _check_one_each(labels: Any, origin: str) -> None:
-    """Refuse columns of which a row has none or several."""
-    import numpy as np
-
-    names, values = columns_of(labels)
-    others = np.flatnonzero(values.sum(axis=1) != 1)
-    if len(others):
-        columns = ",".join(names)
-        raise DataError(
-            f"{origin}: {len(others):,} of {len(values):,} rows (the first is row {others[0] + 1}) have none or several of the "
-            f"labels {', '.join(names)}; type task=multi_label 'data.label_column=[{columns}]'; task.accept=true takes each "
-            "combination as a class"
-        )
-
-
-def sorted_names(names: Iterable[str]) -> tuple[str, ...]:
-    """Return names sorted, as numbers if all are integers, else as texts."""
-    names = list(names)
-    as_numbers = all(_INTEGER.fullmatch(name) for name in names)
-    return tuple(sorted(names, key=int if as_numbers else None))
-
-
-def listed(names: Sequence[str]) -> str:
-    """Return known labels for a message; of many, the first."""
-    if len(names) <= _LISTED:
-        return ", ".join(names)
-    look = look_of(names)
-    also = f"; {look}" if look else ". Is that the label (data.label_column)?"
-    return f"{', '.join(names[:_LISTED])} and {len(names) - _LISTED} more{also}"
-
-
-def _as_strings(values: LabelColumn) -> pa.Array | pa.ChunkedArray:
-    import pyarrow as pa
-
-    if are_flags(values):
-        names, flags = columns_of(cast("pa.ChunkedArray", values))
-        return pa.array([_COMBINED.join(compress(names, row)) or "none" for row in flags.tolist()])
-    if not isinstance(values, pa.Array | pa.ChunkedArray):
-        values = pa.array(values)
-    return values.cast(pa.string())

@@ -46,6 +46,8 @@ class Task(ABC):
         problem_type: the entry of that name in ``config.json``.
         prediction_columns: columns that prediction adds to a file.
         supports: the ``OPTIONAL_KEYS`` that this task supports.
+        has_temperature: whether dividing the logits changes how sure a prediction is, but not what is predicted, so that a
+            divisor may be fitted to ``plain_loss`` on the validation rows.
         target_kind: what the targets are: ``classes`` (one per row), ``label sets``, or others; a loss that names another
             ``target_kind`` is refused.
         default_loss: the loss that a message advises, as in ``conf/loss``.
@@ -60,6 +62,7 @@ class Task(ABC):
     problem_type: ClassVar[str]
     prediction_columns: ClassVar[tuple[str, ...]]
     supports: ClassVar[frozenset[str]] = frozenset()
+    has_temperature: ClassVar[bool] = False
     target_kind: ClassVar[str] = "targets of its own"
     default_loss: ClassVar[str] = "plain"
     report_sections: ClassVar[tuple[str, ...]] = ()

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+THRESHOLDS = (
+    "thresholds"  # in metrics.json and config.json, and of an exported graph: label → threshold and positives
+)
 DEFAULT = 0.5
 LEAST_POSITIVES = 5  # with fewer a threshold says more about these rows than about the label
 
@@ -75,6 +78,41 @@ def fit_threshold(labels: NDArray[np.bool_], probabilities: NDArray[np.float64],
         best = int(np.flatnonzero(recall >= rule.value)[0])
     below = values[best + 1] if best + 1 < len(values) else 0.0
     return float((values[best] + below) / 2)
+
+
+class ClassThreshold(NamedTuple):
+    """The threshold of one of two classes.
+
+    Attributes:
+        value: ``None``: there is no reason for another than the more probable class.
+        positives: validation rows of the class, on which it rests.
+        notes: sentences on why there is none.
+    """
+
+    value: float | None
+    positives: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def record(self) -> dict[str, float]:
+        """The entry of ``metrics.json`` and ``config.json``."""
+        return {"threshold": DEFAULT if self.value is None else self.value, "positives": self.positives}
+
+
+def fit_class_threshold(
+    name: str, labels: NDArray[np.bool_], probabilities: NDArray[np.float64], rule: Rule
+) -> ClassThreshold:
+    """Return the threshold of the class ``name``, from whether each row is of it and its probability, ``(rows,)`` each."""
+    positives, kept = int(labels.sum()), "the more probable class is predicted, as without task.thresholds"
+    if rule.kind == "fixed":
+        return ClassThreshold(rule.value, positives)
+    if positives < LEAST_POSITIVES:
+        why = f"{positives} validation rows are of it, fewer than {LEAST_POSITIVES}"
+        return ClassThreshold(None, positives, (f"{name}: {why}; {kept}",))
+    try:
+        return ClassThreshold(fit_threshold(labels, probabilities, rule), positives)
+    except ConfigError as error:
+        return ClassThreshold(None, positives, (f"{name}: {error}; {kept}",))
 
 
 class Thresholds(NamedTuple):

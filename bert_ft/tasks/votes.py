@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bert_ft.errors import DataError
+from bert_ft.errors import ConfigError, DataError
 from bert_ft.tasks.flags import columns_of
 from bert_ft.tasks.single_label import SingleLabel
 
@@ -131,7 +131,9 @@ class Votes(SingleLabel):
 
     def class_weights(self, given: str | Sequence[float], targets: np.ndarray) -> list[float]:
         """Refuse class weights: a row has several classes."""
-        raise self.unsupported("loss.class_weights", given)
+        raise ConfigError(
+            f"loss.class_weights={given}: isn't supported for soft labels (votes in several columns); set it to null"
+        )
 
     def same_label(self, targets: Tensor, others: Tensor) -> Tensor:
         """Return the overlap of the rows' shares, ``(batch, num_others)``, from 0 to 1."""

@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 
 from bert_ft.data.augmentation import AugmentedSplit
 from bert_ft.data.batching import NumberedBatches, RandomBatches, SortedBatches
+from bert_ft.data.dataset import SampledWindows
 from bert_ft.data.prepare import PreparedData
 from bert_ft.data.tokenization import FastTokenizer
 from bert_ft.training.resumable_data import ResumableDataModule
@@ -25,6 +26,7 @@ class TextDataModule(ResumableDataModule):
         seed: determines the training order.
         num_workers: processes that make batches; 0 = the training process does.
         augmented: the training split with augmented texts; ``None`` = no augmentation.
+        sampled: the training split without some windows of its long texts; ``None`` = it has all.
         tokenizer: tokenizer of the ids, for callbacks that show tokens.
     """
 
@@ -38,6 +40,7 @@ class TextDataModule(ResumableDataModule):
         seed: int,
         num_workers: int = 0,
         augmented: AugmentedSplit | None = None,
+        sampled: SampledWindows | None = None,
         tokenizer: FastTokenizer | None = None,
     ) -> None:
         super().__init__(seed=seed, num_workers=num_workers)
@@ -46,6 +49,7 @@ class TextDataModule(ResumableDataModule):
         self.eval_batch_size = eval_batch_size
         self.max_tokens = max_tokens
         self.augmented = augmented
+        self.sampled = sampled
         self.tokenizer = tokenizer
 
     def texts(self, split: str, rows: Sequence[int]) -> list[str]:
@@ -64,9 +68,10 @@ class TextDataModule(ResumableDataModule):
     def train_dataloader(self) -> DataLoader:
         split = self.data.splits["train"]
         num_replicas, rank = self.replicas()
-        kind = RandomBatches if self.augmented is None else NumberedBatches
+        changing = self.augmented or self.sampled
+        kind = RandomBatches if changing is None else NumberedBatches
         batches = kind(len(split), self.batch_size, self.seed, num_replicas=num_replicas, rank=rank)
-        return self.training_loader(split if self.augmented is None else self.augmented, batches)
+        return self.training_loader(split if changing is None else changing, batches)
 
     def val_dataloader(self) -> DataLoader:
         return self._evaluation_loader("validation")

@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from bert_ft import layout
-from bert_ft.data.batching import SortedBatches
 from bert_ft.data.targets import LabelNames
 from bert_ft.models.bundle import save_bundle
+from bert_ft.models.outputs import compute_outputs_and_logits
 from bert_ft.models.weight_transfer import hand_over
+from bert_ft.tasks.thresholds import THRESHOLDS
+from bert_ft.training.calibration import calibrate
 from bert_ft.training.data_module import TextDataModule
 from bert_ft.training.encoder_module import split_metrics
 from bert_ft.training.module import ClassificationModule
@@ -36,6 +37,7 @@ class FineTuning(Stage):
     Attributes:
         max_length: limit of a text's length, in tokens.
         tests: whether the kept weights are evaluated on the test split.
+        calibrates: whether the logits are divided by a temperature, if that lowers the loss of the validation rows.
         settings: the run's settings, for TensorBoard's table of hyper-parameters.
         pretraining: the stage before it.
         label_column: name of the source's label column, or of several.
@@ -46,11 +48,13 @@ class FineTuning(Stage):
     data: TextDataModule
     max_length: int
     tests: bool = True
+    calibrates: bool = True
     settings: dict[str, Any] = field(default_factory=dict)
     pretraining: Pretraining | None = None
     reinit_layers: int = 0
     label_column: LabelNames = "label"
     _pretraining: dict[str, Any] | None = field(default=None, init=False)
+    _validation_scores: dict[str, np.ndarray] = field(default_factory=dict, init=False)
 
     def run(self) -> dict[str, Any]:
         """Pre-train if configured, fit, load the best checkpoint and, if ``tests`` says so, evaluate it once.
@@ -111,6 +115,8 @@ class FineTuning(Stage):
             text_column=self.data.data.text_column,
             text_pair_column=self.data.data.text_pair_column,
             label_column=self.label_column,
+            long_texts=self.data.data.long_texts,
+            validation_scores=self._validation_scores,
             training={
                 name: record[name] for name in ("weights", "val", "test", "pretraining") if name in record
             },
@@ -123,20 +129,24 @@ class FineTuning(Stage):
         return split_metrics(self.trainer.callback_metrics, layout.TEST)
 
     def _calibrate(self) -> dict[str, Any]:
-        """Let the task choose what it takes from validation rows, with the kept weights; return its record."""
-        task, split = self.module.task, self.data.data.splits.get("validation")
-        if not task.is_calibrated or split is None:
+        """Score the validation rows with the kept weights and calibrate the model by them; return the record."""
+        module, split = self.module, self.data.data.splits.get("validation")
+        if hasattr(module.classifier.config, THRESHOLDS):  # of the folder that the encoder came from
+            delattr(module.classifier.config, THRESHOLDS)
+        with_temperature = self.calibrates and self.trainer.limit_val_batches == 1.0
+        if split is None or not (with_temperature or module.task.is_calibrated):
             return {}
-        module, precision = self.module.eval(), self.trainer.precision_plugin
-        logits = np.empty((len(split), len(task.names)), dtype=np.float32)
-        with torch.inference_mode(), precision.forward_context():
-            for rows in SortedBatches(split.lengths, self.data.eval_batch_size, module.max_tokens):
-                logits[rows] = module(split[rows].to(module.device)).float().cpu().numpy()
-        task, record, notes = task.calibrated(logits, split.known_labels)
-        for note in notes if self.trainer.is_global_zero else ():
-            log.warning("%s", note)
-        module.test_with(task)
-        module.classifier.config.update(record)
+        with self.trainer.precision_plugin.forward_context():
+            _, logits = compute_outputs_and_logits(
+                module.classifier,
+                module.task,
+                split,
+                batch_size=self.data.eval_batch_size,
+                max_tokens=module.max_tokens,
+                device=module.device,
+            )
+        logits, record = calibrate(module, logits, split.known_labels, with_temperature=with_temperature)
+        self._validation_scores = {"logits": logits, "targets": split.known_labels}
         return record
 
     def _baseline(self) -> dict[str, dict[str, float]]:

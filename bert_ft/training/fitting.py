@@ -140,7 +140,12 @@ def _why_stopped(trainer: Trainer) -> str:
     stopper = trainer.early_stopping_callback
     if stopper is not None and stopper.stopping_reason is not EarlyStoppingReason.NOT_STOPPED:
         if stopper.stopping_reason is EarlyStoppingReason.PATIENCE_EXHAUSTED:
-            return f"no better {stopper.monitor} for {layout.counted(stopper.patience, 'validation')}"
+            since = getattr(stopper, "step_of_best", 0)
+            return (
+                f"no better {stopper.monitor} for {layout.counted(stopper.wait_count, 'validation')}"
+                f"{f', since step {since}' if since else ''}: ended at step {trainer.global_step} of "
+                f"{trainer.estimated_stepping_batches:.0f}"
+            )
         if stopper.stopping_reason is EarlyStoppingReason.NON_FINITE_METRIC:
             return f"{stopper.monitor} is no longer finite: training diverged"
         return str(stopper.stopping_reason_message)  # a threshold that the user has set

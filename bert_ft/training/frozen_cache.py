@@ -66,7 +66,7 @@ class FrozenStates:
         if split not in self._kept:  # created on first use, by the process that uses it
             self._kept[split] = _RowFile(self._lengths[split], self._encoder.config.hidden_size)
         kept = self._kept[split]
-        rows = batch.rows.tolist()  # waits for a GPU, once per batch
+        rows = batch.sequence_ids.tolist()  # waits for a GPU, once per batch
         if kept.has(rows):
             states = torch.from_numpy(kept.read(rows)).to(batch.input_ids.device)
         else:

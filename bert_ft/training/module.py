@@ -94,6 +94,9 @@ class ClassificationModule(EncoderModule):
         batch = self._with_states(batch, "train")
         assert batch.labels is not None
         loss, terms = self.objective(self.classifier, batch, self.max_tokens)
+        if batch.cu_windows is None and self.trainer.world_size > 1:
+            for parameter in self.classifier.window_pooling.parameters():
+                loss = loss + 0 * parameter.sum()  # processes wait for the gradient of every parameter
         plain = self.objective.plain_loss
         self.log(layout.TRAIN_LOSS, loss.detach(), batch_size=len(batch), prog_bar=plain is None)
         if plain is not None:
@@ -119,7 +122,7 @@ class ClassificationModule(EncoderModule):
 
     def _evaluate(self, batch: TextBatch, loss_name: str, metrics: MetricCollection) -> dict[str, Any]:
         assert batch.labels is not None
-        features = self.classifier.features(batch)
+        features = self.classifier.features(batch, self.max_tokens)
         logits = self.classifier.logits(features).float()
         loss = self.task.plain_loss(logits, batch.labels)
         self.log(loss_name, loss, batch_size=len(batch), on_epoch=True, sync_dist=True)

@@ -32,7 +32,7 @@ class LossTerms:
         contrastive_temperature: its temperature.
         r_drop_weight: weight of the divergence of two passes with different dropout; the loss of the labels is then the
             mean over both passes.
-        adversarial_epsilon: length of the perturbation of each text's word embeddings.
+        adversarial_epsilon: length of the perturbation of the word embeddings of each text, or of each window of one.
         adversarial_weight: weight of the loss of the perturbed texts.
     """
 
@@ -91,7 +91,7 @@ class Objective(nn.Module):
         terms = self.terms
         parts: dict[str, Tensor] = {}
         adversarial = terms.adversarial_epsilon > 0 and terms.adversarial_weight > 0
-        first = _run(classifier, pieces, wants_embeddings=adversarial)
+        first = _run(classifier, batch, pieces, wants_embeddings=adversarial)
         total = parts["labels"] = self.loss(first.logits, labels)
         if self.task is not None and not self.is_plain:
             with torch.no_grad():
@@ -101,7 +101,7 @@ class Objective(nn.Module):
             parts["contrastive"] = self.contrastive(first.features, self.task.same_label(labels, labels))
         if terms.r_drop_weight:
             assert self.task is not None
-            second = _run(classifier, pieces)
+            second = _run(classifier, batch, pieces)
             total = parts["labels"] = (total + self.loss(second.logits, labels)) / 2
             parts["r_drop"] = self._mean(
                 self.task.divergence(at_least_float32(first.logits), at_least_float32(second.logits)), labels
@@ -111,7 +111,7 @@ class Objective(nn.Module):
             total = total + terms.contrastive_weight * parts["contrastive"]
         if adversarial:
             perturbations = self._perturbations(parts["labels"], first.embeddings, pieces)
-            perturbed = _run(classifier, pieces, perturbations)
+            perturbed = _run(classifier, batch, pieces, perturbations)
             parts["adversarial"] = self.loss(perturbed.logits, labels)
             total = total + terms.adversarial_weight * parts["adversarial"]
         return total, {name: value.detach() for name, value in parts.items()} if len(parts) > 1 else {}
@@ -146,6 +146,7 @@ def _perturbation(gradient: Tensor, epsilon: float, piece: TextBatch) -> Tensor:
 
 def _run(
     classifier: Classifier,
+    batch: TextBatch,
     pieces: list[TextBatch],
     perturbations: list[Tensor | None] | None = None,
     *,
@@ -153,11 +154,14 @@ def _run(
 ) -> _Pass:
     def run(piece: TextBatch, perturbation: Tensor | None) -> tuple[Tensor, ...]:
         if perturbation is None and not wants_embeddings:
-            features = classifier.features(piece)
-            return classifier.logits(features), features
+            return of_piece(classifier.vectors(piece))
         with _word_embeddings(classifier.encoder, perturbation) as seen:
-            features = classifier.features(piece)
-        return classifier.logits(features), features, *(seen if wants_embeddings else ())
+            vectors = classifier.vectors(piece)
+        return *of_piece(vectors), *(seen if wants_embeddings else ())
+
+    def of_piece(vectors: Tensor) -> tuple[Tensor, ...]:
+        # of windows only the vectors: a text may have windows in several pieces
+        return (vectors,) if batch.cu_windows is not None else (classifier.logits(vectors), vectors)
 
     added = perturbations or [None] * len(pieces)
     if len(pieces) == 1:
@@ -167,8 +171,14 @@ def _run(
             checkpoint(run, piece, perturbation, use_reentrant=False)
             for piece, perturbation in zip(pieces, added, strict=True)
         ]
-    logits, features, *embeddings = zip(*outputs, strict=True)
-    return _Pass(torch.cat(logits), torch.cat(features), list(embeddings[0]) if embeddings else [])
+    if batch.cu_windows is not None:
+        vectors, *embeddings = zip(*outputs, strict=True)
+        features = classifier.of_windows(torch.cat(vectors), batch)
+        logits = classifier.logits(features)
+    else:
+        of_pieces, *others = zip(*outputs, strict=True)
+        logits, features, embeddings = torch.cat(of_pieces), torch.cat(others[0]), others[1:]
+    return _Pass(logits, features, list(embeddings[0]) if embeddings else [])
 
 
 @contextmanager

@@ -13,6 +13,15 @@ from bert_ft.optim.schedules import Schedule
 
 LEAST_EPOCHS = 3  # if their number isn't set
 
+# validations of trainer.val_check_interval=auto
+MOST_VALIDATIONS = 20
+LEAST_VALIDATIONS = 5  # unless there are fewer epochs
+STEPS_BETWEEN = 25  # at least: each validation also writes checkpoints
+# validated rows for each row trained on: a forward pass takes a third of a training step, so this is a tenth of its time
+VALIDATED_ROWS = 0.3
+# validations without an improvement that end a run, for a patience of `auto`
+LEAST_PATIENCE, PATIENCE_RATIO = 5, 0.5
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -50,6 +59,43 @@ def plan_of(
     if max_epochs != -1:
         steps = min(steps, max_epochs * steps_each)
     return Plan(batches, max_epochs, steps)
+
+
+def validation_steps(trainer: Trainer, plan: Plan, batch_size: int, num_validation_rows: int) -> list[int]:
+    """Return the optimizer steps after which a run validates, evenly spaced, of which the last is the run's last.
+
+    There are at most ``MOST_VALIDATIONS``, at least ``STEPS_BETWEEN`` steps apart, and in all at most ``VALIDATED_ROWS`` rows
+    for each row trained on; but in any case one an epoch, up to ``LEAST_VALIDATIONS``.
+
+    Args:
+        trainer: the run's Trainer.
+        plan: its length.
+        batch_size: rows of a training batch, on each process.
+        num_validation_rows: rows of one validation.
+    """
+    steps, window = int(plan.steps), trainer.accumulate_grad_batches
+    num_epochs = math.ceil(steps / math.ceil(plan.batches / window))
+    trained = steps * window * batch_size * trainer.world_size
+    affordable = int(VALIDATED_ROWS * trained / max(1, num_validation_rows))
+    number = max(
+        min(MOST_VALIDATIONS, steps // STEPS_BETWEEN, affordable), min(num_epochs, LEAST_VALIDATIONS), 1
+    )
+    return [math.ceil(position * steps / number) for position in range(1, number + 1)]
+
+
+def num_validations(trainer: Trainer, plan: Plan) -> int:
+    """Return how many validations Lightning makes by its own settings, if their interval isn't a time."""
+    interval, every = trainer.val_check_interval, trainer.check_val_every_n_epoch
+    if every is None:
+        return int(plan.steps * trainer.accumulate_grad_batches / interval)
+    batches = interval if isinstance(interval, int) else max(1, int(plan.batches * interval))
+    num_epochs = plan.steps / math.ceil(plan.batches / trainer.accumulate_grad_batches)
+    return int(num_epochs / every) * (plan.batches // batches)
+
+
+def patience_for(num_validations: int) -> int:
+    """Return after how many validations without an improvement to end a run of so many."""
+    return max(LEAST_PATIENCE, math.ceil(PATIENCE_RATIO * num_validations))
 
 
 def check_plan(trainer: Trainer, plan: Plan, schedule: Schedule, num_validation_rows: int) -> None:

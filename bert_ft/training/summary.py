@@ -15,9 +15,12 @@ from bert_ft import layout
 from bert_ft.data.data_report import DataReport
 from bert_ft.data.pretraining_texts import PretrainingTexts
 from bert_ft.optim.groups import GroupRow
+from bert_ft.tasks.thresholds import THRESHOLDS
 from bert_ft.training.kept_files import size_line
 
 MAX_LABEL_ROWS = 20
+MAX_METRICS = 4  # headings beside each other in a terminal of 80 columns
+MAX_THRESHOLDS = 5
 
 
 def print_data_report(report: DataReport, notes: Sequence[str], console: Console | None = None) -> None:
@@ -93,12 +96,15 @@ def print_result(
         for name, values in splits.items()
         if values
     ]
-    console.print(_table("Result", rows))
+    console.print(_table("Result", rows if len(metrics) <= MAX_METRICS else _transposed(rows)))
     kept = record["checkpoint"]
     weights = "the last weights" if kept["path"] is None else f"kept by {record['objective']['metric']}"
     averaged = "" if record["weights"] == "raw" else f" ({record['weights']})"
+    calibration = record.get("calibration") or {}
     facts = {
         "weights": f"{weights}{averaged}, after {layout.counted(kept['epoch'], 'epoch')}, step {kept['step']}",
+        **({"calibrated": _calibrated(calibration)} if calibration.get("is_used") else {}),
+        **_thresholds(calibration),
         "training": _training(record),
         **_places(folder, "model"),
     }
@@ -128,13 +134,40 @@ def print_resume(path: Path, step: int, console: Console | None = None) -> None:
     (console or Console()).print(Text(f"resuming at step {step}, from {path}"), soft_wrap=True)
 
 
+def print_advice(sentences: Sequence[str], console: Console | None = None) -> None:
+    """Print what the run says about itself."""
+    if sentences:
+        (console or Console()).print("\nWhat stood out", style="bold")
+    for sentence in sentences:
+        (console or Console()).print(Text(f"• {sentence}", style="yellow"), soft_wrap=True)
+
+
 def print_size(folder: Path, console: Console | None = None) -> None:
     """Print the disk space of a finished run, and which parts of it may be deleted."""
     _print_facts(console or Console(), {"disk": size_line(folder)}, None)
 
 
+def _thresholds(calibration: Mapping[str, Any]) -> dict[str, str]:
+    found = calibration.get(THRESHOLDS)
+    if not found:
+        return {}
+    shown = ", ".join(
+        f"{name} {of['threshold']:.4g} ({layout.counted(of['positives'], 'row')})"
+        for name, of in list(found.items())[:MAX_THRESHOLDS]
+    )
+    more = f", … {len(found) - MAX_THRESHOLDS} more in metrics.json" if len(found) > MAX_THRESHOLDS else ""
+    return {"thresholds": f"{shown}{more}; in the test and in predictions, not in validation"}
+
+
 def _training(record: Mapping[str, Any]) -> str:
     return f"{record['fit_seconds']:.0f} s in {record['precision']['effective']}; {record['stopped']}"
+
+
+def _calibrated(calibration: Mapping[str, Any]) -> str:
+    return (
+        f"logits divided by {calibration['temperature']:.2f}; validation loss {_number(calibration['loss_before'])} → "
+        f"{_number(calibration['loss'])}"
+    )
 
 
 def _places(folder: Path, name_of_model: str) -> dict[str, str]:

@@ -30,7 +30,7 @@ class Sized:
 
 def data_of(module, sequences):
     data = Validation(module)
-    split = SimpleNamespace(sequences=lambda rows: ([sequences[row] for row in rows], None))
+    split = SimpleNamespace(sequences=lambda rows, windows=None: ([sequences[row] for row in rows], None))
     data.data = SimpleNamespace(splits={"validation": Sized(split.sequences, len(sequences))})
     return data
 

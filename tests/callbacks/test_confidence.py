@@ -95,6 +95,7 @@ class TestOnGivenLogits:
         assert names == {"validation_2.npz", "top_losses_2.json"}
         saved = saved_rows(tmp_path)
         kinds = {"logits": "f", "labels": "i", "rows": "i", "names": "U", "confusion": "i", "num_rows": "i"}
+        kinds["predictions"] = "i"
         assert {name: value.dtype.kind for name, value in saved.items()} == kinds
         assert saved["logits"].dtype == np.float32
         assert saved["names"].tolist() == NAMES

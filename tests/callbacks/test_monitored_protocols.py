@@ -46,6 +46,7 @@ def members(protocol) -> dict:
         (classification, monitored.MonitoredModule),
         (classification, monitored.CachingModule),
         (classification, monitored.JudgedModule),
+        (classification, monitored.AveragedModule),
         (pretraining, monitored.MonitoredModule),
         (data, monitored.MonitoredData),
     ],
@@ -72,6 +73,7 @@ def test_what_is_assumed_of_a_foreign_module():
     assert monitored.has_initial_weights(module)
     assert monitored.task_of(module, 2) == SingleLabel(("0", "1"))
     assert not monitored.caches_frozen_states(module)
+    assert not monitored.waits_for_average(module)
     assert monitored.validation_split(trainer) is None
     assert monitored.tokenizer_of(trainer, module) is None
     assert monitored.validation_texts(trainer, np.zeros(1)) is None
@@ -94,6 +96,7 @@ def test_only_what_is_declared_is_asked_for():
     protocols = (
         monitored.MonitoredModule,
         monitored.CachingModule,
+        monitored.AveragedModule,
         monitored.JudgedModule,
         monitored.PreparedSplits,
         monitored.MonitoredData,

@@ -25,6 +25,7 @@ from bert_ft.errors import ConfigError
 from bert_ft.tasks.single_label import SingleLabel
 from bert_ft.training.objective import LossTerms
 from tests import commands
+from tests.pages import PAGES, shown_commands
 
 GROUPS = {
     path.name: sorted(file.stem for file in path.glob("*.yaml") if not file.stem.startswith("_"))
@@ -46,7 +47,6 @@ NEEDED = {
 UNRULED = re.compile(
     r"(^|\.)_(target|partial|recursive)_$|(^|\.)callbacks(\.|$)|^(logger|hydra)(\.|$)|^output_dir$|^data\.source\.|^monitor\.\w+\.folder$|^(averaging|unfreezing|monitor|pretrain)$"
 )
-README = Path(__file__).parents[2] / "README.md"
 
 
 @cache  # a composition takes a fifth of a second
@@ -242,19 +242,21 @@ def test_targets_are_real_classes_of_the_libraries_named():
     assert trainer.__module__.startswith("lightning.pytorch")
 
 
-def readme_commands() -> list[str]:
-    text = README.read_text(encoding="utf-8").replace("\\\n", " ")
-    commands = re.findall(r"^python -m bert_ft\.(\w+ .*?)\s*(?:#.*)?$", text, flags=re.MULTILINE)
-    # the one with files beside ours is run in tests.training.test_readme_example
-    return [command for command in commands if "--config-dir" not in command]
+# those with files beside ours are run in tests.training.test_own_classes_page
+SHOWN = [
+    pytest.param(command, id=f"{page.stem}: {command[:60]}")
+    for page in PAGES
+    for command in dict.fromkeys(shown_commands(page))
+    if "--config-dir" not in command
+]
 
 
-def test_readme_shows_commands():
-    assert len(readme_commands()) >= 5
+def test_pages_show_commands():
+    assert len(SHOWN) >= 40
 
 
-@pytest.mark.parametrize("command", readme_commands())
-def test_every_command_of_the_readme_composes(command):
+@pytest.mark.parametrize("command", SHOWN)
+def test_every_command_of_the_pages_composes(command):
     name, *arguments = command.split()
     overrides = [argument.strip("'") for argument in arguments if not argument.startswith("-")]
     if "--multirun" in arguments:  # a sweep's overrides hold several values; one of them is enough here

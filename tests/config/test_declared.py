@@ -31,8 +31,11 @@ SECTIONS = {
 OURS = sorted({target for _, target in SECTIONS if target.startswith("bert_ft.")})
 # what hands its arguments on to something that refuses them
 HANDS_ON = {
-    "bert_ft.models.classifier.build_linear": ("dropout",),  # transformers' own head
-    "bert_ft.models.classifier.build_residual": ("pooling", "pooling_layers"),
+    "bert_ft.models.classifier.build_linear": (
+        "dropout",
+        "window_pooling",
+    ),  # the first: transformers' own head
+    "bert_ft.models.classifier.build_residual": ("pooling", "pooling_layers", "window_pooling"),
     "bert_ft.models.pretrainer.Pretrainer": ("pooling", "projection_sizes"),
     "bert_ft.optim.layerwise.LayerwiseOptimizer": ("lr", "layer_decay", "weight_decay", "head_lr"),
 }

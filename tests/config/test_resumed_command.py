@@ -19,8 +19,7 @@ from bert_ft.config.composition import judged
 from bert_ft.config.resumed_command import check_extends, with_own_overrides
 from bert_ft.errors import ConfigError
 from bert_ft.training.resume import checkpoint_of, resume_command
-
-README = Path(__file__).parents[2] / "README.md"
+from tests.pages import ROOT, shown_commands
 
 
 @pytest.fixture
@@ -101,15 +100,22 @@ def test_what_the_command_gives_replaces_what_the_run_had(started):
     ]
 
 
-def test_a_run_keeps_the_learning_rate_that_it_had_by_default(started):
+def test_a_run_keeps_the_defaults_that_it_had(started):
     run = started("seed=1")
     record = run / ".hydra/config.yaml"
     config = yaml.safe_load(record.read_text())
     config["optimizer"]["lr"] = 2e-4  # derived by the run, or the default of an earlier version
+    config["trainer"]["val_check_interval"] = None
+    lightnings = "lightning.pytorch.callbacks.EarlyStopping"
+    config["callbacks"]["early_stopping"] |= {"_target_": lightnings, "patience": 10}
     record.write_text(yaml.safe_dump(config))
-    words = resumed("resume_from=run")
-    assert judged("train", words).optimizer.lr == 2e-4
+    found = judged("train", resumed("resume_from=run"))
+    assert found.optimizer.lr == 2e-4
+    assert found.trainer.val_check_interval is None
+    assert found.callbacks.early_stopping["_target_"] == lightnings
+    assert found.callbacks.early_stopping.patience == 10
     extended("resume_from=run", "trainer.max_epochs=4")
+    extended("resume_from=run", "callbacks.early_stopping=null")
 
 
 @pytest.mark.parametrize(
@@ -140,7 +146,7 @@ def test_what_extends_a_run(started, words):
         ("optimizer.lr=1e-3", r"optimizer\.lr=0\.001: the run has .*, and its result depends on it"),
         ("seed=2", r"seed=2: the run has 1, and its result depends on it"),
         ("trainer.max_epochs=1", r"trainer\.max_epochs=1: the run has 2; it can only be raised"),
-        ("callbacks.early_stopping.patience=2", r"patience=2: the run has 10; it can only be raised"),
+        ("trainer.val_check_interval=0.5", r"val_check_interval=0\.5: the run has auto"),
         (
             "+callbacks.mine._target_=bert_ft.callbacks.health.Health",
             r"callbacks\.mine\._target_=.*: the run has null",
@@ -239,10 +245,13 @@ def words_of(tiny_encoder, reviews, folder) -> list[str]:
     ]
 
 
-def readme_lines(run: Path) -> list[list[str]]:
-    """The words of README's commands that resume a run, of this one."""
-    section = README.read_text("utf-8").split("### Interrupt and resume")[1].split("## ")[0]
-    lines = re.findall(r"^python -m bert_ft\.train (.*)$", section, re.MULTILINE)
+def shown_lines(run: Path) -> list[list[str]]:
+    """Return the words of the commands on the page of runs that resume a run, for this one."""
+    lines = [
+        command.removeprefix("train ")
+        for command in shown_commands(ROOT / "docs/runs.md")
+        if "resume_from" in command
+    ]
     return [
         [re.sub("^resume_from=.*", f"resume_from={run}", word) for word in line.split()] for line in lines
     ]
@@ -271,7 +280,7 @@ def test_commands_that_are_killed_and_pasted(tmp_path, tiny_encoder, reviews):
             pasted = shlex.split(shown.splitlines()[-1].split("; to continue: ")[1])
             assert pasted == ["python", "-m", "bert_ft.train", f"resume_from={run}"]
         line = [f"resume_from={run}"]
-    resume, further = readme_lines(run)
+    resume, further = shown_lines(run)
     last = command(tmp_path, *resume)
     shown = last.communicate(timeout=300)[0]
     assert last.returncode == 0, shown

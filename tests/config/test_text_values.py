@@ -119,8 +119,14 @@ def _written(word: str) -> list[str]:
         ("[]", []),
     ],
 )
-def test_lists_of_texts(value, texts):
-    assert value_of(with_quoted_texts([f"monitor.attention.sentences={value}"])[0]) == texts
+@pytest.mark.parametrize("key", ["monitor.attention.sentences", "data.label_column", "task.order"])
+def test_lists_of_texts(key, value, texts):
+    assert value_of(with_quoted_texts([f"{key}={value}"])[0]) == texts
+
+
+def test_texts_of_a_task():
+    words = ["task.delimiter=;", "task.delimiter=,", "task.positive=yes (1)", "task.order=[true,1.0]"]
+    assert [value_of(word) for word in with_quoted_texts(words)] == [";", ",", "yes (1)", ["true", "1.0"]]
 
 
 @pytest.mark.parametrize(

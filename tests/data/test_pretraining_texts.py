@@ -25,7 +25,7 @@ def chosen(tokenizer, tmp_path):
         dataset = Dataset.from_dict(dict(zip(("text", "text_pair"), map(list, columns), strict=False)))
         return TokenizedSplit.from_columns(name, tokenize(dataset, tokenizer, 32, tmp_path), dataset)
 
-    def choose(source, *evaluation, ratio=0.2, seed=0, include=False, compares=False):
+    def choose(source, *evaluation, ratio=0.2, seed=0, include=False, compares=False, pieces=False):
         return pretraining_texts(
             split("source", source),
             [split(f"evaluation {number}", rows) for number, rows in enumerate(evaluation)],
@@ -35,6 +35,7 @@ def chosen(tokenizer, tmp_path):
             tokenizer=tokenizer,
             include_evaluation_texts=include,
             compares=compares,
+            cut_into_pieces=pieces,
             cache_dir=tmp_path,
         )
 
@@ -142,3 +143,35 @@ def test_too_few(chosen, rows, message):
         DataError, match=f"source: pre-training needs at least two different texts .*{message}"
     ):
         chosen(rows, evaluation)
+
+
+def test_a_long_copy_of_an_evaluation_text_is_left_out_before_it_is_cut_into_pieces(chosen):
+    long = " ".join(words(20))
+    found = chosen([*words(6), long, f"{long} too"], [long.upper()], pieces=True)
+    assert found.num_left_out == 1
+    assert found.num_in_pieces == 1
+    rows = np.concatenate([found.train.rows, found.held_out.rows])
+    assert sorted(set(rows.tolist())) == [1, 2, 3, 4, 5, 6, 8]
+    assert found.lost_ratio == 0
+
+
+@pytest.mark.parametrize("text", ["漢字" * 60, "ababab" * 40, "a" * 99])
+def test_a_text_without_spaces_loses_nothing_in_pieces(chosen, text):
+    assert chosen([*words(4), text], pieces=True).lost_ratio == 0
+
+
+@pytest.mark.parametrize("sizes", [(1, 10), (10, 1), (20, 45), (45, 20), (30, 30), (0, 30)])
+def test_a_long_pair_loses_nothing_in_pieces(chosen, sizes):
+    long = tuple(
+        " ".join(f"{side}{word[:2]}" for word in words(size)) for side, size in zip("xy", sizes, strict=True)
+    )
+    found = chosen([*[("a plot", word) for word in words(4)], long], pieces=True)
+    assert (found.lost_ratio, found.num_in_pieces) == (0, 1)
+    splits = [split for split in (found.train, found.held_out) if 5 in split.rows]
+    for name, whole, size in zip(("text", "text_pair"), long, sizes, strict=True):
+        pieces = [split.texts[name][row] for split in splits for row in np.flatnonzero(split.rows == 5)]
+        if size < 5:  # of three tokens each: less than half of the room
+            assert set(pieces) == {whole}
+        else:
+            assert set(" ".join(pieces).split()) == set(whole.split())
+            assert min(map(len, pieces)) > 0

@@ -1,6 +1,9 @@
+from itertools import product
+
 import numpy as np
 import pytest
 
+from bert_ft.data.label_set_splits import spread_labels
 from bert_ft.data.splits import first_occurrences, split
 from bert_ft.errors import ConfigError
 
@@ -94,3 +97,38 @@ def test_too_few_rows():
 def test_first_occurrences():
     keys = np.array([5, 3, 5, 5, 1, 3], dtype=np.uint64)
     assert first_occurrences(keys).tolist() == [0, 1, 4]
+
+
+def is_solved(labels, parts, num_parts):
+    enough = labels.sum(axis=0) >= num_parts
+    return all(labels[parts == part][:, enough].any(axis=0).all() for part in range(num_parts))
+
+
+@pytest.mark.parametrize("num_parts", [2, 3])
+def test_each_label_is_in_each_part_if_that_can_be(num_parts):
+    """Of few rows with many labels, all divisions are tried."""
+    rng, num_impossible = np.random.default_rng(0), 0
+    shares = np.array([0.8, 0.1, 0.1][:num_parts]) / sum([0.8, 0.1, 0.1][:num_parts])
+    for seed in range(60):
+        size = rng.integers(num_parts, 8)
+        labels = rng.random((size, rng.integers(2, 8))) < 0.4
+        found = spread_labels(labels, np.ones(size, dtype=int), shares, np.random.default_rng(seed))
+        if not is_solved(labels, found, num_parts):
+            num_impossible += 1
+            divisions = (np.array(each) for each in product(range(num_parts), repeat=int(size)))
+            assert not any(is_solved(labels, each, num_parts) for each in divisions)
+    assert num_impossible < 10
+
+
+def test_rare_labels_that_share_rows_are_in_each_part():
+    """A hidden division has each of 15 labels three times, once in each part."""
+    rng = np.random.default_rng(0)
+    for seed in range(20):
+        hidden = np.arange(100) % 3
+        labels = np.zeros((100, 15), dtype=bool)
+        for label in range(15):
+            labels[[rng.choice(np.flatnonzero(hidden == part)) for part in range(3)], label] = True
+        shares = np.array([0.7, 0.15, 0.15])
+        found = spread_labels(labels, np.ones(100, dtype=int), shares, np.random.default_rng(seed))
+        assert is_solved(labels, found, 3)
+        assert np.abs(np.bincount(found) / 100 - shares).max() < 0.1

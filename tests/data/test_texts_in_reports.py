@@ -43,12 +43,12 @@ def test_unknown_tokens(source_of, bert_tokenizer):
 
 def test_pieces_lose_nothing(bert_tokenizer, tmp_path):
     texts = ["the cat sat on the mat " * 20, "a dog", "a" * 5 + " b" * 30]
-    pieces = in_pieces(raw(texts), bert_tokenizer, 8, tmp_path)
-    rows = tokenized("pieces", pieces, bert_tokenizer, 8, tmp_path)
+    whole_rows = tokenized("pieces", raw(texts), bert_tokenizer, 8, tmp_path)
+    rows = in_pieces(whole_rows, bert_tokenizer, 8, tmp_path)
     assert rows.num_truncated.sum() == 0
     whole = [" ".join(text.split()) for text in texts]
     for number, text in enumerate(whole, 1):
-        parts = [pieces.dataset[i]["text"] for i in np.flatnonzero(pieces.rows == number).tolist()]
+        parts = [rows.texts[i]["text"] for i in np.flatnonzero(rows.rows == number).tolist()]
         assert " ".join(" ".join(parts).split()) == text
     report = report_on_texts([rows], 8, bert_tokenizer)
     assert report["splits"]["pieces"]["lost_ratio"] == 0

@@ -69,6 +69,26 @@ def test_a_kept_head_gives_the_same_logits(saved, caplog):
     assert torch.equal(kept(BATCH), before(BATCH))
 
 
+@pytest.mark.parametrize(
+    ("kind", "pooling"), [("residual", "attention"), ("residual", "max"), ("linear", "max")]
+)
+def test_a_kept_head_has_its_pooling_over_windows(tiny_encoder, tmp_path, kind, pooling):
+    before = build(kind, tiny_encoder, window_pooling=pooling)
+    for parameter in before.window_pooling.parameters():
+        torch.nn.init.normal_(parameter)
+    save_bundle(tmp_path, before, SingleLabel(LABELS), load_tokenizer(tiny_encoder), max_length=48)
+    kept = build(kind, tmp_path, keep_head=True, window_pooling=pooling)
+    for name, value in before.state_dict().items():
+        assert torch.equal(kept.state_dict()[name], value), name
+    with pytest.raises(ConfigError, match=rf"model\.window_pooling=mean: .* model\.window_pooling={pooling}"):
+        build(kind, tmp_path, keep_head=True)
+    before = build(kind, tiny_encoder)
+    save_bundle(tmp_path, before, SingleLabel(LABELS), load_tokenizer(tiny_encoder), max_length=48)
+    build(
+        kind, tmp_path, keep_head=True, window_pooling=pooling
+    )  # a new one on a head for means, or for no windows
+
+
 def test_labels_are_compared_by_name(saved):
     kind, folder, before = saved
     kept = build(kind, folder, ("maybe", "no", "yes"), keep_head=True)

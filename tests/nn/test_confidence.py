@@ -45,7 +45,8 @@ def test_right_and_wrong_equal_a_loop():
     parts = {True: [], False: []}
     for row, label in zip(probabilities, labels.tolist(), strict=True):
         parts[int(row.argmax()) == label].append(row.max())
-    right, wrong = right_and_wrong(torch.from_numpy(probabilities), labels)
+    given = torch.from_numpy(probabilities)
+    right, wrong = right_and_wrong(given, given.argmax(1), labels)
     assert len(right)
     assert len(wrong)
     assert right.tolist() == parts[True]

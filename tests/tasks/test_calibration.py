@@ -6,7 +6,7 @@ from sklearn.calibration import calibration_curve
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from bert_ft.tasks.calibration import NUM_BINS, reliability_bins
-from bert_ft.tasks.confidence import confidence_scores, top_probabilities
+from bert_ft.tasks.confidence import confidence_scores, prediction_probabilities
 from tests.reporting.synthetic import Size, validation_outputs
 
 
@@ -15,9 +15,9 @@ def outputs():
     return validation_outputs(Size(num_classes=4, num_rows=500))
 
 
-def test_top_probabilities(outputs):
+def test_prediction_probabilities(outputs):
     logits, labels = outputs
-    top = top_probabilities(logits, labels)
+    top = prediction_probabilities(logits, labels)
     expected = softmax(logits.astype(float), axis=1)
     np.testing.assert_allclose(top.probabilities, expected.max(axis=1))
     np.testing.assert_array_equal(top.predictions, expected.argmax(axis=1))
@@ -25,14 +25,14 @@ def test_top_probabilities(outputs):
 
 
 def test_large_logits_do_not_overflow():
-    top = top_probabilities(np.array([[3e4, -3e4], [0, 0]], dtype=np.float16), np.array([1, 0]))
+    top = prediction_probabilities(np.array([[3e4, -3e4], [0, 0]], dtype=np.float16), np.array([1, 0]))
     assert top.probabilities.tolist() == [1, 0.5]
     assert top.is_correct.tolist() == [False, True]
 
 
 @pytest.mark.parametrize("num_bins", [1, 10, NUM_BINS])
 def test_bins_are_those_of_scikit_learn(outputs, num_bins):
-    top = top_probabilities(*outputs)
+    top = prediction_probabilities(*outputs)
     bins = reliability_bins(top.probabilities, top.is_correct, num_bins)
     accuracy, confidence = calibration_curve(
         top.is_correct, top.probabilities, n_bins=num_bins, strategy="uniform"
@@ -50,7 +50,7 @@ def test_error_is_that_of_torchmetrics(outputs):
     expected = multiclass_calibration_error(
         probabilities, torch.from_numpy(labels), 4, n_bins=NUM_BINS, norm="l1"
     )
-    top = top_probabilities(logits, labels)
+    top = prediction_probabilities(logits, labels)
     assert reliability_bins(top.probabilities, top.is_correct).ece == pytest.approx(expected.item(), abs=1e-6)
 
 

@@ -32,7 +32,9 @@ def test_what_is_no_scale_is_refused():
         DataError, match=r"e\.csv, row 2: '11' isn't among the grades 1, 2, .*\(task\.order\)"
     ):
         SCALE.encode(column("3", "11"), origin="e.csv")
-    with pytest.raises(DataError, match=r"name all of them from the lowest: 'task\.order=\[no,yes\]'"):
+    with pytest.raises(
+        DataError, match=r"'no' isn't a number, so .*from the lowest: 'task\.order=\[no,yes\]'"
+    ):
         Ordinal().fitted(column("yes", "no"))
     with pytest.raises(ConfigError, match=r"task\.order=.*quote them"):
         Ordinal(order=[False, "maybe", True])

@@ -196,4 +196,4 @@ def test_a_wrong_label_is_named_by_the_task(settings, files, tmp_path):
     wrong = tmp_path / "wrong.csv"
     wrong.write_text("text,label\ngood,1\nbad,7\n", encoding="utf-8")
     said = refused(tmp_path, *TASK, *settings, f"data.validation_file={wrong}")
-    assert "wrong.csv, row 2: grade '7' isn't among 0 to 4" in said
+    assert "wrong.csv, row 2, column 'label': grade '7' isn't among 0 to 4" in said

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from bert_ft.errors import ConfigError
+from bert_ft.errors import ConfigError, DataError
 from bert_ft.tasks.multi_label import MultiLabel
+from bert_ft.tasks.single_label import SingleLabel
 from bert_ft.tasks.thresholds import fit_threshold, rule_of
 
 RNG = np.random.default_rng(0)
@@ -65,3 +66,47 @@ def test_a_label_with_few_rows_keeps_the_shared_threshold():
         2 * (given[:, i] & labels[:, i]).sum() / (given[:, i].sum() + labels[:, i].sum()) for i in (0, 1)
     ]
     assert scores["f1_macro"] == pytest.approx(np.mean(expected))
+
+
+@pytest.mark.parametrize("positive", [None, "ham"])
+def test_one_of_two_classes_has_a_threshold(positive):
+    task = SingleLabel(thresholds="recall:0.9", positive=positive).fitted(["spam", "ham"])
+    assert task.positive == (positive or "spam")
+    column = task.names.index(task.positive)
+    logits, ids = np.zeros((200, 2), dtype=np.float32), np.where(LABELS, column, 1 - column)
+    logits[:, column] = np.log(PROBABILITIES + 1e-6)
+    task, record, notes = task.calibrated(logits, ids)
+    assert record == {"thresholds": {task.positive: {"threshold": task.cut_off, "positives": LABELS.sum()}}}
+    assert not notes
+    predicted = task.decode(task.outputs(torch.from_numpy(logits)).numpy())["prediction"]
+    assert predicted == [task.names[index] for index in task.predicted(torch.from_numpy(logits))]
+    is_given = np.array(predicted) == task.positive
+    assert 0.9 <= (is_given & LABELS).sum() / LABELS.sum() < 1
+    scores = task.scores(torch.from_numpy(logits), torch.from_numpy(ids))
+    assert scores["accuracy"] == pytest.approx((is_given == LABELS).mean())
+    assert SingleLabel(**task.settings(), names=task.names).cut_off == task.cut_off
+
+
+def test_without_a_threshold_the_more_probable_class_is_predicted():
+    logits = np.array([[0, 1], [0, 2]] * 10, dtype=np.float32)
+    task = SingleLabel(("ham", "spam"), thresholds="precision:0.95", positive="spam")
+    for ids, why in (
+        (np.array([0, 1] * 10), "no threshold reaches it on the validation rows; the best is 0.5000"),
+        (np.array([0, 1, 0, 1] + [0] * 16), "2 validation rows are of it, fewer than 5"),
+    ):
+        found, record, (note,) = task.calibrated(logits[:, ::-1].copy(), ids)
+        assert why in note
+        assert "the more probable class is predicted, as without task.thresholds" in note
+        assert found.cut_off is None
+        assert record["thresholds"]["spam"]["threshold"] == 0.5
+
+
+def test_a_threshold_needs_two_classes():
+    with pytest.raises(
+        DataError, match=r"task\.thresholds=f1: .*but t\.csv has 3 \(a, b, c\); set it to null"
+    ):
+        SingleLabel(thresholds="f1").fitted(["a", "b", "c"], "t.csv")
+    with pytest.raises(DataError, match=r"task\.positive=x: isn't one of the classes a, b of t\.csv"):
+        SingleLabel(thresholds="f1", positive="x").fitted(["a", "b"], "t.csv")
+    with pytest.raises(ConfigError, match=r"task\.positive=x: has no effect without task\.thresholds"):
+        SingleLabel(positive="x")

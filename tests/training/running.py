@@ -30,6 +30,7 @@ SMALL = [
     "trainer.enable_progress_bar=false",
     "monitor=none",  # what is watched has tests of its own
     "report=false",
+    "advice=false",
     "keep=all",  # tests read the checkpoints
     "trainer.min_train_steps=0",  # three epochs
     "trainer.log_every_n_steps=1",
@@ -65,6 +66,7 @@ def small_run(folder: Path, encoder: Path, files: dict[str, Path], *overrides: s
     return compose_run(
         folder,
         *SMALL,
+        "calibrate=false",  # has tests of its own; others compare the saved weights with the checkpoint's
         *file_overrides(files),
         f"encoder.name_or_path={encoder}",
         f"data.cache_dir={folder / 'cache'}",

@@ -18,7 +18,7 @@ from bert_ft.train import main
 from tests import commands
 
 from .running import SMALL, file_overrides, reloaded_logits, small_run, small_stage, train
-from .test_readme_example import FILES
+from .test_own_classes_page import FILES
 
 pytestmark = pytest.mark.slow
 
@@ -40,7 +40,7 @@ def packed(module, query, key, value, attention_mask, scaling, dropout=0.0, *, c
 
 @pytest.fixture(scope="module")
 def attention(package):
-    """README's example, and the same for packed tokens, in ``my_package``."""
+    """The page's example, and the same for packed tokens, in ``my_package``."""
     (package / "my_package/attention.py").write_text(dict(FILES)["my_package/attention.py"] + PACKED)
     yield package
     sys.modules.pop("my_package.attention", None)

@@ -1,5 +1,6 @@
 """How long a run will be."""
 
+import itertools
 import json
 import math
 
@@ -7,7 +8,7 @@ import pytest
 from lightning.pytorch import Trainer
 
 from bert_ft.errors import ConfigError
-from bert_ft.training.plan import Plan, plan_of
+from bert_ft.training.plan import Plan, num_validations, patience_for, plan_of, validation_steps
 
 from .running import train
 
@@ -46,6 +47,50 @@ def test_epochs(num_rows, max_epochs, min_train_steps, expected):
 )
 def test_with_settings_of_the_trainer(settings, max_epochs, expected):
     assert plan_of(trainer(**settings), 160, 16, max_epochs, 50) == expected
+
+
+@pytest.mark.parametrize(
+    ("batches", "epochs", "num_validation_rows", "expected"),
+    [
+        (100, 10, 100, 20),
+        (100_000, 3, 20_000, 20),  # several times an epoch
+        (5, 120, 10, 20),  # less than once an epoch
+        (100, 10, 1000, 5),  # four are affordable; at least one an epoch, up to five
+        (100, 10, 100_000, 5),
+        (10, 2, 40, 2),  # as few as epochs
+        (10, 1, 40, 1),
+        (100, 1, 10, 4),  # 25 steps apart
+    ],
+)
+def test_validations_are_spaced_evenly_and_bounded_in_cost(batches, epochs, num_validation_rows, expected):
+    plan = Plan(batches, epochs, batches * epochs)
+    steps = validation_steps(trainer(), plan, 16, num_validation_rows)
+    assert len(steps) == expected
+    assert steps[-1] == plan.steps
+    assert max(b - a for a, b in itertools.pairwise([0, *steps])) <= math.ceil(plan.steps / len(steps))
+    if len(steps) > min(epochs, 5):
+        assert len(steps) * num_validation_rows <= 0.3 * 16 * plan.steps
+
+
+def test_validations_count_the_rows_of_all_processes_and_windows():
+    plan = Plan(100, 10, 250)  # windows of four batches
+    steps = validation_steps(trainer(accumulate_grad_batches=4), plan, 16, 480)
+    assert steps == [25, 50, 75, 100, 125, 150, 175, 200, 225, 250]
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, 10),
+        ({"val_check_interval": 0.5}, 20),
+        ({"val_check_interval": 30}, 30),
+        ({"val_check_interval": 300, "check_val_every_n_epoch": None}, 3),
+        ({"check_val_every_n_epoch": 3}, 3),
+    ],
+)
+def test_number_of_validations_by_lightnings_settings(settings, expected):
+    assert num_validations(trainer(**settings), Plan(100, 10, 1000)) == expected
+    assert patience_for(expected) == max(5, math.ceil(expected / 2))
 
 
 def test_batches_that_lightning_would_cut_anew(tmp_path, tiny_encoder, reviews):

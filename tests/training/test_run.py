@@ -178,8 +178,11 @@ def test_early_stopping_ends_the_run_and_says_why(tmp_path, tiny_encoder, review
         "optimizer.lr=1e-12",
         "callbacks.early_stopping.patience=2",
     )
-    assert metrics["stopped"] == "no better val/accuracy for 2 validations"
-    assert metrics["checkpoint"]["epoch"] == 3
+    assert (
+        metrics["stopped"]
+        == "no better val/accuracy for 2 validations, since step 18: ended at step 54 of 90"
+    )
+    assert metrics["checkpoint"]["step"] == 54
 
 
 def test_a_run_that_diverges_in_its_first_epoch_says_so(tmp_path, tiny_encoder, reviews):

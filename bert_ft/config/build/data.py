@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from bert_ft.config.build.task import build_task
 from bert_ft.config.build.trainer import quieten
 from bert_ft.config.instantiate import build, trusting
+from bert_ft.data.long_texts import MIDDLE, LongTexts
 from bert_ft.data.prepare import PreparedData, prepare
 from bert_ft.data.sources import LoadedSplits, load_splits
 from bert_ft.data.targets import Targets
@@ -57,7 +58,11 @@ def text_inputs(config: DictConfig) -> TextInputs:
     max_length = length_limit_of(config, max_positions(encoder_config))
     node = config.data.get("tokenizer")
     spec: TokenizerSpec = build(node) if node else TokenizerSpec()
-    tokenizer = spec.load(encoder.resolve(), encoder.revision, config.data.truncation_side)
+    side = config.data.truncation_side
+    tokenizer = spec.load(encoder.resolve(), encoder.revision, None if side == MIDDLE else side)
+    is_pair = config.data.get("text_pair_column") is not None
+    num_special_tokens = tokenizer.num_special_tokens_to_add(pair=is_pair)
+    long_texts_of(config, max_length).check(max_length, num_special_tokens, is_pair=is_pair)
     fit = fit_tokenizer(spec, tokenizer, encoder, encoder_config)
     notice = encoder.check_weights(encoder_config)
     encoder = replace(encoder, num_embeddings=fit.num_embeddings)
@@ -104,6 +109,17 @@ def length_limit_of(config: DictConfig, limit: int | None) -> int:
     return int(wanted)
 
 
+def long_texts_of(config: DictConfig, max_length: int) -> LongTexts:
+    """Return what becomes of longer texts; neighboring windows share an eighth of ``max_length`` by default."""
+    data = config.data
+    return LongTexts(
+        mode=data.long_texts,
+        stride=max_length // 8 if data.stride is None else data.stride,
+        windowed_text=data.windowed_text,
+        keeps_ends=data.truncation_side == MIDDLE,
+    )
+
+
 def prepared_data(
     config: DictConfig, task: Targets, tokenizer: FastTokenizer, max_length: int
 ) -> PreparedData:
@@ -126,4 +142,5 @@ def preparation(config: DictConfig, task: Targets, max_length: int) -> dict[str,
         "test_ratio": config.data.test_ratio,
         "deduplicate": config.data.deduplicate,
         "cache_dir": config.data.cache_dir,
+        "long_texts": long_texts_of(config, max_length),
     }

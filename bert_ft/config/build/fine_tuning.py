@@ -29,6 +29,8 @@ from bert_ft.config.build.trainer import precision_of
 from bert_ft.config.check_encoder import check_encoder
 from bert_ft.config.instantiate import build, build_callback, entries
 from bert_ft.data.augmentation import Augmentation, AugmentedSplit
+from bert_ft.data.dataset import SampledWindows
+from bert_ft.data.long_texts import WINDOWS
 from bert_ft.data.prepare import PreparedData
 from bert_ft.data.targets import label_names
 from bert_ft.kernels.used_embedding_rows import train_used_rows_only
@@ -108,7 +110,7 @@ class FineTuningRecipe(Recipe):
         """Build the pre-training stage, in a subfolder of the run's folder."""
         if self.config.get("pretrain"):
             inputs = replace(self.inputs, notes=(), warnings=())  # already printed, for both stages
-            recipe = PretrainingRecipe(self.config, inputs, self.data.splits)
+            recipe = PretrainingRecipe(self.config, inputs, self.data.splits, cast(Task, self.data.task))
             self.pretraining = build_stage(recipe, folder / layout.PRETRAINING_FOLDER)
 
     def module(self, trainer: Trainer, *, optimizer: Any, schedule: Any) -> ClassificationModule:
@@ -117,8 +119,11 @@ class FineTuningRecipe(Recipe):
         check_fitted(task, train.known_labels, precision_of(config.trainer))
         check_objective(config, task, self.data.splits["validation"].known_labels)
         objective = build_objective(config, task, train.known_labels)
+        windows = (
+            {} if self.data.long_texts.mode == WINDOWS else {"window_pooling": "mean"}
+        )  # without weights
         classifier = build(config.model)(
-            self.inputs.encoder, task.config_entries(), trust=tuple(config.trust)
+            self.inputs.encoder, task.config_entries(), trust=tuple(config.trust), **windows
         )
         if self.augmentation is None or type(self.augmentation) is Augmentation:
             # an augmentation of the user may produce other tokens
@@ -140,9 +145,11 @@ class FineTuningRecipe(Recipe):
         )
 
     def report(self, folder: Path) -> None:
-        report, notes = self.data.report, self.data.notes
+        report, notes, sampled = self.data.report, list(self.data.notes), self._sampled()
+        if sampled is not None:
+            notes.append(sampled.describe())
         print_data_report(report, notes)
-        write_json(folder / layout.DATA_REPORT_FILE, {**report.to_dict(), "notes": list(notes)})
+        write_json(folder / layout.DATA_REPORT_FILE, {**report.to_dict(), "notes": notes})
 
     def stage(self, **parts: Any) -> FineTuning:
         config = self.config
@@ -154,6 +161,7 @@ class FineTuningRecipe(Recipe):
             seed=config.seed,
             num_workers=config.data.num_workers,
             augmented=self._augmented(),
+            sampled=self._sampled(),
             tokenizer=self.inputs.tokenizer,
         )
         return FineTuning(
@@ -161,6 +169,7 @@ class FineTuningRecipe(Recipe):
             metric=config.objective.metric,
             max_length=self.inputs.max_length,
             tests=config.test,
+            calibrates=config.calibrate,
             settings=_settings(config),
             pretraining=self.pretraining,
             reinit_layers=self.inputs.encoder.reinit_layers,
@@ -172,7 +181,7 @@ class FineTuningRecipe(Recipe):
         encoder = self.inputs.encoder
         if not encoder.cache_frozen or encoder.freeze_layers is None:
             return None
-        lengths = {name: split.lengths for name, split in self.data.splits.items()}
+        lengths = {name: split.window_lengths for name, split in self.data.splits.items()}
         return FrozenStates(
             classifier.encoder,
             lengths,
@@ -187,7 +196,13 @@ class FineTuningRecipe(Recipe):
         # an unknown word is a word
         special = [token for token in tokenizer.all_special_ids if token != tokenizer.unk_token_id]
         train = self.data.splits["train"]
-        return AugmentedSplit(train, self.augmentation, config.seed, special, tokenizer.mask_token_id)
+        mask = tokenizer.mask_token_id
+        return AugmentedSplit(train, self.augmentation, config.seed, special, mask, self._sampled())
+
+    def _sampled(self) -> SampledWindows | None:
+        """Return the training split without some windows of its longest texts; ``None`` if it needs them all."""
+        train, most = self.data.splits["train"], self.config.data.max_windows
+        return SampledWindows(train, most, self.config.seed) if train.num_windows.max() > most else None
 
 
 def _settings(config: DictConfig) -> dict[str, Any]:

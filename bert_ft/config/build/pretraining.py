@@ -16,7 +16,6 @@ from bert_ft.config.build.data import TextInputs
 from bert_ft.config.build.folder import in_folder
 from bert_ft.config.build.pretraining_texts import Splits, splits_without_fine_tuning, texts_of_stage
 from bert_ft.config.build.stage import Recipe, build_run, keys_under
-from bert_ft.config.build.task import build_task
 from bert_ft.config.check_encoder import check_encoder_of_stage
 from bert_ft.config.instantiate import build, build_callback, entries, own_code
 from bert_ft.config.rules import STEP_MONITORS
@@ -29,6 +28,7 @@ from bert_ft.data.texts_report import report_on_texts
 from bert_ft.errors import ConfigError
 from bert_ft.models.encoder_config import has_dropout
 from bert_ft.models.pretrainer import Pretrainer, build_pretrainer
+from bert_ft.tasks.task import Task
 from bert_ft.training.fitting import kept_by
 from bert_ft.training.json_file import write_json
 from bert_ft.training.pretraining import METRIC, Pretraining
@@ -68,19 +68,24 @@ class PretrainingRecipe(Recipe):
         inputs: encoder and tokenizer of the fine-tuning that follows; ``None``: no fine-tuning follows, and the stage reads
             them itself. Frozen and reinitialized layers apply only to fine-tuning.
         splits: splits of the fine-tuning that follows: training texts, and texts that the stage must not see; or ``None``.
+        task: the task of the fine-tuning that follows, fitted to its labels.
     """
 
     prefix = "pretrain."
 
     def __init__(
-        self, config: DictConfig, inputs: TextInputs | None = None, splits: Splits | None = None
+        self,
+        config: DictConfig,
+        inputs: TextInputs | None = None,
+        splits: Splits | None = None,
+        task: Task | None = None,
     ) -> None:
         path = checkpoint_of(config.resume_from)
         path = path if splits is None or is_of_pretraining(path) else None
         super().__init__(config, config.pretrain, batch_size=config.pretrain.batch_size, resume_from=path)
         if inputs is not None:
             self.inputs = inputs
-        self._splits = splits
+        self._splits, self._task = splits, task
         self._notes: list[str] = []
         with keys_under(self.prefix):
             named = {field.name: self.settings[field.name] for field in fields(PretrainingObjective)}
@@ -92,8 +97,14 @@ class PretrainingRecipe(Recipe):
         """The stage's texts, read on first access."""
         splits = self._splits
         if splits is None:
-            splits, self._notes = splits_without_fine_tuning(self.config, self.inputs)
+            splits, self._notes, self._task = splits_without_fine_tuning(self.config, self.inputs)
         return texts_of_stage(self.config, self.inputs, splits)
+
+    @property
+    def task(self) -> Task | None:
+        """The task, fitted to the labels of ``texts``."""
+        _ = self.texts  # reads them
+        return self._task
 
     def callbacks(self, folder: Path) -> list[Callback]:
         """Return the stage's callbacks, and the run's monitors that need no labels."""
@@ -124,7 +135,7 @@ class PretrainingRecipe(Recipe):
             schedule=schedule,
             max_tokens=self.config.data.max_tokens,
             head_is_fresh=head_is_fresh,
-            task=build_task(self.config),
+            task=self.task,
         )
 
     def report(self, folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 from omegaconf import DictConfig
 
@@ -11,12 +12,12 @@ from bert_ft.config.build.data import TextInputs, loaded_splits, preparation
 from bert_ft.config.build.task import build_task
 from bert_ft.data.dataset import TokenizedSplit
 from bert_ft.data.dialect import DialectSettings
-from bert_ft.data.pieces import in_pieces
+from bert_ft.data.long_texts import CUT
 from bert_ft.data.prepare import is_labelled, prepare, tokenized, without_copies
 from bert_ft.data.pretraining_texts import PretrainingTexts, pretraining_texts
-from bert_ft.data.raw_splits import RawSplit
 from bert_ft.data.sources import read_unlabelled
 from bert_ft.errors import ConfigError
+from bert_ft.tasks.task import Task
 
 Splits = Mapping[str, TokenizedSplit]
 
@@ -25,11 +26,12 @@ def texts_of_stage(config: DictConfig, inputs: TextInputs, splits: Splits) -> Pr
     """Return the texts of ``data.unlabeled_file``, or the training texts, without those of evaluation splits."""
     data, tokenizer, max_length = config.data, inputs.tokenizer, inputs.max_length
     source = splits["train"]
+    loses_none = data.long_texts != CUT or data.unlabeled_file is not None or source.labels is None
     if data.unlabeled_file is not None:
         columns = (data.get("text_column") or "text", data.get("text_pair_column"))
         settings = dialect_settings(data).of_unlabeled(Path(data.unlabeled_file))
         raw = read_unlabelled(data.unlabeled_file, *columns, cache_dir=data.cache_dir, settings=settings)
-        source = _whole("unlabelled", raw, inputs, data.cache_dir)
+        source = tokenized("unlabelled", raw, tokenizer, max_length, data.cache_dir)
         if data.deduplicate:
             source = without_copies(source)
     return pretraining_texts(
@@ -41,17 +43,9 @@ def texts_of_stage(config: DictConfig, inputs: TextInputs, splits: Splits) -> Pr
         tokenizer=tokenizer,
         include_evaluation_texts=config.pretrain.include_evaluation_texts,
         compares=config.pretrain.contrastive_weight > 0,
+        cut_into_pieces=loses_none,
         cache_dir=data.cache_dir,
     )
-
-
-def _whole(name: str, raw: RawSplit, inputs: TextInputs, cache_dir: str | None) -> TokenizedSplit:
-    """Return unlabeled rows, with long texts cut into pieces so that no token is lost."""
-    rows = tokenized(name, raw, inputs.tokenizer, inputs.max_length, cache_dir)
-    if not rows.num_truncated.any() or "text_pair" in raw.dataset.column_names:
-        return rows
-    pieces = in_pieces(raw, inputs.tokenizer, inputs.max_length, cache_dir)
-    return tokenized(name, pieces, inputs.tokenizer, inputs.max_length, cache_dir)
 
 
 def dialect_settings(data: DictConfig) -> DialectSettings:
@@ -61,8 +55,8 @@ def dialect_settings(data: DictConfig) -> DialectSettings:
     return DialectSettings(**given, columns=None if columns is None else tuple(columns))
 
 
-def splits_without_fine_tuning(config: DictConfig, inputs: TextInputs) -> tuple[Splits, list[str]]:
-    """Return the splits that fine-tuning would have, and notes on them, so that its evaluation rows stay unseen.
+def splits_without_fine_tuning(config: DictConfig, inputs: TextInputs) -> tuple[Splits, list[str], Task]:
+    """Return the splits that fine-tuning would have, notes on them, and the task fitted to their labels, so that its evaluation rows stay unseen.
 
     Unlabeled texts are all used for training.
 
@@ -76,12 +70,15 @@ def splits_without_fine_tuning(config: DictConfig, inputs: TextInputs) -> tuple[
     loaded = loaded_splits(config, task)
     if not is_unlabelled and is_labelled(loaded.splits["train"]):
         data = prepare(loaded, tokenizer, **preparation(config, task, max_length))
-        return data.splits, data.notes
+        return data.splits, data.notes, cast(Task, data.task)
     if config.pretrain.supervised:
         raise ConfigError(
             f"pretrain.supervised=true: {loaded.splits['train'].origin} has no labels; set it to false"
         )
-    splits = {name: _whole(name, raw, inputs, config.data.cache_dir) for name, raw in loaded.splits.items()}
+    splits = {
+        name: tokenized(name, raw, tokenizer, max_length, config.data.cache_dir)
+        for name, raw in loaded.splits.items()
+    }
     if config.data.deduplicate:
         splits = {name: without_copies(split) for name, split in splits.items()}
-    return splits, loaded.notes
+    return splits, loaded.notes, task

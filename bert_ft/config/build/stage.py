@@ -8,6 +8,7 @@ stage.
 from __future__ import annotations
 
 import logging
+import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -20,11 +21,13 @@ from lightning.pytorch import Callback, Trainer, seed_everything
 from omegaconf import DictConfig
 
 from bert_ft import layout
+from bert_ft.callbacks.early_stopping import EarlyStopping
+from bert_ft.callbacks.validation_steps import ValidationSteps
 from bert_ft.compat.lightning import set_max_epochs
 from bert_ft.config.build.data import TextInputs, text_inputs
 from bert_ft.config.build.folder import in_folder, record_setting, writing_to
 from bert_ft.config.build.optimizer import build_optimizer, with_default_lr
-from bert_ft.config.build.trainer import precision_of, quieten, trainer_with
+from bert_ft.config.build.trainer import AUTO, precision_of, quieten, trainer_with
 from bert_ft.config.instantiate import build, trusting
 from bert_ft.config.run_folder import check_folder
 from bert_ft.data.arrow_cache import cache_folder
@@ -34,7 +37,7 @@ from bert_ft.optim.groups import group_table
 from bert_ft.training.encoder_module import EncoderModule
 from bert_ft.training.environment import environment
 from bert_ft.training.json_file import write_json
-from bert_ft.training.plan import check_plan, plan_of
+from bert_ft.training.plan import Plan, check_plan, num_validations, plan_of, validation_steps
 from bert_ft.training.resume import check_has_checkpoint, check_length, checkpoint_of
 from bert_ft.training.summary import print_groups
 
@@ -167,6 +170,7 @@ def build_stage(recipe: Recipe, folder: Path) -> Any:
         if recipe.resume_from is not None:
             is_finished = Path(config.output_dir, layout.METRICS_FILE).exists()
             check_length(recipe.resume_from, plan.steps, is_finished=is_finished)
+    _plan_validations(trainer, recipe, plan, num_validation)
     recipe.build_stage_before(folder)
     seed_everything(config.seed, workers=True, verbose=False)
     module = recipe.module(trainer, optimizer=optimizer, schedule=schedule)
@@ -186,6 +190,20 @@ def build_stage(recipe: Recipe, folder: Path) -> Any:
         resume_from=recipe.resume_from,
         keep=config.get("keep", "resumable"),
     )
+
+
+def _plan_validations(trainer: Trainer, recipe: Recipe, plan: Plan, num_rows: int) -> None:
+    """Set the steps of validations, and the patience of early stopping that fits their number."""
+    number, limit = num_validations(trainer, plan), trainer.limit_val_batches
+    if recipe.settings.trainer.val_check_interval == AUTO and limit:
+        share = limit * recipe.config.data.eval_batch_size if isinstance(limit, int) else limit * num_rows
+        steps = validation_steps(trainer, plan, recipe.batch_size, min(num_rows, math.ceil(share)))
+        # first: callbacks ask whether a validation follows
+        trainer.callbacks.insert(0, ValidationSteps(steps))  # type: ignore[attr-defined]  # Lightning sets it late
+        number = len(steps)
+    for stopper in trainer.early_stopping_callbacks:
+        if isinstance(stopper, EarlyStopping):
+            stopper.plan(number)
 
 
 @contextmanager

@@ -21,7 +21,8 @@ from bert_ft.training.precision import Precision, effective_precision
 
 # keys of `trainer` that aren't passed on to Lightning as they are
 # no limit yet: the number of epochs depends on the data
-OWN_TRAINER_KEYS = ("accelerator", "max_epochs", "min_train_steps", "compile")
+OWN_TRAINER_KEYS = ("accelerator", "max_epochs", "min_train_steps", "compile", "val_check_interval")
+AUTO = "auto"
 
 
 def trainer_with(
@@ -44,6 +45,7 @@ def trainer_with(
         entries(settings, without=OWN_TRAINER_KEYS),
         accelerator=_accelerator(settings),
         max_epochs=-1,
+        val_check_interval=None if settings.val_check_interval == AUTO else settings.val_check_interval,
         precision=precision.effective,
         callbacks=[callback for callback in callbacks if not isinstance(callback, useless)],
         logger=list(loggers) or False,

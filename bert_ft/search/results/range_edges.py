@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from scipy.stats import binomtest  # type: ignore[import-untyped]
+from scipy.stats import binomtest
 
 from bert_ft.search.results.parameters import Parameter, parameters
 from bert_ft.search.results.ranking import ranked

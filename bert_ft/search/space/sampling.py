@@ -21,7 +21,7 @@ from bert_ft.search.spelling import parsed
 
 log = logging.getLogger(__name__)
 _MEASURES = {"objective", "metrics"}
-_OF_RUNS = {"resume_from", "output_dir", "trust", "test", "report", "logger", "monitor"}
+_OF_RUNS = {"resume_from", "output_dir", "trust", "test", "report", "advice", "logger", "monitor"}
 _ABSENT = object()
 Extend = Callable[[DictConfig, Trial], None]
 

@@ -18,7 +18,7 @@ def number_scores(predicted: NDArray[np.float64], true: NDArray[np.float64]) -> 
     Correlations and R² are NaN if all true numbers are equal, as in scipy; correlations are 0 if only the predictions are,
     where scipy has NaN: they tell nothing, and a search can compare 0.
     """
-    from scipy.stats import pearsonr, spearmanr  # type: ignore[import-untyped]
+    from scipy.stats import pearsonr, spearmanr
 
     errors = predicted - true
     found = {"mae": float(np.abs(errors).mean()), "rmse": math.sqrt(float(np.square(errors).mean()))}

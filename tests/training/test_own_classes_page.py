@@ -1,4 +1,4 @@
-"""README's worked example of own classes: its files and its commands, as they stand there."""
+"""The worked examples of the page on own classes, and of a data page's tokenizers: files and commands, as shown."""
 
 import csv
 import json
@@ -13,13 +13,11 @@ import pytest
 import yaml
 
 from tests import commands
+from tests.pages import text_of
 
 from .running import SMALL, SMALL_STAGE, file_overrides
 
-README = Path(__file__).parents[2] / "README.md"
-SECTION = re.search(
-    r"^### Your own classes$.*?(?=^## )", README.read_text("utf-8"), re.MULTILINE | re.DOTALL
-)[0]
+SECTION = text_of("own_classes") + text_of("data").split("## Tokenization")[1]
 FILES = re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", SECTION, re.DOTALL)
 COMMANDS = re.findall(r"^python -m (\S+) (.*)$", SECTION.replace("\\\n", " "), re.MULTILINE)
 

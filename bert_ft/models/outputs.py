@@ -27,7 +27,8 @@ def compute_outputs(
         task: the task of the model; for classes the outputs are probabilities.
         split: tokenized rows; they are processed in order of length.
         batch_size: maximum number of sequences in a batch.
-        max_tokens: maximum number of tokens in a batch (a longer row is a batch of its own).
+        max_tokens: maximum number of tokens in a batch; a longer row is a batch of its own, of which as many windows are
+            computed at once.
         device: device to compute on.
     """
     return compute_outputs_and_logits(
@@ -51,7 +52,7 @@ def compute_outputs_and_logits(
     outputs = np.empty((len(split), *outputs.shape[1:]), dtype=outputs.dtype)
     with torch.inference_mode():
         for rows in SortedBatches(split.lengths, batch_size, max_tokens):
-            logits = classifier(split[rows].to(device))
+            logits = classifier(split[rows].to(device), max_tokens)
             outputs[rows] = task.outputs(logits).cpu().numpy()
             all_logits[rows] = logits.float().cpu().numpy()
     return outputs, all_logits
