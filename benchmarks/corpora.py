@@ -17,6 +17,7 @@ from pathlib import Path
 Rows = list[tuple[str, str]]
 
 UCI_DOMAINS = ("amazon", "imdb", "yelp")
+RATED = ("movieReviewSnippets", "tweets", "amazonReviewSnippets", "nytEditorialSnippets")
 MIN_FORTUNES = 20
 
 
@@ -32,7 +33,32 @@ def rotten_tomatoes() -> Rows:
 
     Source: Hutto and Gilbert 2014 (VADER's ground truth), in the source package of vaderSentiment 0.5.
     """
-    path = cache_folder() / "movieReviewSnippets_GroundTruth.txt"
+    rows = []
+    for line in _of_vader("movieReviewSnippets_GroundTruth.txt"):
+        _, rating, text = line.split("\t", 2)
+        if float(rating) != 0:
+            rows.append((text.strip(), "positive" if float(rating) > 0 else "negative"))
+    return rows
+
+
+def ratings(name: str) -> list[tuple[str, list[int]]]:
+    """Texts of one of ``RATED``, each once, with the ratings of its annotators from -4 (negative) to 4.
+
+    Both files are joined by their ids; rows whose ids don't agree are left out (21 of the Amazon reviews).
+    """
+    texts = [line.split("\t", 2) for line in _of_vader(f"{name}_GroundTruth.txt")]
+    rated = [line.split("\t") for line in _of_vader(f"{name}_anonDataRatings.txt")]
+    rows = [
+        (text.strip(), json.loads(values))
+        for (number, _, text), (other, _, _, values) in zip(texts, rated, strict=True)
+        if number == other
+    ]
+    return list(dict(reversed(rows)).items())[::-1]
+
+
+def _of_vader(name: str) -> list[str]:
+    """Lines of a file of the archive that vaderSentiment 0.5 carries."""
+    path = cache_folder() / name
     if not path.exists():
         archive = _pip_source("vaderSentiment==0.5", "vaderSentiment-0.5.zip")
         with zipfile.ZipFile(archive) as outer:
@@ -40,12 +66,7 @@ def rotten_tomatoes() -> Rows:
             with outer.open(inner_name) as packed, tarfile.open(fileobj=packed) as inner:
                 member = next(name for name in inner.getnames() if name.endswith("/" + path.name))
                 path.write_bytes(inner.extractfile(member).read())
-    rows = []
-    for line in path.read_text(encoding="latin-1").splitlines():
-        _, rating, text = line.split("\t", 2)
-        if float(rating) != 0:
-            rows.append((text.strip(), "positive" if float(rating) > 0 else "negative"))
-    return rows
+    return path.read_text(encoding="latin-1").removeprefix("ï»¿").splitlines()
 
 
 def uci_sentences(domain: str) -> Rows:

@@ -50,6 +50,7 @@ class Ordinal(Task):
         {"loss.contrastive_weight", "loss.r_drop_weight", "pretrain.supervised", "monitor.confidence"}
     )
     target_kind: ClassVar[str] = "grades"
+    default_loss: ClassVar[str] = "smoothed_grades"
     report_sections: ClassVar[tuple[str, ...]] = ("Validation",)
     loss_unit: ClassVar[str] = "nats"
 
@@ -146,12 +147,9 @@ class Ordinal(Task):
 
     def class_logits(self, logits: Tensor) -> Tensor:
         """Return the log-probability of each grade, ``(rows, grades)``."""
-        import torch
-        from torch.nn.functional import logsigmoid
+        from bert_ft.nn.grade_losses import grade_log_probabilities
 
-        above = logsigmoid(logits).cumsum(1)  # log P(grade > k)
-        start = logits.new_zeros(len(logits), 1)
-        return torch.cat([start, above], 1) + torch.cat([logsigmoid(-logits), start], 1)
+        return grade_log_probabilities(logits)
 
     def row_losses(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return minus the log-probability of each row's grade, ``(rows,)``, in nats."""

@@ -173,7 +173,7 @@ BUILT = ("averaging", "loss", "schedule", "unfreezing", "weight_decay_schedule")
 @pytest.mark.parametrize("choice", [choice for choice in CHOICES if choice.split("=")[0] in BUILT])
 def test_every_technique_is_built_with_its_defaults(choice):
     group = choice.split("=")[0]
-    tasks = {"huber": "task=regression"} | dict.fromkeys(
+    tasks = {"huber": "task=regression", "smoothed_grades": "task=ordinal"} | dict.fromkeys(
         ("bce", "binary_focal", "asymmetric"), "task=multi_label"
     )
     config = compose(*filter(None, [tasks.get(choice.removeprefix("loss="))]), choice)

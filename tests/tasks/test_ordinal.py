@@ -6,6 +6,7 @@ from sklearn.metrics import cohen_kappa_score
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from bert_ft.errors import ConfigError, DataError
+from bert_ft.nn.grade_losses import SmoothedGrades
 from bert_ft.tasks.ordinal import Ordinal
 
 SCALE = Ordinal(order=tuple(range(1, 11)))
@@ -61,6 +62,16 @@ def test_the_loss_is_that_of_the_paper_times_its_decisions_a_row():
     columns = task.decode(task.outputs(logits).numpy())
     assert columns["prediction"] == [task.class_names[index] for index in task.predicted(logits)]
     assert len(task.probability_columns(task.outputs(logits).numpy())) == 4
+
+
+@pytest.mark.parametrize("spread", [0.7, 1e-3, 0.0])
+def test_a_smoothed_grade_is_a_normal_curve_over_the_scale(spread):
+    """Without spread it is the plain loss."""
+    logits, targets = torch.randn(20, 3, generator=torch.Generator().manual_seed(0)), torch.arange(20) % 4
+    curve = np.exp(-((np.arange(4) - targets.numpy()[:, None]) ** 2) / (2 * max(spread, 1e-3) ** 2))
+    log_probabilities = np.log(Ordinal(order=(1, 2, 3, 4)).probabilities(logits).numpy())
+    expected = -(curve / curve.sum(1, keepdims=True) * log_probabilities).sum(1).mean()
+    assert float(SmoothedGrades(spread)(logits, targets)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_metrics_are_over_the_whole_scale():
