@@ -22,9 +22,7 @@ class Verb(NamedTuple):
 VERBS = {
     "train": Verb("bert_ft.train", "fine-tune an encoder on labeled text, or search its settings"),
     "pretrain": Verb("bert_ft.pretrain", "adapt an encoder to texts, labeled or not"),
-    "evaluate": Verb(
-        "bert_ft.evaluate", "measure a saved model on a labeled file, alone or against another one"
-    ),
+    "evaluate": Verb("bert_ft.evaluate", "measure a saved model, or compare two, on a labeled file"),
     "predict": Verb("bert_ft.predict", "label the rows of a file with a saved model"),
     "export": Verb("bert_ft.export", "write a saved model as one ONNX file"),
     "report": Verb("bert_ft.report", "draw what a run or a search logged, as one page"),

@@ -82,7 +82,7 @@ def _is_chosen(group: Group, verb: str) -> bool:
     """Return whether a user chooses in the group: not in those that a verb turns off or includes by itself."""
     return (
         bool(choices_of(group, verb))
-        and group.folder != "search/of_pretraining"
+        and not group.folder.endswith("/of_pretraining")
         and not (verb == "pretrain" and group.folder in ("loss", "trainer"))
     )
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from bert_ft.models.classifier import Classifier, LinearClassifier
 from bert_ft.nn.head import ResidualHead
@@ -19,6 +20,32 @@ def ends_linear(classifier: Classifier) -> bool:
     return isinstance(classifier, LinearClassifier) or isinstance(
         getattr(classifier, "head", None), ResidualHead
     )
+
+
+class OneScore(nn.Linear):
+    """A linear layer, ``(..., in_features)`` to ``(..., out_features)``, whose outputs differ by their biases only.
+
+    The rows of its weight start equal and have the same gradient, so they stay equal: what is saved is a plain linear layer.
+    """
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__(layer.in_features, layer.out_features, device="meta")
+        with torch.no_grad():
+            layer.weight.copy_(layer.weight.mean(0))
+        self.weight, self.bias = layer.weight, layer.bias
+
+    def forward(self, features: Tensor) -> Tensor:
+        return F.linear(features, self.weight.mean(0, keepdim=True)) + self.bias
+
+
+def share_score(classifier: Classifier) -> None:
+    """Let the logits differ by their biases only; a head of the user, or one without biases, is left as it is."""
+    if not ends_linear(classifier):
+        return
+    head = classifier.get_submodule("head")
+    name, layer = last_linear(head)
+    if layer.bias is not None:
+        head.set_submodule(name, OneScore(layer))
 
 
 @torch.no_grad()

@@ -28,8 +28,10 @@ class Ordinal(Task):
 
     The model has an output for each grade but the highest: the logit of "above this grade, if not below it". The products of
     these probabilities fall from grade to grade by construction, and the plain loss is minus the log-probability of the grade.
+    Outputs differ by their biases only: they are one score of the text, compared with a threshold for each grade.
 
-    Source: Shi, Cao and Raschka 2021, arXiv 2111.08851 (CORN); theirs is the mean over decisions, ours over rows.
+    Source: Shi, Cao and Raschka 2021, arXiv 2111.08851 (CORN), with one score as the continuation ratio model has it (Fienberg 1980,
+    "The Analysis of Cross-Classified Categorical Data"); theirs is the mean over decisions, ours over rows.
 
     Attributes:
         order: the grades, from the lowest; ``None`` = by number, if all are numbers.
@@ -51,6 +53,7 @@ class Ordinal(Task):
     )
     target_kind: ClassVar[str] = "grades"
     default_loss: ClassVar[str] = "smoothed_grades"
+    has_one_score: ClassVar[bool] = True
     report_sections: ClassVar[tuple[str, ...]] = ("Validation",)
     loss_unit: ClassVar[str] = "nats"
 

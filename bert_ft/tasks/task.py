@@ -48,6 +48,7 @@ class Task(ABC):
         supports: the ``OPTIONAL_KEYS`` that this task supports.
         has_temperature: whether dividing the logits changes how sure a prediction is, but not what is predicted, so that a
             divisor may be fitted to ``plain_loss`` on the validation rows.
+        has_one_score: whether the outputs differ by their biases only: one score of the text, and a threshold for each.
         target_kind: what the targets are: ``classes`` (one per row), ``label sets``, or others; a loss that names another
             ``target_kind`` is refused.
         default_loss: the loss that a message advises, as in ``conf/loss``.
@@ -63,6 +64,7 @@ class Task(ABC):
     prediction_columns: ClassVar[tuple[str, ...]]
     supports: ClassVar[frozenset[str]] = frozenset()
     has_temperature: ClassVar[bool] = False
+    has_one_score: ClassVar[bool] = False
     target_kind: ClassVar[str] = "targets of its own"
     default_loss: ClassVar[str] = "plain"
     report_sections: ClassVar[tuple[str, ...]] = ()

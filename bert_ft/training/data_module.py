@@ -36,13 +36,16 @@ class TextDataModule(ResumableDataModule):
         sampled: the training split without some windows of its long texts; ``None`` = it has all.
         tokenizer: tokenizer of the ids, for callbacks that show tokens.
 
+    Attributes:
+        is_of_frame: whether the data are those of ``from_frame``, which a module may not fit.
+
     Example:
         >>> data = bert_ft.TextDataModule.from_frame(frame, tokenizer, batch_size=8)
         >>> next(iter(data.train_dataloader())).num_sequences
         8
     """
 
-    _is_of_frame = False
+    is_of_frame = False
 
     def __init__(
         self,
@@ -136,7 +139,7 @@ class TextDataModule(ResumableDataModule):
             num_workers=num_workers,
             tokenizer=tokenizer,
         )
-        module._is_of_frame = True
+        module.is_of_frame = True
         return module
 
     def setup(self, stage: str) -> None:
@@ -146,7 +149,7 @@ class TextDataModule(ResumableDataModule):
             ConfigError: long texts are cut otherwise than for the module.
         """
         module: Any = getattr(self.trainer, "lightning_module", None)
-        if not self._is_of_frame or (task := getattr(module, "task", None)) is None:
+        if not self.is_of_frame or (task := getattr(module, "task", None)) is None:
             return
         if getattr(module, "long_texts", self.data.long_texts) != self.data.long_texts:
             raise ConfigError(

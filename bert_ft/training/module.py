@@ -17,6 +17,7 @@ from bert_ft.data.tokenization import FastTokenizer
 from bert_ft.errors import CheckpointError
 from bert_ft.kernels.used_embedding_rows import trained_rows
 from bert_ft.models.classifier import Classifier
+from bert_ft.models.last_layer import share_score
 from bert_ft.optim.layerwise import LayerwiseOptimizer
 from bert_ft.tasks.task import Task
 from bert_ft.training.encoder_module import EncoderModule, MultiplierSchedule
@@ -85,6 +86,8 @@ class ClassificationModule(EncoderModule):
         metrics: Mapping[str, Metric] | None = None,
     ) -> None:
         super().__init__(optimizer=optimizer, schedule=schedule, weight_decay_schedule=weight_decay_schedule)
+        if task.has_one_score:
+            share_score(classifier)
         self.classifier = classifier
         self.task = task
         self.objective = objective

@@ -48,7 +48,7 @@ TASKS = {
     "multi_label": (
         MultiLabel(delimiter=";"),
         texts(*(LabelSets().read(cell, "") for cell in ("a;b", "", "c", "a", "b;c", "a;b;c"))),
-        ["task=multi_label"],
+        ["task=multi_label", "loss.label_smoothing=0"],
     ),
     "regression": (Regression(), pa.chunked_array([pa.array(RNG.normal(5, 3, 6))]), ["task=regression"]),
     "regression of several": (Regression(), columns(RNG.normal(5, 3, (6, 3))), ["task=regression"]),
@@ -57,7 +57,7 @@ TASKS = {
         pa.chunked_array([pa.array(RNG.normal(5, 3, 6))]),
         ["task=regression", "task.variance=true"],
     ),
-    "ordinal": (Ordinal(order=(1, 2, 3, 4)), texts(*"124431"), ["task=ordinal"]),
+    "ordinal": (Ordinal(order=(1, 2, 3, 4)), texts(*"124431"), ["task=ordinal", "loss=plain"]),
 }
 
 

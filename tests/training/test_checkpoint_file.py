@@ -158,7 +158,7 @@ def test_a_thread_that_cannot_write_leaves_a_note(monkeypatch):
     """TensorBoard writes in one, and raises the error again in its next call."""
     shown, bug = [], ValueError("a bug")
     monkeypatch.setattr(threading, "excepthook", shown.append)
-    with entry._noting_unwritten():
+    with entry.noting_unwritten():
         disk_is_full = full()
         for error in (disk_is_full, bug):
             threading.excepthook(threading.ExceptHookArgs((type(error), error, None, None)))
