@@ -165,15 +165,15 @@ class FineTuning(Stage):
         with_temperature = self.calibrates and self.trainer.limit_val_batches == 1.0
         if split is None or not (with_temperature or module.task.is_calibrated):
             return {}
-        with self.trainer.precision_plugin.forward_context():
-            _, logits = compute_outputs_and_logits(
-                module.classifier,
-                module.task,
-                split,
-                batch_size=self.data.eval_batch_size,
-                max_tokens=module.max_tokens,
-                device=module.device,
-            )
+        # in float32, as `bert_ft.predict` computes them, whatever the precision of training
+        _, logits = compute_outputs_and_logits(
+            module.classifier,
+            module.task,
+            split,
+            batch_size=self.data.eval_batch_size,
+            max_tokens=module.max_tokens,
+            device=module.device,
+        )
         if self.trainer.limit_val_batches == 1.0:
             measured.add("val", Scored(module.task, logits, split.known_labels))  # as validation measured it
         logits, record = calibrate(module, logits, split.known_labels, with_temperature=with_temperature)

@@ -125,14 +125,17 @@ def noisy(tmp_path_factory):
 
 @pytest.mark.slow
 def test_a_run_that_is_too_sure(tmp_path, tiny_encoder, noisy):
-    """The saved folder is calibrated for every tool that loads it; the checkpoint and the predictions are as without."""
-    settings = ["model=bert_linear", "trainer.max_epochs=20", "optimizer.lr=6e-3"]
+    """The saved folder is calibrated for every tool that loads it; the checkpoint and the predictions are as without.
+
+    The scores are those of float32, which prediction computes in, whatever training did.
+    """
+    settings = ["model=bert_linear", "trainer.max_epochs=20", "optimizer.lr=6e-3", "trainer.precision=bf16"]
     _, metrics = train(tmp_path / "on", tiny_encoder, noisy, *settings, "calibrate=true")
     _, plain = train(tmp_path / "off", tiny_encoder, noisy, *settings)
     found = metrics["calibration"]
     assert found["is_used"]
     assert found["temperature"] > 1
-    assert found["loss"] < found["loss_before"] == pytest.approx(plain["val"]["loss"])
+    assert found["loss"] < found["loss_before"] == pytest.approx(plain["val"]["loss"], rel=0.02)
     assert metrics["val"] == plain["val"]
     assert "calibration" not in plain
     assert metrics["test"]["accuracy"] == plain["test"]["accuracy"]
