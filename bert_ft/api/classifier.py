@@ -145,6 +145,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         from bert_ft.api.job import train
         from bert_ft.api.override_words import encoder_words, override, words_of
         from bert_ft.config.build.fine_tuning import GivenData
+        from bert_ft.config.composition import DATA_IN_MEMORY
         from bert_ft.data.frames import Frames
         from bert_ft.errors import ConfigError
         from bert_ft.inference.model import load
@@ -167,7 +168,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         words = [
             *_QUIET,
             override("data.cache_dir", os.path.join(temporary, "cache")),
-            "data=_given",
+            DATA_IN_MEMORY,
             *(override(f"data.{name}", value) for name, value in columns.items()),
             *encoder_words(str(self.encoder)),
             *words_of(settings),

@@ -26,6 +26,7 @@ from bert_ft.renamed_keys import move_renamed, override_key, with_new_names
 
 SEARCH = "optuna"  # of hydra/sweeper
 LAUNCHERS = ("joblib", "submitit", "ray")  # each one an extra of this package
+DATA_IN_MEMORY = "data=_given"  # of callers in Python, who have no file
 _MOST_VALUES = 30  # of one override that are composed before a sweep starts: each takes a tenth of a second
 
 
@@ -84,7 +85,7 @@ def _partial_choices(overrides: Iterable[str]) -> Iterator[str]:
     for override in overrides:
         name, _, choice = override.partition("=")
         folder = conf_dir() / name.partition("@")[0]
-        if choice.startswith("_") and (folder / f"{choice}.yaml").is_file():
+        if override != DATA_IN_MEMORY and choice.startswith("_") and (folder / f"{choice}.yaml").is_file():
             yield _no_such_choice(name, choice, sorted(path.stem for path in folder.glob("*.yaml")))
 
 

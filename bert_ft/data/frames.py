@@ -13,6 +13,7 @@ import numpy as np
 
 from bert_ft.data.row_validation import BATCH_ROWS, Columns
 from bert_ft.data.targets import LabelReader, LabelTexts, label_names
+from bert_ft.errors import DataError
 
 if TYPE_CHECKING:
     from bert_ft.data.raw_splits import CacheDir, LoadedSplits
@@ -46,6 +47,8 @@ class Frames:
         """
         from bert_ft.data.raw_splits import LoadedSplits, stored
 
+        if self.train is None:
+            raise DataError("data=_given: is for rows from Python (bert_ft.Classifier); use data=files")
         given = {"train": self.train, "validation": self.validation, "test": self.test}
         origins = {name: f"the {'training' if name == 'train' else name} rows" for name in given}
         label = label_names(self.label_column)
