@@ -43,6 +43,20 @@ TABLES: dict[str, list[tuple[str, Callable[[RunLog], Table]]]] = {
 }
 STAGE_SECTIONS = ("Pre-training",)
 VALIDATION_SECTIONS = ("Validation", "Label sets", "Numbers")  # of one task each
+# in a reader's order: how good it is and what it mistakes, how it came about, what is inside, and what was used
+ORDER = (
+    *VALIDATION_SECTIONS,
+    *(
+        "Pre-training",
+        "Training",
+        "Data",
+        "Representations",
+        "Attention",
+        "Layers",
+        "Environment",
+        "Logged values",
+    ),
+)
 LABEL_SECTIONS = (*VALIDATION_SECTIONS, "Data")  # a standalone stage has none
 TASK_SECTIONS = (*VALIDATION_SECTIONS, "Representations")  # shown if the task lists them
 EARLIER_TASK = {"report_sections": ("Validation", "Representations")}  # of runs that didn't record theirs
@@ -62,7 +76,7 @@ def write_page(log: RunLog) -> Path:
 
 def _sections(log: RunLog) -> Iterator[Section]:
     plots = plot_specs_of(log)
-    for title in dict.fromkeys([*plots, *TABLES]):
+    for title in ORDER:
         if title in TASK_SECTIONS and title not in (log.task or EARLIER_TASK)["report_sections"]:
             continue
         if title not in plots and title in (
@@ -71,9 +85,9 @@ def _sections(log: RunLog) -> Iterator[Section]:
             continue
         parts: list[Picture | Table | LeftOut] = [*draw(plots.get(title, []), log)]
         parts += [table_or_reason(name, make, log) for name, make in _tables(title, log)]
-        yield Section(title, _note(title, log), parts)
         if title in VALIDATION_SECTIONS and log.test is not None and log.metrics is not None:
             yield _test_section(title, log)
+        yield Section(title, _note(title, log), parts)
 
 
 def _test_section(title: str, log: RunLog) -> Section:

@@ -108,6 +108,8 @@ def test_the_page_needs_nothing_else(finished):
     assert "@import" not in style
     targets = [target.removeprefix("#") for target in page.attributes("href")]
     assert len(targets) >= 8
+    order = [targets.index(name) for name in ("validation", "training", "data", "layers", "environment")]
+    assert order == sorted(order)
     assert set(targets) <= set(page.attributes("id"))
 
 
