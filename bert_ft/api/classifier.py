@@ -229,8 +229,6 @@ def _like(rows: Rows, validated: Rows) -> Any:
     if ours == theirs:
         return validated.table
     table = validated.table
-    return {
-        name: table[other]
-        for name, other in zip(ours, theirs, strict=True)
-        if name is not None and other is not None
-    }
+    texts = zip(ours[:2], theirs[:2], strict=True)
+    columns = {name: table[other] for name, other in texts if name is not None and other is not None}
+    return columns | {rows.label_column: validated.labels}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bert_ft.data.frames import class_names_of, column_names, is_frame, values_of
+from bert_ft.data.frames import column_names, is_frame, labels_of, values_of
 from bert_ft.data.targets import is_missing, label_text
 from bert_ft.errors import DataError
 
@@ -57,11 +57,7 @@ def rows_of(texts: Any, labels: Any, text: str | Sequence[str], label: str, name
                 f"{name}: the frame has no column {missing[0]!r}; its columns are "
                 f"{', '.join(map(repr, column_names(texts)))}; set text= and label="
             )
-        given = values_of(texts[label])
-        if (names := class_names_of(texts, label)) is not None:
-            given = [
-                names[value] if value is not None and 0 <= value < len(names) else None for value in given
-            ]
+        given = labels_of(texts, label)
         found = Rows(texts, columns[0], columns[1] if len(columns) > 1 else None, label, given)
     else:
         if labels is None:

@@ -85,7 +85,13 @@ def is_frame(given: Any) -> bool:
 
 
 def column_names(frame: Any) -> list[str]:
-    """Return the names of a table's columns."""
+    """Return the names of a table's columns.
+
+    Raises:
+        DataError: it is no table.
+    """
+    if not is_frame(frame):
+        raise DataError(f"got {type(frame).__name__}; pass a table with named columns")
     if isinstance(frame, Mapping):
         return list(map(str, frame))
     names = getattr(frame, "column_names", None)
@@ -102,10 +108,23 @@ def values_of(column: Any) -> Any:
     for name in ("to_pylist", "to_list", "tolist"):  # pyarrow; polars; numpy and pandas
         if callable(read := getattr(column, name, None)):
             found = read()
-            return found if isinstance(found, list) else [found]
+            return list(map(_plain, found)) if isinstance(found, list) else [found]
     if isinstance(column, list | tuple) or type(column).__module__.startswith("datasets."):
-        return [value.item() if isinstance(value, np.generic) else value for value in column]
+        return list(map(_plain, column))
     return column
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of numpy, which may be a list in a cell, as Python's own."""
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+
+
+def labels_of(frame: Any, column: str) -> list[Any]:
+    """Return the labels in a column of a table; class numbers of a ``datasets`` table as their names, ``None`` if out of range."""
+    values, names = values_of(frame[column]), class_names_of(frame, column)
+    if names is None:
+        return values
+    return [names[value] if value is not None and 0 <= value < len(names) else None for value in values]
 
 
 def class_names_of(frame: Any, column: str) -> list[str] | None:

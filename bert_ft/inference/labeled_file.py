@@ -87,9 +87,12 @@ class LabeledFile:
     def targets_of(self, task: Task) -> np.ndarray:
         """Return the targets of the scored rows as another task with the same labels encodes them."""
         labels = [self._read.labels[position] for position in self._positions]
-        targets = known_labels(task, labels).targets
-        assert targets is not None
-        return targets
+        known = known_labels(task, labels)
+        if known.targets is None or len(known.rows) < len(labels):
+            raise ConfigError(
+                "against: this model reads the labels of these rows otherwise (the columns, their order or the delimiter)"
+            )
+        return known.targets
 
 
 @contextmanager
@@ -135,7 +138,8 @@ def labeled_file(
             if name not in rows.columns:
                 shown = shown_names(rows.columns)
                 raise DataError(f"{source}: no column {name!r} ({key}); the columns are {shown}; set {key}")
-        assert label is not None
+        if label is None:
+            raise DataError(f"{source}: has no labels; give a file with a column of them (label_column)")
         read = read_texts(rows, texts, label, folder, [name for _, name in others])
         known = known_labels(bundle.task, read.labels)
         if known.targets is None:
@@ -169,7 +173,10 @@ def check_same_kind(bundle: Bundle, other: Bundle, key: str = "against") -> None
     first, second = bundle.task, other.task
     if first.name != second.name:
         raise ConfigError(f"{key}: is a model of task={second.name}, not of task={first.name}")
-    ours, theirs = (tuple(getattr(task, "class_names", task.names)) for task in (first, second))
+    ours, theirs = (
+        tuple(getattr(task, "targets", ()) or getattr(task, "class_names", task.names))
+        for task in (first, second)
+    )
     # the order counts for grades alone
     if (ours != theirs) if first.target_kind == "grades" else (set(ours) != set(theirs)):
         raise ConfigError(

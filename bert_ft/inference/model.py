@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from bert_ft.data.frames import column_names, values_of
+from bert_ft.data.frames import column_names, labels_of, values_of
 from bert_ft.data.packing import TextBatch
 from bert_ft.errors import ConfigError, DataError
 from bert_ft.garbage import without_collections
@@ -168,7 +168,7 @@ class Model:
     ) -> Evaluation:
         """Return each metric with its 95% interval, and what else ``bert_ft.evaluate`` measures on a file.
 
-        Rows whose label the model doesn't know are left out, with a warning that counts them.
+        Rows without a text, or whose label the model doesn't know, are left out, with a warning that counts them.
 
         Args:
             frame: a frame with the text and label columns of the training data.
@@ -188,38 +188,47 @@ class Model:
         from bert_ft.evaluation.scored import Scored
         from bert_ft.evaluation.training_labels import LABELS
         from bert_ft.inference.evaluate_file import cell_text, clusters_of, groups_of
+        from bert_ft.inference.read_texts import reason_of
 
         wanted = self._bundle.label_column if label is None else label
         names = [wanted] if isinstance(wanted, str) else list(wanted)
         existing = column_names(frame)
         others = {"group_by": group_by, "cluster_by": cluster_by}
-        for key, name in (*(("label", name) for name in names), *others.items()):
+        of_texts = {
+            "text_column": self._bundle.text_column,
+            "text_pair_column": self._bundle.text_pair_column,
+        }
+        for key, name in (*of_texts.items(), *(("label", name) for name in names), *others.items()):
             if name is not None and name not in existing:
                 raise DataError(
                     f"evaluate: the frame has no column {name!r}; its columns are {', '.join(map(repr, existing))}; set `{key}`"
                 )
-        columns = [values_of(frame[name]) for name in names]
         labels = [
             row[0] if isinstance(wanted, str) else dict(zip(names, row, strict=True))
-            for row in zip(*columns, strict=True)
+            for row in zip(*(labels_of(frame, name) for name in names), strict=True)
         ]
-        known = known_labels(self._bundle.task, labels)
-        said = f"{len(known.rows)} of {len(labels)} rows have a label that the model knows"
+        texts = list(zip(*(values_of(frame[name]) for name in of_texts.values() if name), strict=True))
+        usable = [row for row, text in enumerate(texts) if reason_of(text) is None]
+        known = known_labels(self._bundle.task, [labels[row] for row in usable])
+        said = f"{len(known.rows)} of {len(labels)} rows have a text and a label that the model knows"
         if known.targets is None:
             raise DataError(f"evaluate: {said}")
-        if known.unknown:
-            warn_caller(f"{said}; unknown: {dict(known.unknown_counts)}, without one: {known.num_unlabeled}")
+        if len(known.rows) < len(labels):
+            warn_caller(
+                f"{said}; unknown: {dict(known.unknown_counts)}, without one: {known.num_unlabeled}, without a text: "
+                f"{len(labels) - len(usable)}"
+            )
+        rows = [usable[row] for row in known.rows]
+        scored = [tuple(text or "" for text in texts[row]) for row in rows]
+        given = scored if self._bundle.text_pair_column else [text for (text,) in scored]
         empty = torch.empty(0, self._classifier.num_labels)
         logits = self._runner.run(
-            frame, 128, lambda batch: self._classifier(batch, MAX_TOKENS).float(), empty
+            given, 128, lambda batch: self._classifier(batch, MAX_TOKENS).float(), empty
         )
-        values = {
-            key: [cell_text(value) for value in np.array(values_of(frame[name]), object)[known.rows]]
-            for key, name in others.items()
-            if name is not None
-        }
+        columns = {key: values_of(frame[name]) for key, name in others.items() if name is not None}
+        values = {key: [cell_text(cells[row]) for row in rows] for key, cells in columns.items()}
         return evaluated(
-            Scored(self._bundle.task, logits[known.rows], known.targets),
+            Scored(self._bundle.task, logits, known.targets),
             training=self._bundle.training.get(LABELS),
             clusters=None if cluster_by is None else clusters_of(values["cluster_by"]),
             groups=None if group_by is None else groups_of(values["group_by"]),

@@ -79,14 +79,14 @@ def read_texts(
             for values, fault in batch:
                 cells = dict(zip(columns, values, strict=True))
                 found = [_as_text(cells[name]) for name in texts]
-                reason = fault or _reason(found)
+                reason = fault or reason_of(found)
                 reasons.append(reason)
                 if reason is None:
                     usable.append([text or "" for text in found])
                     if label is not None:
                         given = {name: cells[name] for name in of_label}
                         labels.append(given[label] if isinstance(label, str) else given)
-                    for name in others:
+                    for name in kept:
                         kept[name].append(cells[name])
             yield pa.RecordBatch.from_pydict(
                 {name: [row[index] for row in usable] for index, name in enumerate(names)}, schema=schema
@@ -103,7 +103,7 @@ def _as_text(cell: Any) -> Any:
     return cell.decode("utf-8", "surrogateescape") if isinstance(cell, bytes) else cell
 
 
-def _reason(texts: Sequence[Any]) -> str | None:
+def reason_of(texts: Sequence[Any]) -> str | None:
     """Return why a row's texts can't be used, or ``None``; one text of a pair may be empty."""
     if any(text is not None and not isinstance(text, str) for text in texts):
         return NO_TEXT

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -36,6 +38,11 @@ class OneScore(nn.Linear):
 
     def forward(self, features: Tensor) -> Tensor:
         return F.linear(features, self.weight.mean(0, keepdim=True)) + self.bias
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        super()._load_from_state_dict(*args)
+        with torch.no_grad():
+            self.weight.copy_(self.weight.mean(0))  # rows may differ that were trained without this class
 
 
 def share_score(classifier: Classifier) -> None:

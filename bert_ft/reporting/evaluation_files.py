@@ -27,6 +27,8 @@ SCORES = ("value", "low", "high")
 
 def write_files(found: Evaluation, rows: EvaluatedRows, folder: Path) -> None:
     """Write ``evaluation.json``, ``scores.csv``, ``rows.csv`` and, if they exist, ``classes.csv`` and ``groups.csv``."""
+    for name in ("classes.csv", "groups.csv"):
+        (folder / name).unlink(missing_ok=True)  # of an earlier evaluation
     write_json(folder / layout.EVALUATION_FILE, as_dict(found, rows))
     guessed = {} if found.baseline is None else found.baseline.values
     _write_csv(
@@ -131,8 +133,10 @@ def _rows(found: Evaluation, rows: EvaluatedRows) -> tuple[list[str], Iterator[l
         columns["probability"] = scored.probabilities[range(len(scored)), scored.predicted].tolist()
     if scored.row_losses is not None:
         columns["loss"] = scored.row_losses.tolist()
-    columns |= {rows.columns[key]: values for key, values in rows.values.items()}
     columns["text"] = rows.texts
+    for key, values in rows.values.items():
+        name = rows.columns[key]
+        columns[f"{name} ({key})" if name in (*columns, "row", "reason") else name] = values
 
     def lines() -> Iterator[list[Any]]:
         scored_rows = iter(zip(*columns.values(), strict=True))

@@ -235,8 +235,8 @@ class MultiLabel(Task):
         return {"num_labels": len(self.names), "task": "multilabel"}
 
     def metric_inputs(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Return probabilities, in double precision, and 0/1 targets: torchmetrics would guess which of both logits are."""
-        return logits.double().sigmoid(), targets.long()
+        """Return the probabilities that ``decode`` has, and 0/1 targets: torchmetrics would guess which of both logits are."""
+        return self.outputs(logits).double(), targets.long()
 
     def class_weights(self, given: str | Sequence[float], targets: np.ndarray) -> list[float]:
         """Return the weight of each label's positive rows; ``balanced``: its negatives over its positives."""
@@ -267,7 +267,7 @@ class MultiLabel(Task):
         """Return tag → scalar: calibration of all decisions, and each label's scores; see ``JudgesRows.confidence``."""
         from bert_ft.tasks.set_scores import decision_scores
 
-        probabilities = logits.sigmoid().numpy()
+        probabilities = self.outputs(logits).numpy()
         return decision_scores(
             probabilities, self.given(probabilities), labels.bool().numpy(), self.names, num_bins
         )
@@ -278,7 +278,7 @@ class MultiLabel(Task):
 
         from bert_ft.tasks.set_scores import label_counts
 
-        counts = label_counts(self.given(logits.sigmoid().numpy()), labels.bool().numpy())
+        counts = label_counts(self.given(self.outputs(logits).numpy()), labels.bool().numpy())
         return {"label_counts": counts, "cut_offs": np.array(self.cut_offs or [0.5] * len(self.names))}
 
     def outputs(self, logits: Tensor) -> Tensor:

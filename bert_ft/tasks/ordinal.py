@@ -164,7 +164,7 @@ class Ordinal(Task):
 
     def predicted(self, logits: Any) -> Any:
         """Return the median grade of each row, ``(rows,)``, which the mean absolute error favors."""
-        return _median(self.class_logits(logits).exp())
+        return _median(self.outputs(logits))
 
     def metrics(self) -> dict[str, Metric]:
         """Return quadratic kappa over the whole scale, the mean absolute error in steps of the scale, and accuracy."""

@@ -15,6 +15,9 @@ from bert_ft.data.long_texts import AUTO, LongTexts
 from bert_ft.data.prepare import PreparedData, prepare, tokenized
 from bert_ft.data.tokenization import FastTokenizer, length_limit
 from bert_ft.errors import ConfigError, DataError
+from bert_ft.tasks.multi_label import MultiLabel
+from bert_ft.tasks.ordinal import Ordinal
+from bert_ft.tasks.regression import Regression
 from bert_ft.tasks.single_label import SingleLabel
 from bert_ft.tasks.task import Task
 from bert_ft.warn import warn_caller
@@ -75,22 +78,45 @@ def prepare_frames(
 
 
 def with_labels_of(data: PreparedData, task: Task) -> PreparedData:
-    """Return the data with the class ids of another task of the same classes.
+    """Return the data with the targets of another task that reads the same labels.
 
     Raises:
-        DataError: a label of the data isn't one of the task's.
+        DataError: a label of the data isn't one of the task's, or the tasks differ.
     """
-    ours, theirs = data.task, task
-    if not isinstance(ours, SingleLabel) or ours.names == theirs.names:
+    ours: Any = data.task  # fitted to the labels of the frame
+    theirs = task
+    if type(ours) is not type(theirs) or (
+        isinstance(ours, Regression | Ordinal) and _numbers(ours) != _numbers(theirs)
+    ):
+        raise DataError(
+            f"the frame's labels are those of another task than the module's: {ours.name} {_numbers(ours)}, not {theirs.name} "
+            f"{_numbers(theirs)}"
+        )
+    if isinstance(ours, Ordinal) or not isinstance(ours, SingleLabel | MultiLabel | Regression):
         return data
     if unknown := [name for name in ours.names if name not in theirs.names]:
         raise DataError(
             f"the labels {', '.join(map(repr, unknown[:5]))} of the data are none of the module's "
             f"({', '.join(map(repr, theirs.names[:5]))}); give from_pretrained labels= with all labels of the data"
         )
-    ids = np.array([theirs.names.index(name) for name in ours.names])
     splits = {
-        name: split if split.labels is None else replace(split, labels=ids[split.labels])
+        name: split if split.labels is None else replace(split, labels=_converted(split.labels, ours, theirs))
         for name, split in data.splits.items()
     }
     return replace(data, splits=splits, task=theirs)
+
+
+def _numbers(task: Task) -> tuple[str, ...]:
+    """Return the grades in their order, or the names of the numbers."""
+    return tuple(getattr(task, "targets", None) or getattr(task, "order", None) or ())
+
+
+def _converted(targets: np.ndarray, ours: Task, theirs: Task) -> np.ndarray:
+    if isinstance(ours, Regression) and isinstance(theirs, Regression):
+        return ((ours.in_unit(targets) - theirs.center) / theirs.scale).astype(targets.dtype)
+    ids = np.array([theirs.names.index(name) for name in ours.names])
+    if targets.ndim == 1:
+        return ids[targets]
+    found = np.zeros((len(targets), len(theirs.names)), targets.dtype)
+    found[:, ids] = targets
+    return found

@@ -100,6 +100,10 @@ def test_subgroups_and_groups_of_rows(bundle, tmp_path):
     assert found.num_clusters == 5
     assert "2 rows have no 'thread' (cluster_by); each of them stands alone" in rows.notes
     assert found.metrics["accuracy"].caution == "5 groups are few: the interval is too narrow"
+    both, _ = evaluate_file(bundle, path, group_by="source", cluster_by="source")
+    assert {name: group.rows for name, group in both.groups.items()} == {
+        "mail": 12, "phone": 6, "fax": 1, "(none)": 1,
+    }  # fmt: skip
     alone, _ = evaluate_file(bundle, path, group_by="source")
     accuracy = alone.groups["fax"].metrics["accuracy"]
     assert accuracy.high - accuracy.low == pytest.approx(0.975)

@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 import pytest
-from datasets import Dataset
+from datasets import ClassLabel, Dataset
 from transformers import pipeline
 
 import bert_ft
@@ -217,8 +217,16 @@ def test_evaluate_scores_as_files_are_scored(model):
     assert found.metrics["accuracy"].value == 1
     assert {name: group.rows for name, group in found.groups.items()} == {"web": len(TEXTS) - 2, "mail": 1}
     assert found.num_clusters == 2
+    frame.loc[4, "text"] = None
+    with pytest.warns(UserWarning, match="without one: 1, without a text: 1"):
+        assert len(model.evaluate(frame).scored) == len(TEXTS) - 2
+    named = Dataset.from_dict({"text": TEXTS, "label": [["yes", "no"].index(name) for name in predicted]})
+    named = named.cast_column("label", ClassLabel(names=["yes", "no"]))
+    assert model.evaluate(named).metrics["accuracy"].value == 1
     with pytest.raises(ValueError, match="no column 'labels'"):
         model.evaluate(frame, label="labels")
+    with pytest.raises(ValueError, match="got list; pass a table"):
+        model.evaluate(TEXTS)
 
 
 @pytest.mark.parametrize(

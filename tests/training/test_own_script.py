@@ -1,6 +1,7 @@
 """Our module, data and callbacks in a Lightning script of the user's own."""
 
 import inspect
+from dataclasses import replace
 
 import lightning
 import numpy as np
@@ -13,7 +14,13 @@ from omegaconf import OmegaConf
 import bert_ft
 from bert_ft.config.paths import conf_dir
 from bert_ft.data.long_texts import LongTexts
+from bert_ft.errors import DataError
 from bert_ft.models.bundle import save_bundle
+from bert_ft.tasks.multi_label import MultiLabel
+from bert_ft.tasks.ordinal import Ordinal
+from bert_ft.tasks.regression import Regression
+from bert_ft.tasks.single_label import SingleLabel
+from bert_ft.training.frame_data import with_labels_of
 from bert_ft.training.pretrained import MAX_LENGTH
 from tests.conftest import make_rows
 from tests.inference.saved import make_bundle
@@ -119,6 +126,24 @@ def test_a_saved_model_is_trained_further(tiny_encoder, frame, tmp_path):
     assert module.classifier.training
     for name, value in module.classifier.state_dict().items():
         assert (value == bundle.classifier.state_dict()[name]).all()
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "targets", "expected"),
+    [
+        (Regression(("a",), (2.0,), (2.0,)), Regression(("a",), (0.0,), (4.0,)), [[0.0], [1.0]], [[0.5], [1.0]]),
+        (MultiLabel(("b", "c")), MultiLabel(("c", "a", "b")), [[True, False]], [[False, False, True]]),
+        (SingleLabel(("x", "y")), SingleLabel(("y", "x")), [0, 1], [1, 0]),
+    ],
+)  # fmt: skip
+def test_targets_of_a_frame_are_those_of_the_saved_model(make_data, ours, theirs, targets, expected):
+    data = make_data().data
+    split = replace(data.splits["train"], labels=np.array(targets))
+    found = with_labels_of(replace(data, task=ours, splits={"train": split}), theirs)
+    assert found.task == theirs
+    np.testing.assert_array_equal(found.splits["train"].labels, np.array(expected))
+    with pytest.raises(DataError, match="another task"):
+        with_labels_of(replace(data, task=ours), Ordinal(order=(1, 2)))
 
 
 def test_windows_of_long_texts_are_those_of_the_saved_model(tiny_encoder, frame, tmp_path):
