@@ -135,8 +135,15 @@ def _is_missing(label: Any) -> bool:
 def _target(task: Task, label: Any) -> np.ndarray | None:
     """Return the label as the task encodes it, ``(1, ...)``, or ``None`` if the task doesn't know it."""
     target = _encoded(task, label)
-    # a csv file of pandas has True where the labels of training became true
-    return _encoded(task, boolean_name(label)) if target is None and isinstance(label, str) else target
+    if target is None and isinstance(
+        label, str
+    ):  # a csv file of pandas has True where the labels of training became true
+        return _encoded(task, boolean_name(label))
+    if (
+        target is None and isinstance(label, float) and label.is_integer()
+    ):  # a column of whole numbers with a missing one
+        return _encoded(task, int(label))
+    return target
 
 
 def _encoded(task: Task, label: Any) -> np.ndarray | None:

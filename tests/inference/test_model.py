@@ -203,7 +203,7 @@ def test_a_generator_is_read_in_blocks(model, monkeypatch):
     np.testing.assert_allclose(found, model.predict_proba(TEXTS[:30]), atol=1e-6)
 
 
-def test_evaluate_scores_as_files_are_scored(model):
+def test_evaluate_scores_as_files_are_scored(model, tiny_encoder, tmp_path):
     predicted = model.predict(TEXTS)
     frame = pd.DataFrame(
         {"text": TEXTS, "label": predicted, "wrong": np.where(predicted == "no", "yes", "no")}
@@ -225,6 +225,10 @@ def test_evaluate_scores_as_files_are_scored(model):
     assert model.evaluate(named).metrics["accuracy"].value == 1
     with pytest.raises(ValueError, match="no column 'labels'"):
         model.evaluate(frame, label="labels")
+    make_bundle(tiny_encoder, tmp_path / "numbers", ("1", "2"))
+    frame = pd.DataFrame({"text": TEXTS[:3], "label": [1, 2, None]})  # pandas makes 1.0 and 2.0 of them
+    with pytest.warns(UserWarning, match="2 of 3 rows .* without one: 1"):
+        bert_ft.load(tmp_path / "numbers").evaluate(frame)
     with pytest.raises(ValueError, match="got list; pass a table"):
         model.evaluate(TEXTS)
 
