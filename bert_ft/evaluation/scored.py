@@ -103,6 +103,20 @@ class Scored:
         return self.predicted == self.labels if isinstance(self.task, JudgesConfidence) else None
 
     @cached_property
+    def judged(self) -> NDArray[np.bool_]:
+        """Which rows can be right or wrong, ``(rows,)``: not those whose votes have no majority."""
+        return self.labels >= 0 if isinstance(self.task, JudgesConfidence) else np.ones(len(self), bool)
+
+    @cached_property
+    def confidence(self) -> NDArray[np.float64] | None:
+        """Probability of each row's prediction, ``(rows,)``, of a set the product over all labels; ``None`` for numbers."""
+        if isinstance(self.task, MultiLabel):
+            return np.where(self.predicted, self.probabilities, 1 - self.probabilities).prod(axis=1)
+        if not isinstance(self.task, JudgesConfidence):
+            return None
+        return self.probabilities[np.arange(len(self)), self.predicted]
+
+    @cached_property
     def row_losses(self) -> NDArray[np.float64] | None:
         """The task's plain loss of each row, ``(rows,)``; ``None`` for a task that has none of rows."""
         import torch

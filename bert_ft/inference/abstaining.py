@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from bert_ft import layout
 from bert_ft.errors import CheckpointError, ConfigError
 from bert_ft.evaluation.abstention import Abstention, abstention
+from bert_ft.evaluation.scored import Scored
 from bert_ft.inference.conformal_columns import ConformalColumns, conformal_columns
 from bert_ft.limits import BetweenZeroAndOne, check_limits
-from bert_ft.tasks.judgment import confidence_of, correct_rows
 from bert_ft.tasks.task import Task
 
 
@@ -69,7 +69,9 @@ class Abstaining:
         """Return which rows are answered, ``(rows,)``."""
         if self.refusal is None:
             return np.ones(len(logits), bool)
-        return confidence_of(self.task, logits, self.key) >= self.refusal.threshold
+        confidence = Scored(self.task, logits, np.empty(0)).confidence  # for which the truth isn't needed
+        assert confidence is not None, "see abstaining"
+        return confidence >= self.refusal.threshold
 
     def columns(self, logits: NDArray[np.float32]) -> dict[str, Any]:
         """Return the additional columns of these rows."""
@@ -89,7 +91,9 @@ class Abstaining:
     def kept(self, logits: NDArray[np.float32], targets: NDArray[Any]) -> Iterator[str]:
         """Yield how far the promises are kept on labeled rows."""
         if self.refusal is not None:
-            counted, right = correct_rows(self.task, logits, targets, self.key)
+            scored = Scored(self.task, logits, targets)
+            counted, right = scored.judged, scored.is_correct
+            assert right is not None, "see abstaining"
             answered = self.answers(logits) & counted
             shown = f" ({answered.sum() / counted.sum():.0%})" if counted.any() else ""
             text = f"answered {answered.sum():,} of {counted.sum():,} labeled rows{shown}"
@@ -114,10 +118,17 @@ def abstaining(task: Task, scores: Mapping[str, NDArray[Any]], promises: Promise
         if value is None:
             continue
         key = f"abstain.{name}={value:g}"
-        counted, right = correct_rows(task, logits, targets, key)
-        confidence = confidence_of(task, logits, key)
+        scored = Scored(task, logits, targets)
+        if scored.confidence is None or scored.is_correct is None:
+            raise ConfigError(
+                f"{key}: a prediction of task={task.name} is neither right nor wrong, so it has no precision; abstain.sets gives "
+                "intervals of numbers"
+            )
+        rows = scored.judged
         precision = value if name == "precision" else 1 - value
-        refusal = abstention(confidence[counted], right[counted], precision, key=f"abstain.{name}")
+        refusal = abstention(
+            scored.confidence[rows], scored.is_correct[rows], precision, key=f"abstain.{name}"
+        )
     sets = None if promises.sets is None else conformal_columns(task, logits, targets, promises.sets)
     return Abstaining(task, key, refusal, sets)
 

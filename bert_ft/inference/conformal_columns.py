@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bert_ft.errors import ConfigError
 from bert_ft.evaluation.conformal import ConformalSets, conformal_sets
+from bert_ft.evaluation.scored import Scored
 from bert_ft.tasks.confidence import JudgesConfidence
 from bert_ft.tasks.multi_label import MultiLabel
 from bert_ft.tasks.regression import Regression
@@ -89,7 +90,7 @@ class ConformalColumns:
         return self.task.class_names if isinstance(self.task, JudgesConfidence) else self.task.names
 
     def _sets(self, logits: NDArray[np.float32]) -> NDArray[np.bool_]:
-        return self.rules[0].sets(_probabilities(self.task, logits))
+        return self.rules[0].sets(Scored(self.task, logits, np.empty(0)).probabilities)
 
 
 def conformal_columns(
@@ -114,12 +115,12 @@ def _scores(task: Task, logits: NDArray[np.float32], targets: NDArray[Any]) -> N
     if isinstance(task, Regression):
         predicted, unit = _numbers(task, logits)
         return np.abs(task.in_unit(targets) - predicted) / unit
+    scored = Scored(task, logits, targets)
     if isinstance(task, MultiLabel):
-        return np.where(targets, 1 - _probabilities(task, logits), 0.0).max(axis=1)[:, None]
+        return np.where(targets, 1 - scored.probabilities, 0.0).max(axis=1)[:, None]
     if isinstance(task, JudgesConfidence):
-        classes = task.majority_targets(targets)
-        rows = np.flatnonzero(classes >= 0)
-        return 1 - _probabilities(task, logits)[rows, classes[rows]][:, None]
+        rows = scored.decided
+        return 1 - scored.probabilities[rows, scored.labels[rows]][:, None]
     raise ConfigError(f"{KEY}: task={task.name} has neither labels with probabilities nor numbers")
 
 
@@ -130,7 +131,3 @@ def _numbers(
     outputs = task.outputs(torch.from_numpy(logits)).numpy()
     predicted = outputs[:, : len(task.center)]
     return predicted, outputs[:, len(task.center) :] if task.variance else np.ones_like(predicted)
-
-
-def _probabilities(task: Task, logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    return task.outputs(torch.from_numpy(logits)).numpy().astype(np.float64)

@@ -129,8 +129,8 @@ def _rows(found: Evaluation, rows: EvaluatedRows) -> tuple[list[str], Iterator[l
     }
     if scored.is_correct is not None:
         columns["right"] = scored.is_correct.tolist()
-    if scored.counts is not None:
-        columns["probability"] = scored.probabilities[range(len(scored)), scored.predicted].tolist()
+    if scored.counts is not None and scored.confidence is not None:
+        columns["probability"] = scored.confidence.tolist()
     if scored.row_losses is not None:
         columns["loss"] = scored.row_losses.tolist()
     columns["text"] = rows.texts
