@@ -32,17 +32,18 @@ class OneScore(nn.Linear):
 
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__(layer.in_features, layer.out_features, device="meta")
-        with torch.no_grad():
-            layer.weight.copy_(layer.weight.mean(0))
         self.weight, self.bias = layer.weight, layer.bias
+        _equal_rows(self)
+        self.register_load_state_dict_post_hook(_equal_rows)
 
     def forward(self, features: Tensor) -> Tensor:
         return F.linear(features, self.weight.mean(0, keepdim=True)) + self.bias
 
-    def _load_from_state_dict(self, *args: Any) -> None:
-        super()._load_from_state_dict(*args)
-        with torch.no_grad():
-            self.weight.copy_(self.weight.mean(0))  # rows may differ that were trained without this class
+
+@torch.no_grad()
+def _equal_rows(layer: OneScore, _: Any = None) -> None:
+    """Give all rows their mean: loaded ones may have been trained without this class."""
+    layer.weight.copy_(layer.weight.mean(0))
 
 
 def share_score(classifier: Classifier) -> None:

@@ -29,3 +29,6 @@ def test_outputs_differ_by_their_biases_and_the_weights_stay_those_of_a_plain_la
     torch.testing.assert_close(found, linear(features, layer.weight, layer.bias), rtol=1e-6, atol=1e-6)
     assert torch.allclose(found.diff(dim=1), layer.bias.diff(), atol=1e-5)
     assert len(layer.bias.unique()) == layer.out_features
+    other = {name: torch.randn_like(value) for name, value in model.state_dict().items()}
+    model.load_state_dict(other)  # of a model whose outputs had weights of their own
+    assert (layer.weight == layer.weight[:1]).all()
