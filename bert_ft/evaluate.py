@@ -1,35 +1,20 @@
 """``python -m bert_ft.evaluate``: measure a saved model on a labeled file."""
 
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from bert_ft.config.entry import entry_point
-from bert_ft.limits import TEXT_OR_TEXTS, Count, Rule, one_of
+from bert_ft.limits import FileKeys
 
 if TYPE_CHECKING:  # Ctrl-C is taken over first: bert_ft.config
     from omegaconf import DictConfig
 
 
-class Keys:
+class Keys(FileKeys):
     """Keys of ``conf/evaluate.yaml`` and their types."""
 
-    bundle: str
-    input: str
     against: str | None
-    output: str
-    overwrite: bool
     group_by: str | None
     cluster_by: str | None
-    text_column: str | None
-    text_pair_column: str | None
-    label_column: Annotated[Any, Rule(TEXT_OR_TEXTS, nullable=True)]
-    delimiter: str | None
-    encoding: str | None
-    quoting: Annotated[str, one_of(("quotes", "none"))] | None
-    header: bool | None
-    columns: list[str] | None
-    batch_size: Count
-    max_tokens: Count
-    accelerator: Annotated[str, one_of(("auto", "cpu", "cuda"))]
 
 
 @entry_point("evaluate", keys=Keys)
@@ -65,14 +50,7 @@ def main(config: "DictConfig") -> None:
         text_column=config.text_column,
         text_pair_column=config.text_pair_column,
         label_column=label_names(config.label_column),
-        settings=DialectSettings(
-            config.delimiter,
-            config.encoding,
-            config.quoting,
-            config.header,
-            None if config.columns is None else tuple(config.columns),
-            prefix="",
-        ),
+        settings=DialectSettings.of(config, prefix=""),
         batch_size=config.batch_size,
         max_tokens=config.max_tokens,
         device=choose_device(config.accelerator),

@@ -193,3 +193,23 @@ def within_limits(section: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 def hints_of(owner: Any) -> dict[str, Any]:
     """Return name → annotated type for a class or function."""
     return get_type_hints(owner, include_extras=True)
+
+
+class FileKeys:
+    """Keys of the commands that read a file with a saved model, ``conf/predict.yaml`` and ``conf/evaluate.yaml``, and their types."""
+
+    bundle: str
+    input: str
+    output: str
+    overwrite: bool
+    text_column: str | None
+    text_pair_column: str | None
+    label_column: Annotated[Any, Rule(TEXT_OR_TEXTS, nullable=True)]
+    delimiter: str | None
+    encoding: str | None
+    quoting: Annotated[str, one_of(("quotes", "none"))] | None
+    header: bool | None
+    columns: list[str] | None
+    batch_size: Count
+    max_tokens: Count
+    accelerator: Annotated[str, one_of(("auto", "cpu", "cuda"))]

@@ -3,32 +3,17 @@
 from typing import TYPE_CHECKING, Annotated, Any
 
 from bert_ft.config.entry import entry_point
-from bert_ft.limits import TEXT_OR_TEXTS, Count, Rule, one_of
+from bert_ft.limits import FileKeys, Rule, one_of
 
 if TYPE_CHECKING:  # Ctrl-C is taken over first: bert_ft.config
     from omegaconf import DictConfig
 
 
-class Keys:
+class Keys(FileKeys):
     """Keys of ``conf/predict.yaml`` and their types."""
 
-    bundle: str
-    input: str
-    output: str
-    text_column: str | None
-    text_pair_column: str | None
-    label_column: Annotated[Any, Rule(TEXT_OR_TEXTS, nullable=True)]
-    delimiter: str | None
-    encoding: str | None
-    quoting: Annotated[str, one_of(("quotes", "none"))] | None
-    header: bool | None
-    columns: list[str] | None
     probabilities: Annotated[str, one_of(("all", "top", "none"))]
-    overwrite: bool
     abstain: Annotated[dict[str, Any], Rule("mapping")]
-    batch_size: Count
-    max_tokens: Count
-    accelerator: Annotated[str, one_of(("auto", "cpu", "cuda"))]
 
 
 @entry_point("predict", keys=Keys)
@@ -60,14 +45,7 @@ def main(config: "DictConfig") -> None:
         text_column=config.text_column or bundle.text_column,
         text_pair_column=config.text_pair_column or bundle.text_pair_column,
         label_column=label_names(config.label_column) or bundle.label_column,
-        settings=DialectSettings(
-            config.delimiter,
-            config.encoding,
-            config.quoting,
-            config.header,
-            None if config.columns is None else tuple(config.columns),
-            prefix="",
-        ),
+        settings=DialectSettings.of(config, prefix=""),
         probabilities=config.probabilities,
         refusing=refusing,
         overwrite=config.overwrite,

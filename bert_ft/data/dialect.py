@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any, Self
 
 from bert_ft.data.delimited import NO_QUOTES, QUOTES, Dialect, long_fields, split_lines
 from bert_ft.data.quotes import quoting_of
@@ -44,6 +45,18 @@ class DialectSettings:
     header: bool | None = None
     columns: tuple[str, ...] | None = None
     prefix: str = "data."
+
+    @classmethod
+    def of(cls, given: Any, prefix: str = "data.") -> Self:
+        """Return the settings of a configuration or an object that has them by these names; those that it lacks are ``None``.
+
+        Raises:
+            ConfigError: see ``__post_init__``.
+        """
+        delimiter, encoding, quoting, header, columns = (
+            getattr(given, name, None) for name in ("delimiter", "encoding", "quoting", "header", "columns")
+        )
+        return cls(delimiter, encoding, quoting, header, None if columns is None else tuple(columns), prefix)
 
     def __post_init__(self) -> None:
         """Check the values.

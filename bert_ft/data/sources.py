@@ -89,7 +89,7 @@ class Files:
         files = {"train": self.train_file, "validation": self.validation_file, "test": self.test_file}
         wanted = Columns(self.text_column, self.text_pair_column, label_names(self.label_column), labels)
         # All are opened before the first is read: a misspelled test file is reported at once.
-        settings = self._dialect()
+        settings = DialectSettings.of(self)
         settings.check_used(Path(file) for file in files.values() if file is not None)
         readers = {
             name: open_reader(file, settings, wanted=wanted.names, label=first_label(wanted.label))
@@ -109,10 +109,6 @@ class Files:
                 continue
             splits[name] = _read(reader, columns, cache_dir, notes, with_names)
         return LoadedSplits(splits, notes, self.text_column, self.text_pair_column)
-
-    def _dialect(self) -> DialectSettings:
-        columns = None if self.columns is None else tuple(self.columns)
-        return DialectSettings(self.delimiter, self.encoding, self.quoting, self.header, columns)
 
 
 def read_unlabelled(

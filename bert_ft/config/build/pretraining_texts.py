@@ -29,7 +29,7 @@ def texts_of_stage(config: DictConfig, inputs: TextInputs, splits: Splits) -> Pr
     loses_none = data.long_texts != CUT or data.unlabeled_file is not None or source.labels is None
     if data.unlabeled_file is not None:
         columns = (data.get("text_column") or "text", data.get("text_pair_column"))
-        settings = dialect_settings(data).of_unlabeled(Path(data.unlabeled_file))
+        settings = DialectSettings.of(data).of_unlabeled(Path(data.unlabeled_file))
         raw = read_unlabelled(data.unlabeled_file, *columns, cache_dir=data.cache_dir, settings=settings)
         source = tokenized("unlabelled", raw, tokenizer, max_length, data.cache_dir)
         if data.deduplicate:
@@ -46,13 +46,6 @@ def texts_of_stage(config: DictConfig, inputs: TextInputs, splits: Splits) -> Pr
         cut_into_pieces=loses_none,
         cache_dir=data.cache_dir,
     )
-
-
-def dialect_settings(data: DictConfig) -> DialectSettings:
-    """Return the dialect set in ``data``; empty if the rows don't come from files."""
-    given = {name: data.get(name) for name in ("delimiter", "encoding", "quoting", "header", "columns")}
-    columns = given.pop("columns")
-    return DialectSettings(**given, columns=None if columns is None else tuple(columns))
 
 
 def splits_without_fine_tuning(config: DictConfig, inputs: TextInputs) -> tuple[Splits, list[str], Task]:
