@@ -18,7 +18,7 @@ from sklearn.metrics import f1_score
 from bert_ft.data.prepare import prepare
 from bert_ft.data.sources import Files
 from bert_ft.models.bundle import load_bundle
-from bert_ft.models.outputs import compute_outputs
+from bert_ft.models.outputs import compute_outputs_and_logits
 from bert_ft.tasks.single_label import SingleLabel
 from bert_ft.training.shared_weights import read_checkpoint
 
@@ -32,7 +32,7 @@ def main(run: Path, data: Path) -> dict[str, float]:
 
     def scores(state: dict[str, torch.Tensor], name: str) -> tuple[float, float]:
         bundle.classifier.load_state_dict(state)
-        chosen = compute_outputs(bundle.classifier, bundle.task, splits[name]).argmax(axis=1)
+        chosen = compute_outputs_and_logits(bundle.classifier, bundle.task, splits[name])[0].argmax(axis=1)
         labels = splits[name].known_labels
         return float((chosen == labels).mean()), float(
             f1_score(labels, chosen, average="macro", zero_division=0)

@@ -80,7 +80,7 @@ def ours(folder: Path) -> tuple[Classify, np.ndarray]:
 
     with heavy_imports():  # as bert_ft.predict does
         from bert_ft.models.bundle import load_bundle
-        from bert_ft.models.outputs import compute_outputs
+        from bert_ft.models.outputs import compute_outputs_and_logits
 
     defaults = yaml.safe_load((conf_dir() / "predict.yaml").read_text(encoding="utf-8"))
     batches = {name: defaults[name] for name in ("batch_size", "max_tokens")}
@@ -89,7 +89,7 @@ def ours(folder: Path) -> tuple[Classify, np.ndarray]:
 
     def run(rows: np.ndarray) -> np.ndarray:
         chosen = split if len(rows) == len(split) else split.select(rows)
-        return compute_outputs(bundle.classifier, bundle.task, chosen, **batches)
+        return compute_outputs_and_logits(bundle.classifier, bundle.task, chosen, **batches)[0]
 
     return run, split.lengths
 

@@ -14,18 +14,16 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from bert_ft.data.dataset import TokenizedSplit
 from bert_ft.data.dialect import DialectSettings
-from bert_ft.data.targets import LabelNames, first_label
-from bert_ft.data.text_file import PACKED, check_is_file, check_name, unpacked_suffix
-from bert_ft.data.tokenization import tokenize
+from bert_ft.data.targets import LabelNames
+from bert_ft.data.text_file import PACKED, check_name, unpacked_suffix
 from bert_ft.errors import DataError, UserError
 from bert_ft.evaluation.conformal import EMPTY_REASON
 from bert_ft.inference.abstaining import Abstaining
-from bert_ft.inference.input_rows import InputRows, open_rows
+from bert_ft.inference.input_rows import InputRows
 from bert_ft.inference.labeled import REASON, Labeled
 from bert_ft.inference.output_file import SUFFIXES, unique_names, write_output
-from bert_ft.inference.read_texts import read_texts, text_and_label
+from bert_ft.inference.read_texts import check_source, open_texts, read_texts
 from bert_ft.inference.scores import score
 from bert_ft.models.bundle import Bundle
 from bert_ft.models.outputs import compute_outputs_and_logits
@@ -83,20 +81,16 @@ def predict_file(
         own_keys(),
         TemporaryDirectory(prefix="bert_ft_") as folder,
     ):  # what is labelled once needs no lasting cache
-        rows = open_rows(
-            source,
-            settings or DialectSettings(prefix=""),
-            text_column=text_column,
-            text_pair_column=text_pair_column,
-            label_column=first_label(label_column),
-        )
-        texts, label = text_and_label(rows, text_column, text_pair_column, label_column)
+        rows, texts, label = open_texts(source, settings, text_column, text_pair_column, label_column)
         read = read_texts(rows, texts, label, folder)
         usable = np.array([reason is None for reason in read.reasons])
-        columns = tokenize(read.texts, bundle.tokenizer, bundle.max_length, folder, bundle.long_texts)
-        split = TokenizedSplit.from_columns("input", columns, read.texts)
         outputs, logits = compute_outputs_and_logits(
-            bundle.classifier, bundle.task, split, batch_size=batch_size, max_tokens=max_tokens, device=device
+            bundle.classifier,
+            bundle.task,
+            read.tokenized(bundle, folder),
+            batch_size=batch_size,
+            max_tokens=max_tokens,
+            device=device,
         )
         decoded: dict[str, Any] = dict(bundle.task.decode(outputs))
         if probabilities == "none":
@@ -133,10 +127,8 @@ def predict_file(
 def check_target(source: Path, target: Path, *, overwrite: bool = False) -> None:
     """Refuse a missing ``source`` and a ``target`` that can't be written, before any work is done."""
     source, target = source.expanduser(), target.expanduser()
-    check_is_file(source, "input=")
+    check_source(source)
     check_name(target, "output=")
-    if source.is_dir():
-        raise DataError(f"input={source}: is a folder; give a file")
     suffix, is_packed = unpacked_suffix(target), target.suffix.lower() in PACKED
     if suffix not in SUFFIXES or (suffix == ".parquet" and is_packed):
         allowed = ", ".join(SUFFIXES)

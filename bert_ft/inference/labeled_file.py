@@ -12,16 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from bert_ft.data.dataset import TokenizedSplit
 from bert_ft.data.dialect import DialectSettings
 from bert_ft.data.row_validation import shown_names
-from bert_ft.data.targets import LabelNames, first_label
-from bert_ft.data.text_file import check_is_file
-from bert_ft.data.tokenization import tokenize
+from bert_ft.data.targets import LabelNames
 from bert_ft.errors import ConfigError, DataError
 from bert_ft.inference.files import own_keys
-from bert_ft.inference.input_rows import open_rows
-from bert_ft.inference.read_texts import ReadTexts, read_texts, text_and_label
+from bert_ft.inference.read_texts import ReadTexts, check_source, open_texts, read_texts
 from bert_ft.inference.scores import KnownLabels, known_labels
 from bert_ft.models.bundle import Bundle
 from bert_ft.models.outputs import compute_outputs_and_logits
@@ -71,9 +67,7 @@ class LabeledFile:
         Raises:
             DataError: the model gives outputs that aren't finite.
         """
-        texts = self._read.texts
-        columns = tokenize(texts, bundle.tokenizer, bundle.max_length, self._folder, bundle.long_texts)
-        split = TokenizedSplit.from_columns("input", columns, texts).select(self._positions)
+        split = self._read.tokenized(bundle, self._folder).select(self._positions)
         _, logits = compute_outputs_and_logits(
             bundle.classifier, bundle.task, split, batch_size=batch_size, max_tokens=max_tokens, device=device
         )
@@ -121,18 +115,9 @@ def labeled_file(
         DataError: a file or column can't be used, or no row has a label that the model knows.
     """
     source = Path(source).expanduser()
-    check_is_file(source, "input=")
-    if source.is_dir():
-        raise DataError(f"input={source}: is a folder; give a file")
+    check_source(source)
     with own_keys(), TemporaryDirectory(prefix="bert_ft_") as folder:
-        rows = open_rows(
-            source,
-            settings or DialectSettings(prefix=""),
-            text_column=text_column,
-            text_pair_column=text_pair_column,
-            label_column=first_label(label_column),
-        )
-        texts, label = text_and_label(rows, text_column, text_pair_column, label_column)
+        rows, texts, label = open_texts(source, settings, text_column, text_pair_column, label_column)
         wanted = [("label_column", name) for name in _names(label_column)] if label is None else []
         for key, name in (*wanted, *others):
             if name not in rows.columns:

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from datasets import Dataset
 
 from bert_ft.data.arrow_cache import stored_dataset
+from bert_ft.data.dataset import TokenizedSplit
+from bert_ft.data.dialect import DialectSettings
 from bert_ft.data.row_validation import shown_names
-from bert_ft.data.targets import LabelNames
+from bert_ft.data.targets import LabelNames, first_label
+from bert_ft.data.text_file import check_is_file
+from bert_ft.data.tokenization import tokenize
 from bert_ft.errors import DataError
-from bert_ft.inference.input_rows import LABEL, PLAIN, TEXT, InputRows
+from bert_ft.inference.input_rows import LABEL, PLAIN, TEXT, InputRows, open_rows
+from bert_ft.models.bundle import Bundle
 
 EMPTY, MISSING, NO_TEXT, UNDECODABLE = "empty", "missing", "not a text", "undecodable"
 
@@ -34,8 +40,46 @@ class ReadTexts:
     labels: list[Any]
     others: dict[str, list[Any]]
 
+    def tokenized(self, bundle: Bundle, folder: str) -> TokenizedSplit:
+        """Return the usable texts as a model reads them; what is stored is in ``folder``."""
+        columns = tokenize(self.texts, bundle.tokenizer, bundle.max_length, folder, bundle.long_texts)
+        return TokenizedSplit.from_columns("input", columns, self.texts)
 
-def text_and_label(
+
+def open_texts(
+    source: Path,
+    settings: DialectSettings | None,
+    text_column: str,
+    pair_column: str | None,
+    label_column: LabelNames | None,
+) -> tuple[InputRows, list[str], LabelNames | None]:
+    """Return the rows of a file, its text columns, and the label columns if there are any.
+
+    Raises:
+        DataError: the file can't be read, or a text column is missing.
+    """
+    rows = open_rows(
+        source,
+        settings or DialectSettings(prefix=""),
+        text_column=text_column,
+        text_pair_column=pair_column,
+        label_column=first_label(label_column),
+    )
+    return rows, *_text_and_label(rows, text_column, pair_column, label_column)
+
+
+def check_source(source: Path) -> None:
+    """Refuse what isn't a file.
+
+    Raises:
+        DataError: it is missing or a folder.
+    """
+    check_is_file(source, "input=")
+    if source.is_dir():
+        raise DataError(f"input={source}: is a folder; give a file")
+
+
+def _text_and_label(
     rows: InputRows, text_column: str, pair_column: str | None, label_column: LabelNames | None
 ) -> tuple[list[str], LabelNames | None]:
     """Return the text columns, and the label columns if there are any."""

@@ -11,7 +11,7 @@ from bert_ft.models.classifier import Classifier
 from bert_ft.tasks.task import Task
 
 
-def compute_outputs(
+def compute_outputs_and_logits(
     classifier: Classifier,
     task: Task,
     split: TokenizedRows,
@@ -19,8 +19,8 @@ def compute_outputs(
     batch_size: int = 128,
     max_tokens: int = 2048,
     device: torch.device | str = "cpu",
-) -> np.ndarray:
-    """Return ``(num_rows, num_labels)``, the input of ``task.decode``, in the order of the rows.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the input of ``task.decode`` and float32 logits, for metrics, ``(num_rows, num_labels)`` each, in the order of the rows.
 
     Args:
         classifier: the model; it is moved to ``device`` and set to evaluation mode.
@@ -31,21 +31,6 @@ def compute_outputs(
             computed at once.
         device: device to compute on.
     """
-    return compute_outputs_and_logits(
-        classifier, task, split, batch_size=batch_size, max_tokens=max_tokens, device=device
-    )[0]
-
-
-def compute_outputs_and_logits(
-    classifier: Classifier,
-    task: Task,
-    split: TokenizedRows,
-    *,
-    batch_size: int = 128,
-    max_tokens: int = 2048,
-    device: torch.device | str = "cpu",
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the outputs of ``compute_outputs``, and ``(num_rows, num_labels)`` float32 logits, for metrics."""
     classifier = classifier.to(device).eval()
     all_logits = np.empty((len(split), classifier.num_labels), dtype=np.float32)
     outputs = task.outputs(torch.from_numpy(all_logits[:0])).numpy()  # their width and type

@@ -16,7 +16,7 @@ from bert_ft.data.tokenization import load_tokenizer, tokenize
 from bert_ft.models.bundle import load_bundle, save_bundle
 from bert_ft.models.classifier import LinearClassifier, ResidualClassifier, build_linear
 from bert_ft.models.encoder import EncoderSpec, empty_encoder, empty_sequence_classifier
-from bert_ft.models.outputs import compute_outputs
+from bert_ft.models.outputs import compute_outputs_and_logits
 from bert_ft.models.padded import PaddedClassifier
 from bert_ft.tasks.label_sets import LabelSets
 from bert_ft.tasks.multi_label import MultiLabel
@@ -138,11 +138,11 @@ def test_a_reloaded_folder_predicts_the_same(name, tiny_encoder, tmp_path):
     split = TokenizedSplit.from_columns(
         "x", tokenize(Dataset.from_dict({"text": lines}), tokenizer, 64, tmp_path), lines
     )
-    expected = compute_outputs(classifier, task, split)
+    expected = compute_outputs_and_logits(classifier, task, split)[0]
     bundle = load_bundle(save_bundle(tmp_path / "model", classifier, task, tokenizer, max_length=64))
     assert (type(bundle.task), bundle.task.settings()) == (type(task), task.settings())
     for batch_size in (1, 128):
-        found = compute_outputs(bundle.classifier, bundle.task, split, batch_size=batch_size)
+        found = compute_outputs_and_logits(bundle.classifier, bundle.task, split, batch_size=batch_size)[0]
         np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
     ours, theirs = bundle.task.decode(found), task.decode(expected)
     assert ours.keys() == theirs.keys()
