@@ -195,10 +195,15 @@ def vote_metrics(
     found = {}
     if decided.any():
         found = class_metrics(_largest(shares[decided]), _largest(probabilities[decided]), shares.shape[1])
+    found["kl"] = divergence_metric(shares, probabilities)
+    return found, decided
+
+
+def divergence_metric(shares: NDArray[np.float64], probabilities: NDArray[np.float64]) -> Metric:
+    """Return the mean divergence of predictions from the shares of votes, ``(rows, classes)`` each, in nats."""
     row_values = divergence(shares, probabilities)
     value = float(row_values.mean())
-    found["kl"] = _of_rows("kl", value, len(shares), lambda weights: mean(weights, row_values), math.inf)
-    return found, decided
+    return _of_rows("kl", value, len(shares), lambda weights: mean(weights, row_values), math.inf)
 
 
 def mean_metric(of: Sequence[Metric]) -> Metric:

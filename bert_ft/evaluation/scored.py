@@ -75,6 +75,12 @@ class Scored:
         """Positions of the rows that have a class."""
         return np.flatnonzero(self.labels >= 0)
 
+    def with_class(self) -> tuple[Scored, NDArray[np.int64], NDArray[Any]]:
+        """Return the rows that have a class, their positions and classes; of other tasks all rows and their targets."""
+        if self.counts is None:
+            return self, np.arange(len(self)), self.targets
+        return self.of(self.decided), self.decided, self.labels[self.decided]
+
     @cached_property
     def predicted(self) -> NDArray[Any]:
         """Predicted class of each row, ``(rows,)``, labels ``(rows, labels)`` or numbers ``(rows, targets)``."""
@@ -193,5 +199,5 @@ class Scored:
             of = metrics.grade_metrics if task.target_kind == "grades" else metrics.class_metrics
             found = of(self.labels[rows], self.predicted[rows], len(self.names))
         if isinstance(task, Votes):
-            found["kl"] = metrics.vote_metrics(self.targets.astype(np.float64), self.probabilities)[0]["kl"]
+            found["kl"] = metrics.divergence_metric(self.targets.astype(np.float64), self.probabilities)
         return found

@@ -145,10 +145,8 @@ def _log(found: Evaluation) -> RunLog | None:
     scored = found.scored
     if not isinstance(scored.task, JudgesRows):
         return None
-    chosen, labels = scored, scored.targets
-    if scored.counts is not None:
-        chosen, labels = scored.of(scored.decided), scored.labels[scored.decided]
+    chosen, rows, labels = scored.with_class()
     if not len(chosen):
         return None
-    arrays = judged_arrays(chosen.task, chosen.logits, labels, scored.decided[: len(chosen)])  # type: ignore[arg-type]
+    arrays = judged_arrays(chosen.task, chosen.logits, labels, rows)  # type: ignore[arg-type]
     return RunLog(Path(), validation=Snapshot(0, True, arrays))

@@ -81,11 +81,8 @@ def save_judged_rows(
         texts: gives the texts of rows of a split.
         sources: gives their places in their files.
     """
-    if scored.counts is not None:  # soft labels without a majority can't be right or wrong
-        kept = scored.decided
-        scored, rows, labels = scored.of(kept), rows[kept], scored.labels[kept]
-    else:
-        labels = scored.targets
+    scored, positions, labels = scored.with_class()  # votes without a majority can't be right or wrong
+    rows = rows[positions]
     finite = np.isfinite(scored.logits).all(axis=1)
     if not isinstance(scored.task, JudgesRows) or not finite.any():
         return
